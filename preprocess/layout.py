@@ -1,0 +1,73 @@
+"""Where each file of a scene's data lies: one folder a scene, frames aligned over all kinds.
+
+Paths only; this module imports nothing heavy, so the launcher can use it too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+EVERYONE = "all"
+"""The mask that covers all people of a frame."""
+
+
+@dataclass(frozen=True)
+class SceneFolder:
+    """Paths inside one scene's data folder; frames are six-digit numbers, cameras are integers."""
+
+    root: Path
+
+    def image(self, camera: int, frame: int) -> Path:
+        """RGB image, 8 bit JPEG (PNG accepted by readers under the same stem)."""
+        return self.root / "images" / str(camera) / f"{frame:06d}.jpg"
+
+    def camera(self, camera: int, frame: int) -> Path:
+        """`intrinsics` (1,3,3) in pixels and `extrinsics` (1,3,4) world-to-camera, OpenCV axes."""
+        return self.root / "all_cameras" / str(camera) / f"{frame:06d}.npz"
+
+    def mask(self, camera: int, person: int | str, frame: int) -> Path:
+        """8-bit mask, 0 or 255, of one person (0, 1, …) or of `EVERYONE`."""
+        return self.root / "seg" / "img_seg_mask" / str(camera) / str(person) / f"{frame:06d}.png"
+
+    def smplx(self, frame: int) -> Path:
+        """Body parameters of all people in SMPL-X layout: axis-angle, metres."""
+        return self.root / "smplx" / f"{frame:06d}.npz"
+
+    def smpl(self, frame: int) -> Path:
+        """Body parameters of all people in SMPL layout (optional)."""
+        return self.root / "smpl" / f"{frame:06d}.npz"
+
+    def depth(self, camera: int, frame: int) -> Path:
+        """float32 (H,W) depth along the camera's z axis, metres; 0 where unknown."""
+        return self.root / "depths" / str(camera) / f"{frame:06d}.npy"
+
+    def mesh(self, frame: int) -> Path:
+        """True meshes (optional)."""
+        return self.root / "meshes" / f"{frame:06d}.obj"
+
+    def cameras(self) -> list[int]:
+        """Ids of the cameras that have images, ascending."""
+        folder = self.root / "images"
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def frames(self, camera: int) -> list[int]:
+        """Frame numbers that `camera` has images of, ascending, skip frames included."""
+        folder = self.root / "images" / str(camera)
+        stems = [path.stem for path in folder.iterdir()] if folder.is_dir() else []
+        return sorted({int(stem) for stem in stems if stem.isdigit()})
+
+    def skip_frames(self) -> frozenset[int]:
+        """Frames that `skip_frames.csv` (one comma-separated line, optional, may be empty) leaves out.
+
+        Raises ValueError naming the file when an entry is not a number.
+        """
+        path = self.root / "skip_frames.csv"
+        if not path.is_file():
+            return frozenset()
+        entries = path.read_text(encoding="utf-8").replace("\n", ",").split(",")
+        try:
+            return frozenset(int(entry) for entry in entries if entry.strip())
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}; expected frame numbers, comma-separated") from error
