@@ -1,0 +1,48 @@
+"""Faults a user can repair: what is wrong, the value, the remedy; all of them shown at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with what the user gave."""
+
+    what: str
+    value: str = ""
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        shown = f"{self.what}: {self.value}" if self.value else self.what
+        return f"{shown}\n    -> {self.remedy}" if self.remedy else shown
+
+
+class FaultsError(Exception):
+    """Everything that was found wrong before any work started; nothing has been created."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+    def __reduce__(self) -> tuple[type[FaultsError], tuple[tuple[Fault, ...]]]:
+        return type(self), (self.faults,)
+
+
+def nearest(name: str, valid: Iterable[str], count: int = 3) -> list[str]:
+    """The valid names most like `name`, best first; a name that contains it counts as like it."""
+    names = list(valid)
+    close = difflib.get_close_matches(name, names, n=count, cutoff=0.6)
+    containing = [other for other in names if name and name.lower() in other.lower()]
+    return list(dict.fromkeys(close + containing))[:count]
+
+
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
+    """A remedy that names the nearest valid names, or all of them when few and none is near."""
+    names = list(valid)
+    close = nearest(name, names)
+    if close:
+        return "did you mean " + " or ".join(close) + "?"
+    return "valid: " + ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
