@@ -1,0 +1,127 @@
+"""The scene registry: every `*.json` of a folder, all their faults at once, and the filter."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from preprocess.faults import Fault, FaultsError, did_you_mean, nearest
+from preprocess.scene import Scene
+
+REMEDIES = {
+    "seq_name": 'write letters, digits, _ . - and begin with a letter: "seq_name": "pair17_dance"',
+    "cam_id": 'write the source camera\'s number without quotes, 0 or more: "cam_id": 28',
+    "raw_gt_dir_path": 'write a folder as text, or leave the key out: "data/pair17/dance17"',
+    "video_path": 'write a path as text, or leave the key out: "data/pair17/images/28"',
+    "ref_frame_idx": 'write a frame number, 0 or more, or leave the key out: "ref_frame_idx": 0',
+    "synthetic": "write an object in braces as in preprocess/scenes/, or leave the key out",
+}
+EXAMPLE = '{"seq_name": "hi4d_pair17_dance", "cam_id": 28}'
+
+
+def load_scenes(folder: Path) -> list[Scene]:
+    """The scenes of `folder`, in lexical order of file name; hidden files are not read.
+
+    Raises FaultsError with the faults of all files: unreadable, not a JSON object, a key missing
+    or of the wrong type, a `seq_name` used twice, no scene at all.
+    """
+    scenes, faults = [], []
+    for file in _scene_files(folder):
+        try:
+            scenes.append(_load_scene(file))
+        except FaultsError as error:
+            faults += error.faults
+    faults += _duplicates(scenes)
+    if faults:
+        raise FaultsError(faults)
+    return scenes
+
+
+def select_scenes(scenes: Sequence[Scene], name_includes: str | None) -> list[Scene]:
+    """The scenes whose `seq_name` contains `name_includes`; all of them for None.
+
+    Raises FaultsError with the nearest names when none does.
+    """
+    chosen = [scene for scene in scenes if (name_includes or "") in scene.seq_name]
+    if not chosen:
+        remedy = did_you_mean(name_includes or "", [scene.seq_name for scene in scenes])
+        raise FaultsError([Fault("no scene's seq_name contains", repr(name_includes), remedy)])
+    return chosen
+
+
+def _scene_files(folder: Path) -> list[Path]:
+    try:
+        entries = sorted(folder.iterdir(), key=lambda path: path.name)
+    except OSError as error:
+        remedy = "name an existing folder of scene files with --scenes-dir"
+        what = f"the folder of scenes can't be read: {error.strerror}"
+        raise FaultsError([Fault(what, str(folder), remedy)]) from error
+    files = [path for path in entries if path.suffix == ".json" and path.name[0] != "."]
+    if not files:
+        remedy = f"put one JSON file a scene into it, e.g. {EXAMPLE}, or name another --scenes-dir"
+        raise FaultsError([Fault("no scene file (*.json) in", str(folder), remedy)])
+    return files
+
+
+def _load_scene(file: Path) -> Scene:
+    content = _read_object(file)
+    try:
+        return Scene.of(content, file)
+    except ValidationError as error:
+        raise FaultsError(_key_fault(file, content, each) for each in error.errors()) from error
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    """Raises FaultsError unless the file holds one JSON object without a repeated key."""
+    try:
+        text = file.read_bytes()
+        content = json.loads(text, object_pairs_hook=_without_repeats) if text.strip() else None
+    except OSError as error:
+        what = f"{file} can't be read"
+        raise FaultsError([Fault(what, error.strerror or str(error))]) from error
+    except (ValueError, RecursionError) as error:
+        raise FaultsError([Fault(f"{file} is not JSON", str(error), f"write {EXAMPLE}")]) from error
+    if not text.strip():
+        raise FaultsError([Fault(f"{file} is empty", remedy=f"write {EXAMPLE}")])
+    if not isinstance(content, dict):
+        what = f"{file} does not hold one JSON object, but"
+        remedy = f"one file a scene, in braces: {EXAMPLE}"
+        raise FaultsError([Fault(what, _shown(content), remedy)])
+    return content
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {repeated!r} is written twice")
+    return content
+
+
+def _key_fault(file: Path, content: dict[str, Any], error: Any) -> Fault:
+    key = str(error["loc"][0])
+    if error["type"] == "missing":
+        unknown = [name for name in nearest(key, content) if name not in Scene.model_fields]
+        meant = f" (is {unknown[0]!r} meant?)" if unknown else ""
+        return Fault(f"{file} lacks {key}{meant}", remedy=REMEDIES[key])
+    return Fault(f"{file}: {key}: {error['msg']}", _shown(content[key]), REMEDIES[key])
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def _duplicates(scenes: Iterable[Scene]) -> list[Fault]:
+    first: dict[str, Scene] = {}
+    faults = []
+    for scene in scenes:
+        if first.setdefault(scene.seq_name, scene) is not scene:
+            what = f"{scene.file}: seq_name is already used by {first[scene.seq_name].file}"
+            faults.append(Fault(what, scene.seq_name, "give each scene a seq_name of its own"))
+    return faults
