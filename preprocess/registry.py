@@ -29,7 +29,8 @@ def load_scenes(folder: Path) -> list[Scene]:
     Raises FaultsError with the faults of all files: unreadable, not a JSON object, a key missing
     or of the wrong type, a `seq_name` used twice, no scene at all.
     """
-    scenes, faults = [], []
+    scenes: list[Scene] = []
+    faults: list[Fault] = []
     for file in _scene_files(folder):
         try:
             scenes.append(_load_scene(file))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from preprocess.faults import FaultsError
 from preprocess.registry import load_scenes, select_scenes
 from preprocess.scene import Scene
@@ -81,7 +82,10 @@ def test_other_files_and_hidden_files_are_not_scenes(tmp_path: Path) -> None:
         ({"seq_name": "a", "cam_id": True}, "valid integer: true"),
         ({"seq_name": "a", "cam_id": -1}, "greater than or equal to 0: -1"),
         ({"seq_name": 7, "cam_id": 28}, "seq_name: Input should be a valid string: 7"),
-        (scene("a", raw_gt_dir_path=["x"]), 'raw_gt_dir_path: Input should be a valid string: ["x"'),
+        (
+            scene("a", raw_gt_dir_path=["x"]),
+            'raw_gt_dir_path: Input should be a valid string: ["x"',
+        ),
         (scene("a", ref_frame_idx=0.5), "ref_frame_idx: Input should be a valid integer: 0.5"),
         (scene("a", synthetic="yes"), "synthetic: Input should be a valid dictionary"),
     ],
