@@ -1,0 +1,158 @@
+"""One start of a scene, inside its supervisor: claim, record, trainer, verdict, record."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from datetime import datetime
+from pathlib import Path
+
+from training import causes
+from training.claims import HEARTBEAT_S, Claim, ClaimHeldError, acquire
+from training.outcome import Outcome, outcome_of
+from training.outputs import has_checkpoint, missing_outputs, read_metrics, set_aside
+from training.plan import ScenePlan
+from training.records import (
+    Attempt,
+    Cause,
+    RecordError,
+    RunRecord,
+    now,
+    read_record,
+    write_record,
+)
+from training.trainer_process import Limits, TrainerEnd, run_trainer
+
+FROZEN_SCENE = "scene.json"
+ENDING_SLACK_S = 10.0
+"""Beside the grace: what a supervisor needs to kill, judge and write."""
+
+
+def run_attempt(plan: ScenePlan, parent: int) -> Outcome:
+    """Claim the scene and bring it to an end; never raises for what a disk or a trainer does."""
+    try:
+        claim = acquire(plan.output, parent, plan.kill_grace_s + ENDING_SLACK_S)
+    except ClaimHeldError as error:
+        return Outcome(scene=plan.name, status="held", message=str(error), log=plan.log)
+    except OSError as error:
+        return _failed(plan, Cause.NO_OUTPUT, f"{plan.output} can't be written: {error}")
+    try:
+        return _run_claimed(plan, parent, claim)
+    except RecordError as error:
+        return _failed(plan, Cause.NO_OUTPUT, str(error))
+    except OSError as error:
+        return _failed(plan, Cause.NO_OUTPUT, f"the disk refused: {error}")
+    finally:
+        with contextlib.suppress(OSError):
+            claim.release()
+
+
+def is_current(record: RunRecord, plan: ScenePlan) -> bool:
+    """Whether a record's outputs are those that the plan would make, and not to be made anew."""
+    if record.fingerprint != plan.fingerprint:
+        return False
+    again = plan.retrain_done_before
+    return not (record.status == "done" and again and _finished(record) < again)
+
+
+def _finished(record: RunRecord) -> datetime:
+    last = record.attempts[-1]
+    return last.end or last.start
+
+
+def _run_claimed(plan: ScenePlan, parent: int, claim: Claim) -> Outcome:
+    record = _record_to_go_on_from(plan)
+    if record.status == "done":
+        return outcome_of(record, plan.log, has_checkpoint(plan.output))
+    record = record.started(_new_attempt())
+    write_record(plan.output, record)
+    record = _ended(plan, parent, claim, record)
+    write_record(plan.output, record)
+    return outcome_of(record, plan.log, has_checkpoint(plan.output))
+
+
+def _record_to_go_on_from(plan: ScenePlan) -> RunRecord:
+    """The scene's record; outputs of another configuration are set aside first."""
+    record = read_record(plan.output)
+    if record is not None and not is_current(record, plan):
+        set_aside(plan.output)
+        record = None
+    if record is None:
+        return RunRecord(
+            scene=plan.name, exp_name=plan.exp_name, fingerprint=plan.fingerprint, status="running"
+        )
+    if record.status == "done" and missing_outputs(plan.output, plan.promises):
+        return record.model_copy(update={"status": "failed"})
+    if record.status == "running":  # we hold its claim: whoever ran it is dead
+        return record.ended(Cause.WORKER_LOST, None, "its supervisor died")
+    return record
+
+
+def _new_attempt() -> Attempt:
+    job = os.environ.get("SLURM_JOB_ID", "")
+    return Attempt(start=now(), host=socket.gethostname(), pid=os.getpid(), slurm_job_id=job)
+
+
+def _ended(plan: ScenePlan, parent: int, claim: Claim, record: RunRecord) -> RunRecord:
+    kills_before = causes.kernel_kills()
+    try:
+        _write_heading(plan, len(record.attempts))
+        end = _run(plan, claim)
+    except OSError as error:
+        return record.ended(Cause.TRAINER_ERROR, None, f"the trainer can't be started: {error}")
+    missing = missing_outputs(plan.output, plan.promises)
+    killed = causes.kernel_kills() > kills_before
+    orphaned = os.getppid() != parent and not plan.cancelled.exists()
+    cause, message = causes.cause_of(end, missing, plan.log, orphaned, killed)
+    return record.ended(cause, end.exit_status, message, read_metrics(plan.output))
+
+
+def _run(plan: ScenePlan, claim: Claim) -> TrainerEnd:
+    def beat() -> None:
+        with contextlib.suppress(OSError):  # a file server that is away does not end a training
+            claim.beat()
+
+    environment = {**os.environ, **plan.environment, "TS_SCENE_FILE": str(_scene_file(plan))}
+    limits = Limits(plan.time_limit_s, plan.kill_grace_s)
+    return run_trainer(plan.command, environment, plan.log, limits, beat, HEARTBEAT_S)
+
+
+def _scene_file(plan: ScenePlan) -> Path:
+    """The registry's file while it says what the plan says, else a copy of what the plan says."""
+    with contextlib.suppress(OSError, ValueError):
+        if json.loads(plan.scene_file.read_text(encoding="utf-8")) == plan.scene:
+            return plan.scene_file
+    frozen = plan.output / FROZEN_SCENE
+    frozen.write_text(json.dumps(plan.scene, indent=1), encoding="utf-8")
+    return frozen
+
+
+def _write_heading(plan: ScenePlan, number: int) -> None:
+    time = now().isoformat(timespec="seconds")
+    with plan.log.open("a", encoding="utf-8") as log:
+        log.write(f"\n=== attempt {number} on {socket.gethostname()} at {time}\n")
+        log.write(f"=== {plan.command_line}\n")
+
+
+def _failed(plan: ScenePlan, cause: Cause, message: str) -> Outcome:
+    return Outcome(scene=plan.name, status="failed", cause=cause, message=message, log=plan.log)
+
+
+def close_record(plan: ScenePlan, parent: int, cause: Cause, message: str) -> Outcome:
+    """Write the end of a start whose supervisor can't any more (it was killed)."""
+    try:
+        claim = acquire(plan.output, parent, plan.kill_grace_s + ENDING_SLACK_S)
+    except (ClaimHeldError, OSError) as error:
+        return _failed(plan, cause, f"{message}; its record can't be written: {error}")
+    try:
+        record = read_record(plan.output)
+        if record is not None and record.status == "running":
+            write_record(plan.output, record.ended(cause, None, message))
+    except (RecordError, OSError) as error:
+        return _failed(plan, cause, f"{message}; its record can't be written: {error}")
+    finally:
+        with contextlib.suppress(OSError):
+            claim.release()
+    return _failed(plan, cause, message)

@@ -1,0 +1,77 @@
+"""The command line, built from the options' one definition."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn, TypeVar
+
+from preprocess.faults import Fault, FaultsError, did_you_mean, nearest
+from training.options import LaunchOptions, checked_options, flag_name, flag_of
+
+T = TypeVar("T", bound=LaunchOptions)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises FaultsError where argparse would exit, and names the nearest flag."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown == message:
+            raise FaultsError([Fault(message, remedy=f"see {self.prog} --help")])
+        flag = unknown.split()[0].split("=")[0]
+        close = nearest(flag, self._option_string_actions)
+        remedy = did_you_mean(flag, close) if close else f"see {self.prog} --help"
+        raise FaultsError([Fault("unknown argument", unknown, remedy)])
+
+
+def build_parser(model: type[LaunchOptions], prog: str) -> argparse.ArgumentParser:
+    """One flag for each field of `model`, in groups, with default and an example each."""
+    parser = _Parser(
+        prog=prog,
+        description="Train one 3D-Gaussian-splat model per scene.",
+        allow_abbrev=False,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    groups: dict[str, Any] = {}
+    for field, info in model.model_fields.items():
+        flag = flag_of(field, model)
+        if flag.group not in groups:
+            groups[flag.group] = parser.add_argument_group(flag.group)
+        groups[flag.group].add_argument(
+            flag_name(field, model),
+            dest=field,
+            help=_help_text(info.description or "", info, flag.example),
+            **_argument(info, field),
+        )
+    return parser
+
+
+def parse_options(
+    argv: Sequence[str] | None = None,
+    model: type[T] = LaunchOptions,  # type: ignore[assignment]
+    prog: str = "training/run.py",
+) -> T:
+    """Options from a command line; raises FaultsError for a wrong one, SystemExit(0) for --help."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    return checked_options(model, vars(build_parser(model, prog).parse_args(arguments)))
+
+
+def _argument(info: Any, field: str) -> dict[str, Any]:
+    """argparse's keywords for a field; what isn't given stays out, so the model's default holds."""
+    common: dict[str, Any] = {"default": argparse.SUPPRESS}
+    if info.annotation is bool:
+        both_ways = field == "auto_schedule_aggregate"
+        return common | {"action": argparse.BooleanOptionalAction if both_ways else "store_true"}
+    if info.annotation is int:
+        return common | {"metavar": "N"}
+    if info.annotation is str:
+        return common | {"metavar": "TEXT", "required": info.is_required()}
+    return common | {"nargs": "*", "action": "extend", "metavar": "ITEM"}
+
+
+def _help_text(description: str, info: Any, example: str) -> str:
+    empty = info.is_required() or info.default in ("", (), False)
+    default = "" if empty else f" (default: {info.default})"
+    return f"{description}{default}\ne.g. {example}".replace("%", "%%")

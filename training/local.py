@@ -1,0 +1,115 @@
+"""Run a plan's scenes on this machine, several at once, and tell the terminal how they fare."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+from preprocess.faults import Fault, FaultsError
+from training.display import Display
+from training.execute import mark_cancelled, run_scene
+from training.files import write_atomically
+from training.gpus import GpuSlots
+from training.outcome import Outcome
+from training.plan import Plan, ScenePlan
+from training.retries import starts_again
+from training.settings import CHECKOUT
+from training.stopping import StopRequest, stop_on_signals
+
+SHOW_EVERY_S = 1.0
+BUILD_TIMEOUT_S = 3600
+
+
+@dataclass
+class _Run:
+    """What the threads of one launch share."""
+
+    plan: Plan
+    stop: StopRequest
+    gpus: GpuSlots
+    display: Display
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    failures: int = 0
+
+    def gives_up(self) -> bool:
+        limit = self.plan.max_failures
+        return self.stop.urgency > 0 or (limit > 0 and self.failures >= limit)
+
+    def note(self, outcome: Outcome) -> None:
+        with self.lock:
+            self.failures += outcome.status == "failed"
+
+
+def start(plan: Plan) -> None:
+    """Keep the plan and build the scene data that has a recipe.
+
+    Raises FaultsError when either can't be written.
+    """
+    try:
+        write_atomically(plan.file, plan.model_dump_json(indent=1))
+    except OSError as error:
+        raise FaultsError([Fault("the plan can't be kept", str(error))]) from error
+    build_scene_data(plan)
+
+
+def build_scene_data(plan: Plan) -> None:
+    """Build what is missing of synthetic scenes, in a process of its own: it needs torch."""
+    names = [scene.name for scene in plan.of("run") if scene.builds_data]
+    if not names:
+        return
+    folders = sorted({str(scene.scene_file.parent) for scene in plan.of("run")})
+    command = [sys.executable, "-m", "preprocess.synthetic", "--scenes-dir", folders[0]]
+    command += ["--scene-data-root", str(plan.roots.scene_data_root), *names]
+    result = subprocess.run(
+        command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True, timeout=BUILD_TIMEOUT_S
+    )
+    if result.returncode != 0:
+        raise FaultsError([Fault("scene data can't be built", result.stderr.strip())])
+
+
+def run_plan(plan: Plan, display: Display) -> tuple[list[Outcome], StopRequest]:
+    """Run every scene that is to run; returns their outcomes and whether a stop was asked for."""
+
+    def on_first_signal() -> None:
+        with contextlib.suppress(OSError):  # then records say worker_lost instead of cancelled
+            mark_cancelled(plan)
+        display.say("stopping: trainers may write a checkpoint; once more stops at once")
+
+    with stop_on_signals(on_first_signal) as stop:
+        run = _Run(plan, stop, GpuSlots(plan.gpus), display)
+        with ThreadPoolExecutor(max_workers=plan.workers) as threads:
+            futures = [threads.submit(_to_the_end, run, scene) for scene in plan.of("run")]
+            _watch(futures, display)
+    outcomes = [outcome for future in futures if (outcome := future.result())]
+    return outcomes, stop
+
+
+def _to_the_end(run: _Run, scene: ScenePlan) -> Outcome | None:
+    """One scene with the retries that its causes allow; None when it was not started."""
+    starts, outcome = 0, None
+    while not run.gives_up():
+        starts += 1
+        run.display.started(scene, starts)
+        with run.gpus.lend() as gpu:
+            outcome = run_scene(scene, gpu, run.stop)
+        run.display.ended(scene, outcome)
+        cause = outcome.cause
+        again = cause and starts_again(cause, starts, run.plan.max_retries, outcome.has_checkpoint)
+        if not again:
+            run.note(outcome)
+            break
+    return outcome
+
+
+def _watch(futures: Iterable[Future[Outcome | None]], display: Display) -> None:
+    left = set(futures)
+    while left:
+        _, left = wait(left, timeout=SHOW_EVERY_S, return_when=FIRST_COMPLETED)
+        display.refresh()
+
+

@@ -1,0 +1,86 @@
+"""Reading a scene's log from its end, however long it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+TAIL_BYTES = 16_384
+MOST_AT_ONCE = 2**20
+"""What a follower shows of a log that grows faster than a person reads."""
+PROGRESS = "TS_PROGRESS "
+"""How a trainer's machine-readable line begins; a JSON object follows."""
+
+
+def tail(log: Path, size: int = TAIL_BYTES) -> bytes:
+    """The last bytes of a log; empty when it can't be read."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(0, stream.tell() - size))
+            return stream.read()
+    except OSError:
+        return b""
+
+
+def last_lines(log: Path, count: int) -> list[str]:
+    """The last non-empty lines of a log that are meant for people."""
+    lines = tail(log).decode("utf-8", errors="replace").splitlines()
+    return [line for line in lines if line.strip() and not line.startswith(PROGRESS)][-count:]
+
+
+def last_line(log: Path) -> str:
+    """The last non-empty line of a log, cut to a sentence's length."""
+    return next(iter(last_lines(log, 1)), "no output")[:500]
+
+
+def latest_progress(log: Path) -> dict[str, Any] | None:
+    """What the trainer's last whole progress line says; None before the first."""
+    whole_lines = tail(log).rpartition(b"\n")[0].decode("utf-8", errors="replace").splitlines()
+    for line in reversed(whole_lines):
+        if line.startswith("=== "):  # the heading of this attempt: what is above is older
+            return None
+        if line.startswith(PROGRESS):
+            return _parsed(line.removeprefix(PROGRESS))
+    return None
+
+
+def progress_text(progress: dict[str, Any]) -> str:
+    """`epoch 3/30, loss 0.0123` from a progress line."""
+    total = f"/{progress['epochs']}" if "epochs" in progress else ""
+    parts = [f"epoch {progress['epoch']}{total}"] if "epoch" in progress else []
+    parts += [f"loss {progress['loss']:.4g}"] if isinstance(progress.get("loss"), float) else []
+    return ", ".join(parts)
+
+
+class LogFollower:
+    """Hands out what a log has gained since it was last asked."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._offset = log.stat().st_size if log.exists() else 0
+
+    def news(self) -> str:
+        """The new whole lines that are meant for people; a log set aside is begun anew."""
+        try:
+            size = self._log.stat().st_size
+            if size < self._offset:
+                self._offset = 0
+            self._offset = max(self._offset, size - MOST_AT_ONCE)
+            with self._log.open("rb") as stream:
+                stream.seek(self._offset)
+                whole = stream.read(MOST_AT_ONCE).rpartition(b"\n")
+        except OSError:
+            return ""
+        self._offset += len(whole[0]) + len(whole[1])
+        lines = whole[0].decode("utf-8", errors="replace").splitlines()
+        return "\n".join(line for line in lines if not line.startswith(PROGRESS))
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    try:
+        progress = json.loads(text)
+    except ValueError:
+        return None
+    return progress if isinstance(progress, dict) else None

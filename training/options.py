@@ -1,0 +1,189 @@
+"""Every option of a launch, defined once: the command line, the form and the docs come from here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from preprocess.faults import Fault, FaultsError
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*")
+SLURM_TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<clock>\d+(?::\d+){0,2})")
+MAX_WORKERS = 1024
+
+
+@dataclass(frozen=True)
+class Flag:
+    """How an option shows on the command line: its group, an example, its name when not derived."""
+
+    group: str
+    example: str
+    name: str = ""
+
+
+def seconds_of(text: str) -> int:
+    """Seconds of a Slurm time: `90` (minutes), `90:00`, `1:30:00`, `1-00`, `1-00:30`, `1-00:00:00`.
+
+    Raises ValueError for anything else (format: sbatch(1), option --time).
+    """
+    match = SLURM_TIME.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("expected a time such as 90 (minutes), 1:30:00 or 1-00:00:00")
+    days, parts = match["days"], [int(part) for part in match["clock"].split(":")]
+    if days is not None:  # days-hours[:minutes[:seconds]]
+        hours, minutes, seconds = (parts + [0, 0])[:3]
+        return ((int(days) * 24 + hours) * 60 + minutes) * 60 + seconds
+    if len(parts) == 1:
+        return parts[0] * 60
+    return sum(part * 60**place for place, part in enumerate(reversed(parts)))
+
+
+class LaunchOptions(BaseModel):
+    """What a person asks for; `training.plan` turns it into what will run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    exp_name: Annotated[str, Flag("What to train", "--exp-name my_exp")]
+    """Experiment: with a scene it names one output folder; passed as shared.exp_name."""
+
+    scene_name_includes: Annotated[
+        str, Flag("What to train", "--scene-name-includes hi4d_pair17_dance")
+    ] = ""
+    """Only scenes whose seq_name contains this text."""
+
+    run_all: Annotated[bool, Flag("What to train", "--run-all")] = False
+    """Train all matched scenes; without it exactly one scene must match."""
+
+    scenes_dir: Annotated[str, Flag("What to train", "--scenes-dir my_scenes")] = (
+        "preprocess/scenes"
+    )
+    """Folder of scene files; the shipped registry when not given."""
+
+    overrides: Annotated[
+        tuple[str, ...], Flag("What to train", "--overrides train.optimization.epochs=60 seed=1")
+    ] = ()
+    """Hydra overrides, key=value, forwarded to the trainer untouched."""
+
+    force: Annotated[bool, Flag("What to train", "--force")] = False
+    """Train again what is done; the previous outputs are kept under superseded/."""
+
+    dry_run: Annotated[bool, Flag("How to run", "--dry-run")] = False
+    """Print what would run; create nothing, start nothing."""
+
+    workers: Annotated[
+        int, Flag("How to run", "--workers 2"), Field(ge=0, le=MAX_WORKERS)
+    ] = 0
+    """Scenes at once on this machine; 0: one per GPU, or one where there is no GPU."""
+
+    time_limit: Annotated[str, Flag("How to run", "--time-limit 3:00:00")] = "1-00:00:00"
+    """A scene's longest time, in Slurm's formats; then it is stopped and can be resumed."""
+
+    max_retries: Annotated[int, Flag("How to run", "--max-retries 0"), Field(ge=0, le=100)] = 2
+    """Further starts of a scene whose machine, not whose training, failed."""
+
+    max_failures: Annotated[int, Flag("How to run", "--max-failures 3"), Field(ge=0)] = 0
+    """Start no further scene after this many have failed; 0: never give up."""
+
+    kill_grace: Annotated[int, Flag("How to run", "--kill-grace 60"), Field(ge=1, le=3600)] = 20
+    """Seconds a stopped trainer gets to write its checkpoint before it is killed."""
+
+    train_script: Annotated[str, Flag("The trainer", "--train-script my_trainer.py")] = (
+        "training/simple_multi_human_trainer.py"
+    )
+    """Any script that takes key=value arguments."""
+
+    train_config: Annotated[str, Flag("The trainer", "--train-config conf/train.yaml")] = ""
+    """Hydra config that overrides are checked against; for another script none: only parsed."""
+
+    expect: Annotated[
+        tuple[str, ...], Flag("The trainer", "--expect model.pt 'renders/*.png'")
+    ] = ()
+    """Outputs (globs) another script promises in the scene's folder; none: its exit status counts."""
+
+    results_root: Annotated[str, Flag("Folders", "--results-root /scratch/me/results")] = ""
+    """Where results go (TS_RESULTS_ROOT)."""
+
+    scene_data_root: Annotated[str, Flag("Folders", "--scene-data-root /scratch/me/scenes")] = ""
+    """Where scene data lies, one folder a scene (TS_SCENE_DATA_ROOT)."""
+
+    state_root: Annotated[str, Flag("Folders", "--state-root /scratch/me/state")] = ""
+    """Where plans and logs of the launcher go (TS_STATE_ROOT)."""
+
+    submit: Annotated[bool, Flag("Slurm", "--submit")] = False
+    """Submit through Slurm (array mode) instead of running here."""
+
+    slurm_job_name: Annotated[
+        str, Flag("Slurm", "--slurm.job-name my_job", "--slurm.job-name")
+    ] = ""
+    """Slurm job name; the experiment's name when not given."""
+
+    slurm_script: Annotated[
+        str, Flag("Slurm", "--slurm.slurm-script site.slurm", "--slurm.slurm-script")
+    ] = "training/submit.slurm"
+    """Slurm wrapper script."""
+
+    slurm_array_parallelism: Annotated[
+        int, Flag("Slurm", "--slurm.array-parallelism 2", "--slurm.array-parallelism"), Field(ge=0)
+    ] = 0
+    """At most this many scenes at once in the array; 0: no limit of ours."""
+
+    auto_schedule_aggregate: Annotated[bool, Flag("Aggregate", "--no-auto-schedule-aggregate")] = (
+        True
+    )
+    """Chain the dependent aggregate stage to DiFix generation."""
+
+    aggregate_job_name: Annotated[str, Flag("Aggregate", "--aggregate-job-name my_agg")] = ""
+    """Slurm job name of the aggregate stage."""
+
+    aggregate_time: Annotated[str, Flag("Aggregate", "--aggregate-time 0:30:00")] = "1:00:00"
+    """Slurm time limit of the aggregate stage."""
+
+    @field_validator("exp_name")
+    @classmethod
+    def _exp_name_is_a_folder_name(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            raise ValueError("use letters, digits and _ . + = - (it names a folder)")
+        return value
+
+    @field_validator("time_limit", "aggregate_time")
+    @classmethod
+    def _time_is_slurms(cls, value: str) -> str:
+        if seconds_of(value) <= 0:
+            raise ValueError("must be more than zero")
+        return value
+
+    @property
+    def time_limit_s(self) -> int:
+        """The time limit of one scene in seconds."""
+        return seconds_of(self.time_limit)
+
+
+T = TypeVar("T", bound=LaunchOptions)
+
+
+def flag_name(field: str, model: type[BaseModel] = LaunchOptions) -> str:
+    """The command line's name of an option: `exp_name` is `--exp-name`."""
+    return flag_of(field, model).name or "--" + field.replace("_", "-")
+
+
+def flag_of(field: str, model: type[BaseModel] = LaunchOptions) -> Flag:
+    """The `Flag` a field is annotated with."""
+    return next(item for item in model.model_fields[field].metadata if isinstance(item, Flag))
+
+
+def checked_options(model: type[T], values: dict[str, Any]) -> T:
+    """Build options; raises FaultsError that names each wrong option as the user typed it."""
+    try:
+        return model(**values)
+    except ValidationError as error:
+        raise FaultsError(
+            Fault(
+                f"{flag_name(str(item['loc'][0]), model)} is not valid",
+                repr(item["input"]),
+                item["msg"].removeprefix("Value error, "),
+            )
+            for item in error.errors()
+        ) from error

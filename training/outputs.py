@@ -1,0 +1,60 @@
+"""What a scene's run promises to write, whether it is there, and setting old outputs aside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from training.claims import FOLDER as CLAIM_FOLDER
+from training.records import now
+
+METRICS = "metrics.json"
+CHECKPOINTS = "checkpoints"
+SUPERSEDED = "superseded"
+PROMISES = {
+    "train": (METRICS, f"{CHECKPOINTS}/last.pt", "person_*.ply", "evaluation/*.png"),
+}
+"""Globs by run mode of the project's own trainer."""
+
+
+def missing_outputs(output: Path, promises: tuple[str, ...]) -> list[str]:
+    """The promised globs that match no readable, non-empty file; JSON must parse too."""
+    return [glob for glob in promises if not any(map(_is_readable, output.glob(glob)))]
+
+
+def read_metrics(output: Path) -> dict[str, Any]:
+    """The summary of the last evaluation; empty when there is none that can be read."""
+    try:
+        metrics = json.loads((output / METRICS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return metrics if isinstance(metrics, dict) else {}
+
+
+def has_checkpoint(output: Path) -> bool:
+    """Whether a start could go on from something."""
+    folder = output / CHECKPOINTS
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def set_aside(output: Path) -> Path:
+    """Move what a former run wrote into `superseded/<time>/`, so that nothing is lost or resumed."""
+    folder = output / SUPERSEDED / now().strftime("%Y%m%dT%H%M%S.%f")
+    folder.mkdir(parents=True)
+    for path in output.iterdir():
+        if path.name not in (CLAIM_FOLDER, SUPERSEDED):
+            path.rename(folder / path.name)
+    return folder
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            if not stream.read(1):
+                return False
+        if path.suffix == ".json":
+            json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True

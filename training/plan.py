@@ -1,0 +1,115 @@
+"""The plan: the frozen, plain-data answer to "what will run"; a dry run prints what a run executes."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from training.records import now
+from training.settings import Roots
+
+Action = Literal["run", "skip", "held"]
+LOG = "train.log"
+
+
+class ScenePlan(BaseModel):
+    """What will run for one scene."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    exp_name: str
+    scene: dict[str, Any]
+    """The scene's JSON as it was when the plan was made; a run uses this, not the file."""
+    scene_file: Path
+    action: Action
+    reason: str
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    """Set on top of the caller's environment."""
+    output: Path
+    fingerprint: str
+    promises: tuple[str, ...]
+    """Globs inside the output folder that a done scene has at least one readable file of each."""
+    time_limit_s: int
+    kill_grace_s: int
+    cancelled: Path
+    """A file that stands once the plan was cancelled: what ends then ended by request."""
+    retrain_done_before: datetime | None = None
+    """With --force: a scene done before this moment is trained again."""
+
+    @property
+    def log(self) -> Path:
+        """All attempts' output, each under a heading."""
+        return self.output / LOG
+
+    @property
+    def builds_data(self) -> bool:
+        """Whether the scene's data is made from a recipe in its JSON."""
+        return self.scene.get("synthetic") is not None
+
+    @property
+    def command_line(self) -> str:
+        """The command with its environment, quoted so that it can be pasted into a shell."""
+        settings = [f"{key}={shlex.quote(value)}" for key, value in self.environment.items()]
+        return " ".join([*settings, shlex.join(self.command)])
+
+
+class Plan(BaseModel):
+    """What will run for all chosen scenes of one launch."""
+
+    model_config = ConfigDict(frozen=True)
+
+    plan_id: str
+    created: datetime
+    exp_name: str
+    roots: Roots
+    scenes: tuple[ScenePlan, ...]
+    workers: int
+    gpus: tuple[str, ...]
+    """GPU ids that scenes are pinned to, one each; empty on a machine without."""
+    max_retries: int
+    max_failures: int
+    warnings: tuple[str, ...] = ()
+
+    def of(self, action: Action) -> tuple[ScenePlan, ...]:
+        """The scenes with that action, in order."""
+        return tuple(scene for scene in self.scenes if scene.action == action)
+
+    @property
+    def file(self) -> Path:
+        """Where a started plan is kept."""
+        return self.roots.state_root / "plans" / f"{self.plan_id}.json"
+
+    @property
+    def cancelled(self) -> Path:
+        """A file that stands once this plan was cancelled."""
+        return self.file.with_suffix(".cancelled")
+
+
+def new_plan_id(exp_name: str) -> str:
+    """A plan's name: experiment and time of day, sortable, unique to the microsecond."""
+    return f"{exp_name}-{now().strftime('%Y%m%dT%H%M%S.%f')}"
+
+
+def render(plan: Plan) -> str:
+    """The plan for a person: per scene the command that would run, or why none does."""
+    counts = ", ".join(
+        f"{len(plan.of(action))} {word}"
+        for action, word in (("run", "to run"), ("skip", "skipped"), ("held", "held by others"))
+        if plan.of(action) or action == "run"
+    )
+    head = [f"experiment {plan.exp_name}: {len(plan.scenes)} scenes chosen, {counts}"]
+    head += [f"results: {plan.roots.results_root}", f"workers: {plan.workers}"]
+    warnings = [f"warning: {warning}" for warning in plan.warnings]
+    return "\n".join([*head, *warnings, "", *(_render_scene(scene) for scene in plan.scenes)])
+
+
+def _render_scene(scene: ScenePlan) -> str:
+    if scene.action != "run":
+        return f"# {scene.name}: {scene.action} ({scene.reason})"
+    return f"# {scene.name}: run ({scene.reason})\n{scene.command_line}"

@@ -1,0 +1,243 @@
+"""From options to the plan: everything is read and checked, nothing is created."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from preprocess.faults import Fault, FaultsError
+from preprocess.registry import load_scenes, select_scenes
+from preprocess.scene import Scene
+from training import overrides, preflight
+from training.attempt import is_current
+from training.claims import holder_of
+from training.fingerprint import fingerprint, source_version
+from training.gpus import visible_gpus
+from training.options import LaunchOptions
+from training.outputs import PROMISES, has_checkpoint, missing_outputs
+from training.plan import Action, Plan, ScenePlan, new_plan_id
+from training.records import RecordError, RunRecord, now, read_record
+from training.settings import CHECKOUT, Roots, resolve_roots
+
+OWN_SCRIPT = CHECKOUT / "training" / "simple_multi_human_trainer.py"
+OWN_CONFIG = CHECKOUT / "training" / "configs" / "train.yaml"
+OWN_SOURCES = (
+    "training/simple_multi_human_trainer.py",
+    "training/trainer/*.py",
+    "preprocess/body.py",
+    "preprocess/scene_data.py",
+    "preprocess/layout.py",
+    "preprocess/assets/*.npz",
+)
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """The script that trains, and what is known of it."""
+
+    script: Path
+    config_file: Path | None
+    config: dict[str, Any]
+    """Composed with the overrides; empty where no Hydra configuration is named."""
+    overrides: tuple[str, ...]
+    promises: tuple[str, ...]
+    source_version: str
+
+    def command(self, scene: str, exp_name: str) -> tuple[str, ...]:
+        """The argv that trains one scene."""
+        return (
+            sys.executable,
+            str(self.script),
+            *self._config_arguments(),
+            overrides.assignment(overrides.SCENE_KEY, scene),
+            overrides.assignment(overrides.EXPERIMENT_KEY, exp_name),
+            *self.overrides,
+        )
+
+    def _config_arguments(self) -> tuple[str, ...]:
+        """Our own trainer is told which configuration it is checked against."""
+        if self.script != OWN_SCRIPT or self.config_file in (None, OWN_CONFIG):
+            return ()
+        folder, name = self.config_file.parent, self.config_file.stem  # type: ignore[union-attr]
+        return ("--config-path", str(folder), "--config-name", name)
+
+
+class _Faults:
+    """Collects faults over several checks, so that all are shown at once."""
+
+    def __init__(self) -> None:
+        self.found: list[Fault] = []
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, FaultsError):
+            return False
+        self.found += error.faults
+        return True
+
+
+def make_plan(options: LaunchOptions) -> Plan:
+    """Check everything and say what will run; creates nothing.
+
+    Raises FaultsError with all faults at once. In a dry run, scene data that is not on this
+    machine is a warning of the plan instead.
+    """
+    faults = _Faults()
+    roots, scenes, trainer = None, [], None
+    with faults:
+        roots = resolve_roots(options.model_dump())
+        faults.found += preflight.folder_faults(roots)
+    with faults:
+        scenes = _chosen_scenes(options)
+    with faults:
+        trainer = _trainer(options)
+        faults.found += preflight.virtual_camera_faults(trainer.config, scenes)
+    absent = _data_faults(scenes, roots) if roots else []
+    if not options.dry_run:
+        faults.found += absent
+    faults.found += _not_built_yet(options)
+    if faults.found or roots is None or trainer is None:
+        raise FaultsError(faults.found)
+    return _plan(options, roots, scenes, trainer, [str(fault) for fault in absent])
+
+
+def _plan(
+    options: LaunchOptions, roots: Roots, scenes: Sequence[Scene], trainer: Trainer, warn: list[str]
+) -> Plan:
+    gpus = visible_gpus()
+    if gpus and options.workers > len(gpus):
+        warn = [*warn, f"--workers {options.workers}: only {len(gpus)} GPUs, one scene each"]
+    plan = Plan(
+        plan_id=new_plan_id(options.exp_name),
+        created=now(),
+        exp_name=options.exp_name,
+        roots=roots,
+        scenes=(),
+        workers=_workers(options.workers, len(gpus)),
+        gpus=gpus,
+        max_retries=options.max_retries,
+        max_failures=options.max_failures,
+        warnings=tuple(warn),
+    )
+    planned = tuple(_scene_plan(options, plan, scene, trainer) for scene in scenes)
+    return plan.model_copy(update={"scenes": planned})
+
+
+def _workers(wanted: int, gpus: int) -> int:
+    """One scene per GPU at most; on a machine without, as many as wanted."""
+    return min(wanted or gpus, gpus) if gpus else wanted or 1
+
+
+def _scene_plan(options: LaunchOptions, plan: Plan, scene: Scene, trainer: Trainer) -> ScenePlan:
+    scene_file = os.path.abspath(scene.file or "")
+    planned = ScenePlan(
+        name=scene.seq_name,
+        exp_name=options.exp_name,
+        scene=scene.raw,
+        scene_file=Path(scene_file),
+        action="run",
+        reason="new",
+        command=trainer.command(scene.seq_name, options.exp_name),
+        environment={**plan.roots.environment(), "TS_SCENE_FILE": scene_file},
+        output=plan.roots.output_folder(scene.seq_name, options.exp_name),
+        fingerprint=fingerprint(
+            trainer.config or list(trainer.overrides), scene.raw, trainer.source_version
+        ),
+        promises=trainer.promises,
+        time_limit_s=options.time_limit_s,
+        kill_grace_s=options.kill_grace,
+        cancelled=plan.cancelled,
+        retrain_done_before=plan.created if options.force else None,
+    )
+    action, reason = decide(planned)
+    return planned.model_copy(update={"action": action, "reason": reason})
+
+
+def decide(plan: ScenePlan) -> tuple[Action, str]:
+    """Whether a scene runs, and why; its record and its claim decide.
+
+    Raises FaultsError when the record can't be read.
+    """
+    holder = holder_of(plan.output)
+    if holder is not None and not holder.is_ending:
+        return "held", f"being trained by {holder}"
+    try:
+        record = read_record(plan.output)
+    except RecordError as error:
+        raise FaultsError([Fault(str(error))]) from error
+    return ("run", "new") if record is None else _decide_by_record(plan, record)
+
+
+def _decide_by_record(plan: ScenePlan, record: RunRecord) -> tuple[Action, str]:
+    if record.status == "done" and not missing_outputs(plan.output, plan.promises):
+        if is_current(record, plan):
+            return "skip", "done"
+        forced = record.fingerprint == plan.fingerprint
+        return "run", "--force: again" if forced else "done with another configuration: again"
+    if record.fingerprint != plan.fingerprint:
+        return "run", f"{record.status} with another configuration: anew"
+    last = "outputs are gone" if record.status == "done" else f"last: {record.cause or 'killed'}"
+    return "run", f"goes on from its checkpoint, {last}" if has_checkpoint(plan.output) else last
+
+
+def _chosen_scenes(options: LaunchOptions) -> list[Scene]:
+    scenes = select_scenes(load_scenes(_given(options, "scenes_dir")), options.scene_name_includes)
+    if len(scenes) > 1 and not options.run_all:
+        names = [scene.seq_name for scene in scenes]
+        shown = ", ".join(names[:20]) + (f", … ({len(names)} in all)" if len(names) > 20 else "")
+        remedy = "name one with --scene-name-includes, or train all of them with --run-all"
+        raise FaultsError([Fault(f"{len(names)} scenes match", shown, remedy)])
+    return scenes
+
+
+def _given(options: LaunchOptions, field: str) -> Path:
+    """A path option: relative to the caller's folder when given, to the checkout by default."""
+    value, default = getattr(options, field), LaunchOptions.model_fields[field].default
+    return CHECKOUT / default if value == default else Path(os.path.abspath(value))
+
+
+def _trainer(options: LaunchOptions) -> Trainer:
+    script = _given(options, "train_script")
+    own = script == OWN_SCRIPT
+    named = Path(os.path.abspath(options.train_config)) if options.train_config else None
+    config_file = named or (OWN_CONFIG if own else None)
+    faults = _Faults()
+    config: dict[str, Any] = {}
+    faults.found += preflight.script_faults(script)
+    with faults:
+        if config_file is None:
+            overrides.check_syntax(options.overrides)
+        else:
+            config = overrides.compose(config_file, options.overrides)
+    if own and config:
+        faults.found += preflight.run_mode_faults(config)
+    if faults.found:
+        raise FaultsError(faults.found)
+    promises = PROMISES[overrides.select(config, "run_mode", "train")] if own else options.expect
+    sources = _own_sources() if own else [script]
+    return Trainer(
+        script, config_file, config, options.overrides, promises, source_version(sources)
+    )
+
+
+def _own_sources() -> list[Path]:
+    return [path for pattern in OWN_SOURCES for path in CHECKOUT.glob(pattern)]
+
+
+def _data_faults(scenes: Sequence[Scene], roots: Roots) -> list[Fault]:
+    from preprocess.scene_data import missing_data
+
+    return [fault for scene in scenes for fault in missing_data(scene, roots.scene_data_root)]
+
+
+def _not_built_yet(options: LaunchOptions) -> list[Fault]:
+    if not options.submit:
+        return []
+    remedy = "leave --submit out to train on this machine"
+    return [Fault("--submit: this version does not submit to Slurm yet", remedy=remedy)]

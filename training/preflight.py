@@ -1,0 +1,77 @@
+"""What can be known to be wrong before anything is created or started."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from preprocess.faults import Fault, did_you_mean
+from preprocess.scene import Scene
+from training.outputs import PROMISES
+from training.overrides import select
+from training.settings import VARIABLES, Roots
+
+LEAST_FREE_BYTES = 100 * 2**20
+NOVEL_VIEWS = "train.nv_generation.trn_nv_gen"
+
+
+def folder_faults(roots: Roots) -> list[Fault]:
+    """Result and state roots that can't be written, or have no room left."""
+    return [
+        fault
+        for key in ("results_root", "state_root")
+        if (fault := _writable_fault(getattr(roots, key), key))
+    ]
+
+
+def _writable_fault(root: Path, key: str) -> Fault | None:
+    flag = "--" + key.replace("_", "-")
+    remedy = f"name another folder with {flag} or {VARIABLES[key]}"
+    existing = next(path for path in (root, *root.parents) if path.exists())
+    if not existing.is_dir():
+        return Fault(f"{flag} is inside something that is not a folder", str(existing), remedy)
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return Fault(f"{flag} can't be written", str(existing), remedy)
+    free = shutil.disk_usage(existing).free
+    if free < LEAST_FREE_BYTES:
+        value = f"{root} has {free / 2**20:.0f} MB free"
+        return Fault(f"{flag} has no room", value, f"make room, or {remedy}")
+    return None
+
+
+def script_faults(script: Path) -> list[Fault]:
+    """A trainer script that is not there."""
+    if script.is_file():
+        return []
+    near = [path.name for path in script.parent.glob("*.py")] if script.parent.is_dir() else []
+    remedy = did_you_mean(script.name, near) if near else "check the path"
+    return [Fault("--train-script is not a file", str(script), remedy)]
+
+
+def run_mode_faults(config: dict[str, Any]) -> list[Fault]:
+    """A run mode that the project's own trainer does not have."""
+    mode = select(config, "run_mode", "train")
+    if mode in PROMISES:
+        return []
+    return [Fault("run_mode is not one that can run", repr(mode), did_you_mean(str(mode), PROMISES))]
+
+
+def virtual_camera_faults(config: dict[str, Any], scenes: Sequence[Scene]) -> list[Fault]:
+    """Virtual camera ids that meet a scene's source camera."""
+    count = select(config, f"{NOVEL_VIEWS}.num_cameras", 0)
+    start = select(config, f"{NOVEL_VIEWS}.start_camera_id", 0)
+    if not isinstance(count, int) or not isinstance(start, int):
+        return []
+    ids = range(start, start + count)
+    return [
+        Fault(
+            f"a virtual camera has the id of {scene.seq_name}'s source camera",
+            f"{scene.cam_id} is in {ids.start}..{ids.stop - 1}",
+            f"choose another {NOVEL_VIEWS}.start_camera_id, e.g. {scene.cam_id + 1}",
+        )
+        for scene in scenes
+        if scene.cam_id in ids
+    ]

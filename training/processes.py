@@ -1,0 +1,104 @@
+"""Which processes live, and how those we start die with us (Linux)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+START_TIME_FIELD = 19  # of /proc/PID/stat, counted after the command's closing bracket
+
+
+@dataclass(frozen=True)
+class ProcessId:
+    """A process that can't be taken for a later one with the same number."""
+
+    host: str
+    boot: str
+    pid: int
+    start_ticks: int
+
+    def is_here(self) -> bool:
+        """Whether this host, since its last boot, could have run it."""
+        return self.host == socket.gethostname() and self.boot == boot_id()
+
+    def lives(self) -> bool:
+        """Whether it runs on this host now; a zombie is dead."""
+        return self.is_here() and start_ticks(self.pid) == self.start_ticks
+
+
+def process_id(pid: int) -> ProcessId:
+    """The identity of a process of this host."""
+    return ProcessId(socket.gethostname(), boot_id(), pid, start_ticks(pid) or 0)
+
+
+@cache
+def boot_id() -> str:
+    """Changes with every boot of this host."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def start_ticks(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; None when it is gone or a zombie.
+
+    Source: proc(5), /proc/PID/stat; the command may hold spaces and brackets.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[START_TIME_FIELD])
+
+
+def die_with_parent(signal_number: int) -> None:
+    """Have the kernel send this process a signal when the thread that started it ends.
+
+    Raises OSError where prctl(2) refuses.
+    """
+    _prctl(PR_SET_PDEATHSIG, signal_number)
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of its descendants' orphans, so that it can find and end them."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def signal_group(leader: int, signal_number: int) -> bool:
+    """Send a signal to a process group; False when none of it is left."""
+    try:
+        os.killpg(leader, signal_number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def kill_descendants() -> None:
+    """Kill every process below this one, also those that left their group or session."""
+    import psutil
+
+    for process in psutil.Process().children(recursive=True):
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
+def signal_name(exit_status: int) -> str:
+    """`SIGKILL` for -9."""
+    try:
+        return signal.Signals(-exit_status).name
+    except ValueError:
+        return f"signal {-exit_status}"
+
+
+def _prctl(option: int, value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))

@@ -1,0 +1,63 @@
+"""Launch training: `python training/run.py --help`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":  # as a script: the packages lie above its own folder
+    sys.path[0] = str(ROOT)
+
+from preprocess.faults import FaultsError  # noqa: E402
+from training.cli import parse_options  # noqa: E402
+from training.display import Display, say  # noqa: E402
+from training.plan import Plan, render  # noqa: E402
+from training.planning import make_plan  # noqa: E402
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Plan and run; exit status 0 only if every chosen scene is done."""
+    try:
+        options = parse_options(argv)
+        plan = make_plan(options)
+        if options.dry_run:
+            say(render(plan))
+            return DONE
+        return launch(plan)
+    except FaultsError as error:
+        say(f"nothing was started:\n{error}", sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def launch(plan: Plan) -> int:
+    """Run a plan on this machine and summarise its experiment."""
+    from training import local
+    from training.summary import summarise
+
+    say(header(plan))
+    local.start(plan)
+    outcomes, stop = local.run_plan(plan, Display(len(plan.of("run"))))
+    say(summarise(plan.roots, plan.exp_name, [scene.name for scene in plan.scenes]).text)
+    if stop.urgency:
+        return stop.exit_status
+    done = sum(outcome.status == "done" for outcome in outcomes) + len(plan.of("skip"))
+    return DONE if done == len(plan.scenes) else FAILED
+
+
+def header(plan: Plan) -> str:
+    """What is about to happen, in a few lines."""
+    lines = [f"warning: {warning}" for warning in plan.warnings]
+    lines += [f"{scene.name}: skipped, {scene.reason}" for scene in plan.of("skip")]
+    lines += [f"{scene.name}: not run, {scene.reason}" for scene in plan.of("held")]
+    lines += [f"{scene.name}: {scene.reason}" for scene in plan.of("run")]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""A request to stop: the first lets trainers write a checkpoint, the second ends them at once."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StopRequest:
+    """Set from a signal handler, read by the threads that run scenes."""
+
+    def __init__(self) -> None:
+        self._urgency = 0
+        self.signal_number = 0
+
+    @property
+    def urgency(self) -> int:
+        """0: go on; 1: stop; 2: stop at once."""
+        return self._urgency
+
+    @property
+    def exit_status(self) -> int:
+        """128 and the first signal's number: 130 for Ctrl-C."""
+        return 128 + self.signal_number
+
+    def ask(self, signal_number: int = signal.SIGINT) -> None:
+        """Ask to stop, or, a second time, to stop at once."""
+        self.signal_number = self.signal_number or signal_number
+        self._urgency = min(2, self._urgency + 1)
+
+
+@contextmanager
+def stop_on_signals(on_first: Callable[[], None]) -> Iterator[StopRequest]:
+    """A request that SIGINT, SIGTERM and SIGHUP set; `on_first` runs before anything is stopped.
+
+    A signal that is ignored (nohup) stays ignored. Call from the main thread.
+    """
+    stop = StopRequest()
+
+    def handle(signal_number: int, _frame: object) -> None:
+        if stop.urgency == 0:
+            on_first()
+        stop.ask(signal_number)
+
+    caught = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, handle) for number in caught}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

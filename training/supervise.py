@@ -1,0 +1,41 @@
+"""Run one scene's plan in a process of its own, which outlives neither its launcher nor its trainer.
+
+`python -m training.supervise PARENT_PID` reads a ScenePlan as JSON on standard input and prints an
+Outcome as JSON. It is a process, so that a launcher, flow or Dask worker killed by -9 still leaves a
+true record: the kernel signals this one, which stops the trainer and writes the record.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from training.execute import Outcome, run_attempt
+from training.plan import ScenePlan
+from training.processes import die_with_parent
+from training.trainer_process import block_signals
+
+
+def main(argv: list[str]) -> int:
+    """Supervise one start; exit status 0 whenever the outcome was printed."""
+    parent = int(argv[0])
+    block_signals()
+    die_with_parent(signal.SIGTERM)
+    plan = ScenePlan.model_validate_json(sys.stdin.read())
+    if os.getppid() != parent:  # it died before the kernel knew that we care
+        return 1
+    outcome = run_attempt(plan, parent)
+    _report(outcome)
+    return 0
+
+
+def _report(outcome: Outcome) -> None:
+    try:
+        print(outcome.model_dump_json(), flush=True)
+    except BrokenPipeError:  # the launcher is gone; the record says it all
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The trainer's parts; started by training/simple_multi_human_trainer.py."""

@@ -1,0 +1,196 @@
+"""Draw 3D Gaussians through a pinhole camera: one function, exact on CPU, gsplat on CUDA.
+
+Both follow Kerbl et al., 3D Gaussian Splatting (2023), with gsplat 1.5's constants, so a model
+trained on one looks the same on the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+EPS2D = 0.3  # pixels² added to each projected covariance, so that no Gaussian misses every pixel
+MAX_ALPHA = 0.999
+MIN_ALPHA = 1.0 / 255.0
+MIN_TRANSMITTANCE = 1e-4
+NEAR_PLANE = 0.01  # metres
+FIELD_OF_VIEW_MARGIN = 0.3  # of half the image, beyond which the projection's slope is held
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What one camera sees: composited features (H, W, D), depth sum (H, W), alpha (H, W).
+
+    `depth` is weighted by alpha, in metres: divide by alpha for the expected depth.
+    """
+
+    features: Tensor
+    depth: Tensor
+    alpha: Tensor
+
+
+def rasterize(
+    means: Tensor,
+    covars: Tensor,
+    opacities: Tensor,
+    features: Tensor,
+    viewmat: Tensor,
+    intrinsics: Tensor,
+    width: int,
+    height: int,
+) -> Drawing:
+    """Composite N Gaussians front to back, on the device they are on.
+
+    means (N, 3) and covars (N, 3, 3) in world metres, opacities (N,) in [0, 1], features (N, D)
+    of any meaning (colours, one-hot persons), viewmat (4, 4) world-to-camera in OpenCV axes,
+    intrinsics (3, 3) in pixels.
+    """
+    draw = _rasterize_cuda if means.is_cuda else _rasterize_cpu
+    return draw(means, covars, opacities, features, viewmat, intrinsics, width, height)
+
+
+def _rasterize_cuda(
+    means: Tensor,
+    covars: Tensor,
+    opacities: Tensor,
+    features: Tensor,
+    viewmat: Tensor,
+    intrinsics: Tensor,
+    width: int,
+    height: int,
+) -> Drawing:
+    from gsplat import rasterization
+
+    drawn, alpha, _ = rasterization(
+        means=means,
+        quats=None,
+        scales=None,
+        opacities=opacities,
+        colors=features,
+        viewmats=viewmat[None],
+        Ks=intrinsics[None],
+        width=width,
+        height=height,
+        near_plane=NEAR_PLANE,
+        eps2d=EPS2D,
+        render_mode="RGB+D",
+        covars=covars,
+    )
+    return Drawing(drawn[0, ..., :-1], drawn[0, ..., -1], alpha[0, ..., 0])
+
+
+def _rasterize_cpu(
+    means: Tensor,
+    covars: Tensor,
+    opacities: Tensor,
+    features: Tensor,
+    viewmat: Tensor,
+    intrinsics: Tensor,
+    width: int,
+    height: int,
+) -> Drawing:
+    centers, conics, depths, spreads = project(means, covars, viewmat, intrinsics, width, height)
+    with torch.no_grad():
+        gaussian, pixel = _pairs(centers, conics, depths, spreads, opacities, width, height)
+    alpha = _alphas(centers, conics, opacities, gaussian, pixel, width)
+    counts = torch.bincount(pixel, minlength=width * height)
+    transmittance = _transmittance_before(alpha, pixel, counts)
+    visible = transmittance.detach() * (1 - alpha.detach()) > MIN_TRANSMITTANCE
+    weight = torch.where(visible, alpha * transmittance, 0.0)
+    drawn = functional.embedding_bag(
+        gaussian,
+        torch.cat([features, depths[:, None], torch.ones_like(depths)[:, None]], dim=1),
+        counts.cumsum(0) - counts,
+        per_sample_weights=weight,
+        mode="sum",
+    ).view(height, width, -1)
+    return Drawing(drawn[..., :-2], drawn[..., -2], drawn[..., -1])
+
+
+def project(
+    means: Tensor, covars: Tensor, viewmat: Tensor, intrinsics: Tensor, width: int, height: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Pixel centers (N, 2), inverse covariances (N, 3: xx, xy, yy), depths (N,) and pixel
+    standard deviations (N, 2) of Gaussians (EWA splatting, Zwicker et al. 2002)."""
+    rotation, translation = viewmat[:3, :3], viewmat[:3, 3]
+    x, y, z = (means @ rotation.T + translation).unbind(-1)
+    focal, principal = intrinsics.diagonal()[:2], intrinsics[:2, 2]
+    size = torch.tensor([width, height], dtype=means.dtype, device=means.device)
+    depth = torch.where(z > NEAR_PLANE, z, 1.0)  # those behind are left out later
+    slope = torch.stack([x, y], dim=-1) / depth[:, None]
+    margin = FIELD_OF_VIEW_MARGIN * 0.5 * size / focal
+    held = slope.clamp(-principal / focal - margin, (size - principal) / focal + margin)
+    zero = torch.zeros_like(z)
+    jacobian = torch.stack(
+        [
+            torch.stack([focal[0] / depth, zero, -focal[0] * held[:, 0] / depth], dim=-1),
+            torch.stack([zero, focal[1] / depth, -focal[1] * held[:, 1] / depth], dim=-1),
+        ],
+        dim=-2,
+    )
+    to_pixels = jacobian @ rotation
+    covar2d = to_pixels @ covars @ to_pixels.mT
+    xx, xy, yy = covar2d[:, 0, 0] + EPS2D, covar2d[:, 0, 1], covar2d[:, 1, 1] + EPS2D
+    determinant = (xx * yy - xy * xy).clamp(min=1e-10)
+    conics = torch.stack([yy, -xy, xx], dim=-1) / determinant[:, None]
+    return slope * focal + principal, conics, z, torch.stack([xx, yy], dim=-1).sqrt()
+
+
+def _pairs(
+    centers: Tensor,
+    conics: Tensor,
+    depths: Tensor,
+    spreads: Tensor,
+    opacities: Tensor,
+    width: int,
+    height: int,
+) -> tuple[Tensor, Tensor]:
+    """Every (Gaussian, pixel) that meet with alpha of at least MIN_ALPHA, ordered by pixel, then
+    front to back; two index vectors of one length."""
+    reach = (2 * (opacities / MIN_ALPHA).clamp(min=1.0).log()).sqrt()[:, None] * spreads
+    limit = torch.tensor([width, height], device=centers.device)
+    # Pixel i has its middle at i + 0.5.
+    first = (centers - reach - 0.5).ceil().clamp(min=0).minimum(limit).long()
+    last = (centers + reach - 0.5).floor().clamp(min=-1).minimum(limit - 1).long()
+    extent = (last - first + 1).clamp(min=0) * (depths > NEAR_PLANE).long()[:, None]
+    order = torch.argsort(depths, stable=True)
+    counts = extent.prod(dim=-1)[order]
+    gaussian = order.repeat_interleave(counts)
+    place = torch.arange(len(gaussian), device=order.device)
+    place = place - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    columns = extent[:, 0][gaussian]
+    pixel_x = first[:, 0][gaussian] + place % columns
+    pixel_y = first[:, 1][gaussian] + place // columns
+    pixel = pixel_y * width + pixel_x
+    kept = _alphas(centers, conics, opacities, gaussian, pixel, width) >= MIN_ALPHA
+    pixel, by_pixel = torch.sort(pixel[kept], stable=True)
+    return gaussian[kept][by_pixel], pixel
+
+
+def _alphas(
+    centers: Tensor,
+    conics: Tensor,
+    opacities: Tensor,
+    gaussian: Tensor,
+    pixel: Tensor,
+    width: int,
+) -> Tensor:
+    middle = torch.stack([pixel % width, pixel // width], dim=-1) + 0.5
+    table = torch.cat([centers, conics, opacities[:, None]], dim=-1)
+    center_x, center_y, xx, xy, yy, opacity = table.index_select(0, gaussian).unbind(-1)
+    x, y = middle[:, 0] - center_x, middle[:, 1] - center_y
+    power = 0.5 * (xx * x * x + yy * y * y) + xy * x * y
+    return (opacity * torch.exp(-power)).clamp(max=MAX_ALPHA)
+
+
+def _transmittance_before(alpha: Tensor, pixel: Tensor, counts: Tensor) -> Tensor:
+    """Light left for each pair after those before it at its pixel, (M,); float64 inside, since
+    one running sum of logarithms goes through all pixels."""
+    passed = torch.log1p(-alpha.double())
+    total = passed.cumsum(0)
+    before = total - passed
+    start = (counts.cumsum(0) - counts).clamp(max=max(len(alpha) - 1, 0))
+    return torch.exp(before - before[start][pixel]).to(alpha.dtype)

@@ -1,0 +1,112 @@
+"""One trainer, from start to end: own process group, deadline, TERM then KILL, nothing left behind.
+
+For a single-threaded process that does nothing else (`training.supervise`): signals are blocked and
+waited for, so that nothing polls and no signal is lost.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from training.processes import adopt_orphans, die_with_parent, kill_descendants, signal_group
+
+STOPPING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+FORWARDED = frozenset({signal.SIGUSR1})
+WAITED_FOR = STOPPING | FORWARDED | {signal.SIGCHLD}
+
+Stopped = Literal["", "signal", "timeout"]
+
+
+@dataclass(frozen=True)
+class TrainerEnd:
+    """How a trainer ended: its exit status (negative: a signal), and whether we stopped it."""
+
+    exit_status: int
+    stopped: Stopped
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds a trainer may run, and then has for its checkpoint."""
+
+    time_s: float
+    grace_s: float
+
+
+def block_signals() -> None:
+    """Hold back what `run_trainer` waits for; call before anything is started."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, WAITED_FOR)
+
+
+def run_trainer(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    limits: Limits,
+    beat: Callable[[], None],
+    beat_every_s: float,
+) -> TrainerEnd:
+    """Run a trainer to its end, its output appended to `log`; `beat` is called while it runs.
+
+    Raises OSError when it can't be started or the log can't be opened.
+    """
+    adopt_orphans()
+    with log.open("ab") as stream:
+        process = subprocess.Popen(
+            command,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_in_the_child,
+        )
+    try:
+        stopped = _wait(process, limits, beat, beat_every_s)
+    finally:
+        signal_group(process.pid, signal.SIGKILL)
+        process.wait()
+        kill_descendants()
+    return TrainerEnd(process.returncode, stopped)
+
+
+def _in_the_child() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    die_with_parent(signal.SIGKILL)
+
+
+def _wait(
+    process: subprocess.Popen[bytes],
+    limits: Limits,
+    beat: Callable[[], None],
+    beat_every_s: float,
+) -> Stopped:
+    """Wait for the end; at the deadline or a stopping signal TERM, after the grace KILL."""
+    deadline = time.monotonic() + limits.time_s
+    stopped: Stopped = ""
+    while process.poll() is None:
+        left = deadline - time.monotonic()
+        received = signal.sigtimedwait(WAITED_FOR, max(0.0, min(left, beat_every_s)))
+        if received is None:
+            beat()
+        elif received.si_signo in FORWARDED:
+            os.kill(process.pid, received.si_signo)
+        stopping = received is not None and received.si_signo in STOPPING
+        overdue = time.monotonic() >= deadline
+        if not stopping and not overdue:
+            continue
+        if stopped:  # the grace is over, or asked a second time
+            signal_group(process.pid, signal.SIGKILL)
+            process.wait()
+            break
+        stopped = "signal" if stopping else "timeout"
+        deadline = time.monotonic() + limits.grace_s
+        signal_group(process.pid, signal.SIGTERM)
+    return stopped
