@@ -12,6 +12,7 @@ from preprocess.faults import Fault, FaultsError, did_you_mean
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CONFIG_FILE = CHECKOUT / "training" / "configs" / "train.yaml"
+REQUIRED = ("scene_name", "exp_name")
 UNION_PARTS = ("literal['auto']", "constrained-int", "int", "none")
 
 Name = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
@@ -200,6 +201,7 @@ def _compose(overrides: Sequence[str]) -> tuple[dict[str, Any], list[Fault]]:
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     faults: list[Fault] = []
     with initialize_config_dir(str(CONFIG_FILE.parent), version_base=None):
@@ -210,10 +212,14 @@ def _compose(overrides: Sequence[str]) -> tuple[dict[str, Any], list[Fault]]:
             faults = [Fault("an override is refused", text, why) for text, why in refused.items()]
             taken = [text for text in overrides if text not in refused]
             composed = compose(CONFIG_FILE.stem, overrides=taken)
-    for key in sorted(OmegaConf.missing_keys(composed)):
-        faults.append(Fault(f"{key} is missing", remedy=f"add {key}=NAME"))
-        OmegaConf.update(composed, key, "missing")
-    content: Any = OmegaConf.to_container(composed, resolve=True)
+    for key in REQUIRED:
+        if OmegaConf.is_missing(composed.shared, key):
+            faults.append(Fault(f"shared.{key} is missing", remedy=f"add shared.{key}=NAME"))
+            composed.shared[key] = "missing"
+    try:
+        content: Any = OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:
+        raise FaultsError([*faults, Fault("an interpolation fails", _line(error))]) from error
     return {str(key): value for key, value in content.items()}, faults
 
 
