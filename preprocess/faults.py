@@ -39,10 +39,13 @@ def nearest(name: str, valid: Iterable[str], count: int = 3) -> list[str]:
     return list(dict.fromkeys(close + containing))[:count]
 
 
+MOST_NAMES = 12
+
+
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """A remedy that names the nearest valid names, or all of them when few and none is near."""
     names = list(valid)
     close = nearest(name, names)
     if close:
         return "did you mean " + " or ".join(close) + "?"
-    return "valid: " + ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+    return "valid: " + ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")

@@ -59,7 +59,7 @@ class SceneFolder:
         return sorted({int(stem) for stem in stems if stem.isdigit()})
 
     def skip_frames(self) -> frozenset[int]:
-        """Frames that `skip_frames.csv` (one comma-separated line, optional, may be empty) leaves out.
+        """Frames that `skip_frames.csv` (one comma-separated line, optional) leaves out.
 
         Raises ValueError naming the file when an entry is not a number.
         """

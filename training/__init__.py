@@ -1,1 +1,1 @@
-"""The launcher, its core (plan, execute, records) and the trainer; imports neither Prefect nor Dask."""
+"""The launcher, its core (plan, execute, records) and the trainer; no Prefect, no Dask."""

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from training import causes
-from training.claims import HEARTBEAT_S, Claim, ClaimHeldError, acquire
+from training.claims import Claim, ClaimHeldError, acquire
 from training.outcome import Outcome, outcome_of
 from training.outputs import has_checkpoint, missing_outputs, read_metrics, set_aside
 from training.plan import ScenePlan
@@ -116,7 +116,7 @@ def _run(plan: ScenePlan, claim: Claim) -> TrainerEnd:
 
     environment = {**os.environ, **plan.environment, "TS_SCENE_FILE": str(_scene_file(plan))}
     limits = Limits(plan.time_limit_s, plan.kill_grace_s)
-    return run_trainer(plan.command, environment, plan.log, limits, beat, HEARTBEAT_S)
+    return run_trainer(plan.command, environment, plan.log, limits, beat)
 
 
 def _scene_file(plan: ScenePlan) -> Path:

@@ -2,8 +2,8 @@
 
 Claims are numbered files in `<output>/.claim/`; the highest number counts. To take a claim is to
 create the next number with link(2), which is atomic on NFS too, so of two that find the same dead
-holder only one inherits. A claim lives beside the outputs that it guards, so that whoever shares the
-results shares the claim.
+holder only one inherits. A claim lives beside the outputs that it guards, so that whoever shares
+the results shares the claim.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from training.records import now
 
 FOLDER = ".claim"
 RELEASED = '{"released": true}'
-HEARTBEAT_S = 15.0
 STALE_AFTER_S = 120.0
 """A holder on another host that has not touched its claim for so long is taken for dead."""
 
@@ -141,8 +140,8 @@ def _newest(folder: Path) -> Path | None:
 def _read(path: Path) -> Holder | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        processes = {key: ProcessId(**content.pop(key)) for key in ("process", "launcher")}
-        return Holder(**processes, **content)
+        process, launcher = (ProcessId(**content[key]) for key in ("process", "launcher"))
+        return Holder(process, launcher, content["since"], content["slurm_job_id"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # released, or not a claim
         return None
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 from preprocess.faults import Fault, FaultsError, did_you_mean, nearest
 from training.options import LaunchOptions, checked_options, flag_name, flag_of
 
-T = TypeVar("T", bound=LaunchOptions)
+Model = TypeVar("Model", bound=LaunchOptions)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,18 +48,17 @@ def build_parser(model: type[LaunchOptions], prog: str) -> argparse.ArgumentPars
     return parser
 
 
-def parse_options(
-    argv: Sequence[str] | None = None,
-    model: type[T] = LaunchOptions,  # type: ignore[assignment]
-    prog: str = "training/run.py",
-) -> T:
-    """Options from a command line; raises FaultsError for a wrong one, SystemExit(0) for --help."""
+def parse_options(argv: Sequence[str] | None, model: type[Model], prog: str) -> Model:
+    """Options from a command line, `sys.argv` for None.
+
+    Raises FaultsError for a wrong one, SystemExit(0) for --help.
+    """
     arguments = sys.argv[1:] if argv is None else list(argv)
     return checked_options(model, vars(build_parser(model, prog).parse_args(arguments)))
 
 
 def _argument(info: Any, field: str) -> dict[str, Any]:
-    """argparse's keywords for a field; what isn't given stays out, so the model's default holds."""
+    """Keywords for argparse; what isn't given stays out, so that the model's default holds."""
     common: dict[str, Any] = {"default": argparse.SUPPRESS}
     if info.annotation is bool:
         both_ways = field == "auto_schedule_aggregate"

@@ -70,9 +70,9 @@ class Display:
         with self._lock:
             for scene in self._running.values():
                 self._show_progress(scene)
-                if follower := self._followers.get(scene.name):
-                    if news := follower.news():
-                        say(news)
+                follower = self._followers.get(scene.name)
+                if follower and (news := follower.news()):
+                    say(news)
 
     def _show_progress(self, scene: ScenePlan) -> None:
         since, shown = self._shown[scene.name]

@@ -21,9 +21,7 @@ from training.stopping import StopRequest
 POLL_S = 0.5
 
 
-def run_scene(
-    plan: ScenePlan, gpu: str | None = None, stop: StopRequest | None = None
-) -> Outcome:
+def run_scene(plan: ScenePlan, gpu: str | None = None, stop: StopRequest | None = None) -> Outcome:
     """Run a scene to the end of one start; blocks the calling thread, which must live until then.
 
     `gpu` pins the trainer to one GPU. `stop` ends it as cancelled. Never raises for what a

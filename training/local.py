@@ -66,7 +66,12 @@ def build_scene_data(plan: Plan) -> None:
     command = [sys.executable, "-m", "preprocess.synthetic", "--scenes-dir", folders[0]]
     command += ["--scene-data-root", str(plan.roots.scene_data_root), *names]
     result = subprocess.run(
-        command, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True, timeout=BUILD_TIMEOUT_S
+        command,
+        cwd=CHECKOUT,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=BUILD_TIMEOUT_S,
+        check=False,
     )
     if result.returncode != 0:
         raise FaultsError([Fault("scene data can't be built", result.stderr.strip())])
@@ -111,5 +116,3 @@ def _watch(futures: Iterable[Future[Outcome | None]], display: Display) -> None:
     while left:
         _, left = wait(left, timeout=SHOW_EVERY_S, return_when=FIRST_COMPLETED)
         display.refresh()
-
-

@@ -1,4 +1,4 @@
-"""Every option of a launch, defined once: the command line, the form and the docs come from here."""
+"""Every option of a launch, defined once: command line, form and docs come from here."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def seconds_of(text: str) -> int:
         raise ValueError("expected a time such as 90 (minutes), 1:30:00 or 1-00:00:00")
     days, parts = match["days"], [int(part) for part in match["clock"].split(":")]
     if days is not None:  # days-hours[:minutes[:seconds]]
-        hours, minutes, seconds = (parts + [0, 0])[:3]
+        hours, minutes, seconds = [*parts, 0, 0][:3]
         return ((int(days) * 24 + hours) * 60 + minutes) * 60 + seconds
     if len(parts) == 1:
         return parts[0] * 60
@@ -73,9 +73,7 @@ class LaunchOptions(BaseModel):
     dry_run: Annotated[bool, Flag("How to run", "--dry-run")] = False
     """Print what would run; create nothing, start nothing."""
 
-    workers: Annotated[
-        int, Flag("How to run", "--workers 2"), Field(ge=0, le=MAX_WORKERS)
-    ] = 0
+    workers: Annotated[int, Flag("How to run", "--workers 2"), Field(ge=0, le=MAX_WORKERS)] = 0
     """Scenes at once on this machine; 0: one per GPU, or one where there is no GPU."""
 
     time_limit: Annotated[str, Flag("How to run", "--time-limit 3:00:00")] = "1-00:00:00"
@@ -101,7 +99,7 @@ class LaunchOptions(BaseModel):
     expect: Annotated[
         tuple[str, ...], Flag("The trainer", "--expect model.pt 'renders/*.png'")
     ] = ()
-    """Outputs (globs) another script promises in the scene's folder; none: its exit status counts."""
+    """Outputs (globs) another script promises in the scene's folder; none: exit status counts."""
 
     results_root: Annotated[str, Flag("Folders", "--results-root /scratch/me/results")] = ""
     """Where results go (TS_RESULTS_ROOT)."""
@@ -115,9 +113,9 @@ class LaunchOptions(BaseModel):
     submit: Annotated[bool, Flag("Slurm", "--submit")] = False
     """Submit through Slurm (array mode) instead of running here."""
 
-    slurm_job_name: Annotated[
-        str, Flag("Slurm", "--slurm.job-name my_job", "--slurm.job-name")
-    ] = ""
+    slurm_job_name: Annotated[str, Flag("Slurm", "--slurm.job-name my_job", "--slurm.job-name")] = (
+        ""
+    )
     """Slurm job name; the experiment's name when not given."""
 
     slurm_script: Annotated[

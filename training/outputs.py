@@ -39,7 +39,7 @@ def has_checkpoint(output: Path) -> bool:
 
 
 def set_aside(output: Path) -> Path:
-    """Move what a former run wrote into `superseded/<time>/`, so that nothing is lost or resumed."""
+    """Move what a former run wrote into `superseded/<time>/`: not lost, and not resumed."""
     folder = output / SUPERSEDED / now().strftime("%Y%m%dT%H%M%S.%f")
     folder.mkdir(parents=True)
     for path in output.iterdir():

@@ -82,7 +82,7 @@ def _plain_defaults(config: Path) -> dict[str, Any] | None:
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", YAML_FLOAT, list("-+0123456789"))
     try:
         with config.open(encoding="utf-8") as stream:
-            content = yaml.load(stream, Loader)  # a SafeLoader
+            content = yaml.load(stream, Loader)  # noqa: S506 - it is a SafeLoader
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise FaultsError([Fault(f"{config} can't be read", str(error))]) from error
     if not isinstance(content, dict):

@@ -1,4 +1,4 @@
-"""The plan: the frozen, plain-data answer to "what will run"; a dry run prints what a run executes."""
+"""The plan: the frozen, plain-data answer to "what will run"."""
 
 from __future__ import annotations
 
@@ -98,11 +98,8 @@ def new_plan_id(exp_name: str) -> str:
 
 def render(plan: Plan) -> str:
     """The plan for a person: per scene the command that would run, or why none does."""
-    counts = ", ".join(
-        f"{len(plan.of(action))} {word}"
-        for action, word in (("run", "to run"), ("skip", "skipped"), ("held", "held by others"))
-        if plan.of(action) or action == "run"
-    )
+    words: dict[Action, str] = {"run": "to run", "skip": "skipped", "held": "held by others"}
+    counts = ", ".join(f"{len(plan.of(action))} {word}" for action, word in words.items())
     head = [f"experiment {plan.exp_name}: {len(plan.scenes)} scenes chosen, {counts}"]
     head += [f"results: {plan.roots.results_root}", f"workers: {plan.workers}"]
     warnings = [f"warning: {warning}" for warning in plan.warnings]

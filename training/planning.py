@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from preprocess.faults import Fault, FaultsError
+from preprocess.faults import MOST_NAMES, Fault, FaultsError
 from preprocess.registry import load_scenes, select_scenes
 from preprocess.scene import Scene
 from training import overrides, preflight
@@ -47,6 +47,11 @@ class Trainer:
     promises: tuple[str, ...]
     source_version: str
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the project's own; what data another one reads is its own affair."""
+        return self.script == OWN_SCRIPT
+
     def command(self, scene: str, exp_name: str) -> tuple[str, ...]:
         """The argv that trains one scene."""
         return (
@@ -60,10 +65,10 @@ class Trainer:
 
     def _config_arguments(self) -> tuple[str, ...]:
         """Our own trainer is told which configuration it is checked against."""
-        if self.script != OWN_SCRIPT or self.config_file in (None, OWN_CONFIG):
+        file = self.config_file
+        if not self.is_own or file is None or file == OWN_CONFIG:
             return ()
-        folder, name = self.config_file.parent, self.config_file.stem  # type: ignore[union-attr]
-        return ("--config-path", str(folder), "--config-name", name)
+        return ("--config-path", str(file.parent), "--config-name", file.stem)
 
 
 class _Faults:
@@ -98,7 +103,7 @@ def make_plan(options: LaunchOptions) -> Plan:
     with faults:
         trainer = _trainer(options)
         faults.found += preflight.virtual_camera_faults(trainer.config, scenes)
-    absent = _data_faults(scenes, roots) if roots else []
+    absent = _data_faults(scenes, roots) if roots and trainer and trainer.is_own else []
     if not options.dry_run:
         faults.found += absent
     faults.found += _not_built_yet(options)
@@ -190,7 +195,7 @@ def _chosen_scenes(options: LaunchOptions) -> list[Scene]:
     scenes = select_scenes(load_scenes(_given(options, "scenes_dir")), options.scene_name_includes)
     if len(scenes) > 1 and not options.run_all:
         names = [scene.seq_name for scene in scenes]
-        shown = ", ".join(names[:20]) + (f", … ({len(names)} in all)" if len(names) > 20 else "")
+        shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
         remedy = "name one with --scene-name-includes, or train all of them with --run-all"
         raise FaultsError([Fault(f"{len(names)} scenes match", shown, remedy)])
     return scenes

@@ -56,7 +56,9 @@ def run_mode_faults(config: dict[str, Any]) -> list[Fault]:
     mode = select(config, "run_mode", "train")
     if mode in PROMISES:
         return []
-    return [Fault("run_mode is not one that can run", repr(mode), did_you_mean(str(mode), PROMISES))]
+    return [
+        Fault("run_mode is not one that can run", repr(mode), did_you_mean(str(mode), PROMISES))
+    ]
 
 
 def virtual_camera_faults(config: dict[str, Any], scenes: Sequence[Scene]) -> list[Fault]:

@@ -66,7 +66,7 @@ def die_with_parent(signal_number: int) -> None:
 
 
 def adopt_orphans() -> None:
-    """Make this process the parent of its descendants' orphans, so that it can find and end them."""
+    """Make this process the parent of its descendants' orphans, so that it can end them."""
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 

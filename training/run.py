@@ -13,6 +13,7 @@ if __name__ == "__main__":  # as a script: the packages lie above its own folder
 from preprocess.faults import FaultsError  # noqa: E402
 from training.cli import parse_options  # noqa: E402
 from training.display import Display, say  # noqa: E402
+from training.options import LaunchOptions  # noqa: E402
 from training.plan import Plan, render  # noqa: E402
 from training.planning import make_plan  # noqa: E402
 
@@ -22,7 +23,7 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Plan and run; exit status 0 only if every chosen scene is done."""
     try:
-        options = parse_options(argv)
+        options = parse_options(argv, LaunchOptions, "training/run.py")
         plan = make_plan(options)
         if options.dry_run:
             say(render(plan))

@@ -43,8 +43,9 @@ class Roots(BaseModel):
         return self.results_root / "_experiments" / exp_name
 
     def environment(self) -> dict[str, str]:
-        """The same roots as the trainer reads them, through `oc.env`."""
-        return {variable: str(getattr(self, key)) for key, variable in VARIABLES.items()}
+        """The roots that the trainer reads, through `oc.env`."""
+        keys = ("results_root", "scene_data_root")
+        return {VARIABLES[key]: str(getattr(self, key)) for key in keys}
 
 
 def resolve_roots(
@@ -52,10 +53,10 @@ def resolve_roots(
     environ: Mapping[str, str] | None = None,
     paths_file: Path = PATHS_FILE,
 ) -> Roots:
-    """Settle each root by the first source that names it; relative paths start at the caller's
-    folder, except those of `paths.yaml` and the defaults, which start at the checkout.
+    """Settle each root by the first source that names it.
 
-    Raises FaultsError when `paths.yaml` is not a mapping of known keys to text.
+    Relative paths start at the caller's folder; those of `paths.yaml` and the defaults start at
+    the checkout. Raises FaultsError when `paths.yaml` is not a mapping of known keys to text.
     """
     environ = os.environ if environ is None else environ
     site = _site_paths(paths_file)

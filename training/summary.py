@@ -71,8 +71,8 @@ def summarise(roots: Roots, exp_name: str, chosen: Iterable[str]) -> Summary:
 
 def collect(roots: Roots, exp_name: str, chosen: Iterable[str]) -> tuple[Row, ...]:
     """One row a scene, by name: what its record says, `not started` where there is none."""
-    recorded = {path.parent.parent.name for path in roots.results_root.glob(f"*/{exp_name}/{RECORD}")}
-    names = sorted({*chosen, *recorded})
+    records = roots.results_root.glob(f"*/{exp_name}/{RECORD}")
+    names = sorted({*chosen, *(path.parent.parent.name for path in records)})
     return tuple(_row(name, roots.output_folder(name, exp_name)) for name in names)
 
 
@@ -165,7 +165,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def _averages(done: Sequence[Row]) -> list[list[str]]:
-    if len(done) < 2:
+    if len(done) <= 1:
         return []
     metrics = [_shown_metrics(row) for row in done]
     columns = [[each[key] for each in metrics if key in each] for key in SHOWN]

@@ -1,8 +1,8 @@
-"""Run one scene's plan in a process of its own, which outlives neither its launcher nor its trainer.
+"""Run one scene's plan in a process that outlives neither its launcher nor its trainer.
 
 `python -m training.supervise PARENT_PID` reads a ScenePlan as JSON on standard input and prints an
-Outcome as JSON. It is a process, so that a launcher, flow or Dask worker killed by -9 still leaves a
-true record: the kernel signals this one, which stops the trainer and writes the record.
+Outcome as JSON. It is a process, so that a launcher, flow or Dask worker killed by -9 still leaves
+a true record: the kernel signals this one, which stops the trainer and writes the record.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import os
 import signal
 import sys
 
-from training.execute import Outcome, run_attempt
+from training.attempt import run_attempt
+from training.outcome import Outcome
 from training.plan import ScenePlan
 from training.processes import die_with_parent
 from training.trainer_process import block_signals

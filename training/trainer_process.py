@@ -19,6 +19,7 @@ from training.processes import adopt_orphans, die_with_parent, kill_descendants,
 
 STOPPING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 FORWARDED = frozenset({signal.SIGUSR1})
+BEAT_EVERY_S = 15.0
 WAITED_FOR = STOPPING | FORWARDED | {signal.SIGCHLD}
 
 Stopped = Literal["", "signal", "timeout"]
@@ -51,9 +52,8 @@ def run_trainer(
     log: Path,
     limits: Limits,
     beat: Callable[[], None],
-    beat_every_s: float,
 ) -> TrainerEnd:
-    """Run a trainer to its end, its output appended to `log`; `beat` is called while it runs.
+    """Run a trainer to its end, its output appended to `log`; `beat` is called now and then.
 
     Raises OSError when it can't be started or the log can't be opened.
     """
@@ -66,10 +66,10 @@ def run_trainer(
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_in_the_child,
+            preexec_fn=_in_the_child,  # noqa: PLW1509 - this process has one thread
         )
     try:
-        stopped = _wait(process, limits, beat, beat_every_s)
+        stopped = _wait(process, limits, beat)
     finally:
         signal_group(process.pid, signal.SIGKILL)
         process.wait()
@@ -82,18 +82,13 @@ def _in_the_child() -> None:
     die_with_parent(signal.SIGKILL)
 
 
-def _wait(
-    process: subprocess.Popen[bytes],
-    limits: Limits,
-    beat: Callable[[], None],
-    beat_every_s: float,
-) -> Stopped:
+def _wait(process: subprocess.Popen[bytes], limits: Limits, beat: Callable[[], None]) -> Stopped:
     """Wait for the end; at the deadline or a stopping signal TERM, after the grace KILL."""
     deadline = time.monotonic() + limits.time_s
     stopped: Stopped = ""
     while process.poll() is None:
         left = deadline - time.monotonic()
-        received = signal.sigtimedwait(WAITED_FOR, max(0.0, min(left, beat_every_s)))
+        received = signal.sigtimedwait(WAITED_FOR, max(0.0, min(left, BEAT_EVERY_S)))
         if received is None:
             beat()
         elif received.si_signo in FORWARDED:

@@ -1,0 +1,34 @@
+# Each target sets up all that it needs in .venv; nothing else on the machine is touched.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+.DEFAULT_GOAL := demo
+
+demo: .venv/.trainer ## train the bundled scenes on this machine and show the results
+	$(BIN)/python -m flows.train --run-all --exp-name demo --workers 2
+
+test: .venv/.dev ## all tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: .venv/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean: ## what `make` made; results in outputs/ stay
+	rm -rf .venv
+
+.venv/.trainer: .venv/.python pyproject.toml requirements.lock
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable ".[trainer]"
+	touch $@
+
+.venv/.dev: .venv/.python pyproject.toml requirements.lock
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable ".[dev]"
+	touch .venv/.trainer $@
+
+.venv/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..." >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	touch $@
