@@ -1,0 +1,90 @@
+"""A z-buffer renderer for triangle meshes: which face each pixel sees, where on it, how far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+NEAR = 0.05
+
+
+@dataclass(frozen=True)
+class Visible:
+    """What the pixels with a surface see, N of them in all; depth is along the camera's z axis.
+
+    `pixel` (N,) flat index y*width+x, `face` (N,), `weights` (N,3) perspective-correct barycentric
+    coordinates, `depth` (N,).
+    """
+
+    pixel: Array
+    face: Array
+    weights: Array
+    depth: Array
+
+    def interpolate(self, values: Array, faces: Array) -> Array:
+        """Per-vertex `values` (V,C) at the visible points: (N,C)."""
+        corners = values[faces[self.face]]
+        return np.einsum("nk,nkc->nc", self.weights, corners)
+
+
+def project(points: Array, intrinsics: Array, extrinsics: Array) -> tuple[Array, Array]:
+    """Pixel positions (V,2) and depths (V,) of world `points` (V,3); OpenCV axes, pixel centres
+    at half-integers, `intrinsics` (3,3), `extrinsics` (3,4) world-to-camera."""
+    local = points @ extrinsics[:, :3].T + extrinsics[:, 3]
+    depth = local[:, 2]
+    pixels = local @ intrinsics.T
+    return pixels[:, :2] / np.maximum(depth, NEAR)[:, None], depth
+
+
+def rasterize(pixels: Array, depth: Array, faces: Array, width: int, height: int) -> Visible:
+    """The nearest front face at every pixel's centre.
+
+    `pixels` (V,2) and `depth` (V,) from `project`, `faces` (F,3), counter-clockwise seen from
+    outside. Faces with a corner nearer than NEAR are left out.
+    """
+    corners = pixels[faces].astype(np.float32)
+    area = _edge(corners[:, 0], corners[:, 1], corners[:, 2])
+    # Image y points down, so faces that are seen from outside have negative area.
+    kept = np.flatnonzero((area < -1e-9) & (depth[faces] > NEAR).all(axis=1))
+    face, x, y = _candidates(corners[kept], width, height)
+    weights = _barycentric(corners[kept][face], np.stack([x, y], axis=1) + 0.5)
+    inside = (weights >= 0).all(axis=1)
+    face, pixel, weights = kept[face[inside]], (y * width + x)[inside], weights[inside]
+    inverse = weights / depth[faces[face]]
+    nearness = inverse.sum(axis=1)
+    winner = np.full(width * height, -1)
+    order = np.argsort(nearness)
+    winner[pixel[order]] = order  # of repeated indices numpy keeps the last: the nearest
+    seen = winner[winner >= 0]
+    perspective = inverse[seen] / nearness[seen, None]
+    return Visible(pixel[seen], face[seen], perspective, 1 / nearness[seen])
+
+
+def _edge(a: Array, b: Array, c: Array) -> Array:
+    return (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (
+        c[..., 0] - a[..., 0]
+    )
+
+
+def _candidates(corners: Array, width: int, height: int) -> tuple[Array, Array, Array]:
+    """Every (face, pixel) pair with the pixel's centre in the face's bounding box."""
+    size = np.array([width, height])
+    low = np.clip(np.ceil(corners.min(axis=1) - 0.5), 0, size).astype(np.int64)
+    high = np.clip(np.floor(corners.max(axis=1) - 0.5) + 1, 0, size).astype(np.int64)
+    span = np.maximum(high - low, 0)
+    counts = span[:, 0] * span[:, 1]
+    face = np.repeat(np.arange(len(corners)), counts)
+    within = np.arange(len(face)) - np.repeat(np.cumsum(counts) - counts, counts)
+    columns = span[face, 0]
+    return face, low[face, 0] + within % columns, low[face, 1] + within // columns
+
+
+def _barycentric(corners: Array, points: Array) -> Array:
+    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
+    area = _edge(a, b, c)
+    first, second = _edge(b, c, points) / area, _edge(c, a, points) / area
+    return np.stack([first, second, 1 - first - second], axis=1)
