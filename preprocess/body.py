@@ -1,7 +1,8 @@
 """The parametric body: an SMPL-X model file (or ours) and its linear blend skinning.
 
-Loper et al., SMPL (2015), eq. 2 to 4, and Pavlakos et al., SMPL-X (2019), without the pose-dependent
-corrective shapes: joints from the shaped template, one rigid transform a joint, blended by weights.
+Loper et al., SMPL (2015), eq. 2 to 4, and Pavlakos et al., SMPL-X (2019), without the corrective
+shapes that depend on the pose: joints from the shaped template, one rigid transform a joint,
+blended by weights.
 The builder of synthetic scenes and the trainer both use this one implementation.
 """
 
@@ -62,8 +63,14 @@ class BodyModel:
 
     def to(self, device: torch.device | str) -> BodyModel:
         """The same model with its tensors on `device`."""
-        tensors = {key: value for key, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **{key: value.to(device) for key, value in tensors.items()})
+        return replace(
+            self,
+            template=self.template.to(device),
+            shape_directions=self.shape_directions.to(device),
+            regressor=self.regressor.to(device),
+            weights=self.weights.to(device),
+            faces=self.faces.to(device),
+        )
 
     def truncated(self, joints: int) -> BodyModel:
         """The model of the first `joints` joints; what the others moved follows their parents."""
@@ -123,7 +130,7 @@ def skin(points: Tensor, weights: Tensor, transforms: Tensor) -> Tensor:
 def load_body(path: Path = BODY_FILE, space: Space = "smplx") -> BodyModel:
     """Read an SMPL-X, SMPL (as .npz) or our own model file.
 
-    Our file has the 24 joints of SMPL; in the space "smplx" the hands follow the wrists (22 joints).
+    Our file has SMPL's 24 joints; in the space "smplx" the hands follow the wrists (22 joints).
     Raises BodyFileError naming the file when it is missing, not a model, or of another space.
     """
     arrays = _arrays(path)

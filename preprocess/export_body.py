@@ -149,11 +149,12 @@ def regressor(vertices: Array, joints: Array) -> Array:
 def folded_weights(model: Any, bones: list[str], keep: Array) -> Array:
     """(V,24) skinning weights: each bone's weight goes to the joint that carries the bone."""
     joint_of = np.array([_carrier(model, bones, index) for index in range(len(bones))])
-    weights = np.zeros((len(keep), len(PARENTS)))
+    weights: Array = np.zeros((len(keep), len(PARENTS)), dtype=np.float32)
     indices, values = model.vertex_bone_indices.numpy()[keep], model.vertex_bone_weights.numpy()
     np.add.at(weights, (np.arange(len(keep))[:, None], joint_of[indices]), values[keep])
     weights[weights < 0.01] = 0
-    return (weights / weights.sum(axis=1, keepdims=True)).round(4).astype(np.float32)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights.round(4)
 
 
 def _carrier(model: Any, bones: list[str], index: int) -> int:

@@ -27,8 +27,8 @@ class Visible:
 
     def interpolate(self, values: Array, faces: Array) -> Array:
         """Per-vertex `values` (V,C) at the visible points: (N,C)."""
-        corners = values[faces[self.face]]
-        return np.einsum("nk,nkc->nc", self.weights, corners)
+        corners: Array = values[faces[self.face]]
+        return np.asarray(np.einsum("nk,nkc->nc", self.weights, corners))
 
 
 def project(points: Array, intrinsics: Array, extrinsics: Array) -> tuple[Array, Array]:
@@ -65,9 +65,9 @@ def rasterize(pixels: Array, depth: Array, faces: Array, width: int, height: int
 
 
 def _edge(a: Array, b: Array, c: Array) -> Array:
-    return (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (
-        c[..., 0] - a[..., 0]
-    )
+    """Twice the signed area of the triangles a b c, (N,2) each."""
+    (ab_x, ab_y), (ac_x, ac_y) = (b - a).T, (c - a).T
+    return np.asarray(ab_x * ac_y - ab_y * ac_x)
 
 
 def _candidates(corners: Array, width: int, height: int) -> tuple[Array, Array, Array]:
