@@ -41,7 +41,7 @@ class Holder:
     @property
     def is_ending(self) -> bool:
         """Whether its launcher is dead, so that the kernel has told it to stop."""
-        return self.launcher.is_here() and not self.launcher.lives()
+        return self.launcher.is_of_this_host() and not self.launcher.lives()
 
 
 class ClaimHeldError(Exception):
@@ -147,7 +147,7 @@ def _read(path: Path) -> Holder | None:
 
 
 def _lives(holder: Holder, path: Path) -> bool:
-    if holder.process.is_here():
+    if holder.process.is_of_this_host():
         return holder.process.lives()
     return _age_s(path) < STALE_AFTER_S
 

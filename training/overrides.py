@@ -138,12 +138,12 @@ def _fault_of(override: Override, defaults: dict[str, Any], config: Path) -> Fau
     if override.is_sweep_override():
         remedy = f"one run takes one value; a text with commas is quoted: \"{key}='a,b'\""
         return Fault("an override is a sweep", repr(text), remedy)
+    if (config.parent / key).is_dir():  # a config group: Hydra knows its options
+        return None
     known = dict(leaves(defaults))
     if key in known:
         return None if override.is_delete() else _type_fault(override, known[key])
-    if override.is_add() or override.is_force_add() or (config.parent / key).is_dir():
-        return None
-    if key.startswith("hydra."):
+    if override.is_add() or override.is_force_add() or key.startswith("hydra."):
         return None
     return Fault(f"an override names a key that {config.name} lacks", repr(text), _near(key, known))
 
@@ -161,7 +161,8 @@ def _type_fault(override: Override, default: Any) -> Fault | None:
     return Fault(
         f"an override has the wrong type for {override.key_or_group}",
         repr(override.input_line),
-        f"expected {_kind(default)}, like its default {default!r}",
+        f"expected {_kind(default)}"
+        + ("" if isinstance(default, dict) else f", like its default {default!r}"),
     )
 
 

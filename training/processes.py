@@ -24,13 +24,14 @@ class ProcessId:
     pid: int
     start_ticks: int
 
-    def is_here(self) -> bool:
-        """Whether this host, since its last boot, could have run it."""
-        return self.host == socket.gethostname() and self.boot == boot_id()
+    def is_of_this_host(self) -> bool:
+        """Whether this host can tell if it lives."""
+        return self.host == socket.gethostname()
 
     def lives(self) -> bool:
-        """Whether it runs on this host now; a zombie is dead."""
-        return self.is_here() and start_ticks(self.pid) == self.start_ticks
+        """Whether it runs on this host now; a zombie is dead, and so is all before the last boot."""
+        same_boot = self.is_of_this_host() and self.boot == boot_id()
+        return same_boot and start_ticks(self.pid) == self.start_ticks
 
 
 def process_id(pid: int) -> ProcessId:

@@ -44,7 +44,10 @@ def launch(plan: Plan) -> int:
     say(header(plan))
     local.start(plan)
     outcomes, stop = local.run_plan(plan, Display(len(plan.of("run"))))
-    say(summarise(plan.roots, plan.exp_name, [scene.name for scene in plan.scenes]).text)
+    try:
+        say(summarise(plan.roots, plan.exp_name, [scene.name for scene in plan.scenes]).text)
+    except OSError as error:
+        say(f"the summary can't be written: {error}", sys.stderr)
     if stop.urgency:
         return stop.exit_status
     done = sum(outcome.status == "done" for outcome in outcomes) + len(plan.of("skip"))

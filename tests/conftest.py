@@ -1,0 +1,125 @@
+"""What every test may use: temporary roots, scene files, a stand-in trainer, waiting for a condition."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+STAND_IN = Path(__file__).resolve().parent / "stand_in_trainer.py"
+DEADLINE_S = 60
+
+
+def wait_for(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
+    """The condition's first true value; fails the test when the deadline passes."""
+    end = time.monotonic() + deadline_s
+    while not (value := condition()):
+        if time.monotonic() > end:
+            pytest.fail(f"waited {deadline_s} s for {what}")
+        time.sleep(0.02)
+    return value
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; a zombie does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@dataclass
+class Lab:
+    """A user's place: scene files, roots, and the launcher to call."""
+
+    root: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def scenes_dir(self) -> Path:
+        return self.root / "registry"
+
+    def add_scene(self, name: str, cam_id: int = 28, **more: Any) -> Path:
+        path = self.scenes_dir / f"{name}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"seq_name": name, "cam_id": cam_id, **more}), encoding="utf-8")
+        return path
+
+    def output(self, scene: str, exp_name: str = "exp") -> Path:
+        return self.root / "results" / scene / exp_name
+
+    def record(self, scene: str, exp_name: str = "exp") -> dict[str, Any]:
+        return json.loads((self.output(scene, exp_name) / "run.json").read_text(encoding="utf-8"))
+
+    def causes(self, scene: str) -> list[str]:
+        return [attempt["cause"] for attempt in self.record(scene)["attempts"]]
+
+    def starts(self, scene: str) -> list[str]:
+        path = self.output(scene) / "starts.txt"
+        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+    def arguments(self, *flags: str, stand_in: bool = True) -> list[str]:
+        own = ["--exp-name", "exp", "--scenes-dir", str(self.scenes_dir)]
+        return [*own, *(["--train-script", str(STAND_IN)] if stand_in else []), *flags]
+
+    def popen(self, *flags: str, program: tuple[str, ...] = ("training/run.py",), **more: Any):
+        process = subprocess.Popen(
+            [sys.executable, *program, *self.arguments(*flags, **more)],
+            cwd=CHECKOUT,
+            env={**os.environ, **self.environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    def run(self, *flags: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        process = self.popen(*flags, **more)
+        out, err = process.communicate(timeout=DEADLINE_S * 2)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def close(self) -> None:
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate(timeout=DEADLINE_S)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """A place of one's own with no scene yet."""
+    made = Lab(tmp_path)
+    made.environment = {
+        "TS_RESULTS_ROOT": str(tmp_path / "results"),
+        "TS_SCENE_DATA_ROOT": str(tmp_path / "scenes"),
+        "TS_STATE_ROOT": str(tmp_path / "state"),
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def eventually() -> Callable[..., Any]:
+    """Wait for a condition with a deadline: `eventually(condition, "what")`."""
+    return wait_for
+
+
+@pytest.fixture
+def alive() -> Callable[[int], bool]:
+    """Whether a process runs."""
+    return is_alive

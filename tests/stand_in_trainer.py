@@ -1,0 +1,76 @@
+"""A trainer of a few lines: does what its key=value arguments say, as any trainer might.
+
+The launcher under test can not tell it from a real one.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+given = dict(item.split("=", 1) for item in sys.argv[1:])
+output = Path(os.environ["TS_RESULTS_ROOT"]) / given["shared.scene_name"] / given["shared.exp_name"]
+scene = json.loads(Path(os.environ["TS_SCENE_FILE"]).read_text(encoding="utf-8"))
+do = given.get("do", "ok")
+if "only" in given and given["only"] not in scene["seq_name"]:
+    do = "ok"
+
+
+def note(name: str, text: str) -> None:
+    """Tell the test something, in a file of its own beside the outputs."""
+    with (output / name).open("a", encoding="utf-8") as stream:
+        stream.write(text + "\n")
+
+
+def sleep_for_ever() -> None:
+    """Until killed; the deadline is for a test that forgot to."""
+    time.sleep(120)
+
+
+note("arguments.jsonl", json.dumps(sys.argv[1:]))
+note("starts.txt", f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', '-')}")
+print("TS_PROGRESS " + json.dumps({"epoch": 1, "epochs": 2, "loss": 0.5}), flush=True)
+print(f"training {scene['seq_name']} from camera {scene['cam_id']}", flush=True)
+if do == "nothing":
+    sys.exit(0)
+if do == "fail":
+    sys.exit("the loss is not a number")
+if do == "config":
+    print("unknown strategy", file=sys.stderr)
+    sys.exit(2)
+if do == "memory":
+    raise MemoryError
+if do == "flood":
+    for _ in range(100):
+        print("x" * 2**20)
+if do == "fork":
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
+    own = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(120)"], start_new_session=True
+    )
+    note("children.txt", f"{child.pid} {own.pid}")
+if do in {"ignore_term", "zero_on_term"}:
+    handler = signal.SIG_IGN if do == "ignore_term" else lambda *_: sys.exit(0)
+    signal.signal(signal.SIGTERM, handler)
+    (output / "metrics.json").write_text('{"psnr": 1.0}', encoding="utf-8")
+    note("ready.txt", "")
+    sleep_for_ever()
+if do == "wait":
+    note("ready.txt", "")
+    while not (output / "go.txt").exists():
+        time.sleep(0.02)
+if do == "hang":
+    note("ready.txt", "")
+    sleep_for_ever()
+if do == "resume":  # stops once, then goes on from what it left
+    checkpoint = output / "checkpoints" / "last.txt"
+    if not checkpoint.exists():
+        checkpoint.parent.mkdir()
+        checkpoint.write_text("half", encoding="utf-8")
+        note("ready.txt", "")
+        sleep_for_ever()
+    note("resumed.txt", checkpoint.read_text(encoding="utf-8"))
+(output / "metrics.json").write_text('{"psnr": 20.0, "before": {"psnr": 15.0}}', encoding="utf-8")

@@ -1,0 +1,143 @@
+"""What is planned, what is refused, and that both happen before anything is created."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from preprocess.faults import FaultsError
+
+from training.options import LaunchOptions, checked_options, seconds_of
+from training.planning import make_plan
+from training.settings import resolve_roots
+
+
+@pytest.fixture
+def options(lab, monkeypatch):
+    """Options of a launch of the project's own trainer in this lab."""
+    for key, value in lab.environment.items():
+        monkeypatch.setenv(key, value)
+
+    def build(**values):
+        given = {"exp_name": "exp", "scenes_dir": str(lab.scenes_dir), "dry_run": True}
+        return checked_options(LaunchOptions, {**given, **values})
+
+    return build
+
+
+def faults_of(options):
+    with pytest.raises(FaultsError) as caught:
+        make_plan(options)
+    return [str(fault) for fault in caught.value.faults]
+
+
+def test_faults_of_all_kinds_are_shown_at_once(lab, options):
+    """A wrong override, a camera clash, a missing script's neighbours: one message, all in it."""
+    lab.add_scene("a_1", cam_id=101)
+    prefix = "train.nv_generation.trn_nv_gen"
+    faults = faults_of(options(overrides=("sed=1", "train.optimization.epochs=five"), submit=True))
+    assert len(faults) == 3
+    faults = faults_of(options(overrides=(f"{prefix}.num_cameras=3",)))
+    assert "101 is in 100..102" in faults[0]
+    assert "start_camera_id" in faults[0]
+
+
+def test_a_missing_script_names_its_neighbours(lab, options, tmp_path):
+    """--train-script trane.py beside train.py."""
+    lab.add_scene("a_1")
+    (tmp_path / "train.py").touch()
+    (fault,) = faults_of(options(train_script=str(tmp_path / "trane.py")))
+    assert "did you mean train.py?" in fault
+
+
+def test_an_unknown_run_mode_is_refused(lab, options):
+    """run_mode=trian would only fail on the node."""
+    lab.add_scene("a_1")
+    assert "did you mean train?" in "\n".join(faults_of(options(overrides=("run_mode=trian",))))
+
+
+def test_absent_scene_data_is_a_warning_in_a_dry_run_and_a_fault_in_a_launch(lab, options):
+    """A dry run works on a laptop that has no data; a launch does not start without."""
+    lab.add_scene("a_1")
+    plan = make_plan(options())
+    assert any("a_1" in warning for warning in plan.warnings)
+    assert "a_1" in "\n".join(faults_of(options(dry_run=False)))
+
+
+def test_the_plan_keeps_the_scene_as_it_was(lab, options):
+    """Unknown keys of the scene's JSON are kept."""
+    path = lab.add_scene("a_1", colour="blue")
+    (scene,) = make_plan(options()).scenes
+    assert scene.scene == json.loads(path.read_text())
+
+
+def test_the_fingerprint_follows_what_decides_the_result(lab, options):
+    """Overrides and the scene's JSON change it; where files lie and who watches do not."""
+    lab.add_scene("a_1")
+
+    def print_of(**values):
+        return make_plan(options(**values)).scenes[0].fingerprint
+
+    first = print_of()
+    assert print_of(overrides=("seed=0",)) == first
+    assert print_of(overrides=("shared.wandb.enable=true",)) == first
+    assert print_of(results_root=str(lab.root / "elsewhere")) == first
+    assert print_of(overrides=("seed=1",)) != first
+    lab.add_scene("a_1", ref_frame_idx=3)
+    assert print_of() != first
+
+
+def test_a_broken_record_is_a_fault_and_not_success(lab, options):
+    """Half a record: unknown is never done."""
+    lab.add_scene("a_1")
+    lab.output("a_1").mkdir(parents=True)
+    (lab.output("a_1") / "run.json").write_text('{"status": "done"')
+    assert "not a readable run record" in faults_of(options())[0]
+
+
+def test_a_site_may_name_its_folders_in_a_file(tmp_path):
+    """Flag before variable before paths.yaml before the default."""
+    site = tmp_path / "paths.yaml"
+    site.write_text("results_root: /site/results\nstate_root: /site/state\n")
+    roots = resolve_roots({"results_root": "/flag"}, {"TS_STATE_ROOT": "/variable"}, site)
+    assert str(roots.results_root) == "/flag"
+    assert str(roots.state_root) == "/variable"
+    assert resolve_roots({}, {}, site).results_root.as_posix() == "/site/results"
+    assert resolve_roots({}, {}, site).scene_data_root.name == "scenes"
+    site.write_text("result_root: /x\n")
+    with pytest.raises(FaultsError, match="did you mean results_root"):
+        resolve_roots({}, {}, site)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 5400),
+        ("90:00", 5400),
+        ("1:30:00", 5400),
+        ("1-00", 86400),
+        ("1-00:30", 88200),
+        ("1-00:00:00", 86400),
+    ],
+)
+def test_times_are_read_as_slurm_reads_them(text, seconds):
+    """All of sbatch's formats."""
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("values", "flag"),
+    [
+        ({"exp_name": "a/b"}, "--exp-name"),
+        ({"exp_name": ".hidden"}, "--exp-name"),
+        ({"workers": -1}, "--workers"),
+        ({"time_limit": "banana"}, "--time-limit"),
+        ({"time_limit": "0"}, "--time-limit"),
+        ({"slurm_array_parallelism": "two"}, "--slurm.array-parallelism"),
+    ],
+)
+def test_a_wrong_option_is_named_as_it_was_typed(options, values, flag):
+    """The message begins with the flag, not with a field of ours."""
+    with pytest.raises(FaultsError) as caught:
+        options(**values)
+    assert str(caught.value).startswith(f"{flag} is not valid")
