@@ -1,4 +1,4 @@
-"""What every test may use: temporary roots, scene files, a stand-in trainer, waiting for a condition."""
+"""What every test may use: temporary roots, scene files, a stand-in trainer, waiting."""
 
 from __future__ import annotations
 

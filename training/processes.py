@@ -29,7 +29,7 @@ class ProcessId:
         return self.host == socket.gethostname()
 
     def lives(self) -> bool:
-        """Whether it runs on this host now; a zombie is dead, and so is all before the last boot."""
+        """Whether it runs on this host now; a zombie is dead, and all before the last boot."""
         same_boot = self.is_of_this_host() and self.boot == boot_id()
         return same_boot and start_ticks(self.pid) == self.start_ticks
 

@@ -182,7 +182,7 @@ def test_a_scene_file_that_vanishes_or_changes_does_not_change_the_plan(lab, eve
     lab.add_scene("a_1")
     doomed = lab.add_scene("a_2", cam_id=4)
     process = lab.popen("--run-all", "--overrides", "do=wait", "only=a_1")
-    eventually(lambda: (lab.output("a_1") / "ready.txt").exists(), "the first scene's start")
+    eventually((lab.output("a_1") / "ready.txt").exists, "the first scene's start")
     doomed.unlink()
     (lab.output("a_1") / "go.txt").touch()
     out, _ = process.communicate(timeout=60)
@@ -215,12 +215,26 @@ def test_gpus_are_lent_one_a_scene(lab):
 def test_help_names_every_flag_of_the_reference(lab):
     """--help groups all flags under the names that users have."""
     text = lab.run("--help").stdout
-    for flag in (
-        "--exp-name --scene-name-includes --run-all --submit --dry-run --overrides"
-        " --slurm.job-name --slurm.slurm-script --slurm.array-parallelism"
-        " --auto-schedule-aggregate --no-auto-schedule-aggregate --aggregate-job-name"
-        " --aggregate-time --scenes-dir --train-script --workers --force --max-failures"
-    ).split():
+    for flag in [
+        "--exp-name",
+        "--scene-name-includes",
+        "--run-all",
+        "--submit",
+        "--dry-run",
+        "--overrides",
+        "--slurm.job-name",
+        "--slurm.slurm-script",
+        "--slurm.array-parallelism",
+        "--auto-schedule-aggregate",
+        "--no-auto-schedule-aggregate",
+        "--aggregate-job-name",
+        "--aggregate-time",
+        "--scenes-dir",
+        "--train-script",
+        "--workers",
+        "--force",
+        "--max-failures",
+    ]:
         assert flag in text
 
 
@@ -229,7 +243,7 @@ def test_ctrl_c_ends_trainers_and_says_cancelled(lab, eventually, alive):
     lab.add_scene("a_1")
     lab.add_scene("a_2")
     process = lab.popen("--run-all", "--kill-grace", "1", "--overrides", "do=ignore_term")
-    eventually(lambda: (lab.output("a_1") / "ready.txt").exists(), "the trainer")
+    eventually((lab.output("a_1") / "ready.txt").exists, "the trainer")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 130
@@ -242,7 +256,7 @@ def test_a_second_ctrl_c_ends_at_once(lab, eventually):
     """The grace of an hour is cut short; the record still says cancelled."""
     lab.add_scene("a_1")
     process = lab.popen("--kill-grace", "3600", "--overrides", "do=ignore_term")
-    eventually(lambda: (lab.output("a_1") / "ready.txt").exists(), "the trainer")
+    eventually((lab.output("a_1") / "ready.txt").exists, "the trainer")
     process.send_signal(signal.SIGTERM)
     assert "stopping" in eventually(process.stdout.readline, "the first signal's answer") or any(
         "stopping" in line for line in iter(process.stdout.readline, "")
@@ -258,7 +272,7 @@ def test_a_trainer_that_exits_0_when_told_to_stop_is_not_done(lab, eventually):
     lab.add_scene("a_1")
     flags = ("--expect", "metrics.json", "--overrides", "do=zero_on_term")
     process = lab.popen(*flags)
-    eventually(lambda: (lab.output("a_1") / "ready.txt").exists(), "the trainer")
+    eventually((lab.output("a_1") / "ready.txt").exists, "the trainer")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert lab.record("a_1")["status"] == "cancelled"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from preprocess.faults import FaultsError
 
+from preprocess.faults import FaultsError
 from training.overrides import assignment, check_syntax, compose, select
 
 CONFIG = """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from preprocess.faults import FaultsError
 
+from preprocess.faults import FaultsError
 from training.options import LaunchOptions, checked_options, seconds_of
 from training.planning import make_plan
 from training.settings import resolve_roots
