@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,7 @@ def summarise(roots: Roots, exp_name: str, chosen: Iterable[str]) -> Summary:
     folder = roots.experiment_folder(exp_name)
     report, metrics_csv = folder / "report.md", folder / "metrics.csv"
     write_atomically(metrics_csv, to_csv(rows))
-    write_atomically(report, to_markdown(exp_name, rows))
+    write_atomically(report, to_markdown(exp_name, rows, folder))
     return Summary(rows, report, metrics_csv, _terminal_text(rows, report))
 
 
@@ -90,15 +91,15 @@ def to_csv(rows: Sequence[Row]) -> str:
     return stream.getvalue()
 
 
-def to_markdown(exp_name: str, rows: Sequence[Row]) -> str:
-    """The report: counts, table, averages, what is missing and why, pictures."""
+def to_markdown(exp_name: str, rows: Sequence[Row], folder: Path) -> str:
+    """The report, for a file in `folder`: counts, table, averages, what is missing, pictures."""
     done = [row for row in rows if row.status == "done"]
     lines = [f"# {exp_name}", "", f"{len(done)} of {len(rows)} scenes done.", ""]
     cells = [_headings(), ["---"] * len(_headings()), *map(_cells, rows), *_averages(done)]
     lines += ["| " + " | ".join(each) + " |" for each in cells]
     missing = [f"- {row.scene}: {_state(row)}, log: {row.log}" for row in rows if row not in done]
     lines += ["", "## Not done", "", *missing] if missing else []
-    pictures = [line for row in done if row.picture for line in _picture(row)]
+    pictures = [line for row in done if row.picture for line in _picture(row, folder)]
     lines += ["", "## Pictures: target, before, after", "", *pictures] if pictures else []
     return "\n".join(lines) + "\n"
 
@@ -181,8 +182,9 @@ def _state(row: Row) -> str:
     return f"{row.status} ({row.cause})" if row.cause not in ("", "ok") else row.status
 
 
-def _picture(row: Row) -> list[str]:
-    return [f"### {row.scene}", "", f"![{row.scene}]({row.picture})", ""]
+def _picture(row: Row, folder: Path) -> list[str]:
+    link = os.path.relpath(row.picture or "", folder)
+    return [f"### {row.scene}", "", f"![{row.scene}]({link})", ""]
 
 
 def _terminal_text(rows: Sequence[Row], report: Path) -> str:
