@@ -25,10 +25,16 @@ class Visible:
     weights: Array
     depth: Array
 
+    def only(self, chosen: Array) -> Visible:
+        """The points that `chosen` (N,) booleans pick."""
+        return Visible(
+            self.pixel[chosen], self.face[chosen], self.weights[chosen], self.depth[chosen]
+        )
+
     def interpolate(self, values: Array, faces: Array) -> Array:
-        """Per-vertex `values` (V,C) at the visible points: (N,C)."""
+        """Per-vertex `values` (V,) or (V,C) at the visible points: (N,) or (N,C)."""
         corners: Array = values[faces[self.face]]
-        return np.asarray(np.einsum("nk,nkc->nc", self.weights, corners))
+        return np.asarray(np.einsum("nk,nk...->n...", self.weights, corners))
 
 
 def project(points: Array, intrinsics: Array, extrinsics: Array) -> tuple[Array, Array]:
@@ -88,3 +94,14 @@ def _barycentric(corners: Array, points: Array) -> Array:
     area = _edge(a, b, c)
     first, second = _edge(b, c, points) / area, _edge(c, a, points) / area
     return np.stack([first, second, 1 - first - second], axis=1)
+
+
+def vertex_normals(vertices: Array, faces: Array) -> Array:
+    """Unit normals (V,3): the faces' normals, weighted by area."""
+    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
+    normals = np.cross(b - a, c - a)
+    total = np.zeros_like(vertices)
+    for corner in range(3):
+        for axis in range(3):
+            total[:, axis] += np.bincount(faces[:, corner], normals[:, axis], len(vertices))
+    return np.asarray(total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12))

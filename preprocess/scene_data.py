@@ -1,0 +1,216 @@
+"""Reading one scene's data, and what of it is missing.
+
+Checks of shape, type and range are here, so that whoever reads gets sound arrays or one clear
+SceneDataError. numpy and Pillow are imported where a file is read: the launcher only asks
+`missing_data` and starts without them.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from preprocess.faults import Fault, did_you_mean
+from preprocess.layout import EVERYONE, SceneFolder
+from preprocess.scene import Scene
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+
+Space = Literal["smplx", "smpl"]
+PARAMETER_SHAPES: dict[Space, dict[str, tuple[int, ...]]] = {
+    "smplx": {
+        "betas": (10,),
+        "root_pose": (3,),
+        "body_pose": (21, 3),
+        "jaw_pose": (3,),
+        "leye_pose": (3,),
+        "reye_pose": (3,),
+        "lhand_pose": (15, 3),
+        "rhand_pose": (15, 3),
+        "trans": (3,),
+        "expression": (100,),
+    },
+    "smpl": {"betas": (10,), "global_orient": (3,), "body_pose": (23, 3), "transl": (3,)},
+}
+"""Per person; in the files P people come first."""
+
+
+class SceneDataError(Exception):
+    """A file of a scene's data that can't be used: names the path and what was expected."""
+
+
+@dataclass(frozen=True)
+class CameraData:
+    """`intrinsics` (3,3) in pixels, `extrinsics` (3,4) world-to-camera, OpenCV axes, metres."""
+
+    intrinsics: Array
+    extrinsics: Array
+
+
+def training_folder(scene: Scene, scene_data_root: Path) -> SceneFolder:
+    """The folder with the estimates that a scene is trained from."""
+    return SceneFolder(scene_data_root / scene.seq_name)
+
+
+def truth_folder(scene: Scene, scene_data_root: Path) -> SceneFolder | None:
+    """The folder with the truth for held-out cameras, where the scene names one.
+
+    A relative `raw_gt_dir_path` starts at the scene data root.
+    """
+    if scene.raw_gt_dir_path is None:
+        return None
+    return SceneFolder(scene_data_root / Path(scene.raw_gt_dir_path).expanduser())
+
+
+def load_image(folder: SceneFolder, camera: int, frame: int) -> Array:
+    """(H,W,3) 8-bit RGB; a PNG under the same stem will do."""
+    path = folder.image(camera, frame)
+    other = path.with_suffix(".png")
+    return _picture(other if other.is_file() and not path.exists() else path, "RGB")
+
+
+def load_mask(folder: SceneFolder, camera: int, person: int | str, frame: int) -> Array:
+    """(H,W) booleans: where `person`, or `EVERYONE`, is seen."""
+    return _picture(folder.mask(camera, person, frame), "L") > 127
+
+
+def load_depth(folder: SceneFolder, camera: int, frame: int) -> Array:
+    """(H,W) float32 along the camera's z axis, metres; 0 where unknown."""
+    path = folder.depth(camera, frame)
+    depth = _array(path)
+    if depth.ndim != 2 or depth.dtype.kind != "f":
+        expected = "expected (H,W) floating point, metres"
+        raise SceneDataError(f"{path}: depth is {depth.dtype} {depth.shape}; {expected}")
+    return depth.astype("float32")
+
+
+def load_camera(folder: SceneFolder, camera: int, frame: int) -> CameraData:
+    """The pinhole camera of one frame."""
+    path = folder.camera(camera, frame)
+    arrays = _arrays(path, ("intrinsics", "extrinsics"))
+    for name, expected in (("intrinsics", (1, 3, 3)), ("extrinsics", (1, 3, 4))):
+        _check(path, name, arrays[name], expected)
+    return CameraData(arrays["intrinsics"][0], arrays["extrinsics"][0])
+
+
+def load_body_parameters(
+    folder: SceneFolder, frame: int, space: Space = "smplx"
+) -> dict[str, Array]:
+    """Body parameters of all P people, (P, …) as in PARAMETER_SHAPES, float32."""
+    path = folder.smplx(frame) if space == "smplx" else folder.smpl(frame)
+    shapes = PARAMETER_SHAPES[space]
+    arrays = _arrays(path, tuple(shapes))
+    people = len(arrays["betas"]) if arrays["betas"].ndim else 0
+    for name, shape in shapes.items():
+        _check(path, name, arrays[name], (people, *shape))
+    return {name: array.astype("float32") for name, array in arrays.items()}
+
+
+def missing_data(scene: Scene, scene_data_root: Path) -> list[Fault]:
+    """What of the scene's data is not on this machine; a synthetic scene can always be built.
+
+    Looks at folders only: what lies in the files is checked when they are read.
+    """
+    if scene.synthetic is not None:
+        from preprocess.recipe import recipe_faults
+
+        return recipe_faults(scene)
+    return _missing_training(scene, scene_data_root) + _missing_truth(scene, scene_data_root)
+
+
+def _missing_training(scene: Scene, scene_data_root: Path) -> list[Fault]:
+    folder = training_folder(scene, scene_data_root)
+    if not folder.root.is_dir():
+        remedy = "put the scene's data there, or name its parent with TS_SCENE_DATA_ROOT"
+        return [Fault(f"{scene.seq_name}: no scene data at", str(folder.root), remedy)]
+    images = folder.image(scene.cam_id, 0).parent
+    if not images.is_dir():
+        remedy = did_you_mean(str(scene.cam_id), map(str, folder.cameras()))
+        what = f"{scene.seq_name}: no images of the source camera (cam_id)"
+        return [Fault(what, str(images), f"cameras with images: {remedy}")]
+    kinds = {
+        "cameras": folder.camera(scene.cam_id, 0).parent,
+        "masks": folder.mask(scene.cam_id, EVERYONE, 0).parent,
+        "body parameters": folder.smplx(0).parent,
+        "depth": folder.depth(scene.cam_id, 0).parent,
+    }
+    return [
+        Fault(f"{scene.seq_name}: no {kind} at", str(path), "preprocess the scene to the end")
+        for kind, path in kinds.items()
+        if not path.is_dir()
+    ]
+
+
+def _missing_truth(scene: Scene, scene_data_root: Path) -> list[Fault]:
+    truth = truth_folder(scene, scene_data_root)
+    if truth is None or truth.cameras():
+        return []
+    remedy = "correct raw_gt_dir_path, or leave it out to train without evaluation"
+    what = f"{scene.seq_name}: raw_gt_dir_path has no images of any camera"
+    return [Fault(what, str(truth.root), remedy)]
+
+
+def _picture(path: Path, mode: Literal["RGB", "L"]) -> Array:
+    import numpy as np
+    from PIL import Image
+
+    _refuse_absent(path, f"an 8-bit {'RGB image' if mode == 'RGB' else 'mask'}")
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert(mode))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise SceneDataError(f"{path} is not a whole picture: {error}") from error
+
+
+def _array(path: Path) -> Array:
+    import numpy as np
+
+    _refuse_absent(path, "a .npy array")
+    try:
+        array: Array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise SceneDataError(f"{path} is not a whole .npy array: {error}") from error
+    return array
+
+
+def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, Array]:
+    import numpy as np
+
+    expected = f"expected {', '.join(names)}"
+    _refuse_absent(path, f"an .npz file with {', '.join(names)}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            lacking = [name for name in names if name not in file]
+            if lacking:
+                what = f"{path} lacks {', '.join(lacking)}; it has {', '.join(file)}"
+                raise SceneDataError(what)
+            return {name: file[name] for name in names}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, TypeError) as error:
+        raise SceneDataError(f"{path} is not a whole .npz file: {error}; {expected}") from error
+
+
+def _refuse_absent(path: Path, expected: str) -> None:
+    try:
+        size = os.stat(path).st_size
+    except OSError as error:
+        raise SceneDataError(f"{path}: {error.strerror}; expected {expected}") from error
+    if size == 0:
+        remedy = "where a frame failed, name it in skip_frames.csv"
+        raise SceneDataError(f"{path} is empty; expected {expected} ({remedy})")
+
+
+def _check(path: Path, name: str, array: Array, expected: tuple[int, ...]) -> None:
+    import numpy as np
+
+    if array.shape != expected or array.dtype.kind not in "fiu":
+        what = f"{path}: {name} is {array.dtype} {array.shape}"
+        raise SceneDataError(f"{what}; expected numbers of shape {expected}")
+    if not np.isfinite(array).all():
+        raise SceneDataError(f"{path}: {name} has values that are not finite")

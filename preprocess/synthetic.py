@@ -1,0 +1,161 @@
+"""Build the data of synthetic scenes: clothed, moving people before a ring of cameras.
+
+    python -m preprocess.synthetic [--scenes-dir DIR] [--scene-data-root DIR] [SEQ_NAME ...]
+
+Deterministic: a scene file and this version of the code decide every byte. A folder that exists is
+whole: it is built under another name beside it, then renamed, so builders may run at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from preprocess.faults import Fault, FaultsError, did_you_mean
+from preprocess.layout import SceneFolder
+from preprocess.recipe import recipe_faults
+from preprocess.registry import load_scenes
+from preprocess.scene import Scene
+from preprocess.scene_data import training_folder, truth_folder
+
+SCENES_DIR = Path(__file__).parent / "scenes"
+STAMP = "recipe.json"
+VERSION = 1
+"""Part of every built folder's stamp: raise it when the same recipe would give other data."""
+
+
+def ensure_scene_data(scenes: Iterable[Scene], scene_data_root: Path) -> list[Path]:
+    """Build what is missing of the synthetic scenes among `scenes`; returns the folders made.
+
+    Raises FaultsError for recipes that are wrong, folders built from another recipe, and a root
+    that can't be written or is full; no half folder is left.
+    """
+    synthetic = [scene for scene in scenes if scene.synthetic is not None]
+    faults = [fault for scene in synthetic for fault in recipe_faults(scene)]
+    faults += [fault for scene in synthetic for fault in _stale(scene, scene_data_root)]
+    if faults:
+        raise FaultsError(faults)
+    return [path for scene in synthetic for path in _ensure(scene, scene_data_root)]
+
+
+def _ensure(scene: Scene, root: Path) -> Iterator[Path]:
+    missing = [folder for folder in _folders(scene, root) if not folder.root.exists()]
+    if not missing:
+        return
+    from preprocess.studio import record, write_training, write_truth
+
+    footage = record(scene)
+    # The truth first: a training folder is then never without the truth that it names.
+    writers: dict[Path, Callable[[SceneFolder], None]] = {
+        training_folder(scene, root).root: lambda folder: write_training(footage, folder),
+    }
+    for folder in missing:
+        write = writers.get(folder.root, lambda folder: write_truth(footage, folder))
+        with _writable(scene, folder.root):
+            if _place(folder.root, scene, write):
+                yield folder.root
+
+
+def _folders(scene: Scene, root: Path) -> list[SceneFolder]:
+    truth = truth_folder(scene, root)
+    return ([truth] if truth else []) + [training_folder(scene, root)]
+
+
+def _stamp(scene: Scene) -> dict[str, object]:
+    return {"version": VERSION, "cam_id": scene.cam_id, "synthetic": scene.synthetic}
+
+
+def _stale(scene: Scene, root: Path) -> list[Fault]:
+    """A folder with a stamp other than the scene's; without any, it is the user's own data."""
+    faults = []
+    for folder in _folders(scene, root):
+        try:
+            stamp = json.loads((folder.root / STAMP).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if stamp != _stamp(scene):
+            what = f"{scene.seq_name}: the data was built from another recipe or version"
+            remedy = "delete that folder; it is built again"
+            faults.append(Fault(what, str(folder.root), remedy))
+    return faults
+
+
+def _place(target: Path, scene: Scene, write: Callable[[SceneFolder], None]) -> bool:
+    """Write a folder beside `target` and rename it; False when another builder was first."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        temporary.mkdir()
+        write(SceneFolder(temporary))
+        stamp = json.dumps(_stamp(scene), indent=1)
+        (temporary / STAMP).write_text(stamp, encoding="utf-8")
+        os.rename(temporary, target)
+    except OSError:
+        if target.is_dir() and any(target.iterdir()):
+            return False
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return True
+
+
+@contextmanager
+def _writable(scene: Scene, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        what = f"{scene.seq_name}: scene data can't be written: {error.strerror or error}"
+        remedy = "free space or name another folder with TS_SCENE_DATA_ROOT"
+        raise FaultsError([Fault(what, str(error.filename or path), remedy)]) from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; exit status 0, or 2 for a fault."""
+    options = _parser().parse_args(arguments)
+    try:
+        scenes = _chosen(load_scenes(options.scenes_dir), options.names)
+        for path in ensure_scene_data(scenes, _root(options.scene_data_root)):
+            sys.stdout.write(f"built {path}\n")
+    except FaultsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m preprocess.synthetic", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("names", nargs="*", metavar="SEQ_NAME", help="default: all scenes")
+    parser.add_argument("--scenes-dir", type=Path, default=SCENES_DIR, metavar="DIR")
+    parser.add_argument("--scene-data-root", default="", metavar="DIR")
+    return parser
+
+
+def _chosen(scenes: list[Scene], names: list[str]) -> list[Scene]:
+    by_name = {scene.seq_name: scene for scene in scenes}
+    faults = [
+        Fault("no scene has the seq_name", name, did_you_mean(name, by_name))
+        for name in names
+        if name not in by_name
+    ]
+    if faults:
+        raise FaultsError(faults)
+    return [by_name[name] for name in names] or scenes
+
+
+def _root(flag: str) -> Path:
+    # The one place where this package asks the launcher's: settings are settled in one way.
+    from training.settings import resolve_roots
+
+    return resolve_roots({"scene_data_root": flag}).scene_data_root
+
+
+if __name__ == "__main__":
+    sys.exit(main())
