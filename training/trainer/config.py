@@ -51,6 +51,8 @@ class Shared(Section):
 
 
 class Model(Section):
+    body_file: str
+    smpl_body_file: str
     gaussians_per_person: Auto | Positive
     background: Annotated[float, Field(ge=0, le=1)]
 

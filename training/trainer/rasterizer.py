@@ -189,8 +189,6 @@ def _alphas(
 def _transmittance_before(alpha: Tensor, pixel: Tensor, counts: Tensor) -> Tensor:
     """Light left for each pair after those before it at its pixel, (M,); float64 inside, since
     one running sum of logarithms goes through all pixels."""
-    passed = torch.log1p(-alpha.double())
-    total = passed.cumsum(0)
-    before = total - passed
-    start = (counts.cumsum(0) - counts).clamp(max=max(len(alpha) - 1, 0))
-    return torch.exp(before - before[start][pixel]).to(alpha.dtype)
+    passed = functional.pad(torch.log1p(-alpha.double()).cumsum(0), (1, 0))
+    first = counts.cumsum(0) - counts
+    return torch.exp(passed[:-1] - passed[first][pixel]).to(alpha.dtype)

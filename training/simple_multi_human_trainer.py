@@ -1,0 +1,68 @@
+"""Train one scene: the model of its people, from its source camera.
+
+    python training/simple_multi_human_trainer.py shared.scene_name=NAME shared.exp_name=EXP [key=value ...]
+
+Keys are those of training/configs/train.yaml. Exit status: 0 done, everything written; 1 failed;
+2 something in the configuration or the scene is wrong; 143 stopped by SIGTERM, checkpoint written.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+if str(CHECKOUT) not in sys.path:  # started by its path, from any folder
+    sys.path.insert(0, str(CHECKOUT))
+
+from preprocess.faults import FaultsError  # noqa: E402
+from preprocess.scene_data import SceneDataError  # noqa: E402
+from training.trainer.config import Config, load_config  # noqa: E402
+from training.trainer.preflight import Inputs, check_inputs  # noqa: E402
+from training.trainer.signals import TERMINATED, Requests, Terminated  # noqa: E402
+
+DONE, FAILED, MISCONFIGURED = 0, 1, 2
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train as the arguments say; returns the exit status."""
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return DONE
+    requests = Requests()
+    requests.listen()
+    try:
+        config = load_config(arguments)
+        inputs = check_inputs(config)
+        _train(config, inputs, requests)
+    except FaultsError as error:
+        print(error, file=sys.stderr)
+        return MISCONFIGURED
+    except (OSError, SceneDataError) as error:
+        print(f"training failed: {error}", file=sys.stderr)
+        return FAILED
+    except Terminated:
+        return TERMINATED
+    return DONE
+
+
+def _train(config: Config, inputs: Inputs, requests: Requests) -> None:
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
+    from training.trainer.export import export_people
+    from training.trainer.loop import train
+    from training.trainer.setup import prepare
+
+    run = prepare(config, inputs, requests)
+    try:
+        train(run)
+        export_people(run.output, run.model)
+    finally:
+        run.reports.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,90 @@
+"""The checkpoint: everything a run needs to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from preprocess.faults import Fault, FaultsError
+from training.trainer.config import Config
+from training.trainer.files import write_bytes
+
+FORMAT = 1
+WHERE_NOT_WHAT = ("shared.",)
+"""Keys that say where and how a run is watched; all others decide what comes out."""
+
+
+def save_checkpoint(path: Path, state: dict[str, Any], identity: dict[str, Any]) -> None:
+    """Write `state` (tensors and plain data) whole or not at all; raises OSError."""
+    # torch.save into memory: straight into a file it hides a full disk behind another error.
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "identity": identity, "state": state}, buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """The state in `path`; None when there is none, or none that can be read: that file is then
+    set aside and said so.
+
+    Raises FaultsError naming the differing keys when another configuration made it, OSError when
+    the file can't be opened.
+    """
+    if not path.exists():
+        return None
+    content = _read(path)
+    if content is None:
+        aside = _set_aside(path)
+        print(f"{path} is damaged: kept as {aside.name}, training starts anew", flush=True)
+        return None
+    _refuse_other(path, content["identity"], identity)
+    return dict(content["state"])
+
+
+def identity_of(config: Config, scene: dict[str, Any]) -> dict[str, Any]:
+    """What decides a run's result, as flat keys: the configuration less places and tracking, and
+    the scene's JSON."""
+    keys = _flat(config.model_dump())
+    decides = {key: value for key, value in keys.items() if not key.startswith(WHERE_NOT_WHAT)}
+    return decides | _flat({"scene": scene})
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    data = path.read_bytes()
+    try:
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception:  # torch raises a dozen types for damaged files, none of them documented
+        return None
+    whole = isinstance(content, dict) and {"format", "identity", "state"} <= content.keys()
+    return content if whole and content["format"] == FORMAT else None
+
+
+def _set_aside(path: Path) -> Path:
+    taken = len(list(path.parent.glob(f"{path.name}.damaged-*")))
+    return path.rename(path.with_name(f"{path.name}.damaged-{taken + 1}"))
+
+
+def _refuse_other(path: Path, made_with: dict[str, Any], identity: dict[str, Any]) -> None:
+    faults = [
+        Fault(
+            f"{path} was made with another {key}",
+            f"{made_with.get(key)!r} then, {identity.get(key)!r} now",
+            "set it back, choose another shared.exp_name, or delete the checkpoint",
+        )
+        for key in sorted(made_with.keys() | identity.keys())
+        if made_with.get(key) != identity.get(key)
+    ]
+    if faults:
+        raise FaultsError(faults)
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(node, dict):
+        return {prefix: node}
+    return {
+        name: value
+        for key, inner in node.items()
+        for name, value in _flat(inner, f"{prefix}.{key}" if prefix else str(key)).items()
+    }

@@ -1,0 +1,107 @@
+"""How good the model is on cameras it never saw, and how near its poses are to the true ones."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.trainer.files import write_bytes
+from training.trainer.metrics import mpjpe, pa_mpjpe, psnr, ssim
+from training.trainer.model import SceneModel
+from training.trainer.rendering import render
+from training.trainer.views import View
+
+Row = dict[str, Any]
+Lpips = Callable[[Tensor, Tensor], float]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What evaluations compare with: held-out views, true joints (F, P, 22, 3) by body space, and
+    the measures that can't be taken here, with the reason."""
+
+    views: Sequence[View]
+    joints: Mapping[str, Tensor]
+    lpips: Lpips | None
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One evaluation: a row per view, a row per body and frame, and their means."""
+
+    images: list[Row]
+    poses: list[Row]
+    summary: dict[str, float | None]
+
+
+@torch.no_grad()
+def evaluate(model: SceneModel, truth: Truth, background: float) -> Evaluated:
+    """Render every held-out view with the model's own poses, and compare poses with the true."""
+    images = [_image_row(model, view, truth.lpips, background) for view in truth.views]
+    poses = _pose_rows(model, truth)
+    means = _means(images, ("psnr", "psnr_foreground", "ssim", "lpips"))
+    means |= _means(poses, ("mpjpe_mm", "pa_mpjpe_mm", "smpl_mpjpe_mm", "smpl_pa_mpjpe_mm"))
+    return Evaluated(images, poses, means)
+
+
+@torch.no_grad()
+def rendered_images(model: SceneModel, views: Iterable[View], background: float) -> list[Tensor]:
+    """The model's images (H, W, 3) of the given views."""
+    return [render(model.at(view.index), view.camera, background).image for view in views]
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows of one kind as CSV; raises OSError."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, buffer.getvalue().encode())
+
+
+def _image_row(model: SceneModel, view: View, lpips: Lpips | None, background: float) -> Row:
+    drawn = render(model.at(view.index), view.camera, background).image.clamp(0, 1)
+    people = view.masks.sum(-1) > 0
+    return {
+        "camera": view.camera_id,
+        "frame": view.frame,
+        "psnr": psnr(drawn, view.image),
+        "psnr_foreground": psnr(drawn, view.image, people),
+        "ssim": ssim(drawn, view.image),
+        "lpips": lpips(drawn, view.image) if lpips else None,
+    }
+
+
+def _pose_rows(model: SceneModel, truth: Truth) -> list[Row]:
+    errors: dict[str, Tensor] = {}
+    for space, joints in truth.joints.items():
+        ours = model.joints(torch.arange(len(joints), device=joints.device))
+        prefix = "" if space == "smplx" else f"{space}_"
+        errors[f"{prefix}mpjpe_mm"] = mpjpe(ours, joints)
+        errors[f"{prefix}pa_mpjpe_mm"] = pa_mpjpe(ours, joints)
+    shape = next(iter(errors.values())).shape if errors else (0, 0)
+    return [
+        {"frame_index": frame, "person": person}
+        | {name: float(error[frame, person]) for name, error in errors.items()}
+        for frame in range(shape[0])
+        for person in range(shape[1])
+    ]
+
+
+def _means(rows: Sequence[Row], names: Sequence[str]) -> dict[str, float | None]:
+    """Means by column over the rows that have a number there; None where no row has."""
+    return {name: _mean([row.get(name) for row in rows]) for name in names}
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    numbers = [value for value in values if value is not None and math.isfinite(value)]
+    return sum(numbers) / len(numbers) if numbers else None

@@ -1,0 +1,196 @@
+"""The training loop: poses first, then Gaussians, with evaluations and checkpoints in between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.trainer.checkpoints import load_checkpoint, save_checkpoint
+from training.trainer.config import Config
+from training.trainer.files import OutputFolder
+from training.trainer.model import SceneModel
+from training.trainer.novel_views import NovelViews
+from training.trainer.objective import color_loss, gaussian_prior, pose_prior, shape_loss
+from training.trainer.optimizers import Optimizers
+from training.trainer.rendering import render
+from training.trainer.reports import Reports
+from training.trainer.signals import Requests, Terminated
+from training.trainer.views import View, ViewReader
+
+
+@dataclass
+class Position:
+    """Where training stands: whole epochs done, steps of the next and the sum of their losses."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    iterations: int = 0
+    novel_views_made: bool = False
+    seconds: float = 0.0
+
+
+@dataclass
+class Run:
+    """Everything one training works on."""
+
+    config: Config
+    model: SceneModel
+    optimizers: Optimizers
+    source: ViewReader
+    source_id: int
+    novel: NovelViews
+    reports: Reports
+    requests: Requests
+    output: OutputFolder
+    identity: dict[str, Any]
+    position: Position = field(default_factory=Position)
+    clock: float = field(default_factory=time.monotonic)
+
+    def tick(self) -> float:
+        """Seconds spent on this run, former attempts included."""
+        now = time.monotonic()
+        self.position.seconds += now - self.clock
+        self.clock = now
+        return self.position.seconds
+
+
+def train(run: Run) -> None:
+    """Train from the run's position to the last epoch; raises Terminated after SIGTERM, OSError."""
+    settings, position = run.config.train, run.position
+    epochs = settings.optimization.epochs
+    for epoch in range(position.epoch, epochs):
+        started = time.monotonic()
+        if epoch >= run.config.nv_gen_epoch:
+            run.novel.make_or_load(run.model, made=position.novel_views_made)
+            position.novel_views_made = True
+        stage, fit = ("poses", fit_pose) if epoch < run.config.pose_epochs else ("gaussians", fit_all)
+        _pass_over_frames(run, epoch, fit)
+        run.reports.epoch(epoch + 1, stage, position.loss_sum / max(position.step, 1), started)
+        position.epoch, position.step, position.loss_sum = epoch + 1, 0, 0.0
+        last = position.epoch == epochs
+        if last or position.epoch % settings.evaluation.eval_every_epoch == 0:
+            run.reports.evaluation(run.model, position.epoch, facts(run))
+        if last or position.epoch % settings.optimization.checkpoint_every_epoch == 0:
+            save(run)
+
+
+def fit_pose(run: Run, views: list[View], fraction: float) -> float:
+    """First stage: move the poses of one frame towards its silhouettes and depth."""
+    weights = run.config.train.optimization.loss
+    index = views[0].index
+    gaussians = run.model.at(index)
+    loss = pose_prior(run.model, index, weights)
+    for view, weight in _weighted(run, views):
+        seen = render(gaussians, view.camera, run.config.model.background)
+        loss = loss + weight * shape_loss(seen, view, weights)
+    loss.backward()
+    run.optimizers.step(poses=True, gaussians=False, fraction=fraction)
+    return float(loss.detach())
+
+
+def fit_all(run: Run, views: list[View], fraction: float) -> float:
+    """Second stage: move the Gaussians, and the poses too unless configured otherwise, towards
+    everything that one frame shows."""
+    optimization = run.config.train.optimization
+    weights = optimization.loss
+    index = views[0].index
+    gaussians = run.model.at(index)
+    loss = pose_prior(run.model, index, weights) + gaussian_prior(run.model, weights)
+    for view, weight in _weighted(run, views):
+        seen = render(gaussians, view.camera, run.config.model.background)
+        looks, shape = color_loss(seen, view, weights), shape_loss(seen, view, weights)
+        loss = loss + weight * (looks + shape)
+    loss.backward()
+    poses = optimization.tune_poses_with_gaussians
+    run.optimizers.step(poses=poses, gaussians=True, fraction=fraction)
+    return float(loss.detach())
+
+
+Fit = Callable[[Run, list[View], float], float]
+
+
+def _pass_over_frames(run: Run, epoch: int, fit: Fit) -> None:
+    """One step a frame, from the run's position in this epoch on."""
+    position, optimization = run.position, run.config.train.optimization
+    steps = len(run.source.frames)
+    order, choices = _shuffled(run.config.seed, epoch, steps)
+    for step in range(position.step, steps):
+        _obey(run)
+        done = (epoch * steps + step) / (optimization.epochs * steps)
+        fraction = optimization.learning_rate.final_fraction**done
+        position.loss_sum += fit(run, _views(run, order[step], choices[step]), fraction)
+        position.step = step + 1
+        position.iterations += 1
+
+
+def _views(run: Run, index: int, choice: float) -> list[View]:
+    """The source view of a frame, and one of its novel views where there are any."""
+    views = [run.source.view(run.source_id, index)]
+    if run.novel.reader is not None:
+        camera = run.novel.ids[int(choice * len(run.novel.ids))]
+        views.append(run.novel.reader.view(camera, index))
+    return views
+
+
+def _weighted(run: Run, views: list[View]) -> Iterator[tuple[View, float]]:
+    for view in views:
+        source = view.camera_id == run.source_id
+        yield view, 1.0 if source else run.novel.settings.weight
+
+
+def _shuffled(seed: int, epoch: int, steps: int) -> tuple[list[int], list[float]]:
+    """Frame order and camera choices of an epoch, from nothing but seed and epoch, so that a
+    resumed run needs no state of a random generator."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order: Tensor = torch.randperm(steps, generator=generator)
+    return order.tolist(), torch.rand(steps, generator=generator).tolist()
+
+
+def _obey(run: Run) -> None:
+    """Do what a signal asked for; raises Terminated."""
+    if run.requests.save:
+        save(run)
+        run.requests.save = False
+        print(f"checkpoint written at epoch {run.position.epoch}, step {run.position.step}", flush=True)
+    if run.requests.stop:
+        raise Terminated
+
+
+def save(run: Run) -> None:
+    """Write the checkpoint; raises OSError, the previous one is then intact."""
+    run.tick()
+    state = {
+        "position": asdict(run.position),
+        "model": run.model.state_dict(),
+        "optimizers": run.optimizers.state_dict(),
+        "before": run.reports.before,
+    }
+    save_checkpoint(run.output.checkpoint, state, run.identity)
+
+
+def resume(run: Run) -> bool:
+    """Go on from the last checkpoint where there is one; raises FaultsError, OSError."""
+    state = load_checkpoint(run.output.checkpoint, run.identity)
+    if state is None:
+        return False
+    run.position = Position(**state["position"])
+    run.model.load_state_dict(state["model"])
+    run.optimizers.load_state_dict(state["optimizers"])
+    run.reports.before = state["before"]
+    return True
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """What metrics.json says of the run itself."""
+    return {
+        "iterations": run.position.iterations,
+        "device": str(run.source.device),
+        "gaussians": len(run.model.gaussians.person),
+        "seconds": round(run.tick(), 1),
+    }

@@ -1,0 +1,66 @@
+"""How good images and poses are, by the field's measures."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import roma
+import torch
+from torch import Tensor
+
+MILLIMETRES = 1000.0
+LPIPS_WEIGHTS = "alexnet-owt-7be5be79.pth"
+
+
+def psnr(drawn: Tensor, target: Tensor, inside: Tensor | None = None) -> float:
+    """Peak signal-to-noise ratio of images (H, W, 3) in [0, 1], dB; of the pixels `inside` (H, W)
+    only where given, nan where that is none."""
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    if inside is not None:
+        drawn, target = drawn[inside], target[inside]
+    if not target.numel():
+        return float("nan")
+    return float(peak_signal_noise_ratio(drawn, target, data_range=1.0))
+
+
+def ssim(drawn: Tensor, target: Tensor) -> float:
+    """Structural similarity of images (H, W, 3) in [0, 1] (Wang et al. 2004)."""
+    from torchmetrics.functional.image import structural_similarity_index_measure as measure
+
+    planes = (image.permute(2, 0, 1)[None] for image in (drawn, target))
+    return float(measure(*planes, data_range=1.0))  # type: ignore[arg-type]
+
+
+def find_lpips(device: torch.device) -> tuple[Callable[[Tensor, Tensor], float] | None, str]:
+    """The learned perceptual distance (Zhang et al. 2018), or why it can't be measured here."""
+    if importlib.util.find_spec("torchvision") is None:
+        return None, "torchvision is not installed"
+    weights = Path(torch.hub.get_dir()) / "checkpoints" / LPIPS_WEIGHTS
+    if not weights.is_file():
+        return None, f"no weights at {weights} (a run never downloads)"
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+    network = LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True).to(device)
+
+    def measure(drawn: Tensor, target: Tensor) -> float:
+        planes = [image.clamp(0, 1).permute(2, 0, 1)[None] for image in (drawn, target)]
+        return float(network(*planes))
+
+    return measure, ""
+
+
+def mpjpe(joints: Tensor, truth: Tensor) -> Tensor:
+    """Mean distance of joints (..., J, 3) from the truth for each body (...), mm."""
+    return (joints - truth).norm(dim=-1).mean(-1) * MILLIMETRES
+
+
+def pa_mpjpe(joints: Tensor, truth: Tensor) -> Tensor:
+    """The same after the best similarity transform of each body (Procrustes), mm."""
+    rotation, translation, scale = roma.rigid_points_registration(
+        joints, truth, compute_scaling=True
+    )
+    aligned = scale[..., None, None] * joints @ rotation.mT + translation[..., None, :]
+    return mpjpe(aligned, truth)

@@ -1,0 +1,134 @@
+"""Novel views: making the images, depth and masks of further cameras once, as files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from preprocess.layout import EVERYONE, SceneFolder
+from training.trainer.cameras import STRATEGIES, Camera, Surroundings
+from training.trainer.config import TrainingViews
+from training.trainer.model import SceneModel
+from training.trainer.pictures import to_image
+from training.trainer.refiner import Refiner
+from training.trainer.rendering import Rendered, render
+from training.trainer.views import View, ViewReader
+
+BODY_AROUND_JOINTS = 0.2  # metres of body beyond the outermost joints
+PELVIS, NECK = 0, 12
+SOLID = 0.5  # share of a pixel from which it is a person's
+
+
+@dataclass
+class NovelViews:
+    """The novel-view cameras of a run; `reader` reads what was made.
+
+    `source` reads the source camera's views, `truth` those that can be captured from.
+    """
+
+    ids: tuple[int, ...]
+    settings: TrainingViews
+    folder: Path
+    source: ViewReader
+    source_id: int
+    truth: ViewReader | None
+    refiner: Refiner | None
+    reader: ViewReader | None = field(default=None, init=False)
+
+    def make_or_load(self, model: SceneModel, *, made: bool) -> None:
+        """Have the views ready to be read: as files from an earlier start if they were `made`
+        then, else made now. Both ways they are read back from files, so both train alike.
+
+        Raises FileNotFoundError when files that were made have gone, OSError.
+        """
+        if self.reader is not None or not self.ids:
+            return
+        if not made:
+            self._make(model)
+        elif not self.folder.is_dir():
+            raise FileNotFoundError(
+                f"{self.folder}: the novel views that the checkpoint was trained with are gone; "
+                "delete the checkpoint to start anew"
+            )
+        self.reader = self.source.of(SceneFolder(self.folder))
+
+    @torch.no_grad()
+    def _make(self, model: SceneModel) -> None:
+        partial = self.folder.with_name(f".{self.folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        for view in self._views(model):
+            write_view(SceneFolder(partial), view)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        partial.rename(self.folder)
+
+    def _views(self, model: SceneModel) -> Iterator[View]:
+        frames = range(len(self.source.frames))
+        if self.settings.source == "captured":
+            assert self.truth is not None  # camera_ids refuses captured cameras without a truth
+            yield from (self.truth.view(camera, index) for camera in self.ids for index in frames)
+            return
+        first = self.source.view(self.source_id, 0).camera.to("cpu")
+        place = STRATEGIES[self.settings.runtime_camera.strategy]
+        cameras = place(
+            surroundings(model, len(frames)), first, self.settings.runtime_camera, len(self.ids)
+        )
+        for camera_id, camera in zip(self.ids, cameras, strict=True):
+            for index in frames:
+                yield self._rendered(model, camera_id, camera, index)
+
+    def _rendered(self, model: SceneModel, camera_id: int, camera: Camera, index: int) -> View:
+        camera = camera.to(self.source.device)
+        seen = render(model.at(index), camera, self.source.background)
+        image = seen.image.clamp(0, 1)
+        if self.refiner is not None:
+            image = self.refiner.refine(image, self.source.view(self.source_id, index).image)
+        frame = self.source.frames[index]
+        masks = (seen.shares > SOLID).float()
+        return View(camera_id, frame, index, camera, image, masks, _solid_depth(seen))
+
+
+def surroundings(model: SceneModel, frames: int) -> Surroundings:
+    """Where the people are over all frames."""
+    joints = model.joints(torch.arange(frames, device=model.poses.betas.device)).cpu()
+    points = joints.flatten(0, -2)
+    center = (points.amin(0) + points.amax(0)) / 2
+    upright = (joints[..., NECK, :] - joints[..., PELVIS, :]).flatten(0, -2).mean(0)
+    radius = float((points - center).norm(dim=-1).max()) + BODY_AROUND_JOINTS
+    return Surroundings(center, radius, upright / upright.norm())
+
+
+def write_view(folder: SceneFolder, view: View) -> None:
+    """Write one view in the layout of scene data, images lossless; raises OSError."""
+    at = (view.camera_id, view.frame)
+    _picture(folder.image(*at).with_suffix(".png"), view.image)
+    for person in range(view.masks.shape[-1]):
+        _picture(folder.mask(view.camera_id, person, view.frame), view.masks[..., person])
+    _picture(folder.mask(view.camera_id, EVERYONE, view.frame), view.masks.amax(-1))
+    if view.depth is not None:
+        _ready(folder.depth(*at))
+        np.save(folder.depth(*at), view.depth.cpu().numpy().astype(np.float32))
+    _ready(folder.camera(*at))
+    np.savez(
+        folder.camera(*at),
+        intrinsics=view.camera.intrinsics.cpu().numpy()[None],
+        extrinsics=view.camera.viewmat[:3].cpu().numpy()[None],
+    )
+
+
+def _solid_depth(seen: Rendered) -> Tensor:
+    return torch.where(seen.alpha > SOLID, seen.depth / seen.alpha.clamp(min=SOLID), 0.0)
+
+
+def _picture(path: Path, image: Tensor) -> None:
+    _ready(path)
+    to_image(image).save(path)
+
+
+def _ready(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,63 @@
+"""The image refiner: makes a render of a novel view look like a photograph."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from training.trainer.pictures import to_image
+
+PROMPT = "remove degradation"
+TIMESTEP = 199
+SIDE_MULTIPLE = 8  # the network works on sides that are multiples of this, pixels
+
+
+class Refiner(Protocol):
+    """Any network that repairs a render, looking at a true image of the same people."""
+
+    def refine(self, render: Tensor, reference: Tensor) -> Tensor:
+        """The repaired image, (H, W, 3) in [0, 1] like `render`; `reference` is a source view."""
+
+
+class DifixRefiner:
+    """DiFix, a one-step diffusion model (Wu et al., Difix3D+, 2025), by diffusers.
+
+    The model folder brings its own pipeline code, which is run: name one that you trust.
+    """
+
+    def __init__(self, model_id: str, device: torch.device) -> None:
+        from diffusers import DiffusionPipeline
+
+        self._pipeline: Any = DiffusionPipeline.from_pretrained(
+            model_id,
+            custom_pipeline=model_id,
+            trust_remote_code=True,
+            local_files_only=True,
+        ).to(device)
+        self._pipeline.set_progress_bar_config(disable=True)
+
+    def refine(self, render: Tensor, reference: Tensor) -> Tensor:
+        """The repaired image, (H, W, 3) in [0, 1]; sides are scaled to what the network takes."""
+        picture = to_image(render)
+        repaired = self._pipeline(
+            PROMPT,
+            image=_fitting(picture),
+            ref_image=_fitting(to_image(reference)),
+            num_inference_steps=1,
+            timesteps=[TIMESTEP],
+            guidance_scale=0.0,
+        ).images[0]
+        return _tensor(repaired.resize(picture.size, Image.Resampling.LANCZOS)).to(render.device)
+
+
+def _fitting(picture: Image.Image) -> Image.Image:
+    sides = [max(1, side // SIDE_MULTIPLE) * SIDE_MULTIPLE for side in picture.size]
+    return picture.resize((sides[0], sides[1]), Image.Resampling.LANCZOS)
+
+
+def _tensor(picture: Image.Image) -> Tensor:
+    levels = torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8)
+    return levels.view(picture.height, picture.width, 3).float() / 255

@@ -1,0 +1,170 @@
+"""Put a run together: data, model, optimizers, reports, and the checkpoint to go on from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from preprocess.body import BodyModel, Space, load_body
+from preprocess.faults import Fault, FaultsError
+from training.trainer.bodies import joints_of, read_bodies
+from training.trainer.checkpoints import identity_of
+from training.trainer.config import Config, under_checkout
+from training.trainer.evaluation import Truth, rendered_images
+from training.trainer.files import OutputFolder
+from training.trainer.loop import Run, resume
+from training.trainer.metrics import find_lpips
+from training.trainer.model import BodyParameters, Gaussians, Poses, SceneModel
+from training.trainer.novel_views import NovelViews
+from training.trainer.optimizers import make_optimizers
+from training.trainer.preflight import Inputs
+from training.trainer.reports import Reports
+from training.trainer.signals import Requests
+from training.trainer.surface import spread_points
+from training.trainer.tracking import open_trackers
+from training.trainer.views import View, ViewReader
+
+GAUSSIANS_PER_PIXEL = 2
+MIN_GAUSSIANS, MAX_GAUSSIANS = 1_000, 50_000
+FRAMES_IN_PICTURE = 2
+
+
+def prepare(config: Config, inputs: Inputs, requests: Requests) -> Run:
+    """Everything loaded and at the position of the last checkpoint, or at the start.
+
+    Raises FaultsError, SceneDataError, BodyFileError, OSError.
+    """
+    device = _device(config.device)
+    body = load_body(under_checkout(config.model.body_file))
+    first = read_bodies(inputs.data, inputs.frames, "smplx")
+    people = first.betas.shape[0]
+    source = ViewReader(inputs.data, inputs.frames, people, config.model.background, device)
+    true_views = source.of(inputs.truth) if inputs.truth else None
+    model = make_model(config, body, first, source, inputs.cameras.source)
+    output = OutputFolder(config.output)
+    reports = make_reports(config, inputs, model, source, true_views)
+    run = Run(
+        config=config,
+        model=model,
+        optimizers=make_optimizers(model, config.train.optimization.learning_rate),
+        source=source,
+        source_id=inputs.cameras.source,
+        novel=make_novel_views(config, inputs, source, true_views),
+        reports=reports,
+        requests=requests,
+        output=output,
+        identity=identity_of(config, inputs.scene.raw),
+    )
+    if not resume(run):
+        reports.start(model)
+    reports.trackers = open_trackers(config, output.root, run.position.epoch)
+    return run
+
+
+def make_model(
+    config: Config, body: BodyModel, first: BodyParameters, source: ViewReader, source_id: int
+) -> SceneModel:
+    """The model before training: Gaussians spread over each estimated body, the same for one seed."""
+    generator = torch.Generator().manual_seed(config.seed)
+    counts = _gaussian_counts(config.model.gaussians_per_person, source, source_id)
+    resting = body.shaped(first.betas)
+    surfaces = [
+        spread_points(body, betas, count, generator)
+        for betas, count in zip(first.betas, counts, strict=True)
+    ]
+    body = body.to(source.device)
+    return SceneModel(body, Poses(first), Gaussians(surfaces, resting)).to(source.device)
+
+
+def make_reports(
+    config: Config,
+    inputs: Inputs,
+    model: SceneModel,
+    source: ViewReader,
+    true_views: ViewReader | None,
+) -> Reports:
+    """The reports of a run over `model`, which has not been trained yet."""
+    cameras = inputs.cameras
+    frames = range(len(inputs.frames))
+    held_out = [true_views.view(c, i) for c in cameras.held_out for i in frames] if true_views else []
+    shown = _shown(held_out or [source.view(cameras.source, i) for i in frames])
+    return Reports(
+        config=config,
+        output=OutputFolder(config.output),
+        truth=_truth(config, inputs, held_out, source.device),
+        cameras=cameras,
+        shown=shown,
+        first_images=rendered_images(model, shown, config.model.background),
+    )
+
+
+def make_novel_views(
+    config: Config, inputs: Inputs, source: ViewReader, true_views: ViewReader | None
+) -> NovelViews:
+    """The novel views that the configuration asks for, none made yet."""
+    refiner = DifixRefiner(config.difix.model_id, source.device) if config.difix.trn_enable else None
+    return NovelViews(
+        ids=inputs.cameras.novel,
+        settings=config.train.nv_generation.trn_nv_gen,
+        folder=OutputFolder(config.output).input_data,
+        source=source,
+        source_id=inputs.cameras.source,
+        truth=true_views,
+        refiner=refiner,
+    )
+
+
+def _truth(config: Config, inputs: Inputs, held_out: list[View], device: torch.device) -> Truth:
+    lpips, why = find_lpips(device)
+    reasons = {"lpips_reason": why} if why else {}
+    joints: dict[str, Tensor] = {}
+    files: dict[Space, str] = {"smplx": config.model.body_file}
+    if config.train.evaluation.pose_eval.eval_smpl:
+        files["smpl"] = config.model.smpl_body_file
+    for space, file in files.items():
+        found, why = _true_joints(inputs, space, file)
+        if found is None:
+            reasons[f"{space}_reason"] = why
+        else:
+            joints[space] = found.to(device)
+    return Truth(held_out, joints, lpips, reasons)
+
+
+def _true_joints(inputs: Inputs, space: Space, body_file: str) -> tuple[Tensor | None, str]:
+    """The true joints in a body space, or why there are none."""
+    if inputs.truth is None:
+        return None, "the scene names no truth (raw_gt_dir_path)"
+    folder = inputs.truth.root / space
+    if not folder.is_dir():
+        return None, f"the truth has no folder {space}"
+    body = load_body(under_checkout(body_file), space)
+    return joints_of(body, read_bodies(inputs.truth, inputs.frames, space)), ""
+
+
+def _shown(views: Sequence[View]) -> list[View]:
+    """Views for the picture: some frames of each camera."""
+    frames = sorted({view.index for view in views})
+    chosen = {frames[(2 * i + 1) * len(frames) // (2 * FRAMES_IN_PICTURE)] for i in range(FRAMES_IN_PICTURE)}
+    return [view for view in views if view.index in chosen]
+
+
+def _gaussian_counts(wanted: int | str, source: ViewReader, source_id: int) -> list[int]:
+    """Gaussians of each person: as wanted, or by the pixels the person covers at most."""
+    if isinstance(wanted, int):
+        return [wanted] * source.people
+    covered = torch.stack(
+        [source.view(source_id, i).masks.sum((0, 1)) for i in range(len(source.frames))]
+    )
+    pixels = covered.amax(0) * GAUSSIANS_PER_PIXEL
+    return pixels.clamp(MIN_GAUSSIANS, MAX_GAUSSIANS).int().tolist()
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted == "cuda" and not torch.cuda.is_available():
+        remedy = "set device=auto or device=cpu"
+        raise FaultsError([Fault("device=cuda, but torch sees no CUDA device", remedy=remedy)])
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)
