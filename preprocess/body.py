@@ -12,15 +12,17 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import roma
 import torch
 from torch import Tensor
 
+from preprocess.joints import BODY_JOINTS, HANDS
+from preprocess.scene_data import Space
+
 BODY_FILE = Path(__file__).parent / "assets" / "body.npz"
-Space = Literal["smplx", "smpl"]
 JOINT_COUNTS: dict[Space, tuple[int, ...]] = {"smplx": (55, 22), "smpl": (24,)}
 POSE_KEYS: dict[Space, tuple[str, ...]] = {
     "smplx": (
@@ -85,8 +87,7 @@ class BodyModel:
         )
 
     def shaped(self, betas: Tensor) -> Tensor:
-        """Resting vertices (...,V,3) for betas (...,B'); betas the model doesn't know are ignored,
-        missing ones are zero."""
+        """Resting vertices (...,V,3) for betas (...,N); extra ones are ignored, absent ones 0."""
         count = min(betas.shape[-1], self.shape_directions.shape[-1])
         directions = self.shape_directions[..., :count]
         return self.template + torch.einsum("vcb,...b->...vc", directions, betas[..., :count])
@@ -144,8 +145,8 @@ def load_body(path: Path = BODY_FILE, space: Space = "smplx") -> BodyModel:
         faces=torch.from_numpy(np.asarray(arrays["f"]).astype(np.int64)),
     )
     _check(path, model)
-    if space == "smplx" and model.joint_count == 24:
-        return model.truncated(22)
+    if space == "smplx" and model.joint_count == len(BODY_JOINTS + HANDS):
+        return model.truncated(len(BODY_JOINTS))
     if model.joint_count not in JOINT_COUNTS[space]:
         expected = " or ".join(map(str, JOINT_COUNTS[space]))
         what = f"{path} has {model.joint_count} joints; a model for {space} has {expected}"

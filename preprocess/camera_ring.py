@@ -18,8 +18,11 @@ HEIGHTS = (0.2, 0.75)
 
 @dataclass(frozen=True)
 class Camera:
-    """`intrinsics` (3,3) in pixels, pixel centres at half-integers; `extrinsics` (3,4)
-    world-to-camera, OpenCV axes (x right, y down, z forward), metres."""
+    """A pinhole camera, OpenCV axes (x right, y down, z forward), metres.
+
+    `intrinsics` (3,3) in pixels, pixel centres at half-integers; `extrinsics` (3,4)
+    world-to-camera.
+    """
 
     intrinsics: Array
     extrinsics: Array
@@ -44,7 +47,8 @@ def _place(index: int, count: int, target: Array, radius: float) -> Array:
     angle = 2 * math.pi * (index - 2) / count
     height = HEIGHTS[index % len(HEIGHTS)]
     flat = math.sqrt(radius**2 - height**2)
-    return np.asarray(target + [flat * math.sin(angle), height, flat * math.cos(angle)])
+    arm = np.array([flat * math.sin(angle), height, flat * math.cos(angle)])
+    return np.asarray(target + arm)
 
 
 def look_at(center: Array, target: Array) -> Array:

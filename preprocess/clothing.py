@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,13 +14,18 @@ from preprocess.wardrobe import Cloth, Color, Person
 
 Array = NDArray[Any]
 
-# How far cloth and hair stand off the skin, metres.
-TOP, BOTTOM, SHOE, HAIR = 0.016, 0.014, 0.008, 0.025
+MOSTLY = 0.5  # share of the skinning weights from which a point belongs to a part of the body
+# How far cloth and hair stand off the skin, and how much wider trousers are at the ankle; metres.
+TOP, BOTTOM, SHOE, HAIR, FLARE = 0.016, 0.014, 0.008, 0.025, 0.03
 WAIST = 0.1  # above the pelvis joint
 NECKLINE = -0.02  # above the neck joint
-# Of the face, from the head joint: crown, hairline, eyes and mouth.
-CROWN, HAIRLINE, EAR = 0.155, 0.095, 0.02
-EYE, MOUTH = (0.034, 0.045), (0.0, -0.037)
+# Seen from the head joint, metres: x to the left, y up, z forward.
+CROWN, HAIRLINE, EARS_TOP = 0.155, 0.095, 0.0
+BEFORE_EARS, NAPE, HAIR_HALF_WIDTH = 0.02, -0.02, 0.1
+FACE, EYE, MOUTH = 0.06, (0.034, 0.045), (0.0, -0.037)
+EYE_SIZE, MOUTH_SIZE = (0.014, 0.01), (0.024, 0.011)
+ARM_SEGMENT, LEG_SEGMENT = 0.28, 0.45
+HALF, BAND_WIDTH, DOT_RADIUS = 0.5, 0.3, 0.3  # of a period
 
 
 class Landmarks(NamedTuple):
@@ -42,6 +48,15 @@ class Landmarks(NamedTuple):
     on_head: Array
 
 
+class Worn(NamedTuple):
+    """What covers each of N points, (N,) booleans; a point with none is skin."""
+
+    hair: Array
+    top: Array
+    bottom: Array
+    shoes: Array
+
+
 def landmarks(vertices: Array, joints: Array, weights: Array) -> Landmarks:
     """The landmarks of resting `vertices` (V,3) with 22 `joints` (22,3) and `weights` (V,22)."""
     at = {name: joints[index] for index, name in enumerate(BODY_JOINTS)}
@@ -59,11 +74,55 @@ def landmarks(vertices: Array, joints: Array, weights: Array) -> Landmarks:
     )
 
 
+def worn(person: Person, where: Landmarks) -> Worn:
+    """What of the person's outfit covers the points at `where`."""
+    hair = _is_hair(person, where)
+    arm, leg, head = (part > MOSTLY for part in (where.on_arm, where.on_leg, where.on_head))
+    torso = ~(arm | leg | head) & (where.neck[:, 1] < NECKLINE)
+    above_waist = where.pelvis[:, 1] > WAIST
+    shoes = where.on_foot > MOSTLY
+    sleeve = arm & (where.on_hand < MOSTLY) & (where.along_arm < person.sleeve)
+    trousers = leg & ~shoes & (where.along_leg < person.leg)
+    return Worn(
+        hair=hair,
+        top=((torso & above_waist) | sleeve) & ~hair,
+        bottom=(torso | trousers) & ~above_waist,
+        shoes=shoes,
+    )
+
+
+def dressed(person: Person, vertices: Array, faces: Array, where: Landmarks) -> Array:
+    """Resting vertices (V,3) with the thickness of what is worn."""
+    covered = worn(person, where)
+    flare = FLARE * np.clip(where.along_leg - 1, 0, 1)
+    thickness = (
+        TOP * covered.top
+        + (BOTTOM + flare) * covered.bottom
+        + SHOE * covered.shoes
+        + HAIR * covered.hair
+    )
+    return np.asarray(vertices + thickness[:, None] * vertex_normals(vertices, faces))
+
+
+def colors(person: Person, where: Landmarks) -> Array:
+    """(N,3) colours from 0 to 1 of the points at `where`, unshaded."""
+    covered = worn(person, where)
+    result = np.broadcast_to(_rgb(person.skin), (len(where.head), 3)).copy()
+    _paint_face(result, where)
+    across, down = _cloth_coordinates(where)
+    for cloth, points in ((person.bottom, covered.bottom), (person.top, covered.top)):
+        result[points] = _cloth(cloth, across[points], down[points])
+    result[covered.shoes] = _rgb(person.shoes)
+    strands = 0.9 + 0.1 * np.sin(where.head[covered.hair, 0] * 250)
+    result[covered.hair] = _rgb(person.hair) * strands[:, None]
+    return result
+
+
 def _along(vertices: Array, at: dict[str, Array], chain: tuple[str, str, str]) -> Array:
     """How many joints of the chain each vertex has passed, on its own side of the body."""
     total = np.zeros(len(vertices))
     for side, chosen in (("left", vertices[:, 0] >= 0), ("right", vertices[:, 0] < 0)):
-        for start, end in zip(chain, chain[1:], strict=False):
+        for start, end in pairwise(chain):
             origin = at[f"{side}_{start}"]
             bone = at[f"{side}_{end}"] - origin
             share = (vertices[chosen] - origin) @ bone / (bone @ bone)
@@ -76,87 +135,42 @@ def _share(weights: Array, *parts: str) -> Array:
     return np.asarray(weights[:, columns].sum(axis=1))
 
 
-class Worn(NamedTuple):
-    """What covers each of N points, (N,) booleans; a point with none is skin."""
-
-    hair: Array
-    top: Array
-    bottom: Array
-    shoes: Array
-
-
-def worn(person: Person, where: Landmarks) -> Worn:
-    """What of the person's outfit covers the points at `where`."""
-    hair = _is_hair(person, where)
-    limb = (where.on_arm > 0.5) | (where.on_leg > 0.5) | (where.on_head > 0.5)
-    torso = ~limb & (where.neck[:, 1] < NECKLINE)
-    above_waist = where.pelvis[:, 1] > WAIST
-    arm = (where.on_arm > 0.5) & (where.on_hand < 0.5)
-    shoes = where.on_foot > 0.5
-    top = (torso & above_waist) | (arm & (where.along_arm < person.sleeve))
-    leg = (where.on_leg > 0.5) & ~above_waist & (where.along_leg < person.leg)
-    return Worn(hair, top & ~hair, ((torso & ~above_waist) | leg) & ~shoes, shoes)
-
-
 def _is_hair(person: Person, where: Landmarks) -> Array:
     x, y, z = where.head.T
-    scalp = (where.on_head > 0.5) & ((y > HAIRLINE) | ((z < EAR) & (y > 0.0)))
-    falls = (z < -0.02) & (np.abs(x) < 0.1) & (y > CROWN - person.hair_length)
-    return np.asarray(scalp | (falls & (where.on_arm < 0.5)))
-
-
-def dressed(person: Person, vertices: Array, faces: Array, where: Landmarks) -> Array:
-    """Resting vertices (V,3) with the thickness of what is worn."""
-    covered = worn(person, where)
-    flare = 0.03 * np.clip(where.along_leg - 1, 0, 1)
-    thickness = (
-        TOP * covered.top
-        + (BOTTOM + flare) * covered.bottom
-        + SHOE * covered.shoes
-        + HAIR * covered.hair
-    )
-    return vertices + thickness[:, None] * vertex_normals(vertices, faces)
-
-
-def colors(person: Person, where: Landmarks) -> Array:
-    """(N,3) colours from 0 to 1 of the points at `where`, unshaded."""
-    covered = worn(person, where)
-    result = np.broadcast_to(_rgb(person.skin), (len(where.head), 3)).copy()
-    _paint_face(result, where)
-    across, down = _cloth_coordinates(where)
-    result[covered.bottom] = _cloth(person.bottom, across, down)[covered.bottom]
-    result[covered.top] = _cloth(person.top, across, down)[covered.top]
-    result[covered.shoes] = _rgb(person.shoes)
-    strands = 0.9 + 0.1 * np.sin(where.head[:, 0] * 250)
-    result[covered.hair] = _rgb(person.hair) * strands[covered.hair, None]
-    return result
+    scalp = (y > HAIRLINE) | ((z < BEFORE_EARS) & (y > EARS_TOP))
+    falls = (z < NAPE) & (np.abs(x) < HAIR_HALF_WIDTH) & (y > CROWN - person.hair_length)
+    return np.asarray((scalp & (where.on_head > MOSTLY)) | (falls & (where.on_arm < MOSTLY)))
 
 
 def _paint_face(result: Array, where: Landmarks) -> None:
     x, y, z = where.head.T
-    front = (where.on_head > 0.5) & (z > 0.06)
-    eyes = front & (np.hypot(np.abs(x) - EYE[0], (y - EYE[1]) * 1.4) < 0.014)
-    mouth = front & (np.hypot((x - MOUTH[0]) * 0.45, y - MOUTH[1]) < 0.011)
+    front = (where.on_head > MOSTLY) & (z > FACE)
+    eyes = front & _in_ellipse(np.abs(x) - EYE[0], y - EYE[1], EYE_SIZE)
+    mouth = front & _in_ellipse(x - MOUTH[0], y - MOUTH[1], MOUTH_SIZE)
     result[eyes] = (0.12, 0.09, 0.09)
     result[mouth] *= (0.8, 0.45, 0.45)
 
 
+def _in_ellipse(x: Array, y: Array, radii: tuple[float, float]) -> Array:
+    return np.asarray((x / radii[0]) ** 2 + (y / radii[1]) ** 2 < 1)
+
+
 def _cloth_coordinates(where: Landmarks) -> tuple[Array, Array]:
     """Metres across and down the cloth: along the limbs, and from the pelvis on the torso."""
-    on_arm, on_leg = where.on_arm > 0.5, where.on_leg > 0.5
-    down = np.where(on_arm, where.along_arm * 0.28, -where.pelvis[:, 1])
-    down = np.where(on_leg, where.along_leg * 0.45, down)
+    down = np.where(where.on_arm > MOSTLY, where.along_arm * ARM_SEGMENT, -where.pelvis[:, 1])
+    down = np.where(where.on_leg > MOSTLY, where.along_leg * LEG_SEGMENT, down)
     return where.pelvis[:, 0] + where.pelvis[:, 2], down
 
 
 def _cloth(cloth: Cloth, across: Array, down: Array) -> Array:
-    u, v = across / cloth.period, down / cloth.period
+    row, column = down / cloth.period, across / cloth.period
     second = {
-        "plain": np.zeros(len(u), dtype=bool),
-        "stripes": v % 1 < 0.5,
-        "bands": u % 1 < 0.3,
-        "checks": (u % 1 < 0.5) ^ (v % 1 < 0.5),
-        "dots": np.hypot((u + 0.5 * (v // 1)) % 1 - 0.5, v % 1 - 0.5) < 0.3,
+        "plain": np.zeros(len(row), dtype=bool),
+        "stripes": row % 1 < HALF,
+        "bands": column % 1 < BAND_WIDTH,
+        "checks": (column % 1 < HALF) ^ (row % 1 < HALF),
+        # Every second row of dots is shifted by half a period.
+        "dots": np.hypot((column + row // 1 * HALF) % 1 - HALF, row % 1 - HALF) < DOT_RADIUS,
     }[cloth.pattern]
     return np.where(second[:, None], _rgb(cloth.second), _rgb(cloth.first))
 

@@ -28,8 +28,11 @@ def correlated_noise(rng: np.random.Generator, frames: int, shape: tuple[int, ..
 def estimated_motion(
     rng: np.random.Generator, pose: Array, trans: Array, camera_turn: Array
 ) -> tuple[Array, Array]:
-    """Noisy copies of pose (F,P,J,3) axis-angle and trans (F,P,3); `camera_turn` (3,3) is the
-    source camera's world-to-camera rotation, along whose z axis places are least certain."""
+    """Noisy copies of pose (F,P,J,3) axis-angle and trans (F,P,3).
+
+    `camera_turn` (3,3) is the source camera's world-to-camera rotation: places are least certain
+    along its z axis.
+    """
     turns = correlated_noise(rng, len(pose), pose.shape[1:]) * ROTATION_ERROR
     shifts = correlated_noise(rng, len(trans), trans.shape[1:]) * TRANSLATION_ERROR
     return pose + turns, trans + shifts @ camera_turn

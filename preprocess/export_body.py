@@ -58,6 +58,7 @@ JOINT_BONES = {
 ADOPTED_BONES = {"root": "pelvis", "spine05": "pelvis", "pelvis.L": "pelvis", "pelvis.R": "pelvis"}
 HAND_BONES = ("finger", "metacarpal")
 FACES = 6000
+LEAST_WEIGHT = 0.01
 NEAREST_VERTICES = 96
 
 
@@ -111,14 +112,15 @@ def _direction(model: Any, ends: tuple[dict[str, float], dict[str, float]]) -> t
 
 def _simplified(vertices: Array, faces: Array) -> tuple[Array, Array]:
     """Indices of the vertices kept, and the faces over them (quadric edge collapse)."""
-    import fast_simplification
-    from scipy.spatial import cKDTree
+    import fast_simplification  # type: ignore[import-not-found]
+    import torch
 
     points, triangles = fast_simplification.simplify(
         vertices.astype(np.float32), faces.astype(np.int32), target_count=FACES
     )
     # Snap to vertices of the base mesh: its blend shapes and weights then hold as they are.
-    keep, renumber = np.unique(cKDTree(vertices).query(points)[1], return_inverse=True)
+    distances = torch.cdist(torch.from_numpy(points).double(), torch.from_numpy(vertices))
+    keep, renumber = np.unique(distances.argmin(dim=1).numpy(), return_inverse=True)
     triangles = renumber[triangles]
     a, b, c = triangles.T
     return keep, triangles[(a != b) & (b != c) & (a != c)]
@@ -152,7 +154,7 @@ def folded_weights(model: Any, bones: list[str], keep: Array) -> Array:
     weights: Array = np.zeros((len(keep), len(PARENTS)), dtype=np.float32)
     indices, values = model.vertex_bone_indices.numpy()[keep], model.vertex_bone_weights.numpy()
     np.add.at(weights, (np.arange(len(keep))[:, None], joint_of[indices]), values[keep])
-    weights[weights < 0.01] = 0
+    weights[weights < LEAST_WEIGHT] = 0
     weights /= weights.sum(axis=1, keepdims=True)
     return weights.round(4)
 

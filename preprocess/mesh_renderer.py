@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-NEAR = 0.05
+NEAR = 0.05  # metres
+SLIVER = 1e-9  # twice the area, in pixels, below which a face is seen from its edge
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,10 @@ class Visible:
     weights: Array
     depth: Array
 
-    def only(self, chosen: Array) -> Visible:
-        """The points that `chosen` (N,) booleans pick."""
-        return Visible(
-            self.pixel[chosen], self.face[chosen], self.weights[chosen], self.depth[chosen]
-        )
+    def of_mesh(self, index: int, faces: int) -> Visible:
+        """The points on one of several meshes, whose `faces` each were numbered on."""
+        own = self.face // faces == index
+        return Visible(self.pixel[own], self.face[own] % faces, self.weights[own], self.depth[own])
 
     def interpolate(self, values: Array, faces: Array) -> Array:
         """Per-vertex `values` (V,) or (V,C) at the visible points: (N,) or (N,C)."""
@@ -38,8 +38,11 @@ class Visible:
 
 
 def project(points: Array, intrinsics: Array, extrinsics: Array) -> tuple[Array, Array]:
-    """Pixel positions (V,2) and depths (V,) of world `points` (V,3); OpenCV axes, pixel centres
-    at half-integers, `intrinsics` (3,3), `extrinsics` (3,4) world-to-camera."""
+    """Pixel positions (V,2) and depths (V,) of world `points` (V,3).
+
+    OpenCV axes, pixel centres at half-integers; `intrinsics` (3,3), `extrinsics` (3,4)
+    world-to-camera.
+    """
     local = points @ extrinsics[:, :3].T + extrinsics[:, 3]
     depth = local[:, 2]
     pixels = local @ intrinsics.T
@@ -55,7 +58,7 @@ def rasterize(pixels: Array, depth: Array, faces: Array, width: int, height: int
     corners = pixels[faces].astype(np.float32)
     area = _edge(corners[:, 0], corners[:, 1], corners[:, 2])
     # Image y points down, so faces that are seen from outside have negative area.
-    kept = np.flatnonzero((area < -1e-9) & (depth[faces] > NEAR).all(axis=1))
+    kept = np.flatnonzero((area < -SLIVER) & (depth[faces] > NEAR).all(axis=1))
     face, x, y = _candidates(corners[kept], width, height)
     weights = _barycentric(corners[kept][face], np.stack([x, y], axis=1) + 0.5)
     inside = (weights >= 0).all(axis=1)

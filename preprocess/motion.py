@@ -63,14 +63,15 @@ def posed(body: BodyModel, betas: Tensor, figure: Figure) -> tuple[Tensor, Tenso
 
 def _pose(body: BodyModel, betas: Tensor, figure: Figure) -> Tensor:
     rest = body.regressor @ body.shaped(betas)
-    facing = roma.rotvec_to_rotmat(torch.tensor([0.0, figure.heading, 0.0]))
+    facing = _turn(torch.tensor([0.0, figure.heading, 0.0]))
     turned: list[Tensor] = []
     local: list[Tensor] = []
     for joint, name in enumerate(BODY_JOINTS):
         parent = turned[body.parents[joint]] if joint else torch.eye(3)
         local.append(_local_rotation(name, figure, facing, parent, rest))
         turned.append(parent @ local[joint])
-    return roma.rotmat_to_rotvec(torch.stack(local))
+    pose: Tensor = roma.rotmat_to_rotvec(torch.stack(local))
+    return pose
 
 
 def _local_rotation(
@@ -79,9 +80,9 @@ def _local_rotation(
     if name == "pelvis":
         return facing
     if name.startswith("spine"):
-        return roma.rotvec_to_rotmat(torch.tensor(figure.spine) / 3)
+        return _turn(torch.tensor(figure.spine) / 3)
     if name in ("neck", "head"):
-        return roma.rotvec_to_rotmat(torch.tensor(figure.head) / 2)
+        return _turn(torch.tensor(figure.head) / 2)
     if name.endswith("ankle"):  # the sole stays level
         return parent.T @ facing
     if name not in SEGMENT_ENDS:
@@ -95,7 +96,12 @@ def _shortest_rotation(source: Tensor, target: Tensor) -> Tensor:
     """(3,3) rotation that turns the direction `source` into `target` without twist."""
     axis = torch.linalg.cross(source, target)
     angle = torch.atan2(axis.norm(), source @ target)
-    return roma.rotvec_to_rotmat(axis / axis.norm().clamp_min(1e-9) * angle)
+    return _turn(axis / axis.norm().clamp_min(1e-9) * angle)
+
+
+def _turn(rotvec: Tensor) -> Tensor:
+    matrix: Tensor = roma.rotvec_to_rotmat(rotvec)
+    return matrix
 
 
 def wave(person: int, time: float) -> Figure:

@@ -16,79 +16,68 @@ from preprocess.wardrobe import Person
 Array = NDArray[Any]
 
 SAMPLES = 2  # a side: each pixel is the mean of SAMPLES² points
-LIGHT = np.array([0.35, 0.75, 0.55])
+LIGHT = np.array([0.35, 0.75, 0.55]) / np.linalg.norm([0.35, 0.75, 0.55])
 AMBIENT, DIFFUSE = 0.62, 0.42
 
 
 @dataclass(frozen=True)
-class Dressed:
-    """One person's clothed body: `faces` (F,3), resting `landmarks` of its V vertices, who."""
+class Cast:
+    """P people with the same mesh: `faces` (F,3), who each is, and the landmarks of V vertices."""
 
-    person: Person
     faces: Array
-    landmarks: Landmarks
+    people: tuple[Person, ...]
+    landmarks: tuple[Landmarks, ...]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """`image` (H,W,3) 8 bit on white, `person` (H,W) index of who is seen or -1, `depth` (H,W)
-    float32 along the camera's z axis, metres, 0 where nobody is."""
+    """What one camera saw at one moment, on white.
+
+    `image` (H,W,3) 8 bit, `person` (H,W) index of who is seen or -1, `depth` (H,W) float32 along
+    the camera's z axis, metres, 0 where nobody is.
+    """
 
     image: Array
     person: Array
     depth: Array
 
 
-def take_picture(
-    people: list[Dressed], vertices: list[Array], camera: Camera, size: int
-) -> Picture:
-    """Render posed `vertices` (V,3) of each person with `camera`, `size` pixels square."""
-    fine = size * SAMPLES
-    offsets = np.cumsum([0] + [len(each) for each in vertices])
-    faces = np.concatenate([d.faces + o for d, o in zip(people, offsets[:-1], strict=True)])
-    scale = np.diag([SAMPLES, SAMPLES, 1.0])
-    pixels, depth = project(np.concatenate(vertices), scale @ camera.intrinsics, camera.extrinsics)
-    seen = rasterize(pixels, depth, faces, fine, fine)
-    owner = np.searchsorted(offsets, faces[seen.face, 0], side="right") - 1
-    shown = _shade(people, vertices, seen, owner, faces, offsets)
-    return _downsample(seen, shown, owner, len(people), size)
+def take_picture(cast: Cast, vertices: Array, camera: Camera, size: int) -> Picture:
+    """Render the posed `vertices` (P,V,3) of everyone with `camera`, `size` pixels square."""
+    people, count, _ = vertices.shape
+    faces = cast.faces + count * np.arange(people)[:, None, None]
+    intrinsics = np.diag([SAMPLES, SAMPLES, 1.0]) @ camera.intrinsics
+    pixels, depth = project(vertices.reshape(-1, 3), intrinsics, camera.extrinsics)
+    seen = rasterize(pixels, depth, faces.reshape(-1, 3), size * SAMPLES, size * SAMPLES)
+    owner = seen.face // len(cast.faces)
+    return _downsampled(seen, _shaded(cast, vertices, seen, owner), owner, size)
 
 
-def _shade(
-    people: list[Dressed],
-    vertices: list[Array],
-    seen: Visible,
-    owner: Array,
-    faces: Array,
-    offsets: Array,
-) -> Array:
-    """Colour of every visible point: cloth times Lambert's law."""
+def _shaded(cast: Cast, vertices: Array, seen: Visible, owner: Array) -> Array:
+    """Colour (N,3) of every visible point: cloth times Lambert's law."""
     result = np.empty((len(owner), 3))
-    light = LIGHT / np.linalg.norm(LIGHT)
-    for index, dressed in enumerate(people):
-        part = seen.only(owner == index)
-        own_faces = faces - offsets[index]
-        lit = vertex_normals(vertices[index], dressed.faces) @ light
-        brightness = part.interpolate(lit, own_faces)
-        where = Landmarks(*(part.interpolate(each, own_faces) for each in dressed.landmarks))
-        shading = AMBIENT + DIFFUSE * np.clip(brightness, 0, 1)
-        result[owner == index] = colors(dressed.person, where) * shading[:, None]
+    for index, person in enumerate(cast.people):
+        own = seen.of_mesh(index, len(cast.faces))
+        lit = vertex_normals(vertices[index], cast.faces) @ LIGHT
+        shading = AMBIENT + DIFFUSE * np.clip(own.interpolate(lit, cast.faces), 0, 1)
+        where = (own.interpolate(each, cast.faces) for each in cast.landmarks[index])
+        result[owner == index] = colors(person, Landmarks(*where)) * shading[:, None]
     return np.clip(result, 0, 1)
 
 
-def _downsample(seen: Visible, shown: Array, owner: Array, people: int, size: int) -> Picture:
-    fine = size * SAMPLES
-    row, column = seen.pixel // fine // SAMPLES, seen.pixel % fine // SAMPLES
-    pixel = row * size + column
-    points = SAMPLES**2
-    counts = np.bincount(owner * size**2 + pixel, minlength=people * size**2)
-    counts = counts.reshape(people, size**2)
-    person = np.where(counts.sum(axis=0) * 2 >= points, counts.argmax(axis=0), -1)
-    image = np.stack([np.bincount(pixel, band, size**2) for band in shown.T], axis=1)
-    image = (image + (points - counts.sum(axis=0))[:, None]) / points
+def _downsampled(seen: Visible, shown: Array, owner: Array, size: int) -> Picture:
+    """Means over each pixel's points; a pixel belongs to whom most of its points show."""
+    fine, points, pixels = size * SAMPLES, SAMPLES**2, size**2
+    pixel = (seen.pixel // fine // SAMPLES) * size + seen.pixel % fine // SAMPLES
+    people = int(owner.max(initial=0)) + 1
+    counts = np.bincount(owner * pixels + pixel, minlength=people * pixels).reshape(people, -1)
+    covered = counts.sum(axis=0)
+    person = np.where(covered * 2 >= points, counts.argmax(axis=0), -1)
+    image = np.stack([np.bincount(pixel, band, pixels) for band in shown.T], axis=1)
+    image = (image + (points - covered)[:, None]) / points
     own = owner == person[pixel]
-    total = np.bincount(pixel[own], seen.depth[own], size**2)
-    depth = total / np.maximum(np.bincount(pixel[own], minlength=size**2), 1)
+    total = np.bincount(pixel[own], seen.depth[own], pixels)
+    depth = total / np.maximum(np.bincount(pixel[own], minlength=pixels), 1)
     return Picture(
         image=(image * 255).round().astype(np.uint8).reshape(size, size, 3),
         person=person.reshape(size, size),

@@ -20,6 +20,7 @@ REMEDIES = {
     "ref_frame_idx": 'write a frame number, 0 or more, or leave the key out: "ref_frame_idx": 0',
     "synthetic": "write an object in braces as in preprocess/scenes/, or leave the key out",
 }
+SHOWN = 80  # characters of a wrong value
 EXAMPLE = '{"seq_name": "hi4d_pair17_dance", "cam_id": 28}'
 
 
@@ -115,7 +116,7 @@ def _key_fault(file: Path, content: dict[str, Any], error: Any) -> Fault:
 
 def _shown(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:79] + "…"
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
 def _duplicates(scenes: Iterable[Scene]) -> list[Fault]:

@@ -44,7 +44,7 @@ class Scene(BaseModel):
     def of(cls, content: object, file: Path) -> Scene:
         """The scene that `file` holds; raises pydantic.ValidationError."""
         scene = cls.model_validate(content)
-        scene._file = file
+        scene._file = file  # noqa: SLF001 - it is this class's own
         return scene
 
     @property

@@ -7,7 +7,6 @@ SceneDataError. numpy and Pillow are imported where a file is read: the launcher
 
 from __future__ import annotations
 
-import os
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -40,6 +39,9 @@ PARAMETER_SHAPES: dict[Space, dict[str, tuple[int, ...]]] = {
     "smpl": {"betas": (10,), "global_orient": (3,), "body_pose": (23, 3), "transl": (3,)},
 }
 """Per person; in the files P people come first."""
+
+
+HALF = 127
 
 
 class SceneDataError(Exception):
@@ -78,14 +80,14 @@ def load_image(folder: SceneFolder, camera: int, frame: int) -> Array:
 
 def load_mask(folder: SceneFolder, camera: int, person: int | str, frame: int) -> Array:
     """(H,W) booleans: where `person`, or `EVERYONE`, is seen."""
-    return _picture(folder.mask(camera, person, frame), "L") > 127
+    return _picture(folder.mask(camera, person, frame), "L") > HALF
 
 
 def load_depth(folder: SceneFolder, camera: int, frame: int) -> Array:
     """(H,W) float32 along the camera's z axis, metres; 0 where unknown."""
     path = folder.depth(camera, frame)
     depth = _array(path)
-    if depth.ndim != 2 or depth.dtype.kind != "f":
+    if len(depth.shape) != len(("H", "W")) or depth.dtype.kind != "f":
         expected = "expected (H,W) floating point, metres"
         raise SceneDataError(f"{path}: depth is {depth.dtype} {depth.shape}; {expected}")
     return depth.astype("float32")
@@ -198,7 +200,7 @@ def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, Array]:
 
 def _refuse_absent(path: Path, expected: str) -> None:
     try:
-        size = os.stat(path).st_size
+        size = path.stat().st_size
     except OSError as error:
         raise SceneDataError(f"{path}: {error.strerror}; expected {expected}") from error
     if size == 0:

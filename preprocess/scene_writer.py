@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,37 +11,54 @@ from PIL import Image
 
 from preprocess.camera_ring import Camera
 from preprocess.layout import EVERYONE, SceneFolder
-from preprocess.pictures import Picture
-from preprocess.scene_data import PARAMETER_SHAPES
+from preprocess.scene_data import PARAMETER_SHAPES, Space
 
 Array = NDArray[Any]
 
 
-def write_view(
-    folder: SceneFolder, camera_id: int, frame: int, camera: Camera, picture: Picture, people: int
-) -> None:
-    """Image, camera, masks and depth of one frame and camera."""
-    image = Image.fromarray(picture.image)
-    image.save(_made(folder.image(camera_id, frame)), quality=95, subsampling=0)
+class View(NamedTuple):
+    """One frame of one camera, as it lies on disk.
+
+    `image` (H,W,3) 8-bit RGB, `person` (H,W) index of who is seen or -1, `depth` (H,W) metres.
+    """
+
+    camera_id: int
+    frame: int
+    camera: Camera
+    image: Array
+    person: Array
+    depth: Array
+
+
+def write_view(folder: SceneFolder, view: View, people: int) -> None:
+    """Image, camera, masks and depth of one frame and camera; `people` have a mask each."""
+    number, frame = view.camera_id, view.frame
+    image = Image.fromarray(view.image)
+    # No chroma subsampling: at this size it would smear the clothes over the outlines.
+    image.save(_made(folder.image(number, frame)), quality=95, subsampling=0)
     np.savez(
-        _made(folder.camera(camera_id, frame)),
-        intrinsics=camera.intrinsics[None],
-        extrinsics=camera.extrinsics[None],
+        _made(folder.camera(number, frame)),
+        intrinsics=view.camera.intrinsics[None],
+        extrinsics=view.camera.extrinsics[None],
     )
-    _write_mask(folder.mask(camera_id, EVERYONE, frame), picture.person >= 0)
+    _write_mask(folder.mask(number, EVERYONE, frame), view.person >= 0)
     for person in range(people):
-        _write_mask(folder.mask(camera_id, person, frame), picture.person == person)
-    np.save(_made(folder.depth(camera_id, frame)), picture.depth)
+        _write_mask(folder.mask(number, person, frame), view.person == person)
+    np.save(_made(folder.depth(number, frame)), view.depth)
 
 
 def write_bodies(folder: SceneFolder, frame: int, betas: Array, pose: Array, trans: Array) -> None:
-    """Body parameters of P people in both layouts: betas (P,B), pose (P,22,3), trans (P,3)."""
-    people = len(betas)
-    smplx = _zeros("smplx", people)
+    """Body parameters of P people in both layouts: betas (P,B), pose (P,22,3), trans (P,3).
+
+    The hands of the SMPL layout, which `pose` doesn't have, are at rest.
+    """
+    smplx, smpl = _zeros("smplx", len(betas)), _zeros("smpl", len(betas))
     smplx["root_pose"], smplx["body_pose"], smplx["trans"] = pose[:, 0], pose[:, 1:], trans
-    smpl = _zeros("smpl", people)
-    smpl["global_orient"], smpl["transl"] = pose[:, 0], trans
-    smpl["body_pose"][:, :21] = pose[:, 1:]
+    smpl["global_orient"], smpl["body_pose"][:, :21], smpl["transl"] = (
+        pose[:, 0],
+        pose[:, 1:],
+        trans,
+    )
     for path, parameters in ((folder.smplx(frame), smplx), (folder.smpl(frame), smpl)):
         parameters["betas"][:, : betas.shape[1]] = betas
         np.savez(
@@ -55,7 +72,7 @@ def write_skip_frames(folder: SceneFolder, frames: tuple[int, ...]) -> None:
     (folder.root / "skip_frames.csv").write_text(line + "\n" if line else "", encoding="utf-8")
 
 
-def _zeros(space: Any, people: int) -> dict[str, Any]:
+def _zeros(space: Space, people: int) -> dict[str, Any]:
     return {key: np.zeros((people, *shape)) for key, shape in PARAMETER_SHAPES[space].items()}
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import uuid
@@ -96,7 +95,7 @@ def _place(target: Path, scene: Scene, write: Callable[[SceneFolder], None]) -> 
         write(SceneFolder(temporary))
         stamp = json.dumps(_stamp(scene), indent=1)
         (temporary / STAMP).write_text(stamp, encoding="utf-8")
-        os.rename(temporary, target)
+        temporary.rename(target)
     except OSError:
         if target.is_dir() and any(target.iterdir()):
             return False

@@ -11,7 +11,7 @@ Pattern = Literal["plain", "stripes", "checks", "dots", "bands"]
 
 @dataclass(frozen=True)
 class Cloth:
-    """A garment: two colours (8-bit sRGB) in a pattern; `period` is the pattern's size in metres."""
+    """A garment: two colours (8-bit sRGB) in a pattern that repeats every `period` metres."""
 
     first: Color
     second: Color

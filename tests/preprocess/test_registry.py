@@ -51,7 +51,7 @@ def test_a_scene_keeps_unknown_keys_and_writes_back_what_was_read(tmp_path: Path
     assert read.file == path
 
 
-def test_scenes_are_frozen(tmp_path: Path) -> None:
+def test_scenes_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Scene(seq_name="a", cam_id=1).cam_id = 2  # type: ignore[misc]
 
