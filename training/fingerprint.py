@@ -18,11 +18,15 @@ DECIDES_NOTHING = (
 """Keys that say where and how a run is watched, not what comes out."""
 
 
-def fingerprint(config: Any, scene: dict[str, Any], source_version: str) -> str:
-    """Hash of the composed configuration, the scene's JSON and the trainer's source version."""
+def fingerprint(trainer: str, scene: dict[str, Any]) -> str:
+    """Hash of what a scene's result follows from: `trainer_digest` and the scene's JSON."""
+    return _digest([trainer, scene])
+
+
+def trainer_digest(config: Any, source_version: str) -> str:
+    """Hash of the composed configuration, or of overrides, and the trainer's source version."""
     decides = _without(config, DECIDES_NOTHING) if isinstance(config, dict) else config
-    text = json.dumps([decides, scene, source_version], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return _digest([decides, source_version])
 
 
 def source_version(files: Iterable[Path]) -> str:
@@ -47,3 +51,8 @@ def _without(config: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
         if isinstance(node, dict):
             node.pop(last, None)
     return kept
+
+
+def _digest(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

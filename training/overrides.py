@@ -76,7 +76,8 @@ def _plain_defaults(config: Path) -> dict[str, Any] | None:
     """The file's own content as Hydra would compose it; None when it draws in other files."""
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    # Reading in C where PyYAML was built with it: most of a dry run's time otherwise.
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
         pass
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", YAML_FLOAT, list("-+0123456789"))

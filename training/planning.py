@@ -15,7 +15,7 @@ from preprocess.scene import Scene
 from training import overrides, preflight
 from training.attempt import is_current
 from training.claims import holder_of
-from training.fingerprint import fingerprint, source_version
+from training.fingerprint import fingerprint, source_version, trainer_digest
 from training.gpus import visible_gpus
 from training.options import LaunchOptions
 from training.outputs import PROMISES, has_checkpoint, missing_outputs
@@ -45,7 +45,8 @@ class Trainer:
     """Composed with the overrides; empty where no Hydra configuration is named."""
     overrides: tuple[str, ...]
     promises: tuple[str, ...]
-    source_version: str
+    digest: str
+    """Of the configuration and the trainer's source: a part of every scene's fingerprint."""
 
     @property
     def is_own(self) -> bool:
@@ -151,9 +152,7 @@ def _scene_plan(options: LaunchOptions, plan: Plan, scene: Scene, trainer: Train
         command=trainer.command(scene.seq_name, options.exp_name),
         environment={**plan.roots.environment(), "TS_SCENE_FILE": scene_file},
         output=plan.roots.output_folder(scene.seq_name, options.exp_name),
-        fingerprint=fingerprint(
-            trainer.config or list(trainer.overrides), scene.raw, trainer.source_version
-        ),
+        fingerprint=fingerprint(trainer.digest, scene.raw),
         promises=trainer.promises,
         time_limit_s=options.time_limit_s,
         kill_grace_s=options.kill_grace,
@@ -226,9 +225,8 @@ def _trainer(options: LaunchOptions) -> Trainer:
         raise FaultsError(faults.found)
     promises = PROMISES[overrides.select(config, "run_mode", "train")] if own else options.expect
     sources = _own_sources() if own else [script]
-    return Trainer(
-        script, config_file, config, options.overrides, promises, source_version(sources)
-    )
+    digest = trainer_digest(config or list(options.overrides), source_version(sources))
+    return Trainer(script, config_file, config, options.overrides, promises, digest)
 
 
 def _own_sources() -> list[Path]:

@@ -78,7 +78,6 @@ class LossWeights(Section):
     scale: Rate
     pose_prior: Rate
     pose_smoothness: Rate
-    color_smoothness: Rate
 
 
 class Optimization(Section):

@@ -27,7 +27,7 @@ def export_person(path: Path, model: SceneModel, person: int) -> None:
     centers = gaussians.canonical(model.body.shaped(model.poses.betas))[chosen]
     unit = torch.nn.functional.normalize(gaussians.rotations[chosen], dim=-1)
     turned = roma.quat_product(torch.tensor(HALF_TURN, device=unit.device).expand_as(unit), unit)
-    colors = gaussians.colors[chosen].sigmoid()
+    colors = gaussians.shown_colors()[chosen]
     content = export_splats(
         means=centers * torch.tensor(VIEWER_AXES, device=centers.device),
         scales=gaussians.scales[chosen],

@@ -20,6 +20,7 @@ from training.trainer.optimizers import Optimizers
 from training.trainer.rendering import render
 from training.trainer.reports import Reports
 from training.trainer.signals import Requests, Terminated
+from training.trainer.visibility import borrow_hidden_colors
 from training.trainer.views import View, ViewReader
 
 
@@ -69,6 +70,8 @@ def train(run: Run) -> None:
         if epoch >= run.config.nv_gen_epoch:
             run.novel.make_or_load(run.model, made=position.novel_views_made)
             position.novel_views_made = True
+        if epoch == run.config.pose_epochs and position.step == 0:
+            borrow_hidden_colors(run.model, all_views(run))
         stage, fit = ("poses", fit_pose) if epoch < run.config.pose_epochs else ("gaussians", fit_all)
         _pass_over_frames(run, epoch, fit)
         run.reports.epoch(epoch + 1, stage, position.loss_sum / max(position.step, 1), started)
@@ -110,6 +113,14 @@ def fit_all(run: Run, views: list[View], fraction: float) -> float:
     poses = optimization.tune_poses_with_gaussians
     run.optimizers.step(poses=poses, gaussians=True, fraction=fraction)
     return float(loss.detach())
+
+
+def all_views(run: Run) -> Iterator[View]:
+    """Every training view, frame by frame."""
+    for index in range(len(run.source.frames)):
+        yield run.source.view(run.source_id, index)
+        if run.novel.reader is not None:
+            yield from (run.novel.reader.view(camera, index) for camera in run.novel.ids)
 
 
 Fit = Callable[[Run, list[View], float], float]

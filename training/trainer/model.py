@@ -16,10 +16,6 @@ from training.trainer.surface import SurfacePoints, first_scales
 
 FIRST_OPACITY = 0.9
 FIRST_COLOR = 0.5  # grey: nothing is taken from the images before training
-NEIGHBOURS = 6
-DEPTH_SQUASH = 0.4
-"""Front and back count as this much nearer when neighbours are sought, so that the back of a person
-nobody saw is filled from the front at the same height rather than left grey."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +70,12 @@ class Poses(nn.Module):
 
 
 class Gaussians(nn.Module):
-    """The canonical Gaussians of all people, one after the other, N in all."""
+    """The canonical Gaussians of all people, one after the other, N in all.
 
-    def __init__(self, surfaces: Sequence[SurfacePoints], canonical: Sequence[Tensor]) -> None:
+    `colored_by` (N,) says whose colour each one shows: its own, until hidden ones borrow.
+    """
+
+    def __init__(self, surfaces: Sequence[SurfacePoints]) -> None:
         super().__init__()
         counts = torch.tensor([len(points.corners) for points in surfaces])
         self.register_buffer("person", torch.arange(len(surfaces)).repeat_interleave(counts))
@@ -87,14 +86,14 @@ class Gaussians(nn.Module):
         self.register_buffer("weights", weights)
         scales = [first_scales(points).log().expand(len(points.corners), 3) for points in surfaces]
         self.register_buffer("first_scales", torch.cat(scales))
-        self.register_buffer("neighbours", _neighbours(surfaces, canonical))
         self.person: Tensor
         self.corners: Tensor
         self.shares: Tensor
         self.weights: Tensor
         self.first_scales: Tensor
-        self.neighbours: Tensor
+        self.colored_by: Tensor
         total = int(counts.sum())
+        self.register_buffer("colored_by", torch.arange(total))
         self.offsets = nn.Parameter(torch.zeros(total, 3))
         self.scales = nn.Parameter(self.first_scales.clone())
         self.rotations = nn.Parameter(torch.cat([points.quaternions for points in surfaces]))
@@ -106,6 +105,10 @@ class Gaussians(nn.Module):
         corners = resting[self.person[:, None], self.corners]
         return (corners * self.shares[..., None]).sum(1) + self.offsets
 
+    def shown_colors(self) -> Tensor:
+        """Colours (N, 3) in [0, 1]."""
+        return self.colors.sigmoid()[self.colored_by]
+
     def posed(self, resting: Tensor, transforms: Tensor) -> PosedGaussians:
         """The Gaussians carried by skinning transforms (P, J, 4, 4) of each person."""
         blended = (self.weights @ transforms[..., :3, :].flatten(0, 1).flatten(1)).view(-1, 3, 4)
@@ -113,7 +116,7 @@ class Gaussians(nn.Module):
         turned = roma.unitquat_to_rotmat(functional.normalize(self.rotations, dim=-1))
         shape = blended[..., :3] @ (turned * self.scales.exp()[:, None, :])
         features = torch.cat(
-            [self.colors.sigmoid(), functional.one_hot(self.person, len(transforms)).to(means)], dim=1
+            [self.shown_colors(), functional.one_hot(self.person, len(transforms)).to(means)], dim=1
         )
         return PosedGaussians(means, shape @ shape.mT, self.opacities.sigmoid(), features)
 
@@ -153,18 +156,3 @@ def _zeros_by_frame(frames: int, width: int) -> nn.Embedding:
 
 def _logit(value: float) -> float:
     return float(torch.logit(torch.tensor(value)))
-
-
-def _neighbours(surfaces: Sequence[SurfacePoints], canonical: Sequence[Tensor]) -> Tensor:
-    """For each Gaussian the nearest others of its person, (N, NEIGHBOURS) indices."""
-    found, before = [], 0
-    for points, vertices in zip(surfaces, canonical, strict=True):
-        places = points.on(vertices) * torch.tensor([1.0, 1.0, DEPTH_SQUASH])
-        # In parts: the whole distance matrix of 50,000 points would take 10 GB.
-        nearest = [
-            torch.cdist(part, places).topk(NEIGHBOURS + 1, largest=False).indices[:, 1:]
-            for part in places.split(1024)
-        ]
-        found.append(torch.cat(nearest) + before)
-        before += len(places)
-    return torch.cat(found)

@@ -44,12 +44,9 @@ def pose_prior(model: SceneModel, frame: int, weights: LossWeights) -> Tensor:
 
 
 def gaussian_prior(model: SceneModel, weights: LossWeights) -> Tensor:
-    """Keeps Gaussians on the body, of even size, and coloured like their neighbours."""
+    """Keeps Gaussians on the body and of even size."""
     gaussians = model.gaussians
-    colors = gaussians.colors.sigmoid()
-    around = colors[gaussians.neighbours].mean(1)
     return (
         weights.offset * gaussians.offsets.square().sum(-1).mean()
         + weights.scale * (gaussians.scales - gaussians.first_scales).square().mean()
-        + weights.color_smoothness * (colors - around).abs().mean()
     )

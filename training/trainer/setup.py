@@ -69,13 +69,12 @@ def make_model(
     """The model before training: Gaussians spread over each estimated body, the same for one seed."""
     generator = torch.Generator().manual_seed(config.seed)
     counts = _gaussian_counts(config.model.gaussians_per_person, source, source_id)
-    resting = body.shaped(first.betas)
     surfaces = [
         spread_points(body, betas, count, generator)
         for betas, count in zip(first.betas, counts, strict=True)
     ]
     body = body.to(source.device)
-    return SceneModel(body, Poses(first), Gaussians(surfaces, resting)).to(source.device)
+    return SceneModel(body, Poses(first), Gaussians(surfaces)).to(source.device)
 
 
 def make_reports(
