@@ -105,8 +105,9 @@ def _turn(rotvec: Tensor) -> Tensor:
 
 
 def wave(person: int, time: float) -> Figure:
-    """Side by side, each waves with the outer hand; the other rests on the hip."""
-    swing = math.sin(2 * math.pi * (1.5 * time + 0.35 * person))
+    """Side by side, turning to and fro, each waves with the outer hand, the other on the hip."""
+    swing = math.sin(2 * math.pi * (2 * time + 0.35 * person))
+    turn = 0.6 * math.sin(2 * math.pi * time)
     sign = -1.0 if person == 0 else 1.0  # the first stands to the right and waves with the right
     outer, inner = ("right", "left") if person == 0 else ("left", "right")
     limbs = {
@@ -118,7 +119,7 @@ def wave(person: int, time: float) -> Figure:
     }
     return Figure(
         place=(sign * 0.42 + 0.03 * swing, 0.05 * person),
-        heading=-sign * 0.25 + 0.1 * swing,
+        heading=sign * (turn - 0.25),
         spine=(0.03, 0.0, -sign * 0.08 * swing),
         head=(0.05 * swing, 0.25 * math.sin(2 * math.pi * time), 0.1 * sign),
         limbs=limbs,
@@ -126,20 +127,19 @@ def wave(person: int, time: float) -> Figure:
 
 
 def hug(person: int, time: float) -> Figure:
-    """Face to face, they step together and sway in each other's arms."""
-    near = _smooth(time / 0.6)
-    sway = math.sin(2 * math.pi * time)
+    """Face to face, they step together and turn around in each other's arms."""
+    near = _smooth(time / 0.5)
+    sway = math.sin(4 * math.pi * time)
     sign = -1.0 if person == 0 else 1.0
     upper, lower = ((0.02, 0.9), (0.2, 0.65)) if person == 0 else ((-0.5, 0.75), (-0.05, 0.7))
     limbs: dict[str, Vector] = {}
     for side, outward in (("left", 1.0), ("right", -1.0)):
         limbs[f"{side}_shoulder"] = (outward * (0.85 - 0.45 * near), upper[0], upper[1])
         limbs[f"{side}_elbow"] = (outward * (0.35 - 0.95 * near), lower[0], lower[1])
-    step = 0.25 * math.sin(math.pi * near)
-    limbs["left_hip"] = (0.1, -1.0, step)
-    limbs["right_hip"] = (-0.1, -1.0, -0.6 * step)
+    limbs["left_hip"] = (0.1, -1.0, 0.2 * sway)
+    limbs["right_hip"] = (-0.1, -1.0, -0.15 * sway)
     gap = 0.5 - 0.27 * near
-    turn = 0.2 * sway
+    turn = 2.4 * (time - 0.4)
     return Figure(
         place=(sign * gap * math.cos(turn), -sign * gap * math.sin(turn)),
         heading=-sign * math.pi / 2 + turn,
@@ -150,7 +150,7 @@ def hug(person: int, time: float) -> Figure:
 
 
 def dance(person: int, time: float) -> Figure:
-    """Both bounce from foot to foot, arms up in turn."""
+    """Both bounce from foot to foot, arms up in turn, while they turn once around, apart."""
     phase = 2 * math.pi * (time + 0.5 * person)
     beat, slow = math.sin(2 * phase), math.sin(phase)
     sign = -1.0 if person == 0 else 1.0
@@ -167,7 +167,7 @@ def dance(person: int, time: float) -> Figure:
     }
     return Figure(
         place=(sign * 0.5 + 0.07 * beat, 0.12 * slow * sign),
-        heading=-sign * 0.5 + 0.45 * slow,
+        heading=sign * (2 * math.pi * time - 0.5),
         spine=(0.08, 0.25 * slow, 0.14 * beat),
         head=(0.12 * beat, -0.2 * slow, 0.0),
         limbs=limbs,
@@ -199,7 +199,7 @@ def talk(person: int, time: float) -> Figure:
     }
     return Figure(
         place=(0.62 * math.cos(angle) + 0.03 * swing, -0.62 * math.sin(angle)),
-        heading=angle - math.pi / 2 + 0.15 * swing,
+        heading=angle - math.pi / 2 + 0.35 * swing,
         spine=(0.06 * quick, 0.12 * swing, 0.04 * swing),
         head=(0.15 * quick, 0.3 * swing, 0.0),
         limbs=(explaining, arms_crossed, hand_on_hip)[person],

@@ -96,7 +96,7 @@ def _estimated(rng: np.random.Generator, footage: Footage, camera: Camera) -> Mo
 def _motion(recipe: Recipe, body: BodyModel) -> Motion:
     betas = torch.tensor([PEOPLE[name].betas for name in recipe.people])
     act = ACTIONS[recipe.action]
-    times = [frame / max(1, recipe.frames - 1) for frame in range(recipe.frames)]
+    times = [frame / recipe.frames for frame in range(recipe.frames)]
     moments = [
         posed(body, betas[person], act(person, time))
         for time in times
