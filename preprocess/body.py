@@ -140,7 +140,7 @@ def load_body(path: Path = BODY_FILE, space: Space = "smplx") -> BodyModel:
         template=_tensor(arrays["v_template"]),
         shape_directions=_tensor(arrays["shapedirs"]),
         regressor=_tensor(arrays["J_regressor"]),
-        weights=_tensor(arrays["weights"]),
+        weights=_shares(_tensor(arrays["weights"])),
         parents=(-1, *parents[1:]),  # the root's parent is -1 or 2**32 - 1, as the file likes
         faces=torch.from_numpy(np.asarray(arrays["f"]).astype(np.int64)),
     )
@@ -184,6 +184,11 @@ def _check(path: Path, model: BodyModel) -> None:
         if tuple(tensor.shape) != expected:
             what = f"{path}: {key} has the shape {tuple(tensor.shape)}, expected {expected}"
             raise BodyFileError(what)
+
+
+def _shares(weights: Tensor) -> Tensor:
+    # Files round them; a metre off the origin a sum of 0.9999 would be off by 0.1 mm.
+    return weights / weights.sum(dim=1, keepdim=True)
 
 
 def _tensor(array: Any) -> Tensor:

@@ -50,14 +50,32 @@ def recipe_faults(scene: Scene) -> list[Fault]:
         recipe = recipe_of(scene)
     except ValidationError as error:
         return [_key_fault(scene, each) for each in error.errors()]
-    faults = []
+    faults = _number_faults(scene, recipe)
     if scene.cam_id not in recipe.cameras:
         remedy = f"choose one of {', '.join(map(str, recipe.cameras))}"
-        faults.append(Fault(f"{scene.file}: cam_id is no camera of it", str(scene.cam_id), remedy))
+        faults.append(
+            Fault(f"{_file(scene)}: cam_id is no camera of it", str(scene.cam_id), remedy)
+        )
     if scene.raw_gt_dir_path is not None and not _own_place(scene.raw_gt_dir_path, scene):
         remedy = f'the builder writes below the scene data root: "truth/{scene.seq_name}"'
-        what = f"{scene.file}: raw_gt_dir_path of a synthetic scene"
+        what = f"{_file(scene)}: raw_gt_dir_path of a synthetic scene"
         faults.append(Fault(what, scene.raw_gt_dir_path, remedy))
+    return faults
+
+
+def _file(scene: Scene) -> object:
+    return scene.file or scene.seq_name
+
+
+def _number_faults(scene: Scene, recipe: Recipe) -> list[Fault]:
+    faults = []
+    if len(set(recipe.cameras)) < len(recipe.cameras):
+        shown = ", ".join(map(str, recipe.cameras))
+        faults.append(Fault(f"{_file(scene)}: synthetic.cameras names a camera twice", shown))
+    for frame in recipe.skip_frames:
+        if not 1 <= frame <= recipe.frames:
+            what = f"{_file(scene)}: synthetic.skip_frames is no frame"
+            faults.append(Fault(what, str(frame), f"frames are 1 to {recipe.frames}"))
     return faults
 
 
@@ -74,5 +92,5 @@ def _key_fault(scene: Scene, error: ErrorDetails) -> Fault:
         "person": did_you_mean(str(error["input"]), PEOPLE),
         "missing": 'e.g. {"action": "wave", "people": ["ada", "ben"]}',
     }
-    what = f"{scene.file}: synthetic.{key}: {error['msg']}"
+    what = f"{_file(scene)}: synthetic.{key}: {error['msg']}"
     return Fault(what, json.dumps(error["input"])[:80], remedies.get(error["type"], ""))
