@@ -21,10 +21,14 @@ def shape_loss(seen: Rendered, view: View, weights: LossWeights) -> Tensor:
 
 
 def color_loss(seen: Rendered, view: View, weights: LossWeights) -> Tensor:
-    """How the image looks."""
-    loss = weights.rgb * losses.rgb_loss(seen.image, view.image)
+    """How the people look inside their silhouettes.
+
+    At a silhouette the image mixes in what is behind: Gaussians there would learn that colour.
+    """
+    drawn = torch.where(view.interior[..., None], seen.image, view.image)
+    loss = weights.rgb * losses.rgb_loss(drawn, view.image)
     if weights.ssim:
-        loss = loss + weights.ssim * losses.ssim_loss(seen.image, view.image)
+        loss = loss + weights.ssim * losses.ssim_loss(drawn, view.image)
     return loss
 
 

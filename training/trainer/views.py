@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from preprocess.layout import EVERYONE, SceneFolder
 from preprocess.scene_data import (
@@ -37,6 +38,13 @@ class View:
     image: Tensor
     masks: Tensor
     depth: Tensor | None
+
+    @property
+    def interior(self) -> Tensor:
+        """Pixels (H, W) that show nothing but one person: not at the edge of a mask, where the
+        image mixes the colours of both sides."""
+        edge = functional.max_pool2d(1 - self.masks.permute(2, 0, 1), 3, stride=1, padding=1)
+        return (edge < 1).any(0)
 
 
 @dataclass(frozen=True)
