@@ -82,7 +82,8 @@ def _number_faults(scene: Scene, recipe: Recipe) -> list[Fault]:
 def _own_place(path: str, scene: Scene) -> bool:
     """Below the scene data root, and not in the training folder."""
     parts = PurePosixPath(path).parts
-    return bool(parts) and parts[0] not in ("/", scene.seq_name) and ".." not in parts
+    outside = path.startswith(("/", "~")) or ".." in parts
+    return bool(parts) and not outside and parts[0] != scene.seq_name
 
 
 def _key_fault(scene: Scene, error: ErrorDetails) -> Fault:

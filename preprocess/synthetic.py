@@ -12,9 +12,10 @@ import argparse
 import json
 import shutil
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from preprocess.faults import Fault, FaultsError, did_you_mean
@@ -28,6 +29,7 @@ SCENES_DIR = Path(__file__).parent / "scenes"
 STAMP = "recipe.json"
 VERSION = 2
 """Part of every built folder's stamp: raise it when the same recipe would give other data."""
+LEFTOVER_AGE = 3600  # seconds; building takes a few
 
 
 def ensure_scene_data(scenes: Iterable[Scene], scene_data_root: Path) -> list[Path]:
@@ -89,6 +91,7 @@ def _stale(scene: Scene, root: Path) -> list[Fault]:
 def _place(target: Path, scene: Scene, write: Callable[[SceneFolder], None]) -> bool:
     """Write a folder beside `target` and rename it; False when another builder was first."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(target)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
     try:
         temporary.mkdir()
@@ -103,6 +106,14 @@ def _place(target: Path, scene: Scene, write: Callable[[SceneFolder], None]) -> 
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return True
+
+
+def _sweep(target: Path) -> None:
+    """Remove what builders that were killed left beside `target`."""
+    for leftover in target.parent.glob(f".{target.name}.*"):
+        with suppress(OSError):  # another builder may be sweeping too
+            if time.time() - leftover.stat().st_mtime > LEFTOVER_AGE:
+                shutil.rmtree(leftover)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -238,6 +239,18 @@ def test_a_full_disk_is_a_fault_and_leaves_no_half_folder(
     assert [path for path in tmp_path.rglob("*") if path.name != "truth"] == []
 
 
+def test_what_a_killed_builder_left_goes_after_a_while_what_is_being_built_stays(
+    tmp_path: Path,
+) -> None:
+    old, new = tmp_path / ".small.00000000", tmp_path / ".small.11111111"
+    for folder in (old, new):
+        (folder / "images").mkdir(parents=True)
+    os.utime(old, (0, 0))
+    ensure_scene_data([small(frames=1, cameras=[28])], tmp_path)
+    assert not old.exists()
+    assert new.exists()
+
+
 def test_a_root_that_cannot_be_written_is_a_fault(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way", encoding="utf-8")
@@ -276,7 +289,7 @@ def test_a_wrong_recipe_is_found_before_anything_is_built(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("path", ["/data/truth", "../truth", "small/truth", "small", ""])
+@pytest.mark.parametrize("path", ["/data/truth", "~/truth", "../truth", "small/truth", "small", ""])
 def test_the_truth_is_never_built_outside_the_root_or_in_the_training_folder(
     tmp_path: Path, path: str
 ) -> None:
