@@ -22,6 +22,17 @@ from torch import Tensor
 from preprocess.joints import BODY_JOINTS, HANDS
 from preprocess.scene_data import Space
 
+__all__ = [
+    "BODY_FILE",
+    "TRANSLATION_KEYS",
+    "BodyFileError",
+    "BodyModel",
+    "Space",
+    "load_body",
+    "pose_vector",
+    "skin",
+]
+
 BODY_FILE = Path(__file__).parent / "assets" / "body.npz"
 JOINT_COUNTS: dict[Space, tuple[int, ...]] = {"smplx": (55, 22), "smpl": (24,)}
 POSE_KEYS: dict[Space, tuple[str, ...]] = {

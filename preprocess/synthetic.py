@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import time
@@ -50,8 +51,13 @@ def _ensure(scene: Scene, root: Path) -> Iterator[Path]:
     missing = [folder for folder in _folders(scene, root) if not folder.root.exists()]
     if not missing:
         return
-    from preprocess.studio import record, write_training, write_truth
-
+    try:
+        from preprocess.studio import record, write_training, write_truth
+    except ImportError as error:
+        remedy = "pip install -e '.[trainer]'"
+        raise FaultsError(
+            [Fault("building scenes needs more packages", str(error), remedy)]
+        ) from error
     footage = record(scene)
     # The truth first: a training folder is then never without the truth that it names.
     writers: dict[Path, Callable[[SceneFolder], None]] = {
@@ -131,12 +137,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         scenes = _chosen(load_scenes(options.scenes_dir), options.names)
-        for path in ensure_scene_data(scenes, _root(options.scene_data_root)):
-            sys.stdout.write(f"built {path}\n")
+        made = ensure_scene_data(scenes, _root(options.scene_data_root))
     except FaultsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    _say("".join(f"built {path}\n" for path in made))
     return 0
+
+
+def _say(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # piped into head: what was built is built
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -34,9 +34,11 @@ from preprocess.scene_data import (
     truth_folder,
 )
 from preprocess.synthetic import SCENES_DIR, ensure_scene_data, main
+from preprocess.wardrobe import PEOPLE
 
 SHIPPED = load_scenes(SCENES_DIR)
 SIZE, FRAMES = 48, 4
+CHECKOUT = Path(synthetic.__file__).parents[1]
 
 
 def small(**changes: Any) -> Scene:
@@ -97,7 +99,16 @@ def test_every_kind_of_data_can_be_read_and_has_one_size(
             assert load_image(folder, camera, 2).shape == (SIZE, SIZE, 3)
             assert load_depth(folder, camera, 2).shape == (SIZE, SIZE)
             assert load_camera(folder, camera, 2).intrinsics[0, 2] == SIZE / 2
-        assert load_body_parameters(folder, 2, "smpl")["body_pose"].shape == (2, 23, 3)
+
+
+def test_both_layouts_tell_of_the_same_bodies(built: tuple[SceneFolder, SceneFolder]) -> None:
+    for folder in built:
+        smplx, smpl = (load_body_parameters(folder, 2, space) for space in ("smplx", "smpl"))
+        assert (smplx["betas"] == smpl["betas"]).all()
+        assert (smplx["root_pose"] == smpl["global_orient"]).all()
+        assert (smplx["body_pose"] == smpl["body_pose"][:, :21]).all()
+        assert (smplx["trans"] == smpl["transl"]).all()
+        assert np.abs(smplx["body_pose"]).max() > 0.3
 
 
 def test_masks_share_out_the_people_and_nothing_else_is_coloured(
@@ -153,6 +164,29 @@ def test_the_nearer_person_hides_the_farther() -> None:
     left, right = counts[4], counts[52]
     assert left[0] > 3 * left[1]
     assert right[1] > 3 * right[0]
+
+
+def test_everybody_wears_the_colours_of_the_wardrobe() -> None:
+    """Skin, hair, shoes and both colours of both garments can be found in the picture."""
+    from preprocess.studio import record
+
+    recipe = {"action": "wave", "frames": 1, "image_size": 128, "cameras": [4, 28, 52, 88]}
+    for names in (("ada", "ben"), ("cleo", "dan"), ("eve", "ada")):
+        views = record(small(people=list(names), **recipe)).views
+        for index, name in enumerate(names):
+            pixels = np.concatenate([view.image[view.person == index] for view in views])
+            person = PEOPLE[name]
+            garments = (person.top, person.bottom)
+            cloths = [color for cloth in garments for color in (cloth.first, cloth.second)]
+            for color in (person.skin, person.hair, person.shoes, *cloths):
+                assert _share(pixels, color) > 0.002, (name, color)
+
+
+def _share(pixels: np.ndarray, color: tuple[int, int, int]) -> float:
+    """Of the pixels, those of that colour, lit from a half to fully."""
+    light = (pixels @ np.array(color)) / np.dot(color, color)
+    off = np.abs(pixels - light[:, None] * np.array(color)).max(axis=1)
+    return float(((off < 6) & (light > 0.5) & (light < 1.1)).mean())
 
 
 def test_feet_stand_on_the_floor(built: tuple[SceneFolder, SceneFolder]) -> None:
@@ -324,18 +358,37 @@ def test_in_every_shipped_scene_everybody_can_be_seen_by_the_source_camera(scene
                 assert view.image[own].std(axis=0).mean() > 20
 
 
+def write_registry(folder: Path) -> None:
+    folder.mkdir()
+    content = small(frames=1, cameras=[28]).model_dump_json(exclude_unset=True)
+    (folder / "small.json").write_text(content, encoding="utf-8")
+
+
 def test_the_command_builds_by_name_and_says_where(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scenes, root = tmp_path / "scenes", tmp_path / "data"
-    scenes.mkdir()
-    content = small(frames=1).model_dump_json(exclude_unset=True)
-    (scenes / "small.json").write_text(content, encoding="utf-8")
+    write_registry(scenes)
     where = ["--scenes-dir", str(scenes), "--scene-data-root", str(root)]
     assert main(["small", *where]) == 0
     assert f"built {root / 'small'}" in capsys.readouterr().out
     assert main(["smal", *where]) == 2
     assert "did you mean small?" in capsys.readouterr().err
+
+
+def test_a_reader_who_leaves_early_does_not_fail_the_command(tmp_path: Path) -> None:
+    """As in `python -m preprocess.synthetic | head -0`."""
+    write_registry(tmp_path / "scenes")
+    command = [sys.executable, "-m", "preprocess.synthetic", "--scene-data-root", str(tmp_path)]
+    command += ["--scenes-dir", str(tmp_path / "scenes")]
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        command, cwd=CHECKOUT, stdout=writer, stderr=subprocess.PIPE, timeout=120, check=False
+    )
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert (tmp_path / "small").is_dir()
 
 
 def test_where_all_is_built_the_command_needs_no_torch(
@@ -349,4 +402,4 @@ def test_where_all_is_built_the_command_needs_no_torch(
     )
     scene = SMALL.model_dump_json(exclude_unset=True)
     command = [sys.executable, "-c", code, scene, str(built[0].root.parent)]
-    subprocess.run(command, cwd=Path(synthetic.__file__).parents[1], check=True, timeout=60)
+    subprocess.run(command, cwd=CHECKOUT, check=True, timeout=60)
