@@ -43,6 +43,11 @@ class ScenePlan(BaseModel):
     """With --force: a scene done before this moment is trained again."""
 
     @property
+    def enough_failures(self) -> Path:
+        """A file that stands once --max-failures was reached: no further scene starts."""
+        return self.cancelled.with_suffix(".enough")
+
+    @property
     def log(self) -> Path:
         """All attempts' output, each under a heading."""
         return self.output / LOG
@@ -89,6 +94,11 @@ class Plan(BaseModel):
     def cancelled(self) -> Path:
         """A file that stands once this plan was cancelled."""
         return self.file.with_suffix(".cancelled")
+
+    @property
+    def enough_failures(self) -> Path:
+        """A file that stands once --max-failures was reached."""
+        return self.file.with_suffix(".enough")
 
 
 def new_plan_id(exp_name: str) -> str:

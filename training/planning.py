@@ -29,6 +29,7 @@ OWN_SOURCES = (
     "training/simple_multi_human_trainer.py",
     "training/trainer/*.py",
     "preprocess/body.py",
+    "preprocess/joints.py",
     "preprocess/scene_data.py",
     "preprocess/layout.py",
     "preprocess/assets/*.npz",

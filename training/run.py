@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":  # as a script: the packages lie above its own folder
@@ -18,17 +19,28 @@ from training.plan import Plan, render  # noqa: E402
 from training.planning import make_plan  # noqa: E402
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+Options = TypeVar("Options", bound=LaunchOptions)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Plan and run; exit status 0 only if every chosen scene is done."""
+    """Plan and run on this machine; exit status 0 only if every chosen scene is done."""
+    return run_command(argv, LaunchOptions, "training/run.py", launch)
+
+
+def run_command(
+    argv: Sequence[str] | None,
+    model: type[Options],
+    prog: str,
+    launch: Callable[[Options, Plan], int],
+) -> int:
+    """What the launcher and the flow have in common: options, plan, dry run, faults in words."""
     try:
-        options = parse_options(argv, LaunchOptions, "training/run.py")
+        options = parse_options(argv, model, prog)
         plan = make_plan(options)
         if options.dry_run:
             say(render(plan))
             return DONE
-        return launch(plan)
+        return launch(options, plan)
     except FaultsError as error:
         say(f"nothing was started:\n{error}", sys.stderr)
         return USAGE
@@ -36,20 +48,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def launch(plan: Plan) -> int:
+def launch(_options: LaunchOptions, plan: Plan) -> int:
     """Run a plan on this machine and summarise its experiment."""
     from training import local
-    from training.summary import summarise
+    from training.summary import summarise, table
 
     say(header(plan))
     local.start(plan)
     outcomes, stop = local.run_plan(plan, Display(len(plan.of("run"))))
+    names = [scene.name for scene in plan.scenes]
     try:
-        say(summarise(plan.roots, plan.exp_name, [scene.name for scene in plan.scenes]).text)
+        summarise(plan.roots, plan.exp_name, names)
     except OSError as error:
         say(f"the summary can't be written: {error}", sys.stderr)
+    say(table(plan.roots, plan.exp_name, names))
     if stop.urgency:
-        return stop.exit_status
+        return INTERRUPTED
     done = sum(outcome.status == "done" for outcome in outcomes) + len(plan.of("skip"))
     return DONE if done == len(plan.scenes) else FAILED
 

@@ -14,21 +14,14 @@ class StopRequest:
 
     def __init__(self) -> None:
         self._urgency = 0
-        self.signal_number = 0
 
     @property
     def urgency(self) -> int:
         """0: go on; 1: stop; 2: stop at once."""
         return self._urgency
 
-    @property
-    def exit_status(self) -> int:
-        """128 and the first signal's number: 130 for Ctrl-C."""
-        return 128 + self.signal_number
-
-    def ask(self, signal_number: int = signal.SIGINT) -> None:
+    def ask(self) -> None:
         """Ask to stop, or, a second time, to stop at once."""
-        self.signal_number = self.signal_number or signal_number
         self._urgency = min(2, self._urgency + 1)
 
 
@@ -40,10 +33,10 @@ def stop_on_signals(on_first: Callable[[], None]) -> Iterator[StopRequest]:
     """
     stop = StopRequest()
 
-    def handle(signal_number: int, _frame: object) -> None:
+    def handle(_signal_number: int, _frame: object) -> None:
         if stop.urgency == 0:
             on_first()
-        stop.ask(signal_number)
+        stop.ask()
 
     caught = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     previous = {number: signal.signal(number, handle) for number in caught}

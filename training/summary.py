@@ -17,6 +17,7 @@ from training.plan import LOG
 from training.records import RECORD, RecordError, RunRecord, read_record
 from training.settings import Roots
 
+REPORT = "report.md"
 SHOWN = {
     "psnr": "PSNR dB",
     "psnr_gain": "gain dB",
@@ -44,12 +45,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """What the aggregate wrote, and the table for a terminal."""
+    """What the aggregate wrote."""
 
     rows: tuple[Row, ...]
     report: Path
     metrics_csv: Path
-    text: str
 
     @property
     def missing(self) -> tuple[Row, ...]:
@@ -64,10 +64,22 @@ def summarise(roots: Roots, exp_name: str, chosen: Iterable[str]) -> Summary:
     """
     rows = collect(roots, exp_name, chosen)
     folder = roots.experiment_folder(exp_name)
-    report, metrics_csv = folder / "report.md", folder / "metrics.csv"
+    report, metrics_csv = folder / REPORT, folder / "metrics.csv"
     write_atomically(metrics_csv, to_csv(rows))
     write_atomically(report, to_markdown(exp_name, rows, folder))
-    return Summary(rows, report, metrics_csv, _terminal_text(rows, report))
+    return Summary(rows, report, metrics_csv)
+
+
+def table(roots: Roots, exp_name: str, chosen: Iterable[str]) -> str:
+    """The same for a terminal, with the path of a picture and of the report."""
+    rows = collect(roots, exp_name, chosen)
+    done = [row for row in rows if row.status == "done"]
+    cells = [_headings(), *map(_cells, rows), *_averages(done)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(map(str.ljust, each, widths)).rstrip() for each in cells]
+    pictures = [f"picture: {row.picture}" for row in done if row.picture][:1]
+    report = roots.experiment_folder(exp_name) / REPORT
+    return "\n".join(["", *lines, "", *pictures, f"report: {report}"])
 
 
 def collect(roots: Roots, exp_name: str, chosen: Iterable[str]) -> tuple[Row, ...]:
@@ -185,12 +197,3 @@ def _state(row: Row) -> str:
 def _picture(row: Row, folder: Path) -> list[str]:
     link = os.path.relpath(row.picture or "", folder)
     return [f"### {row.scene}", "", f"![{row.scene}]({link})", ""]
-
-
-def _terminal_text(rows: Sequence[Row], report: Path) -> str:
-    done = [row for row in rows if row.status == "done"]
-    table = [_headings(), *map(_cells, rows), *_averages(done)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ["  ".join(map(str.ljust, each, widths)).rstrip() for each in table]
-    pictures = [f"picture: {row.picture}" for row in done if row.picture][:1]
-    return "\n".join(["", *lines, "", *pictures, f"report: {report}"])

@@ -263,7 +263,7 @@ def test_a_second_ctrl_c_ends_at_once(lab, eventually):
     )
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
-    assert process.returncode == 143
+    assert process.returncode == 130
     assert lab.causes("a_1") == ["cancelled"]
 
 

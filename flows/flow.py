@@ -1,0 +1,191 @@
+"""The flow: one training task a scene, then the aggregate, with the graph's edges between them."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from prefect import allow_failure, flow, tags, task
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import TerminationSignal
+from prefect.futures import PrefectFuture
+from prefect.states import Cancelled, Completed, Failed
+from prefect.tasks import Task
+
+from flows.bodies import SceneNotDoneError, train_one_scene
+from flows.clusters import local_cluster
+from flows.options import FlowOptions
+from flows.task_runner import SceneTaskRunner, WorkerLostError
+from preprocess.faults import FaultsError
+from training.display import Display
+from training.execute import mark_cancelled
+from training.local import start
+from training.options import checked_options
+from training.outcome import Outcome
+from training.plan import Plan, ScenePlan
+from training.planning import make_plan
+from training.records import Cause
+from training.retries import starts_again
+from training.summary import Row, collect, summarise
+
+SHOW_EVERY_S = 1.0
+
+made_plans: dict[FlowOptions, Plan] = {}
+"""Plans that the command line has made already, for the flow run with the same options."""
+
+
+def with_parameters_of(
+    model: type[FlowOptions],
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a function of `**values` the fields of a model as its parameters, for Prefect to see."""
+
+    def give(function: Callable[..., Any]) -> Callable[..., Any]:
+        parameters = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if info.is_required() else info.default,
+                annotation=info.annotation,
+            )
+            for name, info in model.model_fields.items()
+        ]
+        function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return function
+
+    return give
+
+
+train_scene = task(train_one_scene, name="train-scene", task_run_name="{scene.name}")
+
+
+@task(name="aggregate", task_run_name="aggregate")
+def aggregate(plan: Plan) -> str:
+    """Summarise the experiment from its records; the report's path."""
+    names = [scene.name for scene in plan.scenes]
+    return str(summarise(plan.roots, plan.exp_name, names).report)
+
+
+@flow(name="train-scenes", flow_run_name="{exp_name}", validate_parameters=False)
+@with_parameters_of(FlowOptions)
+def train_scenes(**values: Any) -> State[Any]:
+    """Train the chosen scenes, then summarise their experiment; ends as the records say."""
+    try:
+        options = checked_options(FlowOptions, values)
+        plan = made_plans.pop(options, None) or make_plan(options)
+        start(plan)
+    except FaultsError as error:
+        return Failed(message=f"nothing was started: {error}")
+    with tags(f"exp:{plan.exp_name}", f"cluster:{options.cluster}"):
+        try:
+            futures = _train(plan)
+        except (KeyboardInterrupt, TerminationSignal):
+            return Cancelled(message="stopped on request")
+        aggregate.submit(plan, wait_for=[allow_failure(future) for future in futures]).wait()
+    return final_state(plan, collect(plan.roots, plan.exp_name, []))
+
+
+def final_state(plan: Plan, rows: Sequence[Row]) -> State[Any]:
+    """Completed only if every chosen scene's record says done; else Failed, naming the rest."""
+    by_name = {row.scene: row for row in rows}
+    states = {scene.name: by_name.get(scene.name) for scene in plan.scenes}
+    missing = [
+        f"{name} ({(row.cause or row.status) if row else 'not started'})"
+        for name, row in states.items()
+        if row is None or row.status != "done"
+    ]
+    count = f"{len(states) - len(missing)} of {len(states)} scenes done"
+    if missing:
+        return Failed(message=f"{count}; not done: {', '.join(missing)}")
+    return Completed(message=count)
+
+
+def _train(plan: Plan) -> list[PrefectFuture[Any]]:
+    """Run the scenes that are to run on a cluster of their own; returns when all have ended."""
+    scenes = plan.of("run")
+    if not scenes:
+        return []
+    watch = _Watch(plan)
+    workers = min(plan.workers, len(scenes))
+    runner = SceneTaskRunner(
+        max_workers=workers,
+        cluster_class=local_cluster,
+        cluster_kwargs={"workers": workers, "gpus": plan.gpus},
+    )
+    # A runner of its own, not the flow's: its size comes from the plan, and it is closed, its
+    # machines given back, before the aggregate starts.
+    with runner:
+        try:
+            futures = runner.map(watch.watched(train_scene), {"scene": list(scenes)})
+            for future in futures:
+                watch.wait(future)
+        except (KeyboardInterrupt, TerminationSignal):
+            mark_cancelled(plan)  # before the workers go: what ends now ends on request
+            raise
+    return list(futures)
+
+
+class _Watch:
+    """What happens to the scenes of one flow run: shown, counted, started again by their cause."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._scenes = {scene.name: scene for scene in plan.scenes}
+        self._display = Display(len(plan.of("run")))
+        self._lock = threading.Lock()
+        self._failures = 0
+
+    def watched(self, task: Task[Any, Any]) -> Task[Any, Any]:
+        """The task with this flow run's hooks and retries."""
+        return task.with_options(
+            retries=self._plan.max_retries,
+            # Prefect wants plain functions here: it tells methods apart by inspection.
+            retry_condition_fn=lambda _, task_run, state: self._starts_again(task_run, state),
+            on_running=[lambda _task, task_run, _state: self._started(task_run)],
+            on_completion=[lambda _, task_run, state: self._ended(task_run, state)],
+            on_failure=[lambda _, task_run, state: self._failed(task_run, state)],
+        )
+
+    def wait(self, future: PrefectFuture[Any]) -> None:
+        """Wait for a task run, showing what goes on meanwhile."""
+        while not future.state.is_final():
+            future.wait(SHOW_EVERY_S)
+            self._display.refresh()
+
+    def _started(self, task_run: TaskRun) -> None:
+        self._display.started(self._scenes[task_run.name], task_run.run_count)
+
+    def _ended(self, task_run: TaskRun, state: State[Any]) -> None:
+        scene = self._scenes[task_run.name]
+        self._display.ended(scene, outcome_of(scene, state.result(raise_on_failure=False)))
+
+    def _failed(self, task_run: TaskRun, state: State[Any]) -> None:
+        self._ended(task_run, state)
+        with self._lock:
+            self._failures += 1
+            if self._failures == self._plan.max_failures:
+                self._plan.enough_failures.touch()
+
+    def _starts_again(self, task_run: TaskRun, state: State[Any]) -> bool:
+        scene = self._scenes[task_run.name]
+        outcome = outcome_of(scene, state.data)
+        starts, limit = task_run.run_count, self._plan.max_retries
+        again = outcome.cause is not None and starts_again(
+            outcome.cause, starts, limit, outcome.has_checkpoint
+        )
+        if again:
+            self._display.ended(scene, outcome)
+        return again
+
+
+def outcome_of(scene: ScenePlan, result: Any) -> Outcome:
+    """What became of a start, from the result or the exception of its task run."""
+    if isinstance(result, Outcome):
+        return result
+    if isinstance(result, SceneNotDoneError):
+        return result.outcome
+    cause = Cause.WORKER_LOST if isinstance(result, WorkerLostError) else None
+    return Outcome(
+        scene=scene.name, status="failed", cause=cause, message=str(result), log=scene.log
+    )
