@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-SSIM_WINDOW = 11
-SSIM_SIGMA = 1.5
+SSIM_WINDOW = 7  # pixels
 C1, C2 = 0.01**2, 0.03**2
 MIN_ALPHA_FOR_DEPTH = 0.5
 
@@ -18,18 +17,15 @@ def rgb_loss(drawn: Tensor, target: Tensor) -> Tensor:
 
 
 def ssim_loss(drawn: Tensor, target: Tensor) -> Tensor:
-    """1 - SSIM of two images (H, W, 3) in [0, 1] (Wang et al. 2004, 11-pixel Gaussian window)."""
-    window = _window(drawn)
-    stack = torch.stack([drawn, target, drawn**2, target**2, drawn * target]).permute(0, 3, 1, 2)
-    blurred = functional.conv2d(stack.flatten(0, 1)[:, None], window[None, None, :, None])
-    blurred = functional.conv2d(blurred, window[None, None, None, :])
-    mean_a, mean_b, square_a, square_b, product = blurred.view(5, 3, *blurred.shape[-2:])
+    """1 - SSIM of two images (H, W, 3) in [0, 1] (Wang et al. 2004, with a uniform window)."""
+    mean_a, square_a, product = _window_means(torch.stack([drawn, drawn**2, drawn * target]))
+    mean_b, square_b = _window_means(torch.stack([target, target**2]))
     variance_a, variance_b = square_a - mean_a**2, square_b - mean_b**2
     covariance = product - mean_a * mean_b
     similarity = ((2 * mean_a * mean_b + C1) * (2 * covariance + C2)) / (
         (mean_a**2 + mean_b**2 + C1) * (variance_a + variance_b + C2)
     )
-    return 1 - similarity.mean()
+    return 1 - similarity.mean().to(drawn.dtype)
 
 
 def silhouette_loss(shares: Tensor, masks: Tensor) -> Tensor:
@@ -50,7 +46,10 @@ def unevenness(values: Tensor) -> Tensor:
     return ((values[0] - 2 * values[1] + values[2]) ** 2).mean()
 
 
-def _window(like: Tensor) -> Tensor:
-    offset = torch.arange(SSIM_WINDOW, dtype=like.dtype, device=like.device) - SSIM_WINDOW // 2
-    weight = torch.exp(-(offset**2) / (2 * SSIM_SIGMA**2))
-    return weight / weight.sum()
+def _window_means(images: Tensor) -> Tensor:
+    """Means over all whole windows of (N, H, W, 3), by a summed-area table (Crow 1984): a
+    convolution costs eight times as much on CPU. float64, since the table's sums grow large."""
+    table = functional.pad(images.double().cumsum(1).cumsum(2), (0, 0, 1, 0, 1, 0))
+    size = SSIM_WINDOW
+    rows = table[:, size:] - table[:, :-size]
+    return (rows[:, :, size:] - rows[:, :, :-size]) / size**2

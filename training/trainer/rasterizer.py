@@ -97,9 +97,7 @@ def _rasterize_cpu(
         gaussian, pixel = _pairs(centers, conics, depths, spreads, opacities, width, height)
     alpha = _alphas(centers, conics, opacities, gaussian, pixel, width)
     counts = torch.bincount(pixel, minlength=width * height)
-    transmittance = _transmittance_before(alpha, pixel, counts)
-    visible = transmittance.detach() * (1 - alpha.detach()) > MIN_TRANSMITTANCE
-    weight = torch.where(visible, alpha * transmittance, 0.0)
+    weight = alpha * _transmittance_before(alpha, pixel, counts)
     drawn = functional.embedding_bag(
         gaussian,
         torch.cat([features, depths[:, None], torch.ones_like(depths)[:, None]], dim=1),
@@ -148,8 +146,9 @@ def _pairs(
     width: int,
     height: int,
 ) -> tuple[Tensor, Tensor]:
-    """Every (Gaussian, pixel) that meet with alpha of at least MIN_ALPHA, ordered by pixel, then
-    front to back; two index vectors of one length."""
+    """Every (Gaussian, pixel) that meet and matter: alpha of at least MIN_ALPHA, and not behind
+    what lets through less than MIN_TRANSMITTANCE. Two index vectors of one length, ordered by
+    pixel, then front to back."""
     reach = (2 * (opacities / MIN_ALPHA).clamp(min=1.0).log()).sqrt()[:, None] * spreads
     limit = torch.tensor([width, height], device=centers.device)
     # Pixel i has its middle at i + 0.5.
@@ -165,9 +164,14 @@ def _pairs(
     pixel_x = first[:, 0][gaussian] + place % columns
     pixel_y = first[:, 1][gaussian] + place // columns
     pixel = pixel_y * width + pixel_x
-    kept = _alphas(centers, conics, opacities, gaussian, pixel, width) >= MIN_ALPHA
+    alpha = _alphas(centers, conics, opacities, gaussian, pixel, width)
+    kept = (alpha >= MIN_ALPHA).nonzero()[:, 0]
     pixel, by_pixel = torch.sort(pixel[kept], stable=True)
-    return gaussian[kept][by_pixel], pixel
+    kept = kept[by_pixel]
+    alpha = alpha[kept]
+    before = _transmittance_before(alpha, pixel, torch.bincount(pixel, minlength=width * height))
+    lit = before * (1 - alpha) > MIN_TRANSMITTANCE
+    return gaussian[kept][lit], pixel[lit]
 
 
 def _alphas(

@@ -26,7 +26,7 @@ from training.trainer.surface import spread_points
 from training.trainer.tracking import open_trackers
 from training.trainer.views import View, ViewReader
 
-GAUSSIANS_PER_PIXEL = 2
+GAUSSIANS_PER_PIXEL = 1
 MIN_GAUSSIANS, MAX_GAUSSIANS = 1_000, 50_000
 FRAMES_IN_PICTURE = 2
 

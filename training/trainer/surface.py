@@ -11,7 +11,7 @@ from torch import Tensor
 from preprocess.body import BodyModel
 
 THICKNESS = 0.3  # of a new Gaussian, as a fraction of its width along the surface
-OVERLAP = 0.75  # a Gaussian's standard deviation as a fraction of the distance between them
+OVERLAP = 0.5  # a Gaussian's standard deviation as a fraction of the distance between them
 
 
 @dataclass(frozen=True)
