@@ -39,7 +39,7 @@ def run_attempt(plan: ScenePlan, parent: int) -> Outcome:
     except OSError as error:
         return _failed(plan, Cause.NO_OUTPUT, f"{plan.output} can't be written: {error}")
     try:
-        return _run_claimed(plan, parent, claim)
+        return _run_claimed(plan, claim)
     except RecordError as error:
         return _failed(plan, Cause.NO_OUTPUT, str(error))
     except OSError as error:
@@ -62,13 +62,13 @@ def _finished(record: RunRecord) -> datetime:
     return last.end or last.start
 
 
-def _run_claimed(plan: ScenePlan, parent: int, claim: Claim) -> Outcome:
+def _run_claimed(plan: ScenePlan, claim: Claim) -> Outcome:
     record = _record_to_go_on_from(plan)
     if record.status == "done":
         return outcome_of(record, plan.log, has_checkpoint(plan.output))
     record = record.started(_new_attempt())
     write_record(plan.output, record)
-    record = _ended(plan, parent, claim, record)
+    record = _ended(plan, claim, record)
     write_record(plan.output, record)
     return outcome_of(record, plan.log, has_checkpoint(plan.output))
 
@@ -95,7 +95,7 @@ def _new_attempt() -> Attempt:
     return Attempt(start=now(), host=socket.gethostname(), pid=os.getpid(), slurm_job_id=job)
 
 
-def _ended(plan: ScenePlan, parent: int, claim: Claim, record: RunRecord) -> RunRecord:
+def _ended(plan: ScenePlan, claim: Claim, record: RunRecord) -> RunRecord:
     kills_before = causes.kernel_kills()
     try:
         _write_heading(plan, len(record.attempts))
@@ -104,8 +104,8 @@ def _ended(plan: ScenePlan, parent: int, claim: Claim, record: RunRecord) -> Run
         return record.ended(Cause.TRAINER_ERROR, None, f"the trainer can't be started: {error}")
     missing = missing_outputs(plan.output, plan.promises)
     killed = causes.kernel_kills() > kills_before
-    orphaned = os.getppid() != parent and not plan.cancelled.exists()
-    cause, message = causes.cause_of(end, missing, plan.log, orphaned, killed)
+    cancelled = plan.cancelled.exists()
+    cause, message = causes.cause_of(end, missing, plan.log, cancelled, killed)
     return record.ended(cause, end.exit_status, message, read_metrics(plan.output))
 
 

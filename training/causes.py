@@ -21,7 +21,7 @@ OUT_OF_MEMORY_SIGNS = (
 
 
 def cause_of(
-    end: TrainerEnd, missing: list[str], log: Path, orphaned: bool, kernel_killed: bool
+    end: TrainerEnd, missing: list[str], log: Path, cancelled: bool, kernel_killed: bool
 ) -> tuple[Cause, str]:
     """Join exit status, what stopped the trainer, its outputs and its last words into a cause.
 
@@ -30,9 +30,9 @@ def cause_of(
     """
     if end.stopped == "timeout":
         return Cause.TIMEOUT, "stopped at its time limit"
-    if end.stopped == "signal" and orphaned:
+    if end.stopped == "orphaned" and not cancelled:
         return Cause.WORKER_LOST, "the process that had launched it died"
-    if end.stopped == "signal":
+    if end.stopped:
         return Cause.CANCELLED, "stopped on request"
     if end.exit_status == 0 and missing:
         return Cause.NO_OUTPUT, "exit status 0, but without " + ", ".join(missing)

@@ -8,21 +8,20 @@ a true record: the kernel signals this one, which stops the trainer and writes t
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
 from training.attempt import run_attempt
 from training.outcome import Outcome
 from training.plan import ScenePlan
 from training.processes import die_with_parent
-from training.trainer_process import block_signals
+from training.trainer_process import PARENT_DIED, block_signals
 
 
 def main(argv: list[str]) -> int:
     """Supervise one start; exit status 0 whenever the outcome was printed."""
     parent = int(argv[0])
     block_signals()
-    die_with_parent(signal.SIGTERM)
+    die_with_parent(PARENT_DIED)
     plan = ScenePlan.model_validate_json(sys.stdin.read())
     if os.getppid() != parent:  # it died before the kernel knew that we care
         return 1

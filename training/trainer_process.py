@@ -17,12 +17,15 @@ from typing import Literal
 
 from training.processes import adopt_orphans, die_with_parent, kill_descendants, signal_group
 
-STOPPING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+PARENT_DIED = signal.SIGUSR2
+"""What the kernel sends when our parent ends; its own number, since at that moment the parent can
+still look alive."""
+ASKED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 FORWARDED = frozenset({signal.SIGUSR1})
 BEAT_EVERY_S = 15.0
-WAITED_FOR = STOPPING | FORWARDED | {signal.SIGCHLD}
+WAITED_FOR = ASKED | FORWARDED | {PARENT_DIED, signal.SIGCHLD}
 
-Stopped = Literal["", "signal", "timeout"]
+Stopped = Literal["", "asked", "orphaned", "timeout"]
 
 
 @dataclass(frozen=True)
@@ -83,25 +86,31 @@ def _in_the_child() -> None:
 
 
 def _wait(process: subprocess.Popen[bytes], limits: Limits, beat: Callable[[], None]) -> Stopped:
-    """Wait for the end; at the deadline or a stopping signal TERM, after the grace KILL."""
+    """Wait for the end; at the deadline or when told to stop TERM, after the grace KILL."""
     deadline = time.monotonic() + limits.time_s
     stopped: Stopped = ""
     while process.poll() is None:
         left = deadline - time.monotonic()
         received = signal.sigtimedwait(WAITED_FOR, max(0.0, min(left, BEAT_EVERY_S)))
-        if received is None:
+        number = received.si_signo if received else 0
+        if not number:
             beat()
-        elif received.si_signo in FORWARDED:
-            os.kill(process.pid, received.si_signo)
-        stopping = received is not None and received.si_signo in STOPPING
-        overdue = time.monotonic() >= deadline
-        if not stopping and not overdue:
-            continue
-        if stopped:  # the grace is over, or asked a second time
+        elif number in FORWARDED:
+            os.kill(process.pid, number)
+        reason = _reason_to_stop(number, overdue=time.monotonic() >= deadline)
+        if reason and not stopped:
+            stopped = reason
+            deadline = time.monotonic() + limits.grace_s
+            signal_group(process.pid, signal.SIGTERM)
+        elif reason in {"asked", "timeout"}:  # asked a second time, or the grace is over
             signal_group(process.pid, signal.SIGKILL)
             process.wait()
-            break
-        stopped = "signal" if stopping else "timeout"
-        deadline = time.monotonic() + limits.grace_s
-        signal_group(process.pid, signal.SIGTERM)
     return stopped
+
+
+def _reason_to_stop(number: int, *, overdue: bool) -> Stopped:
+    if number in ASKED:
+        return "asked"
+    if number == PARENT_DIED:
+        return "orphaned"
+    return "timeout" if overdue else ""
