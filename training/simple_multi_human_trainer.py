@@ -1,6 +1,6 @@
 """Train one scene: the model of its people, from its source camera.
 
-    python training/simple_multi_human_trainer.py shared.scene_name=NAME shared.exp_name=EXP [key=value ...]
+    python training/simple_multi_human_trainer.py shared.scene_name=NAME shared.exp_name=EXP ...
 
 Keys are those of training/configs/train.yaml. Exit status: 0 done, everything written; 1 failed;
 2 something in the configuration or the scene is wrong; 143 stopped by SIGTERM, checkpoint written.

@@ -9,14 +9,21 @@ import torch
 from torch import Tensor
 
 from training.trainer import rasterizer
+from training.trainer.camera import Camera
 from training.trainer.rasterizer import Drawing, project, rasterize
 
 FOCAL = 20.0
 SIZE = 16
 
 
-def intrinsics(width: int = SIZE, height: int = SIZE) -> Tensor:
-    return torch.tensor([[FOCAL, 0, width / 2], [0, FOCAL, height / 2], [0, 0, 1.0]])
+def camera(angle: float = 0.0, width: int = SIZE, height: int = SIZE) -> Camera:
+    viewmat = torch.eye(4)
+    if angle:
+        viewmat[0, 0] = viewmat[2, 2] = math.cos(angle)
+        viewmat[0, 2], viewmat[2, 0] = math.sin(angle), -math.sin(angle)
+        viewmat[2, 3] = 0.5
+    intrinsics = torch.tensor([[FOCAL, 0, width / 2], [0, FOCAL, height / 2], [0, 0, 1.0]])
+    return Camera(viewmat, intrinsics, width, height)
 
 
 def cloud(count: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -28,19 +35,12 @@ def cloud(count: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return means, covars, opacities, torch.rand(count, 4, generator=generator)
 
 
-def turned(angle: float) -> Tensor:
-    viewmat = torch.eye(4)
-    viewmat[0, 0] = viewmat[2, 2] = math.cos(angle)
-    viewmat[0, 2], viewmat[2, 0] = math.sin(angle), -math.sin(angle)
-    viewmat[2, 3] = 0.5
-    return viewmat
-
-
 def slow(
-    means: Tensor, covars: Tensor, opacities: Tensor, features: Tensor, viewmat: Tensor, k: Tensor
+    means: Tensor, covars: Tensor, opacities: Tensor, features: Tensor, seen_by: Camera
 ) -> Drawing:
     """Pixel by pixel, Gaussian by Gaussian, as gsplat's kernel is written."""
-    centers, conics, depths, _ = project(means, covars, viewmat, k, SIZE, SIZE)
+    flat = project(means, covars, seen_by)
+    centers, conics, depths = flat.centers, flat.conics, flat.depths
     drawn = torch.zeros(SIZE, SIZE, features.shape[1] + 2)
     full = torch.cat([features, depths[:, None], torch.ones(len(means), 1)], dim=1)
     for row in range(SIZE):
@@ -66,8 +66,8 @@ def test_matches_the_formula_applied_pixel_by_pixel(angle: float, opaque: bool) 
     """Alpha cap, cut-off, early stop and order included: half the clouds are nearly opaque."""
     means, covars, opacities, features = cloud(60)
     opacities = torch.ones_like(opacities) if opaque else opacities
-    scene = (means, covars, opacities, features, turned(angle), intrinsics())
-    drawn, expected = rasterize(*scene, SIZE, SIZE), slow(*scene)
+    scene = (means, covars, opacities, features, camera(angle))
+    drawn, expected = rasterize(*scene), slow(*scene)
     assert expected.alpha.max() > 0.9
     for name in ("features", "depth", "alpha"):
         torch.testing.assert_close(getattr(drawn, name), getattr(expected, name), atol=1e-5, rtol=0)
@@ -79,30 +79,28 @@ def test_projection_is_that_of_gsplat() -> None:
 
     means, covars, _, _ = cloud(200)
     means = means * torch.tensor([4.0, 4.0, 1.0])
+    seen_by = camera(0.3, 24, 10)
     _, centers, depths, conics, _ = _fully_fused_projection(
-        means, covars, turned(0.3)[None], intrinsics(24, 10)[None], 24, 10
+        means, covars, seen_by.viewmat[None], seen_by.intrinsics[None], 24, 10
     )
-    ours = project(means, covars, turned(0.3), intrinsics(24, 10), 24, 10)
+    ours = project(means, covars, seen_by)
     seen = depths[0] > 0.01
-    torch.testing.assert_close(ours[0][seen], centers[0][seen], atol=1e-3, rtol=1e-4)
-    torch.testing.assert_close(ours[1][seen], conics[0][seen], atol=1e-4, rtol=1e-3)
-    torch.testing.assert_close(ours[2], depths[0])
+    torch.testing.assert_close(ours.centers[seen], centers[0][seen], atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(ours.conics[seen], conics[0][seen], atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(ours.depths, depths[0])
 
 
 def test_one_gaussian_in_the_middle_of_a_pixel_has_its_own_opacity_there() -> None:
     """By hand: 0.8 in the middle, and one pixel away 0.8·exp(-1 / (2·(s² + 0.3)))."""
-    k = intrinsics()
-    k[:2, 2] = SIZE / 2 + 0.5
+    seen_by = camera()
+    seen_by.intrinsics[:2, 2] = SIZE / 2 + 0.5
     spread = 0.1  # at 2 m and 20 px focal length: one pixel
     drawn = rasterize(
         torch.tensor([[0.0, 0.0, 2.0]]),
         spread**2 * torch.eye(3)[None],
         torch.tensor([0.8]),
         torch.tensor([[0.25]]),
-        torch.eye(4),
-        k,
-        SIZE,
-        SIZE,
+        seen_by,
     )
     middle = SIZE // 2
     assert drawn.alpha[middle, middle].item() == pytest.approx(0.8, abs=1e-6)
@@ -117,9 +115,7 @@ def test_the_nearer_gaussian_hides_the_farther_whatever_their_order() -> None:
     """By hand: 0.6 in front of 0.5 leaves 0.4·0.5 for the one behind."""
     means = torch.tensor([[0.0, 0.0, 3.0], [0.0, 0.0, 2.0]])
     covars = 4.0 * torch.eye(3).expand(2, 3, 3)
-    drawn = rasterize(
-        means, covars, torch.tensor([0.5, 0.6]), torch.eye(2), torch.eye(4), intrinsics(), SIZE, SIZE
-    )
+    drawn = rasterize(means, covars, torch.tensor([0.5, 0.6]), torch.eye(2), camera())
     near, far = drawn.features[SIZE // 2, SIZE // 2, 1], drawn.features[SIZE // 2, SIZE // 2, 0]
     assert near.item() == pytest.approx(0.6, abs=1e-3)
     assert far.item() == pytest.approx(0.2, abs=1e-3)
@@ -129,12 +125,11 @@ def test_the_nearer_gaussian_hides_the_farther_whatever_their_order() -> None:
 def test_a_gaussian_behind_the_near_plane_is_not_drawn_and_gives_no_bad_gradient(z: float) -> None:
     """A view without any Gaussian is empty, and training can go on."""
     means = torch.tensor([[0.0, 0.0, z]], requires_grad=True)
-    drawn = rasterize(
-        means, torch.eye(3)[None], torch.ones(1), torch.ones(1, 3), torch.eye(4), intrinsics(), 8, 8
-    )
+    drawn = rasterize(means, torch.eye(3)[None], torch.ones(1), torch.ones(1, 3), camera())
     drawn.features.sum().backward()
     assert drawn.alpha.sum() == 0
-    assert means.grad is not None and means.grad.isfinite().all()
+    assert means.grad is not None
+    assert means.grad.isfinite().all()
 
 
 def test_gradients_are_those_of_finite_differences() -> None:
@@ -143,9 +138,9 @@ def test_gradients_are_those_of_finite_differences() -> None:
     shape = torch.linalg.cholesky(parts[1])
 
     def drawn(means: Tensor, factor: Tensor, opacities: Tensor, features: Tensor) -> Tensor:
-        view, k = turned(0.2).double(), intrinsics(8, 8).double()
-        covars = factor @ factor.mT
-        seen = rasterize(means, covars, opacities, features, view, k, 8, 8)
+        small = camera(0.2, 8, 8)
+        small = Camera(small.viewmat.double(), small.intrinsics.double(), 8, 8)
+        seen = rasterize(means, factor @ factor.mT, opacities, features, small)
         return torch.cat([seen.features.flatten(), seen.depth.flatten(), seen.alpha.flatten()])
 
     inputs = (parts[0], shape, 0.2 + 0.5 * parts[2], parts[3])
@@ -161,7 +156,7 @@ def test_the_same_scene_gives_the_same_bits() -> None:
     def once() -> tuple[Tensor, Tensor]:
         means, covars, opacities, features = cloud(80)
         means.requires_grad_()
-        seen = rasterize(means, covars, opacities, features, turned(0.1), intrinsics(), SIZE, SIZE)
+        seen = rasterize(means, covars, opacities, features, camera(0.1))
         seen.features.square().sum().backward()
         assert means.grad is not None
         return seen.features.detach(), means.grad
@@ -176,7 +171,7 @@ def test_cuda_draws_what_the_cpu_draws() -> None:
     images, gradients = [], []
     for device in ("cpu", "cuda"):
         parts = [part.to(device).requires_grad_() for part in cloud(300)]
-        seen = rasterize(*parts, turned(0.2).to(device), intrinsics(64, 48).to(device), 64, 48)
+        seen = rasterize(*parts, camera(0.2, 64, 48).to(device))
         (seen.features.sum() + seen.depth.sum() + seen.alpha.sum()).backward()
         images.append(torch.cat([seen.features, seen.depth[..., None], seen.alpha[..., None]], -1))
         gradients.append([part.grad.cpu() for part in parts if part.grad is not None])

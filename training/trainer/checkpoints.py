@@ -26,8 +26,9 @@ def save_checkpoint(path: Path, state: dict[str, Any], identity: dict[str, Any])
 
 
 def load_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """The state in `path`; None when there is none, or none that can be read: that file is then
-    set aside and said so.
+    """The state in `path`; None when there is none that can be read.
+
+    A damaged file is set aside, which is said on standard output.
 
     Raises FaultsError naming the differing keys when another configuration made it, OSError when
     the file can't be opened.
@@ -44,8 +45,7 @@ def load_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any] | No
 
 
 def identity_of(config: Config, scene: dict[str, Any]) -> dict[str, Any]:
-    """What decides a run's result, as flat keys: the configuration less places and tracking, and
-    the scene's JSON."""
+    """What decides a run's result, as flat keys: configuration and scene, less where and how."""
     keys = _flat(config.model_dump())
     decides = {key: value for key, value in keys.items() if not key.startswith(WHERE_NOT_WHAT)}
     return decides | _flat({"scene": scene})
@@ -55,7 +55,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     data = path.read_bytes()
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception:  # torch raises a dozen types for damaged files, none of them documented
+    except Exception:  # noqa: BLE001 torch raises a dozen types for damaged files, undocumented
         return None
     whole = isinstance(content, dict) and {"format", "identity", "state"} <= content.keys()
     return content if whole and content["format"] == FORMAT else None

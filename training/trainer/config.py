@@ -32,15 +32,21 @@ class Section(BaseModel):
 
 
 class Wandb(Section):
+    """Weights & Biases."""
+
     enable: bool
     project: Name
 
 
 class Switch(Section):
+    """On or off."""
+
     enable: bool
 
 
 class Shared(Section):
+    """What launcher and trainer both know: names, folders, tracking."""
+
     scene_name: Name
     exp_name: Name
     results_root: str
@@ -51,6 +57,8 @@ class Shared(Section):
 
 
 class Model(Section):
+    """The people and what is behind them."""
+
     body_file: str
     smpl_body_file: str
     gaussians_per_person: Auto | Positive
@@ -58,6 +66,8 @@ class Model(Section):
 
 
 class LearningRates(Section):
+    """First learning rate of each kind of parameter."""
+
     pose_rotation: Rate
     pose_translation: Rate
     shape: Rate
@@ -70,6 +80,8 @@ class LearningRates(Section):
 
 
 class LossWeights(Section):
+    """Weights of the terms of the loss."""
+
     rgb: Rate
     ssim: Rate
     silhouette: Rate
@@ -81,6 +93,8 @@ class LossWeights(Section):
 
 
 class Optimization(Section):
+    """How long, how fast, towards what."""
+
     epochs: Positive
     pose_epochs: Auto | Count
     tune_poses_with_gaussians: bool
@@ -90,16 +104,22 @@ class Optimization(Section):
 
 
 class PoseEval(Section):
+    """Which poses are evaluated."""
+
     eval_smpl: bool
 
 
 class Evaluation(Section):
+    """When and on which cameras."""
+
     eval_every_epoch: Positive
     held_out_cameras: list[Count]
     pose_eval: PoseEval
 
 
 class RuntimeCamera(Section):
+    """Where virtual cameras stand."""
+
     strategy: Strategy
     elevation_deg: Annotated[float, Field(gt=-90, lt=90)]
     margin: Annotated[float, Field(ge=1)]
@@ -107,6 +127,8 @@ class RuntimeCamera(Section):
 
 
 class TrainingViews(Section):
+    """Which novel views are trained on."""
+
     source: ImageSource
     num_cameras: Count
     start_camera_id: Count
@@ -116,27 +138,37 @@ class TrainingViews(Section):
 
 
 class NovelViewGeneration(Section):
+    """When novel views are made."""
+
     nv_gen_epoch: Auto | Count
     trn_nv_gen: TrainingViews
 
 
 class Train(Section):
+    """Everything about `run_mode=train`."""
+
     optimization: Optimization
     evaluation: Evaluation
     nv_generation: NovelViewGeneration
 
 
 class Difix(Section):
+    """The image refiner."""
+
     trn_enable: bool
     model_id: str
 
 
 class TargetCameras(Section):
+    """Cameras of the refiner's training set."""
+
     mode: Literal["all", "ids"]
     ids: list[Count]
 
 
 class DifixDataGeneration(Section):
+    """Making a training set for the refiner."""
+
     target_cameras: TargetCameras
     frame_stride: Positive
     max_samples_per_camera: Positive | None
@@ -147,9 +179,7 @@ class DifixDataGeneration(Section):
 class Config(Section):
     """train.yaml with overrides, interpolations resolved."""
 
-    run_mode: Literal[
-        "train", "difix_data_generation_generate", "difix_data_generation_aggregate"
-    ]
+    run_mode: Literal["train", "difix_data_generation_generate", "difix_data_generation_aggregate"]
     seed: Count
     device: Literal["auto", "cpu", "cuda"]
     shared: Shared
@@ -168,12 +198,16 @@ class Config(Section):
     def nv_gen_epoch(self) -> int:
         """Epoch before which novel views are made; `auto` is where the second stage begins."""
         given = self.train.nv_generation.nv_gen_epoch
-        return min(self.pose_epochs, self.train.optimization.epochs - 1) if given == "auto" else given
+        return (
+            min(self.pose_epochs, self.train.optimization.epochs - 1) if given == "auto" else given
+        )
 
     @property
     def output(self) -> Path:
         """This run's output folder."""
-        return under_checkout(self.shared.results_root) / self.shared.scene_name / self.shared.exp_name
+        return (
+            under_checkout(self.shared.results_root) / self.shared.scene_name / self.shared.exp_name
+        )
 
 
 def under_checkout(path: str) -> Path:

@@ -25,8 +25,10 @@ Lpips = Callable[[Tensor, Tensor], float]
 
 @dataclass(frozen=True)
 class Truth:
-    """What evaluations compare with: held-out views, true joints (F, P, 22, 3) by body space, and
-    the measures that can't be taken here, with the reason."""
+    """What evaluations compare with.
+
+    Held-out views, true joints (F, P, 22, 3) by body space, and `reasons` of what is missing.
+    """
 
     views: Sequence[View]
     joints: Mapping[str, Tensor]

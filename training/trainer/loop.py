@@ -20,8 +20,8 @@ from training.trainer.optimizers import Optimizers
 from training.trainer.rendering import render
 from training.trainer.reports import Reports
 from training.trainer.signals import Requests, Terminated
-from training.trainer.visibility import borrow_hidden_colors
 from training.trainer.views import View, ViewReader
+from training.trainer.visibility import borrow_hidden_colors
 
 
 @dataclass
@@ -72,7 +72,9 @@ def train(run: Run) -> None:
             position.novel_views_made = True
         if epoch == run.config.pose_epochs and position.step == 0:
             borrow_hidden_colors(run.model, all_views(run))
-        stage, fit = ("poses", fit_pose) if epoch < run.config.pose_epochs else ("gaussians", fit_all)
+        stage, fit = (
+            ("poses", fit_pose) if epoch < run.config.pose_epochs else ("gaussians", fit_all)
+        )
         _pass_over_frames(run, epoch, fit)
         run.reports.epoch(epoch + 1, stage, position.loss_sum / max(position.step, 1), started)
         position.epoch, position.step, position.loss_sum = epoch + 1, 0, 0.0
@@ -92,14 +94,16 @@ def fit_pose(run: Run, views: list[View], fraction: float) -> float:
     for view, weight in _weighted(run, views):
         seen = render(gaussians, view.camera, run.config.model.background)
         loss = loss + weight * shape_loss(seen, view, weights)
-    loss.backward()
+    torch.autograd.backward(loss)
     run.optimizers.step(poses=True, gaussians=False, fraction=fraction)
     return float(loss.detach())
 
 
 def fit_all(run: Run, views: list[View], fraction: float) -> float:
-    """Second stage: move the Gaussians, and the poses too unless configured otherwise, towards
-    everything that one frame shows."""
+    """Second stage: move the Gaussians towards everything that one frame shows.
+
+    The poses move too, unless configured otherwise.
+    """
     optimization = run.config.train.optimization
     weights = optimization.loss
     index = views[0].index
@@ -109,7 +113,7 @@ def fit_all(run: Run, views: list[View], fraction: float) -> float:
         seen = render(gaussians, view.camera, run.config.model.background)
         looks, shape = color_loss(seen, view, weights), shape_loss(seen, view, weights)
         loss = loss + weight * (looks + shape)
-    loss.backward()
+    torch.autograd.backward(loss)
     poses = optimization.tune_poses_with_gaussians
     run.optimizers.step(poses=poses, gaussians=True, fraction=fraction)
     return float(loss.detach())
@@ -156,8 +160,10 @@ def _weighted(run: Run, views: list[View]) -> Iterator[tuple[View, float]]:
 
 
 def _shuffled(seed: int, epoch: int, steps: int) -> tuple[list[int], list[float]]:
-    """Frame order and camera choices of an epoch, from nothing but seed and epoch, so that a
-    resumed run needs no state of a random generator."""
+    """Frame order and camera choices of an epoch, from nothing but seed and epoch.
+
+    So a resumed run needs no state of a random generator.
+    """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     order: Tensor = torch.randperm(steps, generator=generator)
     return order.tolist(), torch.rand(steps, generator=generator).tolist()
@@ -168,7 +174,10 @@ def _obey(run: Run) -> None:
     if run.requests.save:
         save(run)
         run.requests.save = False
-        print(f"checkpoint written at epoch {run.position.epoch}, step {run.position.step}", flush=True)
+        print(
+            f"checkpoint written at epoch {run.position.epoch}, step {run.position.step}",
+            flush=True,
+        )
     if run.requests.stop:
         raise Terminated
 

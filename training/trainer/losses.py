@@ -22,10 +22,10 @@ def ssim_loss(drawn: Tensor, target: Tensor) -> Tensor:
     mean_b, square_b = _window_means(torch.stack([target, target**2]))
     variance_a, variance_b = square_a - mean_a**2, square_b - mean_b**2
     covariance = product - mean_a * mean_b
-    similarity = ((2 * mean_a * mean_b + C1) * (2 * covariance + C2)) / (
+    similarity: Tensor = ((2 * mean_a * mean_b + C1) * (2 * covariance + C2)) / (
         (mean_a**2 + mean_b**2 + C1) * (variance_a + variance_b + C2)
     )
-    return 1 - similarity.mean().to(drawn.dtype)
+    return torch.sub(1, similarity.mean()).to(drawn.dtype)
 
 
 def silhouette_loss(shares: Tensor, masks: Tensor) -> Tensor:
@@ -34,8 +34,10 @@ def silhouette_loss(shares: Tensor, masks: Tensor) -> Tensor:
 
 
 def depth_loss(depth: Tensor, alpha: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference of expected depth and `target` (H, W), m, over pixels where the
-    target is known (above 0) and the model mostly covers; 0 where there is none."""
+    """Mean absolute difference of expected depth and `target` (H, W), metres.
+
+    Over pixels where the target is known (above 0) and the model mostly covers; 0 without any.
+    """
     known = (target > 0) & (alpha.detach() > MIN_ALPHA_FOR_DEPTH)
     difference = depth / alpha.clamp(min=MIN_ALPHA_FOR_DEPTH) - target
     return torch.where(known, difference.abs(), 0.0).sum() / known.sum().clamp(min=1)
@@ -47,8 +49,10 @@ def unevenness(values: Tensor) -> Tensor:
 
 
 def _window_means(images: Tensor) -> Tensor:
-    """Means over all whole windows of (N, H, W, 3), by a summed-area table (Crow 1984): a
-    convolution costs eight times as much on CPU. float64, since the table's sums grow large."""
+    """Means over all whole windows of (N, H, W, 3), by a summed-area table (Crow 1984).
+
+    A convolution costs eight times as much on CPU. float64, since the table's sums grow large.
+    """
     table = functional.pad(images.double().cumsum(1).cumsum(2), (0, 0, 1, 0, 1, 0))
     size = SSIM_WINDOW
     rows = table[:, size:] - table[:, :-size]

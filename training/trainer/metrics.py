@@ -15,8 +15,10 @@ LPIPS_WEIGHTS = "alexnet-owt-7be5be79.pth"
 
 
 def psnr(drawn: Tensor, target: Tensor, inside: Tensor | None = None) -> float:
-    """Peak signal-to-noise ratio of images (H, W, 3) in [0, 1], dB; of the pixels `inside` (H, W)
-    only where given, nan where that is none."""
+    """Peak signal-to-noise ratio of images (H, W, 3) in [0, 1], dB.
+
+    Of the pixels `inside` (H, W) only, where given; nan where that is none.
+    """
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     if inside is not None:
@@ -31,7 +33,7 @@ def ssim(drawn: Tensor, target: Tensor) -> float:
     from torchmetrics.functional.image import structural_similarity_index_measure as measure
 
     planes = (image.permute(2, 0, 1)[None] for image in (drawn, target))
-    return float(measure(*planes, data_range=1.0))  # type: ignore[arg-type]
+    return float(measure(*planes, data_range=1.0))
 
 
 def find_lpips(device: torch.device) -> tuple[Callable[[Tensor, Tensor], float] | None, str]:
@@ -54,7 +56,8 @@ def find_lpips(device: torch.device) -> tuple[Callable[[Tensor, Tensor], float] 
 
 def mpjpe(joints: Tensor, truth: Tensor) -> Tensor:
     """Mean distance of joints (..., J, 3) from the truth for each body (...), mm."""
-    return (joints - truth).norm(dim=-1).mean(-1) * MILLIMETRES
+    distances: Tensor = (joints - truth).norm(dim=-1)
+    return distances.mean(-1) * MILLIMETRES
 
 
 def pa_mpjpe(joints: Tensor, truth: Tensor) -> Tensor:

@@ -29,8 +29,10 @@ class BodyParameters:
 
 @dataclass(frozen=True)
 class PosedGaussians:
-    """N Gaussians in the world at one frame: means (N, 3), covars (N, 3, 3), opacities (N,),
-    features (N, 3 + P): colour, then one-hot person."""
+    """N Gaussians in the world at one frame.
+
+    means (N, 3), covars (N, 3, 3), opacities (N,), features (N, 3 + P): colour, one-hot person.
+    """
 
     means: Tensor
     covars: Tensor
@@ -82,7 +84,7 @@ class Gaussians(nn.Module):
         self.register_buffer("corners", torch.cat([points.corners for points in surfaces]))
         self.register_buffer("shares", torch.cat([points.shares for points in surfaces]))
         # Over the joints of all people, so that one product poses everyone: zero on the others'.
-        weights = torch.block_diag(*[points.weights for points in surfaces])
+        weights = torch.block_diag(*[points.weights for points in surfaces])  # type: ignore[no-untyped-call]
         self.register_buffer("weights", weights)
         scales = [first_scales(points).log().expand(len(points.corners), 3) for points in surfaces]
         self.register_buffer("first_scales", torch.cat(scales))
@@ -151,7 +153,9 @@ class SceneModel(nn.Module):
 
 
 def _zeros_by_frame(frames: int, width: int) -> nn.Embedding:
-    return nn.Embedding.from_pretrained(torch.zeros(frames, width), freeze=False, sparse=True)
+    rows = nn.Embedding(frames, width, sparse=True)
+    nn.init.zeros_(rows.weight)
+    return rows
 
 
 def _logit(value: float) -> float:

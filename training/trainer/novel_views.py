@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from preprocess.layout import EVERYONE, SceneFolder
-from training.trainer.cameras import STRATEGIES, Camera, Surroundings
+from training.trainer.camera import Camera
 from training.trainer.config import TrainingViews
 from training.trainer.model import SceneModel
 from training.trainer.pictures import to_image
+from training.trainer.placement import STRATEGIES, Surroundings
 from training.trainer.refiner import Refiner
 from training.trainer.rendering import Rendered, render
 from training.trainer.views import View, ViewReader
@@ -42,8 +43,9 @@ class NovelViews:
     reader: ViewReader | None = field(default=None, init=False)
 
     def make_or_load(self, model: SceneModel, *, made: bool) -> None:
-        """Have the views ready to be read: as files from an earlier start if they were `made`
-        then, else made now. Both ways they are read back from files, so both train alike.
+        """Have the views ready to be read, from an earlier start if they were `made` then.
+
+        Made now or then, they are read back from files, so that both train alike.
 
         Raises FileNotFoundError when files that were made have gone, OSError.
         """
@@ -70,8 +72,9 @@ class NovelViews:
     def _views(self, model: SceneModel) -> Iterator[View]:
         frames = range(len(self.source.frames))
         if self.settings.source == "captured":
-            assert self.truth is not None  # camera_ids refuses captured cameras without a truth
-            yield from (self.truth.view(camera, index) for camera in self.ids for index in frames)
+            # Without a truth no captured camera was chosen (camera_ids).
+            true = self.truth or self.source
+            yield from (true.view(camera, index) for camera in self.ids for index in frames)
             return
         first = self.source.view(self.source_id, 0).camera.to("cpu")
         place = STRATEGIES[self.settings.runtime_camera.strategy]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from training.trainer.config import LearningRates
 from training.trainer.model import SceneModel
@@ -20,8 +21,10 @@ class Optimizers:
     gaussians: torch.optim.Optimizer
 
     def step(self, *, poses: bool, gaussians: bool, fraction: float) -> None:
-        """One step of the chosen ones at `fraction` of their first learning rates; gradients of
-        all are then cleared."""
+        """One step of the chosen ones at `fraction` of their first learning rates.
+
+        Gradients of all are then cleared.
+        """
         chosen = [self.poses, self.shape] * poses + [self.gaussians] * gaussians
         for optimizer in chosen:
             for group in optimizer.param_groups:
@@ -64,5 +67,5 @@ def make_optimizers(model: SceneModel, rates: LearningRates) -> Optimizers:
     )
 
 
-def _group(parameter: torch.nn.Parameter, rate: float) -> dict[str, Any]:
+def _group(parameter: Tensor, rate: float) -> dict[str, Any]:
     return {"params": [parameter], "lr": rate, "first_lr": rate}

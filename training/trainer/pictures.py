@@ -20,8 +20,7 @@ COLUMNS = ("target", "before training", "after {epoch} epochs")
 
 @dataclass(frozen=True)
 class Row:
-    """One held-out view: what was seen, and the model's render before and after training, each
-    (H, W, 3) in [0, 1]."""
+    """One held-out view and the model's renders before and after, each (H, W, 3) in [0, 1]."""
 
     label: str
     target: Tensor
@@ -61,4 +60,6 @@ def to_image(image: Tensor) -> Image.Image:
 def _tile(image: Tensor) -> Image.Image:
     picture = to_image(image)
     factor = max(1, -(-TILE // max(picture.size)))
-    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC)
+    return picture.resize(
+        (picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC
+    )

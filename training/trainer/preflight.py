@@ -1,4 +1,4 @@
-"""Everything that can be found wrong before torch is imported: scene, folders, cameras, packages."""
+"""What can be found wrong before torch is imported: scene, folders, cameras, packages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from pydantic import ValidationError
 
@@ -19,13 +19,17 @@ from training.trainer.camera_ids import CameraIds, choose_cameras
 from training.trainer.config import Config, under_checkout
 from training.trainer.tracking import missing_trackers
 
+Found = TypeVar("Found")
 REFINER_PACKAGES = ("diffusers", "transformers", "huggingface_hub")
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run reads: the scene, its training data, the truth where there is one, who is who
-    among the cameras, and the frame numbers that are trained on."""
+    """What a run reads.
+
+    The scene, its training data, the truth where there is one, who is who among the cameras, and
+    the frame numbers that are trained on.
+    """
 
     scene: Scene
     data: SceneFolder
@@ -63,10 +67,10 @@ def _inputs(config: Config) -> Inputs:
     faults: list[Fault] = []
     data, truth = training_folder(scene, root), truth_folder(scene, root)
     faults += _missing_data(scene, data, root)
-    frames = () if faults else _attempt(faults, lambda: _frames(data, scene.cam_id))
+    frames = None if faults else _attempt(faults, lambda: _frames(data, scene.cam_id))
     true_cameras = truth.cameras() if truth else []
     cameras = _attempt(faults, lambda: choose_cameras(config, scene.cam_id, true_cameras))
-    if faults or cameras is None:
+    if faults or cameras is None or frames is None:
         raise FaultsError(faults)
     return Inputs(scene, data, truth, cameras, frames)
 
@@ -76,7 +80,9 @@ def _read_scene(path: Path, name: str) -> Scene:
         scene = Scene.of(json.loads(path.read_text(encoding="utf-8")), path)
     except OSError as error:
         remedy = did_you_mean(name, [file.stem for file in path.parent.glob("*.json")])
-        raise FaultsError([Fault(f"the scene's file can't be read: {error.strerror}", str(path), remedy)]) from error
+        raise FaultsError(
+            [Fault(f"the scene's file can't be read: {error.strerror}", str(path), remedy)]
+        ) from error
     except ValidationError as error:
         what = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
         raise FaultsError(Fault(f"{path} is no scene", text) for text in what) from error
@@ -113,8 +119,8 @@ def _frames(data: SceneFolder, source: int) -> tuple[int, ...]:
 def _has_weights(model_id: str) -> bool:
     if (Path(model_id) / "model_index.json").is_file():
         return True
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub import try_to_load_from_cache  # type: ignore[import-not-found,unused-ignore]
+    from huggingface_hub.errors import HFValidationError  # type: ignore[import-not-found,unused-ignore]
 
     try:
         return isinstance(try_to_load_from_cache(model_id, "model_index.json"), str)
@@ -122,7 +128,7 @@ def _has_weights(model_id: str) -> bool:
         return False
 
 
-def _attempt(faults: list[Fault], find: Callable[[], Any]) -> Any:
+def _attempt(faults: list[Fault], find: Callable[[], Found]) -> Found | None:
     """What `find` returns; None when it finds faults, which are added to `faults`."""
     try:
         return find()

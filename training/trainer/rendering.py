@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from training.trainer.cameras import Camera
+from training.trainer.camera import Camera
 from training.trainer.model import PosedGaussians
 from training.trainer.rasterizer import rasterize
 
@@ -24,14 +24,7 @@ class Rendered:
 def render(gaussians: PosedGaussians, camera: Camera, background: float) -> Rendered:
     """Draw everyone together, so that people hide each other."""
     drawn = rasterize(
-        gaussians.means,
-        gaussians.covars,
-        gaussians.opacities,
-        gaussians.features,
-        camera.viewmat,
-        camera.intrinsics,
-        camera.width,
-        camera.height,
+        gaussians.means, gaussians.covars, gaussians.opacities, gaussians.features, camera
     )
     image = drawn.features[..., :3] + (1 - drawn.alpha[..., None]) * background
     return Rendered(image, drawn.features[..., 3:], drawn.depth, drawn.alpha)

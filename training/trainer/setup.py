@@ -20,6 +20,7 @@ from training.trainer.model import BodyParameters, Gaussians, Poses, SceneModel
 from training.trainer.novel_views import NovelViews
 from training.trainer.optimizers import make_optimizers
 from training.trainer.preflight import Inputs
+from training.trainer.refiner import DifixRefiner
 from training.trainer.reports import Reports
 from training.trainer.signals import Requests
 from training.trainer.surface import spread_points
@@ -66,7 +67,7 @@ def prepare(config: Config, inputs: Inputs, requests: Requests) -> Run:
 def make_model(
     config: Config, body: BodyModel, first: BodyParameters, source: ViewReader, source_id: int
 ) -> SceneModel:
-    """The model before training: Gaussians spread over each estimated body, the same for one seed."""
+    """The model before training: Gaussians spread over each estimated body."""
     generator = torch.Generator().manual_seed(config.seed)
     counts = _gaussian_counts(config.model.gaussians_per_person, source, source_id)
     surfaces = [
@@ -87,7 +88,9 @@ def make_reports(
     """The reports of a run over `model`, which has not been trained yet."""
     cameras = inputs.cameras
     frames = range(len(inputs.frames))
-    held_out = [true_views.view(c, i) for c in cameras.held_out for i in frames] if true_views else []
+    held_out = (
+        [true_views.view(c, i) for c in cameras.held_out for i in frames] if true_views else []
+    )
     shown = _shown(held_out or [source.view(cameras.source, i) for i in frames])
     return Reports(
         config=config,
@@ -103,7 +106,9 @@ def make_novel_views(
     config: Config, inputs: Inputs, source: ViewReader, true_views: ViewReader | None
 ) -> NovelViews:
     """The novel views that the configuration asks for, none made yet."""
-    refiner = DifixRefiner(config.difix.model_id, source.device) if config.difix.trn_enable else None
+    refiner = (
+        DifixRefiner(config.difix.model_id, source.device) if config.difix.trn_enable else None
+    )
     return NovelViews(
         ids=inputs.cameras.novel,
         settings=config.train.nv_generation.trn_nv_gen,
@@ -145,7 +150,10 @@ def _true_joints(inputs: Inputs, space: Space, body_file: str) -> tuple[Tensor |
 def _shown(views: Sequence[View]) -> list[View]:
     """Views for the picture: some frames of each camera."""
     frames = sorted({view.index for view in views})
-    chosen = {frames[(2 * i + 1) * len(frames) // (2 * FRAMES_IN_PICTURE)] for i in range(FRAMES_IN_PICTURE)}
+    chosen = {
+        frames[(2 * i + 1) * len(frames) // (2 * FRAMES_IN_PICTURE)]
+        for i in range(FRAMES_IN_PICTURE)
+    }
     return [view for view in views if view.index in chosen]
 
 

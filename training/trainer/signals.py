@@ -9,7 +9,7 @@ from types import FrameType
 TERMINATED = 128 + signal.SIGTERM
 
 
-class Terminated(Exception):
+class Terminated(Exception):  # noqa: N818 no error: what was asked for is done
     """SIGTERM was obeyed: the checkpoint is written."""
 
 

@@ -70,4 +70,5 @@ def _turns_z_onto(normals: Tensor) -> Tensor:
     side = torch.linalg.cross(helper, unit)
     side = side / side.norm(dim=-1, keepdim=True)
     rotation = torch.stack([side, torch.linalg.cross(unit, side), unit], dim=-1)
-    return roma.rotmat_to_unitquat(rotation)
+    quaternions: Tensor = roma.rotmat_to_unitquat(rotation)
+    return quaternions

@@ -34,10 +34,12 @@ class TensorBoard:
         self._writer = SummaryWriter(str(folder), purge_step=epoch)
 
     def log(self, numbers: Mapping[str, float], epoch: int) -> None:
+        """Keep `numbers` of `epoch`."""
         for name, value in numbers.items():
             self._writer.add_scalar(name, value, epoch)
 
     def close(self) -> None:
+        """Write out what is held back."""
         self._writer.close()
 
 
@@ -60,9 +62,11 @@ class Wandb:
         )
 
     def log(self, numbers: Mapping[str, float], epoch: int) -> None:
+        """Keep `numbers` of `epoch`."""
         self._run.log({"epoch": epoch, **numbers})
 
     def close(self) -> None:
+        """Write out what is held back."""
         self._run.finish()
 
 

@@ -20,15 +20,16 @@ from preprocess.scene_data import (
     load_image,
     load_mask,
 )
-from training.trainer.cameras import Camera
+from training.trainer.camera import Camera
 
 
 @dataclass(frozen=True)
 class View:
-    """One camera's frame: image (H, W, 3) in [0, 1] masked onto the background, masks (H, W, P) 0
-    or 1 with people in front hiding others, depth (H, W) m, 0 where unknown, or None.
+    """One camera's frame.
 
-    `frame` is the number in file names, `index` its place among the training frames.
+    `image` (H, W, 3) in [0, 1], masked onto the background; `masks` (H, W, P) 0 or 1, people in
+    front hiding others; `depth` (H, W) metres, 0 where unknown, or None. `frame` is the number in
+    file names, `index` its place among the training frames.
     """
 
     camera_id: int
@@ -41,8 +42,10 @@ class View:
 
     @property
     def interior(self) -> Tensor:
-        """Pixels (H, W) that show nothing but one person: not at the edge of a mask, where the
-        image mixes the colours of both sides."""
+        """Pixels (H, W) that show nothing but one person.
+
+        At the edge of a mask the image mixes the colours of both sides.
+        """
         edge = functional.max_pool2d(1 - self.masks.permute(2, 0, 1), 3, stride=1, padding=1)
         return (edge < 1).any(0)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from training.trainer.model import Gaussians, SceneModel
+from training.trainer.model import SceneModel
 from training.trainer.rasterizer import rasterize
 from training.trainer.views import View
 
@@ -39,18 +39,8 @@ def largest_shares(model: SceneModel, views: Iterable[View]) -> Tensor:
     for view in views:
         with torch.no_grad():
             posed = model.at(view.index)
-        camera = view.camera
         marks = torch.ones_like(posed.means[:, :1], requires_grad=True)
-        drawn = rasterize(
-            posed.means,
-            posed.covars,
-            posed.opacities,
-            marks,
-            camera.viewmat,
-            camera.intrinsics,
-            camera.width,
-            camera.height,
-        )
+        drawn = rasterize(posed.means, posed.covars, posed.opacities, marks, view.camera)
         # Features are composited linearly: the gradient of their sum is each one's weight.
         (weights,) = torch.autograd.grad(drawn.features[view.interior].sum(), marks)
         largest = torch.maximum(largest, weights[:, 0])
@@ -58,5 +48,5 @@ def largest_shares(model: SceneModel, views: Iterable[View]) -> Tensor:
 
 
 def _nearest(points: Tensor, others: Tensor) -> Tensor:
-    parts = [torch.cdist(part, others).argmin(dim=1) for part in points.split(CHUNK)]
+    parts = [torch.cdist(part, others).argmin(dim=1) for part in torch.split(points, CHUNK)]
     return torch.cat(parts)

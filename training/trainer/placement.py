@@ -1,4 +1,4 @@
-"""Cameras, and the strategies that place virtual ones around the people."""
+"""The strategies that place virtual cameras around the people."""
 
 from __future__ import annotations
 
@@ -6,42 +6,22 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import roma
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from training.trainer.camera import Camera
 from training.trainer.config import RuntimeCamera
 
 
 @dataclass(frozen=True)
-class Camera:
-    """A pinhole camera: viewmat (4, 4) world-to-camera in OpenCV axes, intrinsics (3, 3) pixels."""
-
-    viewmat: Tensor
-    intrinsics: Tensor
-    width: int
-    height: int
-
-    def to(self, device: torch.device | str) -> Camera:
-        """The same camera with its tensors on `device`."""
-        viewmat, intrinsics = self.viewmat.to(device), self.intrinsics.to(device)
-        return Camera(viewmat, intrinsics, self.width, self.height)
-
-    @property
-    def position(self) -> Tensor:
-        """Where it stands, (3,), m."""
-        return -self.viewmat[:3, :3].T @ self.viewmat[:3, 3]
-
-    @property
-    def narrow_half_angle(self) -> float:
-        """Half of the smaller field of view, rad."""
-        ratios = (self.width / self.intrinsics[0, 0], self.height / self.intrinsics[1, 1])
-        return math.atan(0.5 * float(min(ratios)))
-
-
-@dataclass(frozen=True)
 class Surroundings:
-    """Where the people are: their center (3,), the radius around it that holds them, m, and the
-    direction (3,) of their upright bodies."""
+    """Where the people are, all lengths in metres.
+
+    `center` (3,), the `radius` around it that holds everyone, and the direction `up` (3,) of their
+    upright bodies.
+    """
 
     center: Tensor
     radius: float
@@ -51,8 +31,10 @@ class Surroundings:
 def static_orbit(
     people: Surroundings, source: Camera, settings: RuntimeCamera, count: int
 ) -> list[Camera]:
-    """A full circle around the people, as far away as the field of view needs to hold them, the
-    first camera half a step beside the source camera's direction."""
+    """A full circle around the people, as far away as the field of view needs to hold them.
+
+    The first camera stands half a step beside the source camera's direction.
+    """
     distance = settings.margin * people.radius / math.sin(source.narrow_half_angle)
     elevation = math.radians(settings.elevation_deg)
     flat = _horizontal(source.position - people.center, people.up)
@@ -96,10 +78,8 @@ def _orbited(people: Surroundings, source: Camera, offset: Tensor, angle: float)
 
 
 def _rotated(vector: Tensor, axis: Tensor, angle: float) -> Tensor:
-    """Rodrigues' formula for a unit axis."""
-    along = (vector @ axis) * axis
-    side = torch.linalg.cross(axis, vector)
-    return along + math.cos(angle) * (vector - along) + math.sin(angle) * side
+    turn: Tensor = roma.rotvec_to_rotmat(angle * axis)
+    return turn @ vector
 
 
 def _horizontal(vector: Tensor, up: Tensor) -> Tensor:
@@ -107,4 +87,4 @@ def _horizontal(vector: Tensor, up: Tensor) -> Tensor:
 
 
 def _unit(vector: Tensor) -> Tensor:
-    return vector / vector.norm().clamp(min=1e-9)
+    return functional.normalize(vector, dim=0)
