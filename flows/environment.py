@@ -1,0 +1,228 @@
+"""What Prefect needs around it, settled before it is imported: an API, a home, and its silence.
+
+Light: neither Prefect nor Dask is imported here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import itertools
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from preprocess.faults import Fault, FaultsError
+from training.settings import CHECKOUT
+
+Environ = MutableMapping[str, str]
+ANSWER_S = 5.0
+START_S = 120.0
+STOP_S = 10.0
+POLL_S = 0.05
+LOG = "server.log"
+SERVER_PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"  # noqa: S105  # the variables' names
+CLIENT_PASSWORD = "PREFECT_API_AUTH_STRING"  # noqa: S105
+
+
+@contextmanager
+def prefect_api(state_root: Path, environ: Environ = os.environ, *, verbose: bool) -> Iterator[API]:
+    """Settle `PREFECT_…` variables and give the API that a flow will talk to.
+
+    That is the one the user names (PREFECT_API_URL, or the profile in a PREFECT_HOME that is set);
+    else a server of this run, on loopback, with a password of its own, whose database is kept in
+    PREFECT_HOME or in a folder of ours that no other flow uses meanwhile: never in ~/.prefect.
+
+    The server starts while the caller goes on: call `API.wait_until_ready` before its first use.
+    Raises FaultsError when the user's API does not answer.
+    """
+    _keep_quiet(environ, verbose)
+    if url := named_api(environ):
+        check_reachable(url)
+        yield API(url)
+        return
+    with _home(state_root, environ) as lock:
+        api = _start_server(environ, lock)
+    try:
+        yield api
+    finally:
+        api.stop()
+
+
+@dataclass(frozen=True)
+class API:
+    """A Prefect API, and the server behind it when it is ours."""
+
+    url: str
+    server: subprocess.Popen[bytes] | None = None
+    log: Path = Path(os.devnull)
+
+    def wait_until_ready(self, timeout_s: float = START_S) -> None:
+        """Return once our server answers; raises FaultsError when it ends or takes too long."""
+        if self.server is None:
+            return
+        deadline = time.monotonic() + timeout_s
+        while not _is_healthy(self.url):
+            if self.server.poll() is not None:
+                raise self._fault(f"ended with status {self.server.returncode}")
+            if time.monotonic() > deadline:
+                raise self._fault(f"did not answer within {timeout_s:.0f} s")
+            time.sleep(POLL_S)
+
+    def stop(self) -> None:
+        """End our server; what has been sent to it by now is kept."""
+        if self.server is None:
+            return
+        self.server.terminate()
+        try:
+            self.server.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.server.kill()
+            self.server.wait()
+
+    def _fault(self, what: str) -> FaultsError:
+        remedy = "see its log, or name a running server with PREFECT_API_URL"
+        return FaultsError([Fault(f"Prefect's server {what}", str(self.log), remedy)])
+
+
+def forget_passwords(environ: Environ = os.environ) -> None:
+    """Take our server's password out of the environment that workers and trainers inherit.
+
+    Call once Prefect is imported: it has read its settings then.
+    """
+    if environ.pop(SERVER_PASSWORD, None) is not None:
+        environ.pop(CLIENT_PASSWORD, None)
+
+
+def send_the_rest(timeout_s: float = STOP_S) -> None:
+    """Wait until Prefect has sent the events and logs that it still holds; call before `stop`."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    EventsWorker.drain_all(timeout=timeout_s)
+    APILogWorker.drain_all(timeout=timeout_s)
+
+
+def named_api(environ: Environ) -> str:
+    """The API that the user has named: the variable, or the active profile of a PREFECT_HOME."""
+    if url := environ.get("PREFECT_API_URL"):
+        return url
+    if "PREFECT_HOME" not in environ:
+        return ""
+    try:
+        content = Path(environ["PREFECT_HOME"], "profiles.toml").read_text(encoding="utf-8")
+        profiles = tomllib.loads(content)
+    except (OSError, tomllib.TOMLDecodeError):  # none, or one that Prefect will complain of
+        return ""
+    active = environ.get("PREFECT_PROFILE") or profiles.get("active")
+    return str(profiles.get("profiles", {}).get(active, {}).get("PREFECT_API_URL", ""))
+
+
+def check_reachable(url: str, timeout_s: float = ANSWER_S) -> None:
+    """Raises FaultsError unless a Prefect API answers at `url` within `timeout_s`."""
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=timeout_s):  # noqa: S310
+            return
+    except urllib.error.HTTPError as error:
+        problem = f"answers {error.code} {error.reason}"
+    except urllib.error.URLError as error:
+        problem = str(error.reason)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        problem = str(error) or type(error).__name__
+    remedy = "start that server, correct the address (it ends in /api), or unset PREFECT_API_URL"
+    raise FaultsError([Fault(f"PREFECT_API_URL: no Prefect API there ({problem})", url, remedy)])
+
+
+def _keep_quiet(environ: Environ, verbose: bool) -> None:
+    environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    environ.setdefault("DO_NOT_TRACK", "1")
+    environ.setdefault("PREFECT_CLI_PROMPT", "false")
+    if not verbose:  # the API still gets what is logged
+        environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+
+
+@contextmanager
+def _home(state_root: Path, environ: Environ) -> Iterator[int]:
+    """Settle PREFECT_HOME; yields a lock on it, which the server inherits and so holds."""
+    if "PREFECT_HOME" in environ:
+        home = Path(environ["PREFECT_HOME"])
+        home.mkdir(parents=True, exist_ok=True)
+        lock = os.open(home, os.O_RDONLY)
+    else:
+        home, lock = _free_home(state_root / "prefect")
+        environ["PREFECT_HOME"] = str(home)
+        environ.setdefault("PREFECT_API_BLOCKS_REGISTER_ON_START", "false")  # a new database: 2 s
+    try:
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _free_home(folder: Path) -> tuple[Path, int]:
+    """The first folder of ours that no server uses, locked: a migrated database is used again.
+
+    Named by host, because SQLite's write-ahead log must not be shared between machines.
+    """
+    for number in itertools.count(1):
+        home = folder / f"{socket.gethostname()}-{number}"
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+        else:
+            return home, lock
+    raise AssertionError("counting has no end")
+
+
+def _start_server(environ: Environ, lock: int) -> API:
+    """Start our server and point `environ` to it."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    password = f"admin:{secrets.token_urlsafe(32)}"
+    environ[SERVER_PASSWORD] = environ[CLIENT_PASSWORD] = password
+    environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    environ["NO_PROXY"] = environ["no_proxy"] = _without_proxy(environ)
+    log = Path(environ["PREFECT_HOME"], LOG)
+    with listening, log.open("wb") as stream:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "flows.server", str(os.getpid()), str(listening.fileno())],
+            cwd=CHECKOUT,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            pass_fds=(listening.fileno(), lock),
+            start_new_session=True,  # after a terminal's Ctrl-C there is an end to be told
+        )
+    return API(environ["PREFECT_API_URL"], server, log)
+
+
+def _without_proxy(environ: Environ) -> str:
+    """The user's exceptions from his proxy, and loopback."""
+    given = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    return ",".join(filter(None, [given, "127.0.0.1"]))
+
+
+def _is_healthy(url: str) -> bool:
+    """Whether our server answers; asked without any proxy."""
+    host = url.removeprefix("http://").partition("/")[0]
+    connection = http.client.HTTPConnection(host, timeout=ANSWER_S)
+    try:
+        connection.request("GET", "/api/health")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

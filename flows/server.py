@@ -1,0 +1,36 @@
+"""A Prefect server for one flow: `python -m flows.server PARENT_PID SOCKET_FD`.
+
+Prefect's own temporary server outlives a killed flow and goes on writing to its database. This one
+ends with the flow that started it, and it takes a socket that is bound already, so that nobody else
+can get the port first and be handed the password.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+
+from training.processes import die_with_parent
+
+SHUTDOWN_S = 3
+
+
+def main(argv: list[str]) -> int:
+    """Serve until told to stop; settings come from PREFECT_… variables."""
+    parent, listening = int(argv[0]), socket.socket(fileno=int(argv[1]))
+    die_with_parent(signal.SIGTERM)
+    if os.getppid() != parent:  # it died before the kernel knew that we care
+        return 1
+    import uvicorn
+    from prefect.server.api.server import create_app
+
+    app = create_app(ephemeral=True, final=True)
+    config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=SHUTDOWN_S)
+    uvicorn.Server(config).run(sockets=[listening])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
