@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -91,11 +92,24 @@ class Lab:
         out, err = process.communicate(timeout=DEADLINE_S * 2)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
+    def strays(self) -> list[psutil.Process]:
+        """Processes that know this lab's folder."""
+        own = str(self.root)
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if own in process.environ().get("TS_RESULTS_ROOT", ""):
+                    found.append(process)
+        return found
+
     def close(self) -> None:
         for process in self.started:
             if process.poll() is None:
                 process.kill()
             process.communicate(timeout=DEADLINE_S)
+        for stray in self.strays():
+            with contextlib.suppress(psutil.Error):
+                stray.kill()
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from training.stopping import StopRequest, stop_on_signals
 
 SHOW_EVERY_S = 1.0
 BUILD_TIMEOUT_S = 3600
+STOPPING = "stopping: trainers may write a checkpoint; once more stops at once"
 
 
 @dataclass
@@ -83,13 +84,12 @@ def run_plan(plan: Plan, display: Display) -> tuple[list[Outcome], StopRequest]:
     def on_first_signal() -> None:
         with contextlib.suppress(OSError):  # then records say worker_lost instead of cancelled
             mark_cancelled(plan)
-        display.say("stopping: trainers may write a checkpoint; once more stops at once")
 
     with stop_on_signals(on_first_signal) as stop:
         run = _Run(plan, stop, GpuSlots(plan.gpus), display)
         with ThreadPoolExecutor(max_workers=plan.workers) as threads:
             futures = [threads.submit(_to_the_end, run, scene) for scene in plan.of("run")]
-            _watch(futures, display)
+            _watch(futures, display, stop)
     outcomes = [outcome for future in futures if (outcome := future.result())]
     return outcomes, stop
 
@@ -111,8 +111,11 @@ def _to_the_end(run: _Run, scene: ScenePlan) -> Outcome | None:
     return outcome
 
 
-def _watch(futures: Iterable[Future[Outcome | None]], display: Display) -> None:
-    left = set(futures)
+def _watch(futures: Iterable[Future[Outcome | None]], display: Display, stop: StopRequest) -> None:
+    left, told = set(futures), False
     while left:
         _, left = wait(left, timeout=SHOW_EVERY_S, return_when=FIRST_COMPLETED)
         display.refresh()
+        if stop.urgency and not told:
+            display.say(STOPPING)
+            told = True

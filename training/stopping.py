@@ -29,7 +29,8 @@ class StopRequest:
 def stop_on_signals(on_first: Callable[[], None]) -> Iterator[StopRequest]:
     """A request that SIGINT, SIGTERM and SIGHUP set; `on_first` runs before anything is stopped.
 
-    A signal that is ignored (nohup) stays ignored. Call from the main thread.
+    It runs inside the signal's handler, maybe more than once: it must take no lock and print
+    nothing. A signal that is ignored (nohup) stays ignored. Call from the main thread.
     """
     stop = StopRequest()
 
