@@ -20,6 +20,7 @@ from training.trainer.rendering import render
 from training.trainer.views import View
 
 Row = dict[str, Any]
+POSE_ERRORS = {"mpjpe_mm": mpjpe, "pa_mpjpe_mm": pa_mpjpe}
 Lpips = Callable[[Tensor, Tensor], float]
 
 
@@ -27,11 +28,13 @@ Lpips = Callable[[Tensor, Tensor], float]
 class Truth:
     """What evaluations compare with.
 
-    Held-out views, true joints (F, P, 22, 3) by body space, and `reasons` of what is missing.
+    Held-out views, the numbers of the F frames, true joints (F, P, 22, 3) by body space (None
+    where the truth has none), and `reasons` of what is missing.
     """
 
     views: Sequence[View]
-    joints: Mapping[str, Tensor]
+    frames: Sequence[int]
+    joints: Mapping[str, Tensor | None]
     lpips: Lpips | None
     reasons: Mapping[str, str] = field(default_factory=dict)
 
@@ -51,7 +54,9 @@ def evaluate(model: SceneModel, truth: Truth, background: float) -> Evaluated:
     images = [_image_row(model, view, truth.lpips, background) for view in truth.views]
     poses = _pose_rows(model, truth)
     means = _means(images, ("psnr", "psnr_foreground", "ssim", "lpips"))
-    means |= _means(poses, ("mpjpe_mm", "pa_mpjpe_mm", "smpl_mpjpe_mm", "smpl_pa_mpjpe_mm"))
+    means |= _means(
+        poses, [f"{prefix}{name}" for prefix in _prefixes(truth) for name in POSE_ERRORS]
+    )
     return Evaluated(images, poses, means)
 
 
@@ -85,18 +90,22 @@ def _image_row(model: SceneModel, view: View, lpips: Lpips | None, background: f
 
 def _pose_rows(model: SceneModel, truth: Truth) -> list[Row]:
     errors: dict[str, Tensor] = {}
-    for space, joints in truth.joints.items():
-        ours = model.joints(torch.arange(len(joints), device=joints.device))
-        prefix = "" if space == "smplx" else f"{space}_"
-        errors[f"{prefix}mpjpe_mm"] = mpjpe(ours, joints)
-        errors[f"{prefix}pa_mpjpe_mm"] = pa_mpjpe(ours, joints)
+    for prefix, joints in zip(_prefixes(truth), truth.joints.values(), strict=True):
+        if joints is not None:
+            ours = model.joints(torch.arange(len(joints), device=joints.device))
+            for name, measure in POSE_ERRORS.items():
+                errors[f"{prefix}{name}"] = measure(ours, joints)
     shape = next(iter(errors.values())).shape if errors else (0, 0)
     return [
-        {"frame_index": frame, "person": person}
-        | {name: float(error[frame, person]) for name, error in errors.items()}
-        for frame in range(shape[0])
+        {"frame": truth.frames[index], "person": person}
+        | {name: float(error[index, person]) for name, error in errors.items()}
+        for index in range(shape[0])
         for person in range(shape[1])
     ]
+
+
+def _prefixes(truth: Truth) -> list[str]:
+    return ["" if space == "smplx" else f"{space}_" for space in truth.joints]
 
 
 def _means(rows: Sequence[Row], names: Sequence[str]) -> dict[str, float | None]:

@@ -65,6 +65,8 @@ def train(run: Run) -> None:
     """Train from the run's position to the last epoch; raises Terminated after SIGTERM, OSError."""
     settings, position = run.config.train, run.position
     epochs = settings.optimization.epochs
+    if position.epoch == epochs:  # done before: have the outputs written once more
+        run.reports.evaluation(run.model, epochs, facts(run))
     for epoch in range(position.epoch, epochs):
         started = time.monotonic()
         if epoch >= run.config.nv_gen_epoch:

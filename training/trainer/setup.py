@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from preprocess.body import BodyModel, Space, load_body
+from preprocess.body import BodyFileError, BodyModel, Space, load_body
 from preprocess.faults import Fault, FaultsError
 from training.trainer.bodies import joints_of, read_bodies
 from training.trainer.checkpoints import identity_of
@@ -35,10 +35,10 @@ FRAMES_IN_PICTURE = 2
 def prepare(config: Config, inputs: Inputs, requests: Requests) -> Run:
     """Everything loaded and at the position of the last checkpoint, or at the start.
 
-    Raises FaultsError, SceneDataError, BodyFileError, OSError.
+    Raises FaultsError, SceneDataError, OSError.
     """
     device = _device(config.device)
-    body = load_body(under_checkout(config.model.body_file))
+    body = _load_body(config.model.body_file, "smplx")
     first = read_bodies(inputs.data, inputs.frames, "smplx")
     people = first.betas.shape[0]
     source = ViewReader(inputs.data, inputs.frames, people, config.model.background, device)
@@ -123,17 +123,18 @@ def make_novel_views(
 def _truth(config: Config, inputs: Inputs, held_out: list[View], device: torch.device) -> Truth:
     lpips, why = find_lpips(device)
     reasons = {"lpips_reason": why} if why else {}
-    joints: dict[str, Tensor] = {}
+    if not held_out:
+        reasons["psnr_reason"] = "no camera is held out: the scene names no truth (raw_gt_dir_path)"
+    joints: dict[str, Tensor | None] = {}
     files: dict[Space, str] = {"smplx": config.model.body_file}
     if config.train.evaluation.pose_eval.eval_smpl:
         files["smpl"] = config.model.smpl_body_file
     for space, file in files.items():
         found, why = _true_joints(inputs, space, file)
-        if found is None:
+        joints[space] = None if found is None else found.to(device)
+        if why:
             reasons[f"{space}_reason"] = why
-        else:
-            joints[space] = found.to(device)
-    return Truth(held_out, joints, lpips, reasons)
+    return Truth(held_out, inputs.frames, joints, lpips, reasons)
 
 
 def _true_joints(inputs: Inputs, space: Space, body_file: str) -> tuple[Tensor | None, str]:
@@ -143,8 +144,16 @@ def _true_joints(inputs: Inputs, space: Space, body_file: str) -> tuple[Tensor |
     folder = inputs.truth.root / space
     if not folder.is_dir():
         return None, f"the truth has no folder {space}"
-    body = load_body(under_checkout(body_file), space)
+    body = _load_body(body_file, space)
     return joints_of(body, read_bodies(inputs.truth, inputs.frames, space)), ""
+
+
+def _load_body(file: str, space: Space) -> BodyModel:
+    try:
+        return load_body(under_checkout(file), space)
+    except BodyFileError as error:
+        key = "model.body_file" if space == "smplx" else "model.smpl_body_file"
+        raise FaultsError([Fault(str(error), remedy=f"set {key}")]) from error
 
 
 def _shown(views: Sequence[View]) -> list[View]:

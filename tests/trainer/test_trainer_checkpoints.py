@@ -1,0 +1,199 @@
+"""A run that was stopped, killed or damaged goes on as if nothing had happened, or says why not."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+
+import pytest
+import torch
+
+from training.trainer import loop
+from training.trainer.checkpoints import load_checkpoint, save_checkpoint
+
+
+def raise_at(monkeypatch, number, iteration):
+    """Have the process get a signal in the middle of an iteration (the first is 1)."""
+    done = []
+
+    def wrapped(name):
+        fit = getattr(loop, name)
+
+        def interrupted(*arguments):
+            done.append(1)
+            if len(done) == iteration:
+                os.kill(os.getpid(), number)
+            return fit(*arguments)
+
+        monkeypatch.setattr(loop, name, interrupted)
+
+    wrapped("fit_pose")
+    wrapped("fit_all")
+
+
+def assert_same(one, other, at=""):
+    """Bit for bit, but for the time it took."""
+    assert type(one) is type(other), at
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), at
+        for key in one.keys() - {"seconds"}:
+            assert_same(one[key], other[key], f"{at}.{key}")
+    elif isinstance(one, list):
+        assert len(one) == len(other), at
+        for index, pair in enumerate(zip(one, other, strict=True)):
+            assert_same(*pair, f"{at}[{index}]")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), at
+    else:
+        assert one == other, at
+
+
+def test_a_stopped_run_goes_on_to_the_same_bits(studio, monkeypatch):
+    """Stopped by SIGTERM in the pose stage, at an epoch's end, just after novel views, late.
+
+    Model, optimizers, position, metrics and novel views are those of an uninterrupted run.
+    """
+    settings = ("train.optimization.pose_epochs=1", *studio.rendered)
+    assert studio.train(*settings, exp_name="whole") == 0
+    for iteration in (3, 5, 6, 14):
+        name = f"stopped_{iteration}"
+        with monkeypatch.context() as patch:
+            raise_at(patch, signal.SIGTERM, iteration)
+            assert studio.train(*settings, exp_name=name) == 143
+        assert studio.checkpoint(name)["position"]["iterations"] == iteration
+        assert studio.train(*settings, exp_name=name) == 0
+        assert_same(studio.checkpoint(name), studio.checkpoint("whole"))
+        assert_same(studio.metrics(name) | {"exp_name": "whole"}, studio.metrics("whole"))
+        for path in (studio.output("whole") / "input_data").rglob("*.png"):
+            again = studio.output(name) / path.relative_to(studio.output("whole"))
+            assert again.read_bytes() == path.read_bytes()
+
+
+def test_another_seed_gives_another_model(studio):
+    """So that the test above can fail."""
+    studio.train("train.optimization.epochs=1")
+    studio.train("train.optimization.epochs=1", "seed=1", exp_name="other")
+    with pytest.raises(AssertionError):
+        assert_same(studio.checkpoint(), studio.checkpoint("other"))
+
+
+def test_sigusr1_saves_and_training_goes_on(studio, monkeypatch, capsys):
+    """The run ends as usual, and says where it saved."""
+    raise_at(monkeypatch, signal.SIGUSR1, 7)
+    assert studio.train() == 0
+    assert "checkpoint written at epoch 1, step 2" in capsys.readouterr().out
+    assert studio.metrics()["epoch"] == 3
+
+
+def test_a_finished_run_started_again_trains_no_more(studio, monkeypatch):
+    """Outputs that went missing are written again from the checkpoint."""
+    assert studio.train() == 0
+    metrics = studio.metrics()
+    (studio.output() / "person_00.ply").unlink()
+    (studio.output() / "metrics.json").unlink()
+    raise_at(monkeypatch, signal.SIGTERM, 1)
+    assert studio.train() == 0
+    assert (studio.output() / "person_00.ply").is_file()
+    assert_same(studio.metrics(), metrics)
+
+
+def test_a_checkpoint_of_another_configuration_is_refused_by_key(studio, capsys):
+    """Exit status 2, naming each differing key with both values."""
+    assert studio.train("train.optimization.epochs=1") == 0
+    capsys.readouterr()
+    changed = ("train.optimization.epochs=1", "seed=3", "train.optimization.loss.rgb=0.5")
+    assert studio.train(*changed) == 2
+    error = capsys.readouterr().err
+    assert "another seed: 0 then, 3 now" in error
+    assert "another train.optimization.loss.rgb: 0.8 then, 0.5 now" in error
+    assert "epochs" not in error
+
+
+def test_a_moved_folder_and_other_tracking_are_no_other_configuration(studio, tmp_path):
+    """Where data lies and how a run is watched decide nothing."""
+    assert studio.train("train.optimization.epochs=1") == 0
+    moved = tmp_path / "moved"
+    shutil.copytree(studio.data, moved)
+    elsewhere = (f"shared.scene_data_root={moved}", "shared.tensorboard.enable=true")
+    assert studio.train("train.optimization.epochs=1", *elsewhere) == 0
+
+
+@pytest.mark.parametrize("damage", ["cut", "scrambled", "empty", "foreign"])
+def test_a_damaged_checkpoint_is_set_aside(tmp_path, capsys, damage):
+    """It is kept under another name, which is said on the terminal."""
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, {"weights": torch.arange(4000)}, {})
+    content = path.read_bytes()
+    half = len(content) // 2
+    broken = {
+        "cut": content[:half],
+        "scrambled": content[:half] + bytes(half // 2) + content[half + half // 2 :],
+        "empty": b"",
+        "foreign": b"PK\x03\x04 this is no checkpoint",
+    }
+    path.write_bytes(broken[damage])
+    assert load_checkpoint(path, {}) is None
+    assert "last.pt is damaged: kept as last.pt.damaged-1" in capsys.readouterr().out
+    assert path.with_name("last.pt.damaged-1").read_bytes() == broken[damage]
+
+
+def test_after_a_damaged_checkpoint_training_starts_anew(studio):
+    """With the result of a run that never had one."""
+    assert studio.train("train.optimization.epochs=1") == 0
+    whole = studio.checkpoint()
+    path = studio.output() / "checkpoints" / "last.pt"
+    path.write_bytes(path.read_bytes()[:5000])
+    assert studio.train("train.optimization.epochs=1") == 0
+    assert_same(studio.checkpoint(), whole)
+
+
+def test_a_checkpoint_that_would_run_code_is_not_loaded(tmp_path):
+    """weights_only: a pickled call is damage, not a command."""
+
+    class Dangerous:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "made"),)
+
+    path = tmp_path / "last.pt"
+    torch.save({"format": 1, "identity": {}, "state": Dangerous()}, path)
+    assert load_checkpoint(path, {}) is None
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint_whole(tmp_path):
+    """Files may not grow beyond 50 kB here: the write fails, the old file is untouched."""
+    path = tmp_path / "last.pt"
+    save_checkpoint(path, {"weights": torch.zeros(10)}, {})
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_checkpoint(path, {"weights": torch.zeros(100_000)}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_a_failed_write_ends_the_run_with_status_1(studio, monkeypatch, capsys):
+    """And a message that names the cause."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device", "checkpoints/last.pt")
+
+    monkeypatch.setattr(loop, "save_checkpoint", full)
+    assert studio.train() == 1
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_novel_views_that_have_gone_are_not_made_from_a_later_model(studio, monkeypatch, capsys):
+    """The run would not be the one that was stopped: it says what to do."""
+    with monkeypatch.context() as patch:
+        raise_at(patch, signal.SIGTERM, 8)
+        assert studio.train(*studio.rendered) == 143
+    shutil.rmtree(studio.output() / "input_data")
+    assert studio.train(*studio.rendered) == 1
+    assert "delete the checkpoint" in capsys.readouterr().err
