@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from prefect import allow_failure, flow, tags, task
+from prefect import allow_failure, flow, get_client, tags, task
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Completed, Failed
@@ -19,9 +21,9 @@ from flows.clusters import local_cluster
 from flows.options import FlowOptions
 from flows.task_runner import SceneTaskRunner, WorkerLostError
 from preprocess.faults import FaultsError
-from training.display import Display
+from training.display import Display, say
 from training.execute import mark_cancelled
-from training.local import start
+from training.local import STOPPING, start
 from training.options import checked_options
 from training.outcome import Outcome
 from training.plan import Plan, ScenePlan
@@ -77,7 +79,9 @@ def train_scenes(**values: Any) -> State[Any]:
         start(plan)
     except FaultsError as error:
         return Failed(message=f"nothing was started: {error}")
-    with tags(f"exp:{plan.exp_name}", f"cluster:{options.cluster}"):
+    names = (f"exp:{plan.exp_name}", f"cluster:{options.cluster}")
+    _tag_flow_run(names)
+    with tags(*names):
         try:
             futures = _train(plan)
         except (KeyboardInterrupt, TerminationSignal):
@@ -101,6 +105,15 @@ def final_state(plan: Plan, rows: Sequence[Row]) -> State[Any]:
     return Completed(message=count)
 
 
+def _tag_flow_run(names: Sequence[str]) -> None:
+    """Tag the run itself: `tags` inside a flow only reaches its task runs."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(context.flow_run.id, tags={*context.flow_run.tags, *names})
+
+
 def _train(plan: Plan) -> list[PrefectFuture[Any]]:
     """Run the scenes that are to run on a cluster of their own; returns when all have ended."""
     scenes = plan.of("run")
@@ -111,7 +124,8 @@ def _train(plan: Plan) -> list[PrefectFuture[Any]]:
     runner = SceneTaskRunner(
         max_workers=workers,
         cluster_class=local_cluster,
-        cluster_kwargs={"workers": workers, "gpus": plan.gpus},
+        # A scene that fails is told by its task run, not by a traceback in a worker's log.
+        cluster_kwargs={"workers": workers, "gpus": plan.gpus, "log_level": logging.CRITICAL},
     )
     # A runner of its own, not the flow's: its size comes from the plan, and it is closed, its
     # machines given back, before the aggregate starts.
@@ -122,6 +136,7 @@ def _train(plan: Plan) -> list[PrefectFuture[Any]]:
                 watch.wait(future)
         except (KeyboardInterrupt, TerminationSignal):
             mark_cancelled(plan)  # before the workers go: what ends now ends on request
+            say(STOPPING)
             raise
     return list(futures)
 

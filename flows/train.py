@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from flows.environment import forget_passwords, prefect_api, send_the_rest
 from flows.options import FlowOptions
@@ -18,6 +19,9 @@ from training.plan import Plan
 from training.run import DONE, FAILED, INTERRUPTED, header, run_command
 from training.summary import table
 
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Plan and run; exit status 0 only if every chosen scene is done."""
@@ -27,10 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def launch(options: FlowOptions, plan: Plan) -> int:
     """Run a plan as a flow; raises FaultsError when Prefect's API can't be had."""
     if options.cluster == "slurm":
-        remedy = "--cluster local trains on this machine"
-        raise FaultsError(
-            [Fault("--cluster slurm: this version has no Slurm cluster yet", "", remedy)]
-        )
+        what, remedy = "this version has no Slurm cluster yet", "use --cluster local"
+        raise FaultsError([Fault(what, "--cluster slurm", remedy)])
     _hang_up_as_interrupt()
     say(header(plan))
     with prefect_api(plan.roots.state_root, verbose=options.verbose) as api:
@@ -39,7 +41,8 @@ def launch(options: FlowOptions, plan: Plan) -> int:
         api.wait_until_ready()
         forget_passwords()
         made_plans[options] = plan
-        state = train_scenes(**options.model_dump(), return_state=True)
+        # Typed by hand: Prefect's types give up on a flow that itself returns a state.
+        state: State[Any] = cast("Any", train_scenes)(**options.model_dump(), return_state=True)
         send_the_rest()
     if state.is_cancelled():
         wait_until_ended(plan.of("run"), max(map(ending_bound_s, plan.scenes)))
