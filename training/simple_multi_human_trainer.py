@@ -20,8 +20,9 @@ if str(CHECKOUT) not in sys.path:  # started by its path, from any folder
 from preprocess.faults import FaultsError  # noqa: E402
 from preprocess.scene_data import SceneDataError  # noqa: E402
 from training.trainer.config import Config, load_config  # noqa: E402
+from training.trainer.errors import Terminated, TrainingError  # noqa: E402
 from training.trainer.preflight import Inputs, check_inputs  # noqa: E402
-from training.trainer.signals import TERMINATED, Requests, Terminated  # noqa: E402
+from training.trainer.signals import TERMINATED, Requests  # noqa: E402
 
 DONE, FAILED, MISCONFIGURED = 0, 1, 2
 
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     except FaultsError as error:
         print(error, file=sys.stderr)
         return MISCONFIGURED
-    except (OSError, SceneDataError) as error:
+    except (OSError, SceneDataError, TrainingError) as error:
         print(f"training failed: {error}", file=sys.stderr)
         return FAILED
     except Terminated:

@@ -18,8 +18,8 @@ def raise_at(monkeypatch, number, iteration):
     """Have the process get a signal in the middle of an iteration (the first is 1)."""
     done = []
 
-    def wrapped(name):
-        fit = getattr(loop, name)
+    def wrapped(stage):
+        fit = loop.STAGES[stage]
 
         def interrupted(*arguments):
             done.append(1)
@@ -27,10 +27,10 @@ def raise_at(monkeypatch, number, iteration):
                 os.kill(os.getpid(), number)
             return fit(*arguments)
 
-        monkeypatch.setattr(loop, name, interrupted)
+        monkeypatch.setitem(loop.STAGES, stage, interrupted)
 
-    wrapped("fit_pose")
-    wrapped("fit_all")
+    for stage in loop.STAGES:
+        wrapped(stage)
 
 
 def assert_same(one, other, at=""):

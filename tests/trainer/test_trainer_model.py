@@ -108,7 +108,7 @@ def test_hidden_gaussians_borrow_from_seen_ones_of_the_same_person(model):
     lenders = gaussians.colored_by
     assert (gaussians.person[lenders] == gaussians.person).all()
     hidden = shares < 0.01 * shares.mean()
-    assert hidden.sum() > 100
+    assert hidden.sum() > 50
     assert (lenders[hidden] != hidden.nonzero()[:, 0]).all()
     assert (shares[lenders] > 0.01 * shares.mean()).all()
     with torch.no_grad():

@@ -196,11 +196,17 @@ class Config(Section):
 
     @property
     def nv_gen_epoch(self) -> int:
-        """Epoch before which novel views are made; `auto` is where the second stage begins."""
+        """Epoch before which novel views are made.
+
+        `auto`: captured ones when the second stage begins; rendered ones in its middle, when there
+        is something to render.
+        """
         given = self.train.nv_generation.nv_gen_epoch
-        return (
-            min(self.pose_epochs, self.train.optimization.epochs - 1) if given == "auto" else given
-        )
+        if given != "auto":
+            return given
+        last = self.train.optimization.epochs - 1
+        captured = self.train.nv_generation.trn_nv_gen.source == "captured"
+        return min(self.pose_epochs if captured else (self.pose_epochs + last) // 2, last)
 
     @property
     def output(self) -> Path:

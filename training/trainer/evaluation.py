@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from training.trainer.files import write_bytes
 from training.trainer.metrics import mpjpe, pa_mpjpe, psnr, ssim
 from training.trainer.model import SceneModel
 from training.trainer.rendering import render
-from training.trainer.views import View
+from training.trainer.views import View, ViewReader
 
 Row = dict[str, Any]
 POSE_ERRORS = {"mpjpe_mm": mpjpe, "pa_mpjpe_mm": pa_mpjpe}
@@ -28,15 +28,20 @@ Lpips = Callable[[Tensor, Tensor], float]
 class Truth:
     """What evaluations compare with.
 
-    Held-out views, the numbers of the F frames, true joints (F, P, 22, 3) by body space (None
+    A reader of true views and the held-out cameras, true joints (F, P, 22, 3) by body space (None
     where the truth has none), and `reasons` of what is missing.
     """
 
-    views: Sequence[View]
-    frames: Sequence[int]
+    reader: ViewReader
+    cameras: Sequence[int]
     joints: Mapping[str, Tensor | None]
     lpips: Lpips | None
     reasons: Mapping[str, str] = field(default_factory=dict)
+
+    def views(self) -> Iterator[View]:
+        """The held-out views, one at a time: all at once they may not fit into memory."""
+        for camera in self.cameras:
+            yield from (self.reader.view(camera, i) for i in range(len(self.reader.frames)))
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Evaluated:
 @torch.no_grad()
 def evaluate(model: SceneModel, truth: Truth, background: float) -> Evaluated:
     """Render every held-out view with the model's own poses, and compare poses with the true."""
-    images = [_image_row(model, view, truth.lpips, background) for view in truth.views]
+    images = [_image_row(model, view, truth.lpips, background) for view in truth.views()]
     poses = _pose_rows(model, truth)
     means = _means(images, ("psnr", "psnr_foreground", "ssim", "lpips"))
     means |= _means(
@@ -97,7 +102,7 @@ def _pose_rows(model: SceneModel, truth: Truth) -> list[Row]:
                 errors[f"{prefix}{name}"] = measure(ours, joints)
     shape = next(iter(errors.values())).shape if errors else (0, 0)
     return [
-        {"frame": truth.frames[index], "person": person}
+        {"frame": truth.reader.frames[index], "person": person}
         | {name: float(error[index, person]) for name, error in errors.items()}
         for index in range(shape[0])
         for person in range(shape[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from training.trainer.checkpoints import load_checkpoint, save_checkpoint
 from training.trainer.config import Config
+from training.trainer.errors import Terminated, TrainingError
 from training.trainer.files import OutputFolder
 from training.trainer.model import SceneModel
 from training.trainer.novel_views import NovelViews
@@ -19,7 +21,7 @@ from training.trainer.objective import color_loss, gaussian_prior, pose_prior, s
 from training.trainer.optimizers import Optimizers
 from training.trainer.rendering import render
 from training.trainer.reports import Reports
-from training.trainer.signals import Requests, Terminated
+from training.trainer.signals import Requests
 from training.trainer.views import View, ViewReader
 from training.trainer.visibility import borrow_hidden_colors
 
@@ -72,12 +74,10 @@ def train(run: Run) -> None:
         if epoch >= run.config.nv_gen_epoch:
             run.novel.make_or_load(run.model, made=position.novel_views_made)
             position.novel_views_made = True
-        if epoch == run.config.pose_epochs and position.step == 0:
+        if position.step == 0 and epoch in _epochs_with_new_views(run):
             borrow_hidden_colors(run.model, all_views(run))
-        stage, fit = (
-            ("poses", fit_pose) if epoch < run.config.pose_epochs else ("gaussians", fit_all)
-        )
-        _pass_over_frames(run, epoch, fit)
+        stage = "poses" if epoch < run.config.pose_epochs else "gaussians"
+        _pass_over_frames(run, epoch, stage)
         run.reports.epoch(epoch + 1, stage, position.loss_sum / max(position.step, 1), started)
         position.epoch, position.step, position.loss_sum = epoch + 1, 0, 0.0
         last = position.epoch == epochs
@@ -129,11 +129,20 @@ def all_views(run: Run) -> Iterator[View]:
             yield from (run.novel.reader.view(camera, index) for camera in run.novel.ids)
 
 
-Fit = Callable[[Run, list[View], float], float]
+STAGES: dict[str, Callable[[Run, list[View], float], float]] = {
+    "poses": fit_pose,
+    "gaussians": fit_all,
+}
 
 
-def _pass_over_frames(run: Run, epoch: int, fit: Fit) -> None:
-    """One step a frame, from the run's position in this epoch on."""
+def _epochs_with_new_views(run: Run) -> set[int]:
+    """Epochs before which Gaussians may begin to be seen: the second stage, and novel views."""
+    begin = run.config.pose_epochs
+    return {begin, max(begin, run.config.nv_gen_epoch)} if run.novel.ids else {begin}
+
+
+def _pass_over_frames(run: Run, epoch: int, stage: str) -> None:
+    """One step a frame, from the run's position in this epoch on; raises TrainingError."""
     position, optimization = run.position, run.config.train.optimization
     steps = len(run.source.frames)
     order, choices = _shuffled(run.config.seed, epoch, steps)
@@ -141,7 +150,12 @@ def _pass_over_frames(run: Run, epoch: int, fit: Fit) -> None:
         _obey(run)
         done = (epoch * steps + step) / (optimization.epochs * steps)
         fraction = optimization.learning_rate.final_fraction**done
-        position.loss_sum += fit(run, _views(run, order[step], choices[step]), fraction)
+        loss = STAGES[stage](run, _views(run, order[step], choices[step]), fraction)
+        if not math.isfinite(loss):
+            frame = run.source.frames[order[step]]
+            what = f"the loss became {loss} in epoch {epoch + 1} at frame {frame}"
+            raise TrainingError(f"{what}: lower train.optimization.learning_rate.*")
+        position.loss_sum += loss
         position.step = step + 1
         position.iterations += 1
 

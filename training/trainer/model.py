@@ -111,6 +111,11 @@ class Gaussians(nn.Module):
         """Colours (N, 3) in [0, 1]."""
         return self.colors.sigmoid()[self.colored_by]
 
+    @torch.no_grad()
+    def keep_shown_colors(self) -> None:
+        """Make every Gaussian's own colour the one it shows."""
+        self.colors.copy_(self.colors[self.colored_by])
+
     def posed(self, resting: Tensor, transforms: Tensor) -> PosedGaussians:
         """The Gaussians carried by skinning transforms (P, J, 4, 4) of each person."""
         blended = (self.weights @ transforms[..., :3, :].flatten(0, 1).flatten(1)).view(-1, 3, 4)

@@ -14,6 +14,7 @@ from torch import Tensor
 from preprocess.layout import EVERYONE, SceneFolder
 from training.trainer.camera import Camera
 from training.trainer.config import TrainingViews
+from training.trainer.errors import TrainingError
 from training.trainer.model import SceneModel
 from training.trainer.pictures import to_image
 from training.trainer.placement import STRATEGIES, Surroundings
@@ -47,14 +48,14 @@ class NovelViews:
 
         Made now or then, they are read back from files, so that both train alike.
 
-        Raises FileNotFoundError when files that were made have gone, OSError.
+        Raises TrainingError when files that were made have gone, OSError.
         """
         if self.reader is not None or not self.ids:
             return
         if not made:
             self._make(model)
         elif not self.folder.is_dir():
-            raise FileNotFoundError(
+            raise TrainingError(
                 f"{self.folder}: the novel views that the checkpoint was trained with are gone; "
                 "delete the checkpoint to start anew"
             )

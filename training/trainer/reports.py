@@ -24,8 +24,6 @@ from training.trainer.pictures import Row, write_comparison
 from training.trainer.tracking import Tracker, report_progress
 from training.trainer.views import View
 
-FRAMES_IN_PICTURE = 2
-
 
 @dataclass
 class Reports:

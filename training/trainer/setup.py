@@ -87,15 +87,11 @@ def make_reports(
 ) -> Reports:
     """The reports of a run over `model`, which has not been trained yet."""
     cameras = inputs.cameras
-    frames = range(len(inputs.frames))
-    held_out = (
-        [true_views.view(c, i) for c in cameras.held_out for i in frames] if true_views else []
-    )
-    shown = _shown(held_out or [source.view(cameras.source, i) for i in frames])
+    shown = _shown(true_views or source, cameras.held_out or (cameras.source,))
     return Reports(
         config=config,
         output=OutputFolder(config.output),
-        truth=_truth(config, inputs, held_out, source.device),
+        truth=_truth(config, inputs, true_views or source),
         cameras=cameras,
         shown=shown,
         first_images=rendered_images(model, shown, config.model.background),
@@ -120,10 +116,10 @@ def make_novel_views(
     )
 
 
-def _truth(config: Config, inputs: Inputs, held_out: list[View], device: torch.device) -> Truth:
-    lpips, why = find_lpips(device)
+def _truth(config: Config, inputs: Inputs, reader: ViewReader) -> Truth:
+    lpips, why = find_lpips(reader.device)
     reasons = {"lpips_reason": why} if why else {}
-    if not held_out:
+    if not inputs.cameras.held_out:
         reasons["psnr_reason"] = "no camera is held out: the scene names no truth (raw_gt_dir_path)"
     joints: dict[str, Tensor | None] = {}
     files: dict[Space, str] = {"smplx": config.model.body_file}
@@ -131,10 +127,10 @@ def _truth(config: Config, inputs: Inputs, held_out: list[View], device: torch.d
         files["smpl"] = config.model.smpl_body_file
     for space, file in files.items():
         found, why = _true_joints(inputs, space, file)
-        joints[space] = None if found is None else found.to(device)
+        joints[space] = None if found is None else found.to(reader.device)
         if why:
             reasons[f"{space}_reason"] = why
-    return Truth(held_out, inputs.frames, joints, lpips, reasons)
+    return Truth(reader, inputs.cameras.held_out, joints, lpips, reasons)
 
 
 def _true_joints(inputs: Inputs, space: Space, body_file: str) -> tuple[Tensor | None, str]:
@@ -156,14 +152,11 @@ def _load_body(file: str, space: Space) -> BodyModel:
         raise FaultsError([Fault(str(error), remedy=f"set {key}")]) from error
 
 
-def _shown(views: Sequence[View]) -> list[View]:
-    """Views for the picture: some frames of each camera."""
-    frames = sorted({view.index for view in views})
-    chosen = {
-        frames[(2 * i + 1) * len(frames) // (2 * FRAMES_IN_PICTURE)]
-        for i in range(FRAMES_IN_PICTURE)
-    }
-    return [view for view in views if view.index in chosen]
+def _shown(reader: ViewReader, cameras: Sequence[int]) -> list[View]:
+    """Views for the picture: some frames, evenly spread, of each camera."""
+    count = min(FRAMES_IN_PICTURE, len(reader.frames))
+    frames = [(2 * i + 1) * len(reader.frames) // (2 * count) for i in range(count)]
+    return [reader.view(camera, frame) for camera in cameras for frame in frames]
 
 
 def _gaussian_counts(wanted: int | str, source: ViewReader, source_id: int) -> list[int]:

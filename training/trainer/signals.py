@@ -9,10 +9,6 @@ from types import FrameType
 TERMINATED = 128 + signal.SIGTERM
 
 
-class Terminated(Exception):  # noqa: N818 no error: what was asked for is done
-    """SIGTERM was obeyed: the checkpoint is written."""
-
-
 @dataclass
 class Requests:
     """What was asked from outside since the last look."""

@@ -22,6 +22,7 @@ def borrow_hidden_colors(model: SceneModel, views: Iterable[View]) -> None:
     """Let Gaussians that none of `views` shows take the colour of the nearest that one does."""
     shares = largest_shares(model, views)
     gaussians = model.gaussians
+    gaussians.keep_shown_colors()
     resting = model.body.shaped(model.poses.betas)
     places = gaussians.canonical(resting).detach()
     places = places * torch.tensor([1.0, 1.0, DEPTH_SQUASH], device=places.device)
