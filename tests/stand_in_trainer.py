@@ -30,6 +30,7 @@ def sleep_for_ever() -> None:
     time.sleep(120)
 
 
+note("environment.json", json.dumps(dict(os.environ)))
 note("arguments.jsonl", json.dumps(sys.argv[1:]))
 note("starts.txt", f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', '-')}")
 print("TS_PROGRESS " + json.dumps({"epoch": 1, "epochs": 2, "loss": 0.5}), flush=True)

@@ -136,6 +136,20 @@ def test_what_is_done_is_not_trained_again(flow_lab, api):
     assert set(task_runs(api, only_run(api, "again"))) == {"aggregate"}
 
 
+def test_a_trainer_gets_the_same_environment_from_the_flow_as_from_the_launcher(flow_lab):
+    """Nothing of Dask's that decides how it computes: one thread, a heap trimmed at every turn."""
+    harmless = ("PREFECT_", "DO_NOT_TRACK", "__DASK_PARENT_PID", "PYTHONHASHSEED")
+    flow_lab.add_scene("a_1")
+    environments = []
+    for program in (FLOW, ("training/run.py",)):
+        flow_lab.run("--force", program=program)
+        text = (flow_lab.output("a_1") / "environment.json").read_text()
+        environments.append(json.loads(text))
+    ours, theirs = environments
+    other = {key: value for key, value in ours.items() if theirs.get(key) != value}
+    assert [key for key in other if not key.startswith(harmless)] == []
+
+
 @pytest.fixture
 def hanging(flow_lab, eventually):
     """A flow of two scenes whose first trainer hangs at its first start."""
