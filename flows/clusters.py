@@ -19,11 +19,13 @@ SCHEDULING = {
     "distributed.scheduler.allowed-failures": 0,
     # No task waits on a busy worker, or it would be blamed for that worker's death.
     "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.scheduler.http.routes": [],  # pages in clear that need no key
 }
 KILL_S = 1.0
 WORKER = {
     # Workers wait for a trainer for hours; sampling their stacks a hundred times a second costs.
     "distributed.worker.profile.enabled": False,
+    "distributed.worker.http.routes": [],
     # Dask would hand its workers, and so the trainers, one thread and a heap that is trimmed at
     # every turn: that cost a trainer 40 % of its time. What a trainer gets is the user's to say.
     "distributed.nanny.pre-spawn-environ": {},
@@ -47,7 +49,8 @@ def local_cluster(
             processes=True,
             memory_limit=0,  # the memory is the trainer's, which Dask does not see
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # a port is taken even without a dashboard
+            scheduler_kwargs={"dashboard": False},
             security=Security.temporary(),
             silence_logs=log_level,
         )

@@ -42,7 +42,9 @@ class SceneTaskRunner(DaskTaskRunner):
 
     A task run is Running when a thread has it (on a worker, or queued in Dask) and Pending before.
     Its function must be plain (no coroutine, no generator), and function, arguments and result
-    must pickle. A worker that is lost is a `WorkerLostError` in the one task run that it had.
+    must pickle. A worker that is lost is a `WorkerLostError` in the one task run that it had. One
+    lost in the moment between a function's end and its result's arrival makes Dask call that
+    function once more: it must find that its work is done (`training.execute.run_scene` does).
 
     When the runner closes, what has not ended is Cancelled: wait for the futures inside the flow.
     The other arguments are those of `DaskTaskRunner`.
@@ -97,11 +99,12 @@ class SceneTaskRunner(DaskTaskRunner):
         """Queue one task run; raises TypeError for a coroutine or generator function."""
         if not self._started or self._threads is None:
             raise RuntimeError("The task runner must be started before submitting work.")
+        bound = self._bound(task)
         task_run = _pending_run(task, parameters, wait_for, dependencies)
         future = self._threads.submit(
             copy_context().run,
             run_task_sync,
-            task=self._bound(task),
+            task=bound,
             task_run=task_run,
             parameters=parameters,
             wait_for=wait_for,
