@@ -1,0 +1,97 @@
+"""The commands that users have today, as their page writes them, with the real trainer.
+
+Only --scenes-dir is added: the page's scene is not shipped, a small one stands in for it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+SCENE = "hi4d_pair17_dance"
+RECIPE = {"action": "dance", "people": ["ada", "ben"], "seed": 5, "frames": 3, "image_size": 48}
+
+
+@pytest.fixture
+def users_lab(lab):
+    """The page's scene, and a second one of the same registry."""
+    for name in (SCENE, "hi4d_pair15_hug"):
+        lab.add_scene(name, raw_gt_dir_path=f"truth/{name}", synthetic=RECIPE)
+    return lab
+
+
+def metrics(lab, exp_name: str):
+    return json.loads((lab.output(SCENE, exp_name) / "metrics.json").read_text())
+
+
+def run(lab, command: str):
+    """A command line of the page; everything after run.py."""
+    result = lab.run(*command.split(), stand_in=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_dry_run_prints_commands_only(users_lab):
+    """Print commands only; nothing is created."""
+    out = run(users_lab, f"--scene-name-includes {SCENE} --exp-name my_exp --dry-run")
+    assert f"shared.scene_name={SCENE} shared.exp_name=my_exp" in out
+    assert not (users_lab.root / "results").exists()
+
+
+def test_one_scene_with_hydra_overrides(users_lab):
+    """One scene, trackers and the second body space switched off: trained, outputs promised."""
+    run(
+        users_lab,
+        f"--scene-name-includes {SCENE} --exp-name my_exp"
+        " --overrides shared.wandb.enable=false train.evaluation.pose_eval.eval_smpl=false",
+    )
+    found = metrics(users_lab, "my_exp")
+    assert found["psnr"] > found["before"]["psnr"]
+    assert "smpl_mpjpe_mm" not in found
+    assert list(users_lab.output(SCENE, "my_exp").glob("person_*.ply"))
+
+
+def test_novel_view_cameras_by_count(users_lab):
+    """Five cameras from id 200 on, contiguous, with their training views as files."""
+    cameras = "train.nv_generation.trn_nv_gen"
+    run(
+        users_lab,
+        f"--scene-name-includes {SCENE} --exp-name views"
+        f" --overrides {cameras}.num_cameras=5 {cameras}.start_camera_id=200"
+        " train.optimization.epochs=4",
+    )
+    assert metrics(users_lab, "views")["novel_views"] == {
+        "source": "rendered",
+        "cameras": [200, 201, 202, 203, 204],
+    }
+    images = users_lab.output(SCENE, "views") / "input_data" / "images"
+    assert sorted(path.name for path in images.iterdir()) == ["200", "201", "202", "203", "204"]
+
+
+def test_a_virtual_camera_must_not_meet_the_source_camera(users_lab):
+    """Refused by the launcher, before anything starts, with another id to take."""
+    cameras = "train.nv_generation.trn_nv_gen"
+    overrides = (f"{cameras}.num_cameras=5", f"{cameras}.start_camera_id=25")
+    flags = ("--run-all", "--exp-name", "clash", "--overrides", *overrides)
+    result = users_lab.run(*flags, stand_in=False)
+    assert result.returncode == 2
+    assert result.stderr.count("28 is in 25..29") == 2
+
+
+def test_run_all_trains_every_scene(users_lab):
+    """All scenes of the registry."""
+    run(users_lab, "--run-all --exp-name all --overrides train.optimization.epochs=2")
+    assert users_lab.record(SCENE, "all")["status"] == "done"
+    assert users_lab.record("hi4d_pair15_hug", "all")["status"] == "done"
+
+
+def test_the_printed_command_trains_alone(users_lab):
+    """Pasted from a dry run, without the launcher: the trainer finds its scene and its roots."""
+    one_epoch = "--overrides train.optimization.epochs=1"
+    run(users_lab, f"--scene-name-includes {SCENE} --exp-name a {one_epoch}")
+    out = run(users_lab, f"--scene-name-includes {SCENE} --exp-name b --dry-run {one_epoch}")
+    pasted = next(line for line in out.splitlines() if line.startswith("TS_"))
+    subprocess.run(["bash", "-c", pasted], check=True, capture_output=True, cwd="/")
+    assert metrics(users_lab, "b")["psnr"] == metrics(users_lab, "a")["psnr"]
