@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import roma
 import torch
 from PIL import Image
 
 from preprocess.body import load_body
 from training.trainer import novel_views
 from training.trainer.camera import Camera
+from training.trainer.export import ply_of
 from training.trainer.model import BodyParameters, Gaussians, Poses, SceneModel
 from training.trainer.placement import look_at
 from training.trainer.refiner import DifixRefiner
@@ -155,3 +157,25 @@ def test_difix_gets_images_it_can_work_on_and_gives_back_the_size_asked(monkeypa
     assert calls["image"].size == calls["ref_image"].size == (64, 48)
     assert calls["prompt"] == "remove degradation"
     assert (calls["num_inference_steps"], calls["timesteps"]) == (1, [199])
+
+
+def test_a_ply_holds_the_colours_sizes_and_turns_of_the_model(model):
+    """Decoded as viewers do: colour 0.5 + C0·f_dc, size exp(scale), opacity by the sigmoid."""
+    with torch.no_grad():
+        model.gaussians.colors.uniform_(-2, 2, generator=torch.Generator().manual_seed(3))
+    header, _, body = ply_of(model, 1).partition(b"end_header\n")
+    names = [line.split()[-1] for line in header.decode().splitlines() if "property" in line]
+    table = torch.frombuffer(bytearray(body), dtype=torch.float32).view(COUNT, len(names))
+    column = {name: table[:, index] for index, name in enumerate(names)}
+    chosen = model.gaussians.person == 1
+    colors = torch.stack([column[f"f_dc_{i}"] for i in range(3)], dim=-1) * 0.28209479 + 0.5
+    torch.testing.assert_close(colors, model.gaussians.shown_colors()[chosen].detach())
+    torch.testing.assert_close(column["opacity"].sigmoid(), torch.full((COUNT,), 0.9))
+    # Covariances turn with the centers: half a turn about x.
+    quaternions = torch.stack([column[f"rot_{i}"] for i in (1, 2, 3, 0)], dim=-1)
+    scales = torch.stack([column[f"scale_{i}"] for i in range(3)], dim=-1).exp()
+    shape = roma.unitquat_to_rotmat(quaternions) * scales[:, None]
+    first = roma.unitquat_to_rotmat(model.gaussians.rotations[chosen].detach()) * scales[:, None]
+    half_turn = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
+    expected = half_turn @ first @ first.mT @ half_turn
+    torch.testing.assert_close(shape @ shape.mT, expected, atol=1e-6, rtol=1e-4)

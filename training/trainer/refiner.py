@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from typing import Any, Protocol
 
 import torch
@@ -25,18 +27,17 @@ class Refiner(Protocol):
 class DifixRefiner:
     """DiFix, a one-step diffusion model (Wu et al., Difix3D+, 2025), by diffusers.
 
-    The model folder brings its own pipeline code, which is run: name one that you trust.
+    Its pipeline class comes from the authors' `pipeline_difix.py` where that is importable (the
+    folder `src` of their repository on PYTHONPATH), else from the model's own folder, whose code is
+    then run: name a model that you trust.
     """
 
     def __init__(self, model_id: str, device: torch.device) -> None:
-        from diffusers import DiffusionPipeline
-
-        self._pipeline: Any = DiffusionPipeline.from_pretrained(
-            model_id,
-            custom_pipeline=model_id,
-            trust_remote_code=True,
-            local_files_only=True,
-        ).to(device)
+        self._pipeline: Any = (
+            _pipeline_class()
+            .from_pretrained(model_id, trust_remote_code=True, local_files_only=True)
+            .to(device)
+        )
         self._pipeline.set_progress_bar_config(disable=True)
 
     def refine(self, render: Tensor, reference: Tensor) -> Tensor:
@@ -51,6 +52,14 @@ class DifixRefiner:
             guidance_scale=0.0,
         ).images[0]
         return _tensor(repaired.resize(picture.size, Image.Resampling.LANCZOS)).to(render.device)
+
+
+def _pipeline_class() -> Any:
+    if importlib.util.find_spec("pipeline_difix") is not None:
+        return importlib.import_module("pipeline_difix").DifixPipeline
+    from diffusers import DiffusionPipeline
+
+    return DiffusionPipeline
 
 
 def _fitting(picture: Image.Image) -> Image.Image:
