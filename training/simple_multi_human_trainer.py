@@ -19,9 +19,10 @@ if str(CHECKOUT) not in sys.path:  # started by its path, from any folder
 
 from preprocess.faults import FaultsError  # noqa: E402
 from preprocess.scene_data import SceneDataError  # noqa: E402
-from training.trainer.config import Config, load_config  # noqa: E402
+from training.trainer.config import load_config  # noqa: E402
 from training.trainer.errors import Terminated, TrainingError  # noqa: E402
 from training.trainer.preflight import Inputs, check_inputs  # noqa: E402
+from training.trainer.schema import Config  # noqa: E402
 from training.trainer.signals import TERMINATED, Requests  # noqa: E402
 
 DONE, FAILED, MISCONFIGURED = 0, 1, 2

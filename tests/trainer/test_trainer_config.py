@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from preprocess.faults import FaultsError
-from training.trainer.config import CHECKOUT, CONFIG_FILE, load_config
+from training.trainer.config import CONFIG_FILE, load_config
+from training.trainer.schema import CHECKOUT
 
 REQUIRED = ("shared.scene_name=a", "shared.exp_name=b")
 VIEWS = "train.nv_generation.trn_nv_gen"
@@ -109,6 +110,8 @@ def test_all_faults_come_at_once_each_with_its_remedy():
         ("run_mode=difix_data_generation_aggregate", "not available yet"),
         ("run_mode=trian", "did you mean train?"),
         ("difix.model_id=${nowhere}", "nowhere"),
+        ("shared.exp_name=../up", "leave out slashes"),
+        ("shared.exp_name=..", "leave out slashes"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_right(override, said):

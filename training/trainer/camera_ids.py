@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from preprocess.faults import Fault, FaultsError, did_you_mean
-from training.trainer.config import Config, TrainingViews
+from training.trainer.schema import Config, TrainingViews
 
 VIEWS = "train.nv_generation.trn_nv_gen"
 HELD_OUT = "train.evaluation.held_out_cameras"

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from preprocess.faults import Fault, FaultsError
-from training.trainer.config import Config
 from training.trainer.files import write_bytes
+from training.trainer.schema import Config
 
 FORMAT = 1
 WHERE_NOT_WHAT = ("shared.",)

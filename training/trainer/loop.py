@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from training.trainer.checkpoints import load_checkpoint, save_checkpoint
-from training.trainer.config import Config
 from training.trainer.errors import Terminated, TrainingError
 from training.trainer.files import OutputFolder
 from training.trainer.model import SceneModel
@@ -21,6 +20,7 @@ from training.trainer.objective import color_loss, gaussian_prior, pose_prior, s
 from training.trainer.optimizers import Optimizers
 from training.trainer.rendering import render
 from training.trainer.reports import Reports
+from training.trainer.schema import Config
 from training.trainer.signals import Requests
 from training.trainer.views import View, ViewReader
 from training.trainer.visibility import borrow_hidden_colors

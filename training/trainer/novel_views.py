@@ -13,13 +13,13 @@ from torch import Tensor
 
 from preprocess.layout import EVERYONE, SceneFolder
 from training.trainer.camera import Camera
-from training.trainer.config import TrainingViews
 from training.trainer.errors import TrainingError
 from training.trainer.model import SceneModel
 from training.trainer.pictures import to_image
 from training.trainer.placement import STRATEGIES, Surroundings
 from training.trainer.refiner import Refiner
 from training.trainer.rendering import Rendered, render
+from training.trainer.schema import TrainingViews
 from training.trainer.views import View, ViewReader
 
 BODY_AROUND_JOINTS = 0.2  # metres of body beyond the outermost joints

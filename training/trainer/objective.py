@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from training.trainer import losses
-from training.trainer.config import LossWeights
 from training.trainer.model import SceneModel
 from training.trainer.rendering import Rendered
+from training.trainer.schema import LossWeights
 from training.trainer.views import View
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.trainer.config import LearningRates
 from training.trainer.model import SceneModel
+from training.trainer.schema import LearningRates
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.trainer.camera import Camera
-from training.trainer.config import RuntimeCamera
+from training.trainer.schema import RuntimeCamera
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from preprocess.layout import SceneFolder
 from preprocess.scene import Scene
 from preprocess.scene_data import missing_data, training_folder, truth_folder
 from training.trainer.camera_ids import CameraIds, choose_cameras
-from training.trainer.config import Config, under_checkout
+from training.trainer.schema import Config, under_checkout
 from training.trainer.tracking import missing_trackers
 
 Found = TypeVar("Found")

@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor
 
 from training.trainer.camera_ids import CameraIds
-from training.trainer.config import Config
 from training.trainer.evaluation import (
     Evaluated,
     Truth,
@@ -21,6 +20,7 @@ from training.trainer.evaluation import (
 from training.trainer.files import OutputFolder, write_json
 from training.trainer.model import SceneModel
 from training.trainer.pictures import Row, write_comparison
+from training.trainer.schema import Config
 from training.trainer.tracking import Tracker, report_progress
 from training.trainer.views import View
 

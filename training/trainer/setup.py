@@ -11,7 +11,6 @@ from preprocess.body import BodyFileError, BodyModel, Space, load_body
 from preprocess.faults import Fault, FaultsError
 from training.trainer.bodies import joints_of, read_bodies
 from training.trainer.checkpoints import identity_of
-from training.trainer.config import Config, under_checkout
 from training.trainer.evaluation import Truth, rendered_images
 from training.trainer.files import OutputFolder
 from training.trainer.loop import Run, resume
@@ -22,6 +21,7 @@ from training.trainer.optimizers import make_optimizers
 from training.trainer.preflight import Inputs
 from training.trainer.refiner import DifixRefiner
 from training.trainer.reports import Reports
+from training.trainer.schema import Config, under_checkout
 from training.trainer.signals import Requests
 from training.trainer.surface import spread_points
 from training.trainer.tracking import open_trackers

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from preprocess.faults import Fault
-from training.trainer.config import Config
+from training.trainer.schema import Config
 
 MARK = "TS_PROGRESS"
 
