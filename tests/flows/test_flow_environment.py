@@ -82,6 +82,7 @@ def test_a_killed_flow_takes_its_server_with_it(state_root, plain, alive, eventu
         "from pathlib import Path\n"
         "from flows.environment import prefect_api\n"
         "with prefect_api(Path(sys.argv[1]), verbose=False) as api:\n"
+        "    api.wait_until_ready()\n"
         "    print(api.server.pid, flush=True)\n"
         "    time.sleep(120)\n"
     )
