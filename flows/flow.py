@@ -59,7 +59,7 @@ def with_parameters_of(
     return give
 
 
-train_scene = task(train_one_scene, name="train-scene", task_run_name="{scene.name}")
+train_scene = task(name="train-scene", task_run_name="{scene.name}")(train_one_scene)
 
 
 @task(name="aggregate", task_run_name="aggregate")
@@ -86,7 +86,8 @@ def train_scenes(**values: Any) -> State[Any]:
             futures = _train(plan)
         except (KeyboardInterrupt, TerminationSignal):
             return Cancelled(message="stopped on request")
-        aggregate.submit(plan, wait_for=[allow_failure(future) for future in futures]).wait()
+        used = [allow_failure(future) for future in futures]
+        aggregate.submit(plan, wait_for=used, return_state=False).wait()
     return final_state(plan, collect(plan.roots, plan.exp_name, []))
 
 

@@ -85,7 +85,7 @@ def children_of(pid: int) -> list[psutil.Process]:
 
 
 def test_all_scenes_done_is_a_completed_flow_with_edges_into_the_aggregate(flow_lab, api):
-    """Task runs are named by scene; each has an edge into the aggregate; records and report agree."""
+    """Task runs are named by scene, each has an edge into the aggregate; records agree."""
     for name in ("a_1", "a_2", "a_3"):
         flow_lab.add_scene(name)
     result = flow_lab.run("--run-all", "--workers", "2", "--exp-name", "whole", program=FLOW)
@@ -104,7 +104,7 @@ def test_all_scenes_done_is_a_completed_flow_with_edges_into_the_aggregate(flow_
 
 
 def test_a_failed_scene_is_a_failed_flow_that_names_it(flow_lab, api):
-    """The others finish, the aggregate runs, the task run carries cause and the log's last lines."""
+    """The others finish, the aggregate runs, the task run carries the log's last lines."""
     for name in ("a_1", "a_2", "a_3"):
         flow_lab.add_scene(name)
     flags = ("--run-all", "--exp-name", "part", "--overrides", "do=fail", "only=a_2")
