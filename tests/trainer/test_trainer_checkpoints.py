@@ -79,6 +79,14 @@ def test_another_seed_gives_another_model(studio):
         assert_same(studio.checkpoint(), studio.checkpoint("other"))
 
 
+def test_every_epoch_visits_every_frame_once_in_an_order_of_its_own():
+    """Whatever was trained before: order and cameras depend on seed and epoch alone."""
+    orders = [loop._shuffled(0, epoch, 30)[0] for epoch in range(3)]
+    assert all(sorted(order) == list(range(30)) for order in orders)
+    assert orders[0] != orders[1] != orders[2]
+    assert loop._shuffled(0, 1, 30) == loop._shuffled(0, 1, 30) != loop._shuffled(1, 1, 30)
+
+
 def test_sigusr1_saves_and_training_goes_on(studio, monkeypatch, capsys):
     """The run ends as usual, and says where it saved."""
     raise_at(monkeypatch, signal.SIGUSR1, 7)

@@ -111,6 +111,20 @@ def test_one_gaussian_in_the_middle_of_a_pixel_has_its_own_opacity_there() -> No
     assert drawn.alpha[0, 0].item() == 0
 
 
+def test_nothing_is_quite_opaque() -> None:
+    """By hand: full opacity in the middle of a pixel covers 0.999 of it."""
+    seen_by = camera()
+    seen_by.intrinsics[:2, 2] = SIZE / 2 + 0.5
+    drawn = rasterize(
+        torch.tensor([[0.0, 0.0, 2.0]]),
+        torch.eye(3)[None],
+        torch.ones(1),
+        torch.ones(1, 1),
+        seen_by,
+    )
+    assert drawn.alpha.max().item() == pytest.approx(0.999, abs=1e-7)
+
+
 def test_the_nearer_gaussian_hides_the_farther_whatever_their_order() -> None:
     """By hand: 0.6 in front of 0.5 leaves 0.4·0.5 for the one behind."""
     means = torch.tensor([[0.0, 0.0, 3.0], [0.0, 0.0, 2.0]])
