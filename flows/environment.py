@@ -147,8 +147,8 @@ def _keep_quiet(environ: Environ, verbose: bool) -> None:
     environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     environ.setdefault("DO_NOT_TRACK", "1")
     environ.setdefault("PREFECT_CLI_PROMPT", "false")
-    if not verbose:  # the API still gets what is logged
-        environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+    if not verbose:  # the flow says itself how scenes end; the API still gets what is logged
+        environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
 
 
 @contextmanager

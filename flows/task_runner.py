@@ -148,7 +148,6 @@ def _result(client: distributed.Client, future: distributed.Future, stop: thread
     result = asyncio.run_coroutine_threadsafe(coroutine, client.loop.asyncio_loop)
     while not wait([result], timeout=POLL_S).done:
         if stop.is_set():
-            result.cancel()
             return Cancelled(message="the flow stopped while this ran")
     try:
         return result.result()
