@@ -11,6 +11,7 @@ from typing import Any
 
 DECIDES_NOTHING = (
     "shared.wandb",
+    "shared.tensorboard",
     "shared.results_root",
     "shared.scene_data_root",
     "shared.scene_file",

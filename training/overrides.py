@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,21 +25,38 @@ def assignment(key: str, text: str) -> str:
     return f"{key}={text}" if PLAIN_WORD.fullmatch(text) else f"{key}='{text}'"
 
 
-def compose(config: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    """The trainer's configuration with overrides, interpolations left as they are.
+def compose(
+    config: Path, overrides: Sequence[str], reserved: Mapping[str, str] = SET_BY_US
+) -> tuple[dict[str, Any], list[Fault]]:
+    """A configuration with those overrides that are right, and the faults of the others.
 
-    Raises FaultsError with every wrong override: no `=`, unknown key, wrong type, a sweep, a key
-    that belongs to the launcher. Without overrides and defaults list Hydra is not even imported.
+    Faults are: no `=`, unknown key, wrong type, a sweep, a `reserved` key (with what sets it).
+    Interpolations are left as they are. Without overrides and defaults list Hydra is not even
+    imported. Raises FaultsError when the configuration itself can't be read or composed.
     """
     plain = _plain_defaults(config)
     if plain is not None and not overrides:
-        return plain
+        return plain, []
     parsed, faults = _parse(overrides)
     defaults = plain if plain is not None else _hydra_compose(config, ())
-    faults += [fault for item in parsed if (fault := _fault_of(item, defaults, config))]
-    if faults:
-        raise FaultsError(faults)
-    return _hydra_compose(config, overrides)
+    right = []
+    for item in parsed:
+        fault = _fault_of(item, defaults, config, reserved)
+        faults += [fault] if fault else []
+        right += [] if fault else [str(item.input_line)]
+    return _hydra_compose(config, right), faults
+
+
+def resolved(content: dict[str, Any]) -> dict[str, Any]:
+    """The same with its interpolations resolved; raises FaultsError when one fails."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        container: Any = OmegaConf.to_container(OmegaConf.create(content), resolve=True)
+    except OmegaConfBaseException as error:
+        raise FaultsError([Fault("an interpolation fails", _one_line(error))]) from error
+    return {str(key): value for key, value in container.items()}
 
 
 def check_syntax(overrides: Sequence[str]) -> None:
@@ -132,10 +149,12 @@ def _unparsable(text: str, reason: str) -> Fault:
     return Fault("an override can't be parsed", f"{text!r} ({reason})", remedy)
 
 
-def _fault_of(override: Override, defaults: dict[str, Any], config: Path) -> Fault | None:
+def _fault_of(
+    override: Override, defaults: dict[str, Any], config: Path, reserved: Mapping[str, str]
+) -> Fault | None:
     key, text = override.key_or_group, override.input_line
-    if key in SET_BY_US:
-        return Fault("an override sets what the launcher sets", repr(text), f"use {SET_BY_US[key]}")
+    if key in reserved:
+        return Fault("an override sets what the launcher sets", repr(text), f"use {reserved[key]}")
     if override.is_sweep_override():
         remedy = f"one run takes one value; a text with commas is quoted: \"{key}='a,b'\""
         return Fault("an override is a sweep", repr(text), remedy)

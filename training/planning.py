@@ -219,9 +219,10 @@ def _trainer(options: LaunchOptions) -> Trainer:
         if config_file is None:
             overrides.check_syntax(options.overrides)
         else:
-            config = overrides.compose(config_file, options.overrides)
-    if own and config:
-        faults.found += preflight.run_mode_faults(config)
+            config, wrong = overrides.compose(config_file, options.overrides)
+            faults.found += wrong
+    if own and options.overrides and config:
+        faults.found += preflight.schema_faults(config, options.exp_name)
     if faults.found:
         raise FaultsError(faults.found)
     promises = PROMISES[overrides.select(config, "run_mode", "train")] if own else options.expect

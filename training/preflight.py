@@ -10,7 +10,6 @@ from typing import Any
 
 from preprocess.faults import Fault, did_you_mean
 from preprocess.scene import Scene
-from training.outputs import PROMISES
 from training.overrides import select
 from training.settings import VARIABLES, Roots
 
@@ -51,14 +50,12 @@ def script_faults(script: Path) -> list[Fault]:
     return [Fault("--train-script is not a file", str(script), remedy)]
 
 
-def run_mode_faults(config: dict[str, Any]) -> list[Fault]:
-    """A run mode that the project's own trainer does not have."""
-    mode = select(config, "run_mode", "train")
-    if mode in PROMISES:
-        return []
-    return [
-        Fault("run_mode is not one that can run", repr(mode), did_you_mean(str(mode), PROMISES))
-    ]
+def schema_faults(config: dict[str, Any], exp_name: str) -> list[Fault]:
+    """What the project's own trainer would refuse in a composed configuration."""
+    from training.trainer.config import checked
+
+    named = {**config, "shared": {**config["shared"], "scene_name": "a", "exp_name": exp_name}}
+    return checked(named)[1]
 
 
 def virtual_camera_faults(config: dict[str, Any], scenes: Sequence[Scene]) -> list[Fault]:

@@ -29,9 +29,11 @@ def config(tmp_path):
 
 
 def faults_of(config, *overrides):
-    with pytest.raises(FaultsError) as caught:
-        compose(config, overrides)
-    return [str(fault) for fault in caught.value.faults]
+    try:
+        _, faults = compose(config, overrides)
+    except FaultsError as error:
+        faults = error.faults
+    return [str(fault) for fault in faults]
 
 
 def test_without_overrides_the_result_is_what_hydra_composes(config):
@@ -88,6 +90,13 @@ def test_all_wrong_overrides_are_shown_at_once(config):
     assert len(faults_of(config, "epochs=5", "foo", "flag=1", "seed=1")) == 3
 
 
+def test_what_is_right_is_composed_beside_what_is_wrong(config):
+    """So that later checks can go on and add their faults to the same message."""
+    content, faults = compose(config, ("seed=7", "epochs=5"))
+    assert content["seed"] == 7
+    assert len(faults) == 1
+
+
 @pytest.mark.parametrize(
     ("override", "key", "value"),
     [
@@ -103,7 +112,7 @@ def test_all_wrong_overrides_are_shown_at_once(config):
 )
 def test_a_right_override_is_composed(config, override, key, value):
     """What Hydra will see in the trainer."""
-    assert select(compose(config, (override,)), key) == value
+    assert select(compose(config, (override,))[0], key) == value
 
 
 def test_a_configuration_in_several_files_is_composed_by_hydra(config):
@@ -113,7 +122,7 @@ def test_a_configuration_in_several_files_is_composed_by_hydra(config):
     (group / "small.yaml").write_text("size: 1\n")
     (group / "large.yaml").write_text("size: 9\n")
     config.write_text("defaults:\n  - db: small\n  - _self_\n" + CONFIG)
-    assert compose(config, ("db=large",))["db"] == {"size": 9}
+    assert compose(config, ("db=large",))[0]["db"] == {"size": 9}
     assert "did you mean db.size?" in faults_of(config, "db.siez=3")[0]
 
 

@@ -37,8 +37,11 @@ def test_faults_of_all_kinds_are_shown_at_once(lab, options):
     """A wrong override, a camera clash, a missing script's neighbours: one message, all in it."""
     lab.add_scene("a_1", cam_id=101)
     prefix = "train.nv_generation.trn_nv_gen"
-    faults = faults_of(options(overrides=("sed=1", "train.optimization.epochs=five"), submit=True))
-    assert len(faults) == 3
+    strategy = f"{prefix}.runtime_camera.strategy=static_orbti"
+    wrong = ("sed=1", "train.optimization.epochs=five", strategy)
+    faults = faults_of(options(overrides=wrong, submit=True))
+    assert len(faults) == 4
+    assert "did you mean static_orbit?" in "\n".join(faults)
     faults = faults_of(options(overrides=(f"{prefix}.num_cameras=3",)))
     assert "101 is in 100..102" in faults[0]
     assert "start_camera_id" in faults[0]

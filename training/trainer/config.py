@@ -8,10 +8,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from preprocess.faults import Fault, FaultsError, did_you_mean
+from training.overrides import compose, resolved
 from training.trainer.schema import CHECKOUT, Config
 
 CONFIG_FILE = CHECKOUT / "training" / "configs" / "train.yaml"
 REQUIRED = ("scene_name", "exp_name")
+MISSING = "???"
 UNION_PARTS = ("literal['auto']", "constrained-int", "int", "none")
 
 
@@ -20,69 +22,25 @@ def load_config(overrides: Sequence[str]) -> Config:
 
     Raises FaultsError with everything that is wrong with overrides, types and combinations.
     """
-    content, faults = _compose(overrides)
-    try:
-        config = Config.model_validate(content)
-    except ValidationError as error:
-        raise FaultsError(faults + _schema_faults(error)) from error
-    faults += _contradictions(config)
-    if faults:
-        raise FaultsError(faults)
+    content, faults = compose(CONFIG_FILE, overrides, reserved={})
+    for key in REQUIRED:
+        if content["shared"][key] == MISSING:
+            faults.append(Fault(f"shared.{key} is missing", remedy=f"add shared.{key}=NAME"))
+    config, more = checked(content)
+    if faults or more or config is None:
+        raise FaultsError(faults + more)
     return config
 
 
-def _compose(overrides: Sequence[str]) -> tuple[dict[str, Any], list[Fault]]:
-    """train.yaml with the overrides that Hydra takes, and what it says of the others."""
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    faults: list[Fault] = []
-    with initialize_config_dir(str(CONFIG_FILE.parent), version_base=None):
-        try:
-            composed = compose(CONFIG_FILE.stem, overrides=list(overrides))
-        except HydraException as error:
-            refused = _refused(overrides) or {text: _line(error) for text in overrides}
-            faults = [Fault("an override is refused", text, why) for text, why in refused.items()]
-            taken = [text for text in overrides if text not in refused]
-            composed = compose(CONFIG_FILE.stem, overrides=taken)
-    for key in REQUIRED:
-        if OmegaConf.is_missing(composed.shared, key):
-            faults.append(Fault(f"shared.{key} is missing", remedy=f"add shared.{key}=NAME"))
-            composed.shared[key] = "missing"
+def checked(content: dict[str, Any]) -> tuple[Config | None, list[Fault]]:
+    """A composed configuration against the schema: the result, or what is wrong with it."""
     try:
-        content: Any = OmegaConf.to_container(composed, resolve=True)
-    except OmegaConfBaseException as error:
-        raise FaultsError([*faults, Fault("an interpolation fails", _line(error))]) from error
-    return {str(key): value for key, value in content.items()}, faults
-
-
-def _refused(overrides: Sequence[str]) -> dict[str, str]:
-    """What Hydra says of each override alone, where it refuses it."""
-    from hydra import compose
-    from hydra.errors import HydraException
-
-    refused = {}
-    for text in overrides:
-        try:
-            compose(CONFIG_FILE.stem, overrides=[text])
-        except HydraException as error:
-            refused[text] = _remedy(text, error)
-    return refused
-
-
-def _remedy(text: str, error: Exception) -> str:
-    from omegaconf import OmegaConf
-
-    key, assigned, _ = text.partition("=")
-    if not assigned:
-        return "write key=value"
-    if "Could not override" not in str(error):
-        return f"{_line(error)}; quote a text with special characters: \"{key}='...'\""
-    known = list(_leaves(OmegaConf.to_container(OmegaConf.load(CONFIG_FILE))))
-    last = key.rpartition(".")[2]
-    return did_you_mean(key, [name for name in known if name.endswith(f".{last}")] or known)
+        config = Config.model_validate(resolved(content))
+    except ValidationError as error:
+        return None, _schema_faults(error)
+    except FaultsError as error:
+        return None, list(error.faults)
+    return config, _contradictions(config)
 
 
 def _schema_faults(error: ValidationError) -> list[Fault]:
@@ -145,17 +103,3 @@ def _contradictions(config: Config) -> list[Fault]:
             )
         )
     return faults
-
-
-def _leaves(node: Any, prefix: str = "") -> list[str]:
-    if not isinstance(node, dict):
-        return [prefix]
-    return [
-        leaf
-        for key, value in node.items()
-        for leaf in _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    ]
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

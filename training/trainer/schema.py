@@ -156,7 +156,7 @@ class Difix(Section):
 class TargetCameras(Section):
     """Cameras of the refiner's training set."""
 
-    mode: Literal["all", "ids"]
+    mode: Literal["all_except_source", "explicit"]
     ids: list[Count]
 
 
