@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from prefect import allow_failure, flow, get_client, tags, task
+from prefect import allow_failure, flow, get_client, task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
@@ -27,10 +28,10 @@ from training.local import STOPPING, start
 from training.options import checked_options
 from training.outcome import Outcome
 from training.plan import Plan, ScenePlan
-from training.planning import make_plan
+from training.planning import is_done, make_plan
 from training.records import Cause
 from training.retries import starts_again
-from training.summary import Row, collect, summarise
+from training.summary import collect, summarise
 
 SHOW_EVERY_S = 1.0
 
@@ -59,14 +60,16 @@ def with_parameters_of(
     return give
 
 
-train_scene = task(name="train-scene", task_run_name="{scene.name}")(train_one_scene)
+# The records are the memory of what was done; Prefect's would be a second one.
+NO_MEMORY: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+
+train_scene = task(name="train-scene", task_run_name="{scene.name}", **NO_MEMORY)(train_one_scene)
 
 
-@task(name="aggregate", task_run_name="aggregate")
+@task(name="aggregate", task_run_name="aggregate", **NO_MEMORY)
 def aggregate(plan: Plan) -> str:
     """Summarise the experiment from its records; the report's path."""
-    names = [scene.name for scene in plan.scenes]
-    return str(summarise(plan.roots, plan.exp_name, names).report)
+    return str(summarise(plan.roots, plan.exp_name, _names(plan)).report)
 
 
 @flow(name="train-scenes", flow_run_name="{exp_name}", validate_parameters=False)
@@ -79,35 +82,36 @@ def train_scenes(**values: Any) -> State[Any]:
         start(plan)
     except FaultsError as error:
         return Failed(message=f"nothing was started: {error}")
-    names = (f"exp:{plan.exp_name}", f"cluster:{options.cluster}")
-    _tag_flow_run(names)
-    with tags(*names):
-        try:
-            futures = _train(plan)
-        except (KeyboardInterrupt, TerminationSignal):
-            return Cancelled(message="stopped on request")
-        used = [allow_failure(future) for future in futures]
-        aggregate.submit(plan, wait_for=used, return_state=False).wait()
-    return final_state(plan, collect(plan.roots, plan.exp_name, []))
+    _tag_flow_run(f"exp:{plan.exp_name}", f"cluster:{options.cluster}")
+    try:
+        futures = _train(plan)
+    except (KeyboardInterrupt, TerminationSignal):
+        return Cancelled(message="stopped on request")
+    used = [allow_failure(future) for future in futures]
+    aggregate.submit(plan, wait_for=used, return_state=False).wait()
+    return final_state(plan)
 
 
-def final_state(plan: Plan, rows: Sequence[Row]) -> State[Any]:
-    """Completed only if every chosen scene's record says done; else Failed, naming the rest."""
-    by_name = {row.scene: row for row in rows}
-    states = {scene.name: by_name.get(scene.name) for scene in plan.scenes}
+def final_state(plan: Plan) -> State[Any]:
+    """Completed only if every chosen scene is done by its record; else Failed, naming the rest."""
+    rows = {row.scene: row for row in collect(plan.roots, plan.exp_name, _names(plan))}
     missing = [
-        f"{name} ({(row.cause or row.status) if row else 'not started'})"
-        for name, row in states.items()
-        if row is None or row.status != "done"
+        f"{scene.name} ({rows[scene.name].cause or rows[scene.name].status})"
+        for scene in plan.scenes
+        if not is_done(scene)
     ]
-    count = f"{len(states) - len(missing)} of {len(states)} scenes done"
+    count = f"{len(plan.scenes) - len(missing)} of {len(plan.scenes)} scenes done"
     if missing:
         return Failed(message=f"{count}; not done: {', '.join(missing)}")
     return Completed(message=count)
 
 
-def _tag_flow_run(names: Sequence[str]) -> None:
-    """Tag the run itself: `tags` inside a flow only reaches its task runs."""
+def _names(plan: Plan) -> list[str]:
+    return [scene.name for scene in plan.scenes]
+
+
+def _tag_flow_run(*names: str) -> None:
+    """Tag the run itself; tagged task runs would each ask the server for concurrency limits."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return

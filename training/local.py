@@ -78,8 +78,8 @@ def build_scene_data(plan: Plan) -> None:
         raise FaultsError([Fault("scene data can't be built", result.stderr.strip())])
 
 
-def run_plan(plan: Plan, display: Display) -> tuple[list[Outcome], StopRequest]:
-    """Run every scene that is to run; returns their outcomes and whether a stop was asked for."""
+def run_plan(plan: Plan, display: Display) -> StopRequest:
+    """Run every scene that is to run; returns whether a stop was asked for."""
 
     def on_first_signal() -> None:
         with contextlib.suppress(OSError):  # then records say worker_lost instead of cancelled
@@ -90,13 +90,14 @@ def run_plan(plan: Plan, display: Display) -> tuple[list[Outcome], StopRequest]:
         with ThreadPoolExecutor(max_workers=plan.workers) as threads:
             futures = [threads.submit(_to_the_end, run, scene) for scene in plan.of("run")]
             _watch(futures, display, stop)
-    outcomes = [outcome for future in futures if (outcome := future.result())]
-    return outcomes, stop
+    for future in futures:
+        future.result()  # raises what should not have happened
+    return stop
 
 
-def _to_the_end(run: _Run, scene: ScenePlan) -> Outcome | None:
-    """One scene with the retries that its causes allow; None when it was not started."""
-    starts, outcome = 0, None
+def _to_the_end(run: _Run, scene: ScenePlan) -> None:
+    """One scene with the starts that its causes allow; none when enough have failed."""
+    starts = 0
     while not run.gives_up():
         starts += 1
         run.display.started(scene, starts)
@@ -108,10 +109,9 @@ def _to_the_end(run: _Run, scene: ScenePlan) -> Outcome | None:
         if not again:
             run.note(outcome)
             break
-    return outcome
 
 
-def _watch(futures: Iterable[Future[Outcome | None]], display: Display, stop: StopRequest) -> None:
+def _watch(futures: Iterable[Future[None]], display: Display, stop: StopRequest) -> None:
     left, told = set(futures), False
     while left:
         _, left = wait(left, timeout=SHOW_EVERY_S, return_when=FIRST_COMPLETED)

@@ -179,8 +179,21 @@ def decide(plan: ScenePlan) -> tuple[Action, str]:
     return ("run", "new") if record is None else _decide_by_record(plan, record)
 
 
+def is_done(plan: ScenePlan) -> bool:
+    """Whether the scene's record says done, of this configuration, with its outputs there."""
+    try:
+        record = read_record(plan.output)
+    except RecordError:  # unknown is never success
+        return False
+    return record is not None and is_current(record, plan) and _is_whole(record, plan)
+
+
+def _is_whole(record: RunRecord, plan: ScenePlan) -> bool:
+    return record.status == "done" and not missing_outputs(plan.output, plan.promises)
+
+
 def _decide_by_record(plan: ScenePlan, record: RunRecord) -> tuple[Action, str]:
-    if record.status == "done" and not missing_outputs(plan.output, plan.promises):
+    if _is_whole(record, plan):
         if is_current(record, plan):
             return "skip", "done"
         forced = record.fingerprint == plan.fingerprint

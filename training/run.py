@@ -16,7 +16,7 @@ from training.cli import parse_options  # noqa: E402
 from training.display import Display, say  # noqa: E402
 from training.options import LaunchOptions  # noqa: E402
 from training.plan import Plan, render  # noqa: E402
-from training.planning import make_plan  # noqa: E402
+from training.planning import is_done, make_plan  # noqa: E402
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 Options = TypeVar("Options", bound=LaunchOptions)
@@ -55,7 +55,7 @@ def launch(_options: LaunchOptions, plan: Plan) -> int:
 
     say(header(plan))
     local.start(plan)
-    outcomes, stop = local.run_plan(plan, Display(len(plan.of("run"))))
+    stop = local.run_plan(plan, Display(len(plan.of("run"))))
     names = [scene.name for scene in plan.scenes]
     try:
         summarise(plan.roots, plan.exp_name, names)
@@ -64,8 +64,7 @@ def launch(_options: LaunchOptions, plan: Plan) -> int:
     say(table(plan.roots, plan.exp_name, names))
     if stop.urgency:
         return INTERRUPTED
-    done = sum(outcome.status == "done" for outcome in outcomes) + len(plan.of("skip"))
-    return DONE if done == len(plan.scenes) else FAILED
+    return DONE if all(map(is_done, plan.scenes)) else FAILED
 
 
 def header(plan: Plan) -> str:

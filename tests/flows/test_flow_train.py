@@ -238,3 +238,13 @@ def test_a_dry_run_is_the_launchers_to_the_letter_and_needs_no_prefect(lab):
     ours, theirs = lab.run("--dry-run", program=FLOW), lab.run("--dry-run")
     assert ours.stdout == theirs.stdout
     assert not (lab.root / "state").exists()
+
+
+def test_an_old_result_is_not_taken_for_this_configurations(flow_lab, api):
+    """Done before with other overrides, and not started now: the flow is not green."""
+    for name in ("a_1", "a_2"):
+        flow_lab.add_scene(name)
+    flags = ("--run-all", "--exp-name", "old", "--max-failures", "1", "--overrides")
+    assert flow_lab.run(*flags, "do=ok").returncode == 0
+    assert flow_lab.run(*flags, "do=fail", program=FLOW).returncode == 1
+    assert only_run(api, "old")["state"]["message"].startswith("0 of 2 scenes done")
