@@ -22,13 +22,17 @@ class SceneNotDoneError(Exception):
         return type(self), (self.outcome, self.lines)
 
 
+class NotStartedError(Exception):
+    """So many scenes have failed that this one was not started."""
+
+
 def train_one_scene(scene: ScenePlan) -> Outcome:
-    """Run one scene; raises SceneNotDoneError with the log's last lines unless it ends as done."""
+    """Run one scene; raises SceneNotDoneError with the log's last lines unless it ends as done.
+
+    Raises NotStartedError once --max-failures was reached.
+    """
     if scene.enough_failures.exists():
-        message = "not started: --max-failures was reached"
-        raise SceneNotDoneError(
-            Outcome(scene=scene.name, status="held", message=message, log=scene.log)
-        )
+        raise NotStartedError(f"{scene.name}: not started, --max-failures was reached")
     outcome = run_scene(scene)
     if outcome.status != "done":
         raise SceneNotDoneError(outcome, tuple(last_lines(scene.log, SHOWN_LINES)))

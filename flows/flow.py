@@ -17,7 +17,7 @@ from prefect.futures import PrefectFuture
 from prefect.states import Cancelled, Completed, Failed
 from prefect.tasks import Task
 
-from flows.bodies import SceneNotDoneError, train_one_scene
+from flows.bodies import NotStartedError, SceneNotDoneError, train_one_scene
 from flows.clusters import local_cluster
 from flows.options import FlowOptions
 from flows.task_runner import SceneTaskRunner, WorkerLostError
@@ -173,7 +173,13 @@ class _Watch:
             future.wait(SHOW_EVERY_S)
             self._display.refresh()
 
+    def _no_more_starts(self) -> bool:
+        """Task runs that are left pass through their states without a scene being started."""
+        return self._plan.cancelled.exists() or self._plan.enough_failures.exists()
+
     def _started(self, task_run: TaskRun) -> None:
+        if self._no_more_starts():
+            return
         self._display.started(self._scenes[task_run.name], task_run.run_count)
 
     def _ended(self, task_run: TaskRun, state: State[Any]) -> None:
@@ -181,6 +187,8 @@ class _Watch:
         self._display.ended(scene, outcome_of(scene, state.result(raise_on_failure=False)))
 
     def _failed(self, task_run: TaskRun, state: State[Any]) -> None:
+        if isinstance(state.result(raise_on_failure=False), NotStartedError):
+            return
         self._ended(task_run, state)
         with self._lock:
             self._failures += 1

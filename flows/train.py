@@ -16,7 +16,7 @@ from preprocess.faults import Fault, FaultsError
 from training.display import say
 from training.execute import ending_bound_s, wait_until_ended
 from training.plan import Plan
-from training.run import DONE, FAILED, INTERRUPTED, header, run_command
+from training.run import DONE, FAILED, INTERRUPTED, header, run_command, write_summary
 from training.summary import table
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def launch(options: FlowOptions, plan: Plan) -> int:
         send_the_rest()
     if state.is_cancelled():
         wait_until_ended(plan.of("run"), max(map(ending_bound_s, plan.scenes)))
+        write_summary(plan)
     say(table(plan.roots, plan.exp_name, [scene.name for scene in plan.scenes]))
     say(f"flow run: {state.name}, {state.message}")
     if state.is_cancelled():

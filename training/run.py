@@ -51,20 +51,26 @@ def run_command(
 def launch(_options: LaunchOptions, plan: Plan) -> int:
     """Run a plan on this machine and summarise its experiment."""
     from training import local
-    from training.summary import summarise, table
+    from training.summary import table
 
     say(header(plan))
     local.start(plan)
     stop = local.run_plan(plan, Display(len(plan.of("run"))))
-    names = [scene.name for scene in plan.scenes]
-    try:
-        summarise(plan.roots, plan.exp_name, names)
-    except OSError as error:
-        say(f"the summary can't be written: {error}", sys.stderr)
-    say(table(plan.roots, plan.exp_name, names))
+    write_summary(plan)
+    say(table(plan.roots, plan.exp_name, [scene.name for scene in plan.scenes]))
     if stop.urgency:
         return INTERRUPTED
     return DONE if all(map(is_done, plan.scenes)) else FAILED
+
+
+def write_summary(plan: Plan) -> None:
+    """Summarise the experiment; a disk that refuses is told and ends nothing."""
+    from training.summary import summarise
+
+    try:
+        summarise(plan.roots, plan.exp_name, [scene.name for scene in plan.scenes])
+    except OSError as error:
+        say(f"the summary can't be written: {error}", sys.stderr)
 
 
 def header(plan: Plan) -> str:
