@@ -11,14 +11,15 @@ ROOT = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":  # as a script: the packages lie above its own folder
     sys.path[0] = str(ROOT)
 
-from preprocess.faults import FaultsError  # noqa: E402
+from preprocess.faults import MOST_NAMES, FaultsError  # noqa: E402
 from training.cli import parse_options  # noqa: E402
 from training.display import Display, say  # noqa: E402
 from training.options import LaunchOptions  # noqa: E402
-from training.plan import Plan, render  # noqa: E402
+from training.plan import Action, Plan, render  # noqa: E402
 from training.planning import is_done, make_plan  # noqa: E402
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+FATE: dict[Action, str] = {"run": "", "skip": "skipped, ", "held": "not run, "}
 Options = TypeVar("Options", bound=LaunchOptions)
 
 
@@ -74,11 +75,14 @@ def write_summary(plan: Plan) -> None:
 
 
 def header(plan: Plan) -> str:
-    """What is about to happen, in a few lines."""
+    """What is about to happen: a line a scene, or a count where many share a reason."""
+    scenes: dict[str, list[str]] = {}
+    for scene in plan.scenes:
+        scenes.setdefault(FATE[scene.action] + scene.reason, []).append(scene.name)
     lines = [f"warning: {warning}" for warning in plan.warnings]
-    lines += [f"{scene.name}: skipped, {scene.reason}" for scene in plan.of("skip")]
-    lines += [f"{scene.name}: not run, {scene.reason}" for scene in plan.of("held")]
-    lines += [f"{scene.name}: {scene.reason}" for scene in plan.of("run")]
+    for fate, names in scenes.items():
+        shown = names if len(names) <= MOST_NAMES else [f"{len(names)} scenes"]
+        lines += [f"{name}: {fate}" for name in shown]
     return "\n".join(lines)
 
 
