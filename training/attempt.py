@@ -12,7 +12,13 @@ from pathlib import Path
 from training import causes
 from training.claims import Claim, ClaimHeldError, acquire
 from training.outcome import Outcome, outcome_of
-from training.outputs import has_checkpoint, missing_outputs, read_metrics, set_aside
+from training.outputs import (
+    has_checkpoint,
+    missing_outputs,
+    read_metrics,
+    set_aside,
+    set_stale_aside,
+)
 from training.plan import ScenePlan
 from training.records import (
     Attempt,
@@ -66,6 +72,8 @@ def _run_claimed(plan: ScenePlan, claim: Claim) -> Outcome:
     record = _record_to_go_on_from(plan)
     if record.status == "done":
         return outcome_of(record, plan.log, has_checkpoint(plan.output))
+    if not has_checkpoint(plan.output):
+        set_stale_aside(plan.output, plan.promises)
     record = record.started(_new_attempt())
     write_record(plan.output, record)
     record = _ended(plan, claim, record)

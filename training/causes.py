@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from training.logs import last_line, tail
+from training.logs import last_line, last_words, tail
 from training.processes import signal_name
 from training.records import Cause
 from training.trainer_process import TrainerEnd
@@ -44,7 +44,7 @@ def cause_of(
 def _failure(exit_status: int, log: Path, kernel_killed: bool) -> tuple[Cause, str]:
     line = last_line(log)
     if exit_status == CONFIG_STATUS:
-        return Cause.CONFIG, line
+        return Cause.CONFIG, last_words(log)
     if kernel_killed and exit_status == -signal.SIGKILL:
         return Cause.OUT_OF_MEMORY, "killed by the kernel for want of memory"
     if any(sign in tail(log) for sign in OUT_OF_MEMORY_SIGNS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -17,11 +18,16 @@ FAILURE_LINES = 5
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Print; a reader that has gone (`| head`) silences us, it does not end the training."""
+    """Print; a reader that has gone (`| head`) or is full silences us, it ends no training."""
     stream = stream or sys.stdout
     try:
         print(text, file=stream, flush=True)
-    except BrokenPipeError:
+    except (OSError, ValueError):  # gone, full, closed
+        _silence(stream)
+
+
+def _silence(stream: TextIO) -> None:
+    with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -57,7 +63,7 @@ class Display:
         self.refresh()
         with self._lock:
             self._running.pop(scene.name, None)
-            psnr = outcome.metrics.get("psnr")
+            psnr = outcome.metrics.get("psnr") if outcome.status == "done" else None
             result = f", PSNR {psnr:.2f} dB" if isinstance(psnr, float) else ""
             say(f"{outcome}{result} after {outcome.seconds:.0f} s")
             if outcome.status == "failed" and self._total > 1:

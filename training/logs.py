@@ -9,6 +9,8 @@ from typing import Any
 TAIL_BYTES = 16_384
 MOST_AT_ONCE = 2**20
 """What a follower shows of a log that grows faster than a person reads."""
+HEADING = "=== "
+LONGEST_MESSAGE = 500
 PROGRESS = "TS_PROGRESS "
 """How a trainer's machine-readable line begins; a JSON object follows."""
 
@@ -32,14 +34,22 @@ def last_lines(log: Path, count: int) -> list[str]:
 
 def last_line(log: Path) -> str:
     """The last non-empty line of a log, cut to a sentence's length."""
-    return next(iter(last_lines(log, 1)), "no output")[:500]
+    return next(iter(last_lines(log, 1)), "no output")[:LONGEST_MESSAGE]
+
+
+def last_words(log: Path, count: int = 10) -> str:
+    """What an attempt said at its end, in one line cut to a sentence's length."""
+    said: list[str] = []
+    for line in last_lines(log, count):
+        said = [] if line.startswith(HEADING) else [*said, line.strip()]
+    return " ".join(said)[:LONGEST_MESSAGE] or "no output"
 
 
 def latest_progress(log: Path) -> dict[str, Any] | None:
     """What the trainer's last whole progress line says; None before the first."""
     whole_lines = tail(log).rpartition(b"\n")[0].decode("utf-8", errors="replace").splitlines()
     for line in reversed(whole_lines):
-        if line.startswith("=== "):  # the heading of this attempt: what is above is older
+        if line.startswith(HEADING):  # the heading of this attempt: what is above is older
             return None
         if line.startswith(PROGRESS):
             return _parsed(line.removeprefix(PROGRESS))
@@ -59,15 +69,16 @@ class LogFollower:
 
     def __init__(self, log: Path) -> None:
         self._log = log
-        self._offset = log.stat().st_size if log.exists() else 0
+        old = log.stat() if log.exists() else None
+        self._inode, self._offset = (old.st_ino, old.st_size) if old else (0, 0)
 
     def news(self) -> str:
         """The new whole lines that are meant for people; a log set aside is begun anew."""
         try:
-            size = self._log.stat().st_size
-            if size < self._offset:
-                self._offset = 0
-            self._offset = max(self._offset, size - MOST_AT_ONCE)
+            now = self._log.stat()
+            if now.st_ino != self._inode:
+                self._inode, self._offset = now.st_ino, 0
+            self._offset = max(self._offset, now.st_size - MOST_AT_ONCE)
             with self._log.open("rb") as stream:
                 stream.seek(self._offset)
                 whole = stream.read(MOST_AT_ONCE).rpartition(b"\n")

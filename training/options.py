@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path, PurePath
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -13,6 +14,7 @@ from preprocess.faults import Fault, FaultsError
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*")
 SLURM_TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<clock>\d+(?::\d+){0,2})")
 MAX_WORKERS = 1024
+LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,21 @@ class LaunchOptions(BaseModel):
     def _exp_name_is_a_folder_name(cls, value: str) -> str:
         if not NAME.fullmatch(value):
             raise ValueError("use letters, digits and _ . + = - (it names a folder)")
+        if len(value) > LONGEST_NAME:
+            raise ValueError(f"use at most {LONGEST_NAME} characters (it names a folder)")
+        return value
+
+    @field_validator("expect")
+    @classmethod
+    def _globs_stay_in_the_folder(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for glob in value:
+            path = PurePath(glob)
+            if not glob or path.is_absolute() or ".." in path.parts or path == PurePath():
+                raise ValueError(f"{glob!r}: name files inside the scene's output folder")
+            try:
+                next(Path().glob(glob), None)
+            except (ValueError, IndexError, NotImplementedError) as error:
+                raise ValueError(f"{glob!r} is not a glob: {error}") from error
         return value
 
     @field_validator("time_limit", "aggregate_time")

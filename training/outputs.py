@@ -40,11 +40,26 @@ def has_checkpoint(output: Path) -> bool:
 
 def set_aside(output: Path) -> Path:
     """Move what a former run wrote into `superseded/<time>/`: not lost, and not resumed."""
-    folder = output / SUPERSEDED / now().strftime("%Y%m%dT%H%M%S.%f")
-    folder.mkdir(parents=True)
+    folder = _new_superseded(output)
     for path in output.iterdir():
         if path.name not in (CLAIM_FOLDER, SUPERSEDED):
             path.rename(folder / path.name)
+    return folder
+
+
+def set_stale_aside(output: Path, promises: tuple[str, ...]) -> None:
+    """Move promised outputs of a failed start away, or a start that writes nothing looks done."""
+    stale = [path for glob in promises for path in output.glob(glob)]
+    folder = _new_superseded(output) if stale else output
+    for path in stale:
+        target = folder / path.relative_to(output)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+
+
+def _new_superseded(output: Path) -> Path:
+    folder = output / SUPERSEDED / now().strftime("%Y%m%dT%H%M%S.%f")
+    folder.mkdir(parents=True)
     return folder
 
 

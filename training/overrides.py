@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 SCENE_KEY = "shared.scene_name"
 EXPERIMENT_KEY = "shared.exp_name"
-SET_BY_US = {SCENE_KEY: "--scene-name-includes", EXPERIMENT_KEY: "--exp-name"}
+SET_BY_US = {
+    SCENE_KEY: "--scene-name-includes",
+    EXPERIMENT_KEY: "--exp-name",
+    "shared.results_root": "--results-root",
+    "shared.scene_data_root": "--scene-data-root",
+    "shared.scene_file": "--scenes-dir",
+}
 PLAIN_WORD = re.compile(r"(?!(?:true|false|null|none|nan|inf)$)[A-Za-z_][\w.-]*", re.IGNORECASE)
 YAML_FLOAT = re.compile(r"[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+")
 """What YAML 1.1 reads as text but YAML 1.2, and Hydra with it, as a number: 1e-3."""

@@ -41,7 +41,6 @@ class Trainer:
     """The script that trains, and what is known of it."""
 
     script: Path
-    config_file: Path | None
     config: dict[str, Any]
     """Composed with the overrides; empty where no Hydra configuration is named."""
     overrides: tuple[str, ...]
@@ -59,18 +58,10 @@ class Trainer:
         return (
             sys.executable,
             str(self.script),
-            *self._config_arguments(),
             overrides.assignment(overrides.SCENE_KEY, scene),
             overrides.assignment(overrides.EXPERIMENT_KEY, exp_name),
             *self.overrides,
         )
-
-    def _config_arguments(self) -> tuple[str, ...]:
-        """Our own trainer is told which configuration it is checked against."""
-        file = self.config_file
-        if not self.is_own or file is None or file == OWN_CONFIG:
-            return ()
-        return ("--config-path", str(file.parent), "--config-name", file.stem)
 
 
 class _Faults:
@@ -104,7 +95,10 @@ def make_plan(options: LaunchOptions) -> Plan:
         scenes = _chosen_scenes(options)
     with faults:
         trainer = _trainer(options)
-        faults.found += preflight.virtual_camera_faults(trainer.config, scenes)
+        config = trainer.config
+        if trainer.is_own and options.overrides:
+            config = preflight.settled(config, options.exp_name)
+        faults.found += preflight.virtual_camera_faults(config, scenes)
     absent = _data_faults(scenes, roots) if roots and trainer and trainer.is_own else []
     if not options.dry_run:
         faults.found += absent
@@ -228,6 +222,10 @@ def _trainer(options: LaunchOptions) -> Trainer:
     faults = _Faults()
     config: dict[str, Any] = {}
     faults.found += preflight.script_faults(script)
+    if own and named not in (None, OWN_CONFIG):
+        remedy = "change keys with --overrides, or edit that file"
+        what = f"--train-config: the project's own trainer reads {OWN_CONFIG.name}"
+        raise FaultsError([Fault(what, str(named), remedy)])
     with faults:
         if config_file is None:
             overrides.check_syntax(options.overrides)
@@ -241,7 +239,7 @@ def _trainer(options: LaunchOptions) -> Trainer:
     promises = PROMISES[overrides.select(config, "run_mode", "train")] if own else options.expect
     sources = _own_sources() if own else [script]
     digest = trainer_digest(config or list(options.overrides), source_version(sources))
-    return Trainer(script, config_file, config, options.overrides, promises, digest)
+    return Trainer(script, config, options.overrides, promises, digest)
 
 
 def _own_sources() -> list[Path]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from preprocess.faults import Fault, did_you_mean
 from preprocess.scene import Scene
-from training.overrides import select
+from training.overrides import resolved, select
 from training.settings import VARIABLES, Roots
 
 LEAST_FREE_BYTES = 100 * 2**20
@@ -31,7 +31,9 @@ def _writable_fault(root: Path, key: str) -> Fault | None:
     remedy = f"name another folder with {flag} or {VARIABLES[key]}"
     existing = next(path for path in (root, *root.parents) if path.exists())
     if not existing.is_dir():
-        return Fault(f"{flag} is inside something that is not a folder", str(existing), remedy)
+        return Fault(
+            f"{flag} is, or is inside, something that is not a folder", str(existing), remedy
+        )
     if not os.access(existing, os.W_OK | os.X_OK):
         return Fault(f"{flag} can't be written", str(existing), remedy)
     free = shutil.disk_usage(existing).free
@@ -54,8 +56,17 @@ def schema_faults(config: dict[str, Any], exp_name: str) -> list[Fault]:
     """What the project's own trainer would refuse in a composed configuration."""
     from training.trainer.config import checked
 
-    named = {**config, "shared": {**config["shared"], "scene_name": "a", "exp_name": exp_name}}
-    return checked(named)[1]
+    return checked(_named(config, exp_name))[1]
+
+
+def settled(config: dict[str, Any], exp_name: str) -> dict[str, Any]:
+    """The configuration with its interpolations resolved; raises FaultsError when one fails."""
+    return resolved(_named(config, exp_name))
+
+
+def _named(config: dict[str, Any], exp_name: str) -> dict[str, Any]:
+    """With names in place of those that the launcher gives to each scene."""
+    return {**config, "shared": {**config["shared"], "scene_name": "a", "exp_name": exp_name}}
 
 
 def virtual_camera_faults(config: dict[str, Any], scenes: Sequence[Scene]) -> list[Fault]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,6 +36,9 @@ def run_command(
     launch: Callable[[Options, Plan], int],
 ) -> int:
     """What the launcher and the flow have in common: options, plan, dry run, faults in words."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without our letters is no failure
+            stream.reconfigure(errors="backslashreplace")
     try:
         options = parse_options(argv, model, prog)
         plan = make_plan(options)

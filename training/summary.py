@@ -79,7 +79,8 @@ def table(roots: Roots, exp_name: str, chosen: Iterable[str]) -> str:
     lines = ["  ".join(map(str.ljust, each, widths)).rstrip() for each in cells]
     pictures = [f"picture: {row.picture}" for row in done if row.picture][:1]
     report = roots.experiment_folder(exp_name) / REPORT
-    return "\n".join(["", *lines, "", *pictures, f"report: {report}"])
+    reports = [f"report: {report}"] if report.exists() else []
+    return "\n".join(["", *lines, "", *pictures, *reports])
 
 
 def collect(roots: Roots, exp_name: str, chosen: Iterable[str]) -> tuple[Row, ...]:

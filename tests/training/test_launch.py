@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 AWKWARD = ["a=x,y", "b='q\"uote'", "c=[1, 2]", "d=50%", "e=a#b", "f=süß 北", "g=k=v", "h=a b", "i="]
 
 
@@ -276,3 +280,47 @@ def test_a_trainer_that_exits_0_when_told_to_stop_is_not_done(lab, eventually):
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert lab.record("a_1")["status"] == "cancelled"
+
+
+def test_leftovers_of_a_failed_start_are_not_taken_for_outputs(lab):
+    """The first start writes its metrics and fails, the second writes nothing: not done."""
+    lab.add_scene("a_1")
+    flags = ("--expect", "metrics.json", "--overrides", "do=half")
+    assert lab.run(*flags).returncode == 1
+    assert lab.run(*flags).returncode == 1
+    assert lab.causes("a_1") == ["trainer_error", "no_output"]
+    assert list((lab.output("a_1") / "superseded").glob("*/metrics.json"))
+
+
+def test_a_terminal_without_our_letters_is_no_failure(lab):
+    """A trainer prints arrows, the terminal is ASCII: shown escaped, the scene is done."""
+    lab.add_scene("a_1")
+    lab.environment["PYTHONIOENCODING"] = "ascii"
+    result = lab.run("--overrides", "do=letters")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "\\u2713" in result.stdout
+
+
+def test_a_full_disk_behind_the_terminal_output_ends_no_training(lab):
+    """`> /dev/full`: nobody reads, the scene is done."""
+    lab.add_scene("a_1")
+    command = [sys.executable, "training/run.py", *lab.arguments()]
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        ended = subprocess.run(
+            command,
+            cwd=CHECKOUT,
+            env={**os.environ, **lab.environment},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert lab.record("a_1")["status"] == "done"
+
+
+def test_the_log_of_a_scene_trained_again_is_shown(lab):
+    """--force sets the old log aside: the new one is followed from its beginning."""
+    lab.add_scene("a_1")
+    lab.run()
+    assert "training a_1 from camera 28" in lab.run("--force").stdout

@@ -47,6 +47,30 @@ def test_faults_of_all_kinds_are_shown_at_once(lab, options):
     assert "start_camera_id" in faults[0]
 
 
+@pytest.mark.parametrize("key", ["results_root", "scene_data_root", "scene_file"])
+def test_an_override_of_a_folder_names_the_flag_instead(lab, options, key):
+    """Trained elsewhere, a scene's outputs would be missing where they are promised."""
+    lab.add_scene("a_1")
+    (fault,) = faults_of(options(overrides=(f"shared.{key}=/elsewhere",)))
+    assert "use --" in fault
+
+
+def test_a_camera_clash_by_interpolation_is_found(lab, options):
+    """num_cameras=${seed}: what counts is what it comes to."""
+    lab.add_scene("a_1", cam_id=28)
+    cameras = "train.nv_generation.trn_nv_gen"
+    wrong = (f"{cameras}.num_cameras=${{seed}}", "seed=5", f"{cameras}.start_camera_id=26")
+    assert "28 is in 26..30" in faults_of(options(overrides=wrong))[0]
+
+
+def test_our_trainer_has_one_configuration(lab, options, tmp_path):
+    """--train-config belongs to other scripts: ours would not read it."""
+    lab.add_scene("a_1")
+    (tmp_path / "mine.yaml").write_text("seed: 1")
+    (fault,) = faults_of(options(train_config=str(tmp_path / "mine.yaml")))
+    assert "train.yaml" in fault
+
+
 def test_a_missing_script_names_its_neighbours(lab, options, tmp_path):
     """--train-script trane.py beside train.py."""
     lab.add_scene("a_1")
@@ -135,6 +159,11 @@ def test_times_are_read_as_slurm_reads_them(text, seconds):
     [
         ({"exp_name": "a/b"}, "--exp-name"),
         ({"exp_name": ".hidden"}, "--exp-name"),
+        ({"exp_name": "x" * 300}, "--exp-name"),
+        ({"expect": ("/etc/passwd",)}, "--expect"),
+        ({"expect": ("../*",)}, "--expect"),
+        ({"expect": ("",)}, "--expect"),
+        ({"expect": ("**foo",)}, "--expect"),
         ({"workers": -1}, "--workers"),
         ({"time_limit": "banana"}, "--time-limit"),
         ({"time_limit": "0"}, "--time-limit"),

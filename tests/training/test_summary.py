@@ -83,6 +83,7 @@ def test_a_broken_record_is_shown_and_does_not_hide_the_others(roots):
 def test_the_terminal_gets_the_table_and_a_picture(roots):
     """The last lines name a picture of a done scene and the report."""
     record(roots, "a_1", Cause.OK)
+    summarise(roots, "exp", [])
     *_, picture, report = table(roots, "exp", []).splitlines()
     assert picture.endswith("results/a_1/exp/evaluation/comparison.png")
     assert report.endswith("report.md")
