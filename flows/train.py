@@ -5,16 +5,16 @@ Options and plan come first, without Prefect: a wrong option is told in a blink.
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from flows.environment import forget_passwords, prefect_api, send_the_rest
 from flows.options import FlowOptions
+from flows.stops import first_stop_interrupts
 from preprocess.faults import Fault, FaultsError
 from training.display import say
-from training.execute import ending_bound_s, wait_until_ended
+from training.execute import ending_bound_s, mark_cancelled, wait_until_ended
 from training.plan import Plan
 from training.run import DONE, FAILED, INTERRUPTED, header, run_command, write_summary
 from training.summary import table
@@ -33,31 +33,37 @@ def launch(options: FlowOptions, plan: Plan) -> int:
     if options.cluster == "slurm":
         what, remedy = "this version has no Slurm cluster yet", "use --cluster local"
         raise FaultsError([Fault(what, "--cluster slurm", remedy)])
-    _hang_up_as_interrupt()
     say(header(plan))
-    with prefect_api(plan.roots.state_root, verbose=options.verbose) as api:
-        from flows.flow import made_plans, train_scenes  # while the server starts
-
-        api.wait_until_ready()
-        forget_passwords()
-        made_plans[options] = plan
-        # Typed by hand: Prefect's types give up on a flow that itself returns a state.
-        state: State[Any] = cast("Any", train_scenes)(**options.model_dump(), return_state=True)
-        send_the_rest()
-    if state.is_cancelled():
-        wait_until_ended(plan.of("run"), max(map(ending_bound_s, plan.scenes)))
-        write_summary(plan)
+    with first_stop_interrupts() as stops:
+        state = _run_flow(options, plan)
+        if state is None or state.is_cancelled():
+            bound_s = max(map(ending_bound_s, plan.scenes))
+            wait_until_ended(plan.of("run"), bound_s, at_once=lambda: stops.urgent)
+            write_summary(plan)
     say(table(plan.roots, plan.exp_name, [scene.name for scene in plan.scenes]))
-    say(f"flow run: {state.name}, {state.message}")
-    if state.is_cancelled():
+    if state is None or state.is_cancelled():
+        say("flow run: Cancelled, stopped on request")
         return INTERRUPTED
+    say(f"flow run: {state.name}, {state.message}")
     return DONE if state.is_completed() else FAILED
 
 
-def _hang_up_as_interrupt() -> None:
-    """A closed terminal stops the flow as Ctrl-C does; under nohup it does not."""
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, signal.default_int_handler)
+def _run_flow(options: FlowOptions, plan: Plan) -> State[Any] | None:
+    """The flow run's final state; None when a stop came between its steps."""
+    try:
+        with prefect_api(plan.roots.state_root, verbose=options.verbose) as api:
+            from flows.flow import made_plans, train_scenes  # while the server starts
+
+            api.wait_until_ready()
+            forget_passwords()
+            made_plans[options] = plan
+            # Typed by hand: Prefect's types give up on a flow that itself returns a state.
+            state: State[Any] = cast("Any", train_scenes)(**options.model_dump(), return_state=True)
+            send_the_rest()
+            return state
+    except KeyboardInterrupt:
+        mark_cancelled(plan)
+        return None
 
 
 if __name__ == "__main__":

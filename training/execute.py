@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from pydantic import ValidationError
 
@@ -56,15 +58,29 @@ def mark_cancelled(plan: Plan) -> None:
     plan.cancelled.touch()
 
 
-def wait_until_ended(plans: Iterable[ScenePlan], timeout_s: float) -> list[ScenePlan]:
-    """Wait until no start of these scenes lives; those that still do after `timeout_s`."""
+def wait_until_ended(
+    plans: Iterable[ScenePlan], timeout_s: float, at_once: Callable[[], bool]
+) -> None:
+    """Wait until no start of these scenes lives, at most `timeout_s`.
+
+    Once `at_once` says so, those whose launcher is dead are not given the rest of their grace.
+    """
     deadline = time.monotonic() + timeout_s
     left = list(plans)
     while left := [plan for plan in left if holder_of(plan.output) is not None]:
         if time.monotonic() >= deadline:
-            break
+            return
+        if at_once():
+            _hurry(left)
         time.sleep(POLL_S)
-    return left
+
+
+def _hurry(plans: Iterable[ScenePlan]) -> None:
+    """Tell supervisors that are ending already a second time, which ends them at once."""
+    for holder in (holder_of(plan.output) for plan in plans):
+        if holder is not None and holder.is_ending and holder.process.lives():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(holder.process.pid, signal.SIGTERM)
 
 
 def ending_bound_s(plan: ScenePlan) -> float:

@@ -187,6 +187,22 @@ def test_a_stopped_flow_leaves_nothing_running_and_says_cancelled(
     eventually(lambda: not [each for each in below if alive(each.pid)], "their end", 15)
 
 
+@pytest.mark.parametrize("gap_s", [0.5, 3.0])
+def test_a_second_ctrl_c_ends_a_flow_at_once(flow_lab, alive, eventually, gap_s):
+    """Whether it comes while the cluster closes or later: no grace of an hour, a true record."""
+    flow_lab.add_scene("a_1")
+    flow = flow_lab.popen("--kill-grace", "3600", "--overrides", "do=ignore_term", program=FLOW)
+    eventually((flow_lab.output("a_1") / "ready.txt").exists, "the trainer")
+    flow.send_signal(signal.SIGINT)
+    time.sleep(gap_s)  # nothing to wait for: the moment is what differs
+    flow.send_signal(signal.SIGINT)
+    out, err = flow.communicate(timeout=45)
+    assert flow.returncode == 130, out + err
+    assert flow_lab.causes("a_1") == ["cancelled"]
+    assert not alive(int(flow_lab.starts("a_1")[0].split()[0]))
+    assert "Traceback" not in out + err
+
+
 def test_kill_9_of_the_flow_leaves_nothing_and_the_same_command_finishes(
     flow_lab, hanging, alive, eventually
 ):
