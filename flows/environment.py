@@ -13,13 +13,14 @@ import secrets
 import socket
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from preprocess.faults import Fault, FaultsError
@@ -29,6 +30,9 @@ Environ = MutableMapping[str, str]
 ANSWER_S = 5.0
 START_S = 120.0
 STOP_S = 10.0
+STARTS = 5
+KEEP_S = 1.0
+LOOPBACK = ("127.0.0.1", 0)
 POLL_S = 0.05
 LOG = "server.log"
 SERVER_PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"  # noqa: S105  # the variables' names
@@ -51,21 +55,25 @@ def prefect_api(state_root: Path, environ: Environ = os.environ, *, verbose: boo
         check_reachable(url)
         yield API(url)
         return
-    with _home(state_root, environ) as lock:
-        api = _start_server(environ, lock)
-    try:
-        yield api
-    finally:
-        api.stop()
+    # Lock and socket stay open here too: a server that died is started again with both, and what
+    # the flow sends meanwhile waits in the socket's queue.
+    with _home(state_root, environ) as lock, socket.create_server(LOOPBACK) as listening:
+        api = _start_server(environ, lock, listening)
+        try:
+            yield api
+        finally:
+            api.stop()
 
 
-@dataclass(frozen=True)
+@dataclass
 class API:
     """A Prefect API, and the server behind it when it is ours."""
 
     url: str
     server: subprocess.Popen[bytes] | None = None
     log: Path = Path(os.devnull)
+    start: Callable[[], subprocess.Popen[bytes]] | None = None
+    stopping: threading.Event = field(default_factory=threading.Event)
 
     def wait_until_ready(self, timeout_s: float = START_S) -> None:
         """Return once our server answers; raises FaultsError when it ends or takes too long."""
@@ -78,9 +86,19 @@ class API:
             if time.monotonic() > deadline:
                 raise self._fault(f"did not answer within {timeout_s:.0f} s")
             time.sleep(POLL_S)
+        threading.Thread(target=self._keep_alive, name="prefect-server", daemon=True).start()
+
+    def _keep_alive(self) -> None:
+        """Start our server again when it dies: a flow without one would wait for it for ever."""
+        starts_left = STARTS
+        while starts_left and not self.stopping.wait(KEEP_S):
+            if self.start and self.server and self.server.poll() is not None:
+                starts_left -= 1
+                self.server = self.start()
 
     def stop(self) -> None:
         """End our server; what has been sent to it by now is kept."""
+        self.stopping.set()
         if self.server is None:
             return
         self.server.terminate()
@@ -122,7 +140,12 @@ def named_api(environ: Environ) -> str:
     try:
         content = Path(environ["PREFECT_HOME"], "profiles.toml").read_text(encoding="utf-8")
         profiles = tomllib.loads(content)
-    except (OSError, tomllib.TOMLDecodeError):  # none, or one that Prefect will complain of
+    except OSError:  # none
+        return ""
+    except tomllib.TOMLDecodeError as error:
+        what = "PREFECT_HOME: its profiles.toml can't be read"
+        raise FaultsError([Fault(what, str(error), "repair or delete that file")]) from error
+    if not isinstance(profiles.get("profiles", {}), dict):
         return ""
     active = environ.get("PREFECT_PROFILE") or profiles.get("active")
     return str(profiles.get("profiles", {}).get(active, {}).get("PREFECT_API_URL", ""))
@@ -155,9 +178,7 @@ def _keep_quiet(environ: Environ, verbose: bool) -> None:
 def _home(state_root: Path, environ: Environ) -> Iterator[int]:
     """Settle PREFECT_HOME; yields a lock on it, which the server inherits and so holds."""
     if "PREFECT_HOME" in environ:
-        home = Path(environ["PREFECT_HOME"])
-        home.mkdir(parents=True, exist_ok=True)
-        lock = os.open(home, os.O_RDONLY)
+        lock = _users_home(Path(environ["PREFECT_HOME"]))
     else:
         home, lock = _free_home(state_root / "prefect")
         environ["PREFECT_HOME"] = str(home)
@@ -166,6 +187,18 @@ def _home(state_root: Path, environ: Environ) -> Iterator[int]:
         yield lock
     finally:
         os.close(lock)
+
+
+def _users_home(home: Path) -> int:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        return os.open(home, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        what, remedy = (
+            "PREFECT_HOME can't be used",
+            "name a folder that can be written, or unset it",
+        )
+        raise FaultsError([Fault(what, str(error), remedy)]) from error
 
 
 def _free_home(folder: Path) -> tuple[Path, int]:
@@ -186,27 +219,31 @@ def _free_home(folder: Path) -> tuple[Path, int]:
     raise AssertionError("counting has no end")
 
 
-def _start_server(environ: Environ, lock: int) -> API:
+def _start_server(environ: Environ, lock: int, listening: socket.socket) -> API:
     """Start our server and point `environ` to it."""
-    listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     password = f"admin:{secrets.token_urlsafe(32)}"
     environ[SERVER_PASSWORD] = environ[CLIENT_PASSWORD] = password
     environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
     environ["NO_PROXY"] = environ["no_proxy"] = _without_proxy(environ)
     log = Path(environ["PREFECT_HOME"], LOG)
-    with listening, log.open("wb") as stream:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "flows.server", str(os.getpid()), str(listening.fileno())],
-            cwd=CHECKOUT,
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            pass_fds=(listening.fileno(), lock),
-            start_new_session=True,  # after a terminal's Ctrl-C there is an end to be told
-        )
-    return API(environ["PREFECT_API_URL"], server, log)
+    log.unlink(missing_ok=True)
+    settings = dict(environ)  # with the password, which the flow forgets
+
+    def start() -> subprocess.Popen[bytes]:
+        with log.open("ab") as stream:
+            return subprocess.Popen(
+                [sys.executable, "-m", "flows.server", str(os.getpid()), str(listening.fileno())],
+                cwd=CHECKOUT,
+                env=settings,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                pass_fds=(listening.fileno(), lock),
+                start_new_session=True,  # after a terminal's Ctrl-C there is an end to be told
+            )
+
+    return API(environ["PREFECT_API_URL"], start(), log, start)
 
 
 def _without_proxy(environ: Environ) -> str:

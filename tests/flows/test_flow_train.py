@@ -248,6 +248,19 @@ def test_without_a_server_the_flow_brings_its_own_and_leaves_the_users_alone(lab
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(lab.root) in str(p.info)]
 
 
+def test_a_flow_outlives_its_server(lab, eventually):
+    """The server is killed in the middle: it is started again, and the flow ends as it should."""
+    lab.add_scene("a_1")
+    flow = lab.popen("--overrides", "do=wait", program=FLOW)
+    eventually((lab.output("a_1") / "ready.txt").exists, "the trainer")
+    (server,) = [p for p in children_of(flow.pid) if "flows.server" in p.cmdline()]
+    server.kill()
+    (lab.output("a_1") / "go.txt").touch()
+    out, err = flow.communicate(timeout=100)
+    assert flow.returncode == 0, out + err
+    assert "Completed, 1 of 1 scenes done" in out
+
+
 def test_a_dry_run_is_the_launchers_to_the_letter_and_needs_no_prefect(lab):
     """One plan, two ways to run it."""
     lab.add_scene("a_1")
