@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from training.stopping import SIGNALS
+from training.stopping import handling_stops
 
 
 class Stops:
@@ -29,15 +28,10 @@ def first_stop_interrupts() -> Iterator[Stops]:
     """
     stops = Stops()
 
-    def handle(_number: int, _frame: object) -> None:
+    def handle() -> None:
         stops.count += 1
         if stops.count == 1:
             raise KeyboardInterrupt
 
-    caught = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    previous = {number: signal.signal(number, handle) for number in caught}
-    try:
+    with handling_stops(handle):
         yield stops
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

@@ -30,19 +30,29 @@ def stop_on_signals(on_first: Callable[[], None]) -> Iterator[StopRequest]:
     """A request that SIGINT, SIGTERM and SIGHUP set; `on_first` runs before anything is stopped.
 
     It runs inside the signal's handler, maybe more than once: it must take no lock and print
-    nothing. A signal that is ignored (nohup) stays ignored. Call from the main thread.
+    nothing.
     """
     stop = StopRequest()
 
-    def handle(_signal_number: int, _frame: object) -> None:
+    def handle() -> None:
         if stop.urgency == 0:
             on_first()
         stop.ask()
 
-    caught = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    previous = {number: signal.signal(number, handle) for number in caught}
-    try:
+    with handling_stops(handle):
         yield stop
+
+
+@contextmanager
+def handling_stops(handle: Callable[[], None]) -> Iterator[None]:
+    """Have SIGINT, SIGTERM and SIGHUP call `handle`, in the main thread.
+
+    A signal that is ignored (nohup) stays ignored.
+    """
+    caught = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, lambda *_: handle()) for number in caught}
+    try:
+        yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +32,7 @@ from preprocess.scene_data import (
     training_folder,
     truth_folder,
 )
-from preprocess.synthetic import SCENES_DIR, ensure_scene_data, main
+from preprocess.synthetic import SCENES_DIR, ensure_scene_data
 from preprocess.wardrobe import PEOPLE
 
 SHIPPED = load_scenes(SCENES_DIR)
@@ -356,39 +355,6 @@ def test_in_every_shipped_scene_everybody_can_be_seen_by_the_source_camera(scene
                 own = view.person == person
                 assert own.mean() > 0.02
                 assert view.image[own].std(axis=0).mean() > 20
-
-
-def write_registry(folder: Path) -> None:
-    folder.mkdir()
-    content = small(frames=1, cameras=[28]).model_dump_json(exclude_unset=True)
-    (folder / "small.json").write_text(content, encoding="utf-8")
-
-
-def test_the_command_builds_by_name_and_says_where(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    scenes, root = tmp_path / "scenes", tmp_path / "data"
-    write_registry(scenes)
-    where = ["--scenes-dir", str(scenes), "--scene-data-root", str(root)]
-    assert main(["small", *where]) == 0
-    assert f"built {root / 'small'}" in capsys.readouterr().out
-    assert main(["smal", *where]) == 2
-    assert "did you mean small?" in capsys.readouterr().err
-
-
-def test_a_reader_who_leaves_early_does_not_fail_the_command(tmp_path: Path) -> None:
-    """As in `python -m preprocess.synthetic | head -0`."""
-    write_registry(tmp_path / "scenes")
-    command = [sys.executable, "-m", "preprocess.synthetic", "--scene-data-root", str(tmp_path)]
-    command += ["--scenes-dir", str(tmp_path / "scenes")]
-    reader, writer = os.pipe()
-    os.close(reader)
-    result = subprocess.run(
-        command, cwd=CHECKOUT, stdout=writer, stderr=subprocess.PIPE, timeout=120, check=False
-    )
-    os.close(writer)
-    assert (result.returncode, result.stderr) == (0, b"")
-    assert (tmp_path / "small").is_dir()
 
 
 def test_where_all_is_built_the_command_needs_no_torch(
