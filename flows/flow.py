@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, wait
 from typing import Any
 
 from prefect import allow_failure, flow, get_client, task
@@ -13,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectConcurrentFuture
 from prefect.states import Cancelled, Completed, Failed
 from prefect.tasks import Task
 
@@ -119,7 +120,7 @@ def _tag_flow_run(*names: str) -> None:
         client.update_flow_run(context.flow_run.id, tags={*context.flow_run.tags, *names})
 
 
-def _train(plan: Plan) -> list[PrefectFuture[Any]]:
+def _train(plan: Plan) -> list[PrefectConcurrentFuture[Any]]:
     """Run the scenes that are to run on a cluster of their own; returns when all have ended."""
     scenes = plan.of("run")
     if not scenes:
@@ -136,14 +137,14 @@ def _train(plan: Plan) -> list[PrefectFuture[Any]]:
     # machines given back, before the aggregate starts.
     with runner:
         try:
-            futures = runner.map(watch.watched(train_scene), {"scene": list(scenes)})
-            for future in futures:
-                watch.wait(future)
+            mapped: Any = runner.map(watch.watched(train_scene), {"scene": list(scenes)})
+            futures: list[PrefectConcurrentFuture[Any]] = list(mapped)
+            watch.wait(futures)
         except (KeyboardInterrupt, TerminationSignal):
             mark_cancelled(plan)  # before the workers go: what ends now ends on request
             say(STOPPING)
             raise
-    return list(futures)
+    return futures
 
 
 class _Watch:
@@ -167,10 +168,11 @@ class _Watch:
             on_failure=[lambda _, task_run, state: self._failed(task_run, state)],
         )
 
-    def wait(self, future: PrefectFuture[Any]) -> None:
-        """Wait for a task run, showing what goes on meanwhile."""
-        while not future.state.is_final():
-            future.wait(SHOW_EVERY_S)
+    def wait(self, futures: Iterable[PrefectConcurrentFuture[Any]]) -> None:
+        """Wait for all task runs, showing what goes on meanwhile; asks the server nothing."""
+        left = {future.wrapped_future for future in futures}
+        while left:
+            left = wait(left, timeout=SHOW_EVERY_S, return_when=FIRST_COMPLETED).not_done
             self._display.refresh()
 
     def _no_more_starts(self) -> bool:
