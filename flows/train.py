@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from flows.environment import forget_passwords, prefect_api, send_the_rest
 from flows.options import FlowOptions
@@ -52,13 +52,11 @@ def _run_flow(options: FlowOptions, plan: Plan) -> State[Any] | None:
     """The flow run's final state; None when a stop came between its steps."""
     try:
         with prefect_api(plan.roots.state_root, verbose=options.verbose) as api:
-            from flows.flow import made_plans, train_scenes  # while the server starts
+            from flows.flow import run_plan  # while the server starts
 
             api.wait_until_ready()
             forget_passwords()
-            made_plans[options] = plan
-            # Typed by hand: Prefect's types give up on a flow that itself returns a state.
-            state: State[Any] = cast("Any", train_scenes)(**options.model_dump(), return_state=True)
+            state = run_plan(options, plan)
             send_the_rest()
             return state
     except KeyboardInterrupt:
