@@ -51,11 +51,6 @@ class Summary:
     report: Path
     metrics_csv: Path
 
-    @property
-    def missing(self) -> tuple[Row, ...]:
-        """The scenes that are not done."""
-        return tuple(row for row in self.rows if row.status != "done")
-
 
 def summarise(roots: Roots, exp_name: str, chosen: Iterable[str]) -> Summary:
     """Write the summary of an experiment: the chosen scenes and all others that have a record.
