@@ -15,3 +15,8 @@ class FlowOptions(LaunchOptions):
 
     verbose: Annotated[bool, Flag("How to run", "--verbose")] = False
     """Show Prefect's own messages too."""
+
+    @property
+    def on_slurm(self) -> bool:
+        """Whether scenes run in Slurm jobs."""
+        return self.cluster == "slurm"

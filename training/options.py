@@ -14,6 +14,7 @@ from preprocess.faults import Fault, FaultsError
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*")
 SLURM_TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<clock>\d+(?::\d+){0,2})")
 MAX_WORKERS = 1024
+MAX_JOBS = 256
 LONGEST_NAME = 100
 
 
@@ -126,9 +127,29 @@ class LaunchOptions(BaseModel):
     """Slurm wrapper script."""
 
     slurm_array_parallelism: Annotated[
-        int, Flag("Slurm", "--slurm.array-parallelism 2", "--slurm.array-parallelism"), Field(ge=0)
-    ] = 0
-    """At most this many scenes at once in the array; 0: no limit of ours."""
+        int,
+        Flag("Slurm", "--slurm.array-parallelism 2", "--slurm.array-parallelism"),
+        Field(ge=1, le=MAX_JOBS),
+    ] = MAX_JOBS
+    """At most this many scenes at once."""
+
+    slurm_time: Annotated[str, Flag("Slurm", "--slurm.time 3:00:00", "--slurm.time")] = ""
+    """A scene's time in its job, in Slurm's formats; the Slurm script's when not given."""
+
+    slurm_scenes_per_job: Annotated[
+        int,
+        Flag("Slurm", "--slurm.scenes-per-job 4", "--slurm.scenes-per-job"),
+        Field(ge=1, le=1000),
+    ] = 1
+    """Scenes that one job of the flow trains one after another, in as many times the time."""
+
+    slurm_interface: Annotated[str, Flag("Slurm", "--slurm.interface ib0", "--slurm.interface")] = (
+        ""
+    )
+    """Network interface by which nodes reach this machine; found automatically when not given."""
+
+    yes: Annotated[bool, Flag("Slurm", "--yes")] = False
+    """Submit without asking, on a terminal too."""
 
     auto_schedule_aggregate: Annotated[bool, Flag("Aggregate", "--no-auto-schedule-aggregate")] = (
         True
@@ -163,12 +184,17 @@ class LaunchOptions(BaseModel):
                 raise ValueError(f"{glob!r} is not a glob: {error}") from error
         return value
 
-    @field_validator("time_limit", "aggregate_time")
+    @field_validator("time_limit", "aggregate_time", "slurm_time")
     @classmethod
     def _time_is_slurms(cls, value: str) -> str:
-        if seconds_of(value) <= 0:
+        if value and seconds_of(value) <= 0:
             raise ValueError("must be more than zero")
         return value
+
+    @property
+    def on_slurm(self) -> bool:
+        """Whether scenes run in Slurm jobs."""
+        return self.submit
 
     @property
     def time_limit_s(self) -> int:

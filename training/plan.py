@@ -64,6 +64,40 @@ class ScenePlan(BaseModel):
         return " ".join([*settings, shlex.join(self.command)])
 
 
+class AggregatePlan(BaseModel):
+    """The stage after all scenes: the experiment's summary, and before it the trainer's own."""
+
+    model_config = ConfigDict(frozen=True)
+
+    command: tuple[str, ...] = ()
+    """What merges the scenes' outputs (DiFix data); it needs all of them. Empty: nothing to do."""
+    environment: dict[str, str] = {}
+    log: Path
+    job_name: str
+    time_limit_s: int
+
+
+class SlurmPlan(BaseModel):
+    """How scenes become Slurm jobs; every job runs the Slurm script with `--in-job STAGE PLAN`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    script: Path
+    """The wrapper that a site edits: the single place for resources."""
+    script_text: str
+    """The wrapper as it was when the plan was made."""
+    light_script_text: str
+    """The same without what asks for GPUs: for jobs that need none."""
+    job_name: str
+    time_s: int
+    """A job's time for one scene: the script's, or --slurm.time."""
+    scenes_per_job: int
+    parallelism: int
+    """At most so many scenes run, and so many jobs are queued, at once."""
+    interface: str = ""
+    """Network interface that nodes reach this machine by; empty: chosen automatically."""
+
+
 class Plan(BaseModel):
     """What will run for all chosen scenes of one launch."""
 
@@ -79,6 +113,10 @@ class Plan(BaseModel):
     """GPU ids that scenes are pinned to, one each; empty on a machine without."""
     max_retries: int
     max_failures: int
+    aggregate: AggregatePlan | None = None
+    """None with --no-auto-schedule-aggregate."""
+    slurm: SlurmPlan | None = None
+    """None on this machine."""
     warnings: tuple[str, ...] = ()
 
     def of(self, action: Action) -> tuple[ScenePlan, ...]:
@@ -99,6 +137,21 @@ class Plan(BaseModel):
     def enough_failures(self) -> Path:
         """A file that stands once --max-failures was reached."""
         return self.file.with_suffix(".enough")
+
+    @property
+    def script(self) -> Path:
+        """The kept copy of the Slurm script that jobs are submitted with."""
+        return self.file.with_suffix(".slurm")
+
+    @property
+    def light_script(self) -> Path:
+        """The kept Slurm script of the jobs that need no GPU."""
+        return self.file.with_suffix(".light.slurm")
+
+    @property
+    def job_logs(self) -> Path:
+        """Folder of what Slurm jobs print; a trainer's own output is in the scene's log."""
+        return self.roots.state_root / "slurm" / self.plan_id
 
 
 def new_plan_id(exp_name: str) -> str:
