@@ -22,7 +22,8 @@ from prefect.tasks import Task
 from flows.bodies import NotStartedError, SceneNotDoneError, train_one_scene
 from flows.clusters import local_cluster
 from flows.options import FlowOptions
-from flows.task_runner import SceneTaskRunner, WorkerLostError
+from flows.task_runner import SceneTaskRunner
+from flows.workers import WorkerLostError
 from preprocess.faults import FaultsError
 from training.display import Display, say
 from training.execute import mark_cancelled

@@ -6,20 +6,17 @@ dying worker leaves tasks Running for ever. Here a worker gets a plain function 
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import functools
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, nullcontext
 from contextvars import copy_context
 from typing import Any, Self, cast
 
 import distributed
-from distributed.client import FutureCancelledError
-from distributed.comm import CommClosedError
-from distributed.scheduler import KilledWorker
+
 from prefect.client.schemas.objects import RunInput, TaskRun
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture
@@ -30,11 +27,7 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from prefect.utilities.engine import emit_task_run_state_change_event
 from prefect_dask.task_runners import DaskTaskRunner
 
-POLL_S = 0.2
-
-
-class WorkerLostError(Exception):
-    """The Dask worker that ran a task, or the way to it, was lost before the task ended."""
+from flows.workers import AnyWorkers, StoppedError, Workers
 
 
 class SceneTaskRunner(DaskTaskRunner):
@@ -47,14 +40,24 @@ class SceneTaskRunner(DaskTaskRunner):
     function once more: it must find that its work is done (`training.execute.run_scene` does).
 
     When the runner closes, what has not ended is Cancelled: wait for the futures inside the flow.
-    The other arguments are those of `DaskTaskRunner`.
+    `workers` says which worker gets which task; given the runner, once its cluster is there. The
+    other arguments are those of `DaskTaskRunner`.
     """
 
-    def __init__(self, max_workers: int = 1, **dask: Any) -> None:
+    def __init__(
+        self,
+        max_workers: int = 1,
+        workers: Callable[[SceneTaskRunner], Workers] | None = None,
+        **dask: Any,
+    ) -> None:
         if max_workers < 1:
             raise ValueError(f"max_workers is {max_workers}: at least 1 is needed to run anything")
         super().__init__(**dask)
         self.max_workers = max_workers
+        self.make_workers = workers or (lambda runner: AnyWorkers(runner.client))
+        self._workers: Workers | None = None
+        self._unfinished = 0
+        self._counting = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
         self._stop = threading.Event()
 
@@ -62,7 +65,18 @@ class SceneTaskRunner(DaskTaskRunner):
         """A runner with the same settings that has not started."""
         twin = cast("Self", super().duplicate())  # type: ignore[no-untyped-call]
         twin.max_workers = self.max_workers
+        twin.make_workers = self.make_workers
         return twin
+
+    @property
+    def unfinished(self) -> int:
+        """How many task runs have been submitted and have not ended."""
+        return self._unfinished
+
+    @property
+    def cluster(self) -> distributed.deploy.Cluster | None:
+        """The Dask cluster; None before the first submit."""
+        return self._cluster
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -100,6 +114,7 @@ class SceneTaskRunner(DaskTaskRunner):
         if not self._started or self._threads is None:
             raise RuntimeError("The task runner must be started before submitting work.")
         bound = self._bound(task)
+        self._count(1)
         task_run = _pending_run(task, parameters, wait_for, dependencies)
         future = self._threads.submit(
             copy_context().run,
@@ -110,6 +125,7 @@ class SceneTaskRunner(DaskTaskRunner):
             wait_for=wait_for,
             return_type="state",
         )
+        future.add_done_callback(lambda _: self._count(-1))
         return PrefectConcurrentFuture(task_run.id, future)
 
     def _bound(self, task: Task[Any, Any]) -> Task[Any, Any]:
@@ -117,12 +133,22 @@ class SceneTaskRunner(DaskTaskRunner):
         if task.isasync or task.isgenerator:
             raise TypeError(f"task {task.name!r} must be a plain function to run on a Dask worker")
         bound = copy.copy(task)
-        bound.fn = _on_worker(task.fn, self.client, self._stop)
+        bound.fn = _on_worker(task.fn, self._open_workers(), self._stop)
         return bound
+
+    def _open_workers(self) -> Workers:
+        if self._workers is None:
+            _ = self.client  # brings up the cluster
+            self._workers = self._exit_stack.enter_context(closing(self.make_workers(self)))
+        return self._workers
+
+    def _count(self, more: int) -> None:
+        with self._counting:
+            self._unfinished += more
 
 
 def _on_worker(
-    body: Callable[..., Any], client: distributed.Client, stop: threading.Event
+    body: Callable[..., Any], workers: Workers, stop: threading.Event
 ) -> Callable[..., Any]:
     """`body` as a function that runs it on a Dask worker and waits for it, or for `stop`."""
 
@@ -130,40 +156,12 @@ def _on_worker(
     def call(*args: Any, **kwargs: Any) -> Any:
         if stop.is_set():
             return Cancelled(message="the flow stopped before this could start")
-        future = client.submit(body, *args, pure=False, **kwargs)
         try:
-            return _result(client, future, stop)
-        finally:
-            _let_go(future)
+            return workers.run(functools.partial(body, *args, **kwargs), stop)
+        except StoppedError as error:
+            return Cancelled(message=str(error))
 
     return call
-
-
-def _result(client: distributed.Client, future: distributed.Future, stop: threading.Event) -> Any:
-    """The body's result or its exception; Cancelled when `stop` comes first, so that nothing hangs.
-
-    Raises WorkerLostError when the worker was lost.
-    """
-    coroutine = client.gather(future, asynchronous=True)
-    result = asyncio.run_coroutine_threadsafe(coroutine, client.loop.asyncio_loop)
-    while not wait([result], timeout=POLL_S).done:
-        if stop.is_set():
-            return Cancelled(message="the flow stopped while this ran")
-    try:
-        return result.result()
-    except KilledWorker as error:
-        lost = f"worker {error.last_worker.address} died while it ran this"
-        raise WorkerLostError(lost) from error
-    except (FutureCancelledError, CancelledError, CommClosedError) as error:
-        raise WorkerLostError(f"the Dask cluster gave this up: {error}") from error
-
-
-def _let_go(future: distributed.Future) -> None:
-    """Have Dask forget the task: a result still held is computed again when its worker is lost."""
-    if future.done():
-        future.release()
-    else:
-        future.cancel()
 
 
 def _pending_run(

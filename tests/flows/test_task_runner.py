@@ -13,7 +13,8 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.states import Completed
 
 from flows.clusters import local_cluster
-from flows.task_runner import SceneTaskRunner, WorkerLostError
+from flows.task_runner import SceneTaskRunner
+from flows.workers import WorkerLostError
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
