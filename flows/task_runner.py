@@ -16,7 +16,6 @@ from contextvars import copy_context
 from typing import Any, Self, cast
 
 import distributed
-
 from prefect.client.schemas.objects import RunInput, TaskRun
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture
