@@ -1,8 +1,9 @@
 # Each target sets up all that it needs in .venv; nothing else on the machine is touched.
 PYTHON ?= python3
 BIN := .venv/bin
+SLURM = PYTHONPATH=tests/slurm $(PYTHON) -B -m private_slurm
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint clean slurm-up slurm-down
 .DEFAULT_GOAL := demo
 
 demo: .venv/.trainer ## train the bundled scenes on this machine and show the results
@@ -15,6 +16,12 @@ lint: .venv/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+slurm-up: ## a private Slurm on this machine (as root); ACCOUNTING=1 with sacct's database
+	@$(SLURM) up $(if $(ACCOUNTING),--accounting)
+
+slurm-down: ## end it and all that runs on it
+	@$(SLURM) down
 
 clean: ## what `make` made; results in outputs/ stay
 	rm -rf .venv

@@ -1,0 +1,74 @@
+"""Tests on a real Slurm: a private cluster for each pytest process that needs one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from private_slurm import Cluster, default_folder, down, missing, up
+
+HERE = Path(__file__).parent
+GONE_S = 15
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker("slurm")
+
+
+def private_cluster(name: str, *, accounting: bool) -> Iterator[Cluster]:
+    """A cluster of this process; the next one ends it if this one is killed."""
+    if lacks := missing(accounting=accounting):
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(lacks)
+    folder = default_folder(f"{name}-{os.getpid()}")
+    yield up(folder, accounting=accounting, owned=True)
+    down(folder)
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Cluster]:
+    """A Slurm of this pytest process, with job completion text and no accounting."""
+    yield from private_cluster("test", accounting=False)
+
+
+@pytest.fixture(scope="session")
+def slurm_accounting() -> Iterator[Cluster]:
+    """Another one, with slurmdbd behind it, for what needs sacct; takes seconds to start."""
+    yield from private_cluster("sacct", accounting=True)
+
+
+@pytest.fixture
+def slurm_lab(lab: Any, slurm: Cluster) -> Iterator[Any]:
+    """The lab on `slurm`: after the test no job and no process of it may be left."""
+    yield from lab_on(lab, slurm)
+
+
+@pytest.fixture
+def slurm_accounting_lab(lab: Any, slurm_accounting: Cluster) -> Iterator[Any]:
+    """The lab on `slurm_accounting`."""
+    yield from lab_on(lab, slurm_accounting)
+
+
+def lab_on(lab: Any, cluster: Cluster) -> Iterator[Any]:
+    """What the test started itself is ended first, so that nothing submits anew."""
+    lab.environment |= cluster.environment
+    yield lab
+    for process in lab.started:
+        process.kill()
+    cluster.heal()
+    cluster.cancel_all()
+    cluster.wait_empty()
+    _, left = psutil.wait_procs(lab.strays(), timeout=GONE_S)
+    assert not left, f"left behind: {[command_of(process) for process in left]}"
+
+
+def command_of(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return f"{process.pid} {' '.join(process.cmdline())}"
+    return str(process.pid)
