@@ -19,7 +19,7 @@ from training.outputs import (
     set_aside,
     set_stale_aside,
 )
-from training.plan import ScenePlan
+from training.plan import ScenePlan, runnable
 from training.records import (
     Attempt,
     Cause,
@@ -124,7 +124,7 @@ def _run(plan: ScenePlan, claim: Claim) -> TrainerEnd:
 
     environment = {**os.environ, **plan.environment, "TS_SCENE_FILE": str(_scene_file(plan))}
     limits = Limits(plan.time_limit_s, plan.kill_grace_s)
-    return run_trainer(plan.command, environment, plan.log, limits, beat)
+    return run_trainer(runnable(plan.command), environment, plan.log, limits, beat)
 
 
 def _scene_file(plan: ScenePlan) -> Path:

@@ -80,7 +80,8 @@ class LaunchOptions(BaseModel):
     """Scenes at once on this machine; 0: one per GPU, or one where there is no GPU."""
 
     time_limit: Annotated[str, Flag("How to run", "--time-limit 3:00:00")] = "1-00:00:00"
-    """A scene's longest time, in Slurm's formats; then it is stopped and can be resumed."""
+    """A scene's longest time, in Slurm's formats; then it is stopped and can be resumed.
+    In a Slurm job it counts where it is shorter than the job's own time."""
 
     max_retries: Annotated[int, Flag("How to run", "--max-retries 0"), Field(ge=0, le=100)] = 2
     """Further starts of a scene whose machine, not whose training, failed."""
@@ -119,7 +120,7 @@ class LaunchOptions(BaseModel):
     slurm_job_name: Annotated[str, Flag("Slurm", "--slurm.job-name my_job", "--slurm.job-name")] = (
         ""
     )
-    """Slurm job name; the experiment's name when not given."""
+    """Slurm job name, whatever the Slurm script says; the experiment's name when not given."""
 
     slurm_script: Annotated[
         str, Flag("Slurm", "--slurm.slurm-script site.slurm", "--slurm.slurm-script")
@@ -149,18 +150,30 @@ class LaunchOptions(BaseModel):
     """Network interface by which nodes reach this machine; found automatically when not given."""
 
     yes: Annotated[bool, Flag("Slurm", "--yes")] = False
-    """Submit without asking, on a terminal too."""
+    """Submit without asking, on a terminal too; whoever answers no gets exit status 130."""
 
     auto_schedule_aggregate: Annotated[bool, Flag("Aggregate", "--no-auto-schedule-aggregate")] = (
         True
     )
-    """Chain the dependent aggregate stage to DiFix generation."""
+    """Chain the aggregate stage: the summary, and after DiFix generation the trainer's own."""
 
     aggregate_job_name: Annotated[str, Flag("Aggregate", "--aggregate-job-name my_agg")] = ""
-    """Slurm job name of the aggregate stage."""
+    """Slurm job name of the aggregate stage; the job's name with _aggregate when not given."""
 
     aggregate_time: Annotated[str, Flag("Aggregate", "--aggregate-time 0:30:00")] = "1:00:00"
     """Slurm time limit of the aggregate stage."""
+
+    status: Annotated[bool, Flag("Watching", "--status --exp-name my_exp")] = False
+    """Show what has become of an experiment's scenes, and start nothing."""
+
+    watch: Annotated[bool, Flag("Watching", "--watch --exp-name my_exp")] = False
+    """The same, again and again until all has ended."""
+
+    logs: Annotated[str, Flag("Watching", "--logs hi4d_pair17_dance --exp-name my_exp")] = ""
+    """Follow the log of the scene with this name."""
+
+    cancel: Annotated[bool, Flag("Watching", "--cancel --exp-name my_exp")] = False
+    """End all that an experiment has queued or running."""
 
     @field_validator("exp_name")
     @classmethod
@@ -169,6 +182,14 @@ class LaunchOptions(BaseModel):
             raise ValueError("use letters, digits and _ . + = - (it names a folder)")
         if len(value) > LONGEST_NAME:
             raise ValueError(f"use at most {LONGEST_NAME} characters (it names a folder)")
+        return value
+
+    @field_validator("slurm_job_name", "aggregate_job_name")
+    @classmethod
+    def _job_name_is_plain(cls, value: str) -> str:
+        # Slurm puts it into the names of files, where % and / mean something.
+        if value and not (NAME.fullmatch(value) and len(value) <= LONGEST_NAME):
+            raise ValueError(f"use at most {LONGEST_NAME} letters, digits and _ . + = -")
         return value
 
     @field_validator("expect")
@@ -184,12 +205,17 @@ class LaunchOptions(BaseModel):
                 raise ValueError(f"{glob!r} is not a glob: {error}") from error
         return value
 
-    @field_validator("time_limit", "aggregate_time", "slurm_time")
+    @field_validator("time_limit", "aggregate_time")
     @classmethod
     def _time_is_slurms(cls, value: str) -> str:
-        if value and seconds_of(value) <= 0:
+        if seconds_of(value) <= 0:
             raise ValueError("must be more than zero")
         return value
+
+    @field_validator("slurm_time")
+    @classmethod
+    def _time_is_slurms_or_the_scripts(cls, value: str) -> str:
+        return cls._time_is_slurms(value) if value else value
 
     @property
     def on_slurm(self) -> bool:

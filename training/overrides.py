@@ -31,6 +31,13 @@ def assignment(key: str, text: str) -> str:
     return f"{key}={text}" if PLAIN_WORD.fullmatch(text) else f"{key}='{text}'"
 
 
+def assigned(overrides: Sequence[str], key: str) -> str | None:
+    """What the last plain `key=value` of these gives a key, its quotes removed; None where none."""
+    prefix = f"{key}="
+    values = [text.removeprefix(prefix) for text in overrides if text.startswith(prefix)]
+    return values[-1].strip("'\"") if values else None
+
+
 def compose(
     config: Path, overrides: Sequence[str], reserved: Mapping[str, str] = SET_BY_US
 ) -> tuple[dict[str, Any], list[Fault]]:

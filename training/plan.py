@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from datetime import datetime
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +16,8 @@ from training.settings import Roots
 
 Action = Literal["run", "skip", "held"]
 LOG = "train.log"
+JOBS_PYTHON = "python"
+"""In a plan for Slurm: nodes may have another interpreter, which the Slurm script chooses."""
 
 
 class ScenePlan(BaseModel):
@@ -119,6 +123,11 @@ class Plan(BaseModel):
     """None on this machine."""
     warnings: tuple[str, ...] = ()
 
+    @property
+    def python(self) -> str:
+        """The first word of this plan's commands; in a job it becomes that job's interpreter."""
+        return sys.executable if self.slurm is None else JOBS_PYTHON
+
     def of(self, action: Action) -> tuple[ScenePlan, ...]:
         """The scenes with that action, in order."""
         return tuple(scene for scene in self.scenes if scene.action == action)
@@ -154,6 +163,11 @@ class Plan(BaseModel):
         return self.roots.state_root / "slurm" / self.plan_id
 
 
+def runnable(command: Sequence[str]) -> tuple[str, ...]:
+    """A plan's command with this process's interpreter where the plan leaves it open."""
+    return tuple([sys.executable, *command[1:]] if command[0] == JOBS_PYTHON else command)
+
+
 def new_plan_id(exp_name: str) -> str:
     """A plan's name: experiment and time of day, sortable, unique to the microsecond."""
     return f"{exp_name}-{now().strftime('%Y%m%dT%H%M%S.%f')}"
@@ -164,9 +178,17 @@ def render(plan: Plan) -> str:
     words: dict[Action, str] = {"run": "to run", "skip": "skipped", "held": "held by others"}
     counts = ", ".join(f"{len(plan.of(action))} {word}" for action, word in words.items())
     head = [f"experiment {plan.exp_name}: {len(plan.scenes)} scenes chosen, {counts}"]
-    head += [f"results: {plan.roots.results_root}", f"workers: {plan.workers}"]
+    head += [f"results: {plan.roots.results_root}", _where(plan)]
     warnings = [f"warning: {warning}" for warning in plan.warnings]
     return "\n".join([*head, *warnings, "", *(_render_scene(scene) for scene in plan.scenes)])
+
+
+def _where(plan: Plan) -> str:
+    if plan.slurm is None:
+        return f"workers: {plan.workers}"
+    slurm = plan.slurm
+    time = timedelta(seconds=slurm.time_s)
+    return f"Slurm: {slurm.script}, {time} a scene, at most {slurm.parallelism} scenes at once"
 
 
 def _render_scene(scene: ScenePlan) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +16,18 @@ from training.attempt import is_current
 from training.claims import holder_of
 from training.fingerprint import fingerprint, source_version, trainer_digest
 from training.gpus import visible_gpus
-from training.options import LaunchOptions
+from training.options import LaunchOptions, seconds_of
 from training.outputs import PROMISES, has_checkpoint, missing_outputs
-from training.plan import Action, Plan, ScenePlan, new_plan_id
+from training.plan import Action, AggregatePlan, Plan, ScenePlan, SlurmPlan, new_plan_id
 from training.records import RecordError, RunRecord, now, read_record
 from training.settings import CHECKOUT, Roots, resolve_roots
+from training.slurm.planning import job_name, plan_slurm, scene_time_s
 
 OWN_SCRIPT = CHECKOUT / "training" / "simple_multi_human_trainer.py"
 OWN_CONFIG = CHECKOUT / "training" / "configs" / "train.yaml"
+GENERATE = "difix_data_generation_generate"
+AGGREGATE_LOG = "aggregate.log"
+AGGREGATE = "difix_data_generation_aggregate"
 OWN_SOURCES = (
     "training/simple_multi_human_trainer.py",
     "training/trainer/*.py",
@@ -54,14 +57,24 @@ class Trainer:
         return self.script == OWN_SCRIPT
 
     def command(self, scene: str, exp_name: str) -> tuple[str, ...]:
-        """The argv that trains one scene."""
+        """What the interpreter is given to train one scene."""
         return (
-            sys.executable,
             str(self.script),
             overrides.assignment(overrides.SCENE_KEY, scene),
             overrides.assignment(overrides.EXPERIMENT_KEY, exp_name),
             *self.overrides,
         )
+
+    def aggregate_command(self, exp_name: str) -> tuple[str, ...]:
+        """What it is given to merge what all scenes wrote; empty when nothing is to be merged."""
+        mode = overrides.select(self.config, "run_mode") or overrides.assigned(
+            self.overrides, "run_mode"
+        )
+        if mode != GENERATE:
+            return ()
+        others = (text for text in self.overrides if not text.startswith("run_mode="))
+        experiment = overrides.assignment(overrides.EXPERIMENT_KEY, exp_name)
+        return (str(self.script), f"run_mode={AGGREGATE}", experiment, *others)
 
 
 class _Faults:
@@ -87,7 +100,7 @@ def make_plan(options: LaunchOptions) -> Plan:
     machine is a warning of the plan instead.
     """
     faults = _Faults()
-    roots, scenes, trainer = None, [], None
+    roots, scenes, trainer, slurm = None, [], None, None
     with faults:
         roots = resolve_roots(options.model_dump())
         faults.found += preflight.folder_faults(roots)
@@ -99,22 +112,28 @@ def make_plan(options: LaunchOptions) -> Plan:
         if trainer.is_own and options.overrides:
             config = preflight.settled(config, options.exp_name)
         faults.found += preflight.virtual_camera_faults(config, scenes)
+    with faults:
+        slurm = plan_slurm(options) if options.on_slurm else None
     absent = _data_faults(scenes, roots) if roots and trainer and trainer.is_own else []
     if not options.dry_run:
         faults.found += absent
-    faults.found += _not_built_yet(options)
+    faults.found += _misplaced(options)
     if faults.found or roots is None or trainer is None:
         raise FaultsError(faults.found)
-    return _plan(options, roots, scenes, trainer, [str(fault) for fault in absent])
+    warnings = tuple(str(fault) for fault in absent)
+    plan = _empty_plan(options, roots, slurm, warnings)
+    planned = tuple(_scene_plan(options, plan, scene, trainer) for scene in scenes)
+    aggregate = _aggregate_plan(options, plan, trainer)
+    return plan.model_copy(update={"scenes": planned, "aggregate": aggregate})
 
 
-def _plan(
-    options: LaunchOptions, roots: Roots, scenes: Sequence[Scene], trainer: Trainer, warn: list[str]
+def _empty_plan(
+    options: LaunchOptions, roots: Roots, slurm: SlurmPlan | None, warnings: tuple[str, ...]
 ) -> Plan:
-    gpus = visible_gpus()
+    gpus = () if slurm else visible_gpus()  # in a job, Slurm says which
     if gpus and options.workers > len(gpus):
-        warn = [*warn, f"--workers {options.workers}: only {len(gpus)} GPUs, one scene each"]
-    plan = Plan(
+        warnings += (f"--workers {options.workers}: only {len(gpus)} GPUs, one scene each",)
+    return Plan(
         plan_id=new_plan_id(options.exp_name),
         created=now(),
         exp_name=options.exp_name,
@@ -124,10 +143,22 @@ def _plan(
         gpus=gpus,
         max_retries=options.max_retries,
         max_failures=options.max_failures,
-        warnings=tuple(warn),
+        slurm=slurm,
+        warnings=warnings,
     )
-    planned = tuple(_scene_plan(options, plan, scene, trainer) for scene in scenes)
-    return plan.model_copy(update={"scenes": planned})
+
+
+def _aggregate_plan(options: LaunchOptions, plan: Plan, trainer: Trainer) -> AggregatePlan | None:
+    if not options.auto_schedule_aggregate:
+        return None
+    command = trainer.aggregate_command(options.exp_name)
+    return AggregatePlan(
+        command=(plan.python, *command) if command else (),
+        environment={**plan.roots.environment(), "TS_PLAN_FILE": str(plan.file)},
+        log=plan.roots.experiment_folder(options.exp_name) / AGGREGATE_LOG,
+        job_name=options.aggregate_job_name or f"{job_name(options)}_aggregate",
+        time_limit_s=seconds_of(options.aggregate_time),
+    )
 
 
 def _workers(wanted: int, gpus: int) -> int:
@@ -144,18 +175,22 @@ def _scene_plan(options: LaunchOptions, plan: Plan, scene: Scene, trainer: Train
         scene_file=Path(scene_file),
         action="run",
         reason="new",
-        command=trainer.command(scene.seq_name, options.exp_name),
+        command=(plan.python, *trainer.command(scene.seq_name, options.exp_name)),
         environment={**plan.roots.environment(), "TS_SCENE_FILE": scene_file},
         output=plan.roots.output_folder(scene.seq_name, options.exp_name),
         fingerprint=fingerprint(trainer.digest, scene.raw),
         promises=trainer.promises,
-        time_limit_s=options.time_limit_s,
+        time_limit_s=_scene_time_s(options, plan.slurm),
         kill_grace_s=options.kill_grace,
         cancelled=plan.cancelled,
         retrain_done_before=plan.created if options.force else None,
     )
     action, reason = decide(planned)
     return planned.model_copy(update={"action": action, "reason": reason})
+
+
+def _scene_time_s(options: LaunchOptions, slurm: SlurmPlan | None) -> int:
+    return scene_time_s(slurm.time_s, options) if slurm else options.time_limit_s
 
 
 def decide(plan: ScenePlan) -> tuple[Action, str]:
@@ -252,8 +287,14 @@ def _data_faults(scenes: Sequence[Scene], roots: Roots) -> list[Fault]:
     return [fault for scene in scenes for fault in missing_data(scene, roots.scene_data_root)]
 
 
-def _not_built_yet(options: LaunchOptions) -> list[Fault]:
-    if not options.submit:
-        return []
-    remedy = "leave --submit out to train on this machine"
-    return [Fault("--submit: this version does not submit to Slurm yet", remedy=remedy)]
+def _misplaced(options: LaunchOptions) -> list[Fault]:
+    """Flags of the launcher's array given to the flow, and the other way round."""
+    if options.submit and type(options) is not LaunchOptions:
+        remedy = "for the flow say --cluster slurm"
+        return [Fault("--submit belongs to training/run.py", remedy=remedy)]
+    if options.submit and not options.dry_run:
+        return [Fault("--submit: not built yet")]
+    if options.submit and options.slurm_scenes_per_job > 1:
+        remedy = "leave it out: each job of an array trains one scene; or use the flow"
+        return [Fault("--slurm.scenes-per-job belongs to python -m flows.train", remedy=remedy)]
+    return []

@@ -18,6 +18,7 @@ from training.display import Display, say  # noqa: E402
 from training.options import LaunchOptions  # noqa: E402
 from training.plan import Action, Plan, render  # noqa: E402
 from training.planning import is_done, make_plan  # noqa: E402
+from training.slurm.stages import IN_JOB, become_stage  # noqa: E402
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 FATE: dict[Action, str] = {"run": "", "skip": "skipped, ", "held": "not run, "}
@@ -25,8 +26,8 @@ Options = TypeVar("Options", bound=LaunchOptions)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Plan and run on this machine; exit status 0 only if every chosen scene is done."""
-    return run_command(argv, LaunchOptions, "training/run.py", launch)
+    """Plan, then run here or submit; run here, exit status 0 means every chosen scene is done."""
+    return run_command(argv, LaunchOptions, "training/run.py", launch, preview)
 
 
 def run_command(
@@ -34,16 +35,20 @@ def run_command(
     model: type[Options],
     prog: str,
     launch: Callable[[Options, Plan], int],
+    preview: Callable[[Options, Plan], str] = lambda _, plan: render(plan),
 ) -> int:
     """What the launcher and the flow have in common: options, plan, dry run, faults in words."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal without our letters is no failure
             stream.reconfigure(errors="backslashreplace")
+    arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        options = parse_options(argv, model, prog)
+        if arguments[:1] == [IN_JOB]:
+            become_stage(arguments[1:])
+        options = parse_options(arguments, model, prog)
         plan = make_plan(options)
         if options.dry_run:
-            say(render(plan))
+            say(preview(options, plan))
             return DONE
         return launch(options, plan)
     except FaultsError as error:
@@ -51,6 +56,15 @@ def run_command(
         return USAGE
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def preview(options: LaunchOptions, plan: Plan) -> str:
+    """What a dry run prints: the plan, and for --submit the exact sbatch command lines."""
+    if not options.submit:
+        return render(plan)
+    from training.slurm.submission import preview as submission_preview
+
+    return submission_preview(plan)
 
 
 def launch(_options: LaunchOptions, plan: Plan) -> int:

@@ -1,0 +1,1 @@
+"""Slurm: scripts, submission, jobs, and what Slurm says of them."""

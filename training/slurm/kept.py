@@ -1,0 +1,20 @@
+"""What a submission keeps beside its plan, so that later edits change no job that waits."""
+
+from __future__ import annotations
+
+from preprocess.faults import Fault, FaultsError
+from training.files import write_atomically
+from training.plan import Plan
+from training.slurm.jobs import slurm_of
+
+
+def keep_scripts(plan: Plan) -> None:
+    """Write both Slurm scripts and make the folder of job logs; raises FaultsError."""
+    slurm = slurm_of(plan)
+    try:
+        write_atomically(plan.script, slurm.script_text)
+        write_atomically(plan.light_script, slurm.light_script_text)
+        # Slurm would end a job whose log can't be opened, without a word.
+        plan.job_logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FaultsError([Fault("the Slurm script can't be kept", str(error))]) from error
