@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 from datetime import datetime
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from training.records import (
     read_record,
     write_record,
 )
+from training.slurm.own_job import node_name, own_job_id
 from training.trainer_process import Limits, TrainerEnd, run_trainer
 
 FROZEN_SCENE = "scene.json"
@@ -99,8 +99,7 @@ def _record_to_go_on_from(plan: ScenePlan) -> RunRecord:
 
 
 def _new_attempt() -> Attempt:
-    job = os.environ.get("SLURM_JOB_ID", "")
-    return Attempt(start=now(), host=socket.gethostname(), pid=os.getpid(), slurm_job_id=job)
+    return Attempt(start=now(), host=node_name(), pid=os.getpid(), slurm_job_id=own_job_id())
 
 
 def _ended(plan: ScenePlan, claim: Claim, record: RunRecord) -> RunRecord:
@@ -112,8 +111,8 @@ def _ended(plan: ScenePlan, claim: Claim, record: RunRecord) -> RunRecord:
         return record.ended(Cause.TRAINER_ERROR, None, f"the trainer can't be started: {error}")
     missing = missing_outputs(plan.output, plan.promises)
     killed = causes.kernel_kills() > kills_before
-    cancelled = plan.cancelled.exists()
-    cause, message = causes.cause_of(end, missing, plan.log, cancelled, killed)
+    sight = causes.Sight(killed, plan.cancelled.exists(), own_job_id(), node_name())
+    cause, message = causes.cause_of(end, missing, plan.log, sight)
     return record.ended(cause, end.exit_status, message, read_metrics(plan.output))
 
 
@@ -139,8 +138,9 @@ def _scene_file(plan: ScenePlan) -> Path:
 
 def _write_heading(plan: ScenePlan, number: int) -> None:
     time = now().isoformat(timespec="seconds")
+    job = f" in Slurm job {own_job_id()}" if own_job_id() else ""
     with plan.log.open("a", encoding="utf-8") as log:
-        log.write(f"\n=== attempt {number} on {socket.gethostname()} at {time}\n")
+        log.write(f"\n=== attempt {number} on {node_name()}{job} at {time}\n")
         log.write(f"=== {plan.command_line}\n")
 
 

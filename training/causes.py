@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 from training.logs import last_line, last_words, tail
@@ -20,25 +21,45 @@ OUT_OF_MEMORY_SIGNS = (
 )
 
 
-def cause_of(
-    end: TrainerEnd, missing: list[str], log: Path, cancelled: bool, kernel_killed: bool
-) -> tuple[Cause, str]:
+@dataclass(frozen=True)
+class Sight:
+    """What was seen around a trainer's end."""
+
+    kernel_killed: bool = False
+    """The kernel killed a process for want of memory meanwhile."""
+    cancelled: bool = False
+    """The plan was cancelled."""
+    job_id: str = ""
+    """The Slurm job that it ran in."""
+    node: str = ""
+
+
+def cause_of(end: TrainerEnd, missing: list[str], log: Path, sight: Sight) -> tuple[Cause, str]:
     """Join exit status, what stopped the trainer, its outputs and its last words into a cause.
 
     A trainer that was stopped is never done: many exit with 0 when they are told to end, and
     their last evaluation's files are there.
     """
-    if end.stopped == "timeout":
-        return Cause.TIMEOUT, "stopped at its time limit"
-    if end.stopped == "orphaned" and not cancelled:
-        return Cause.WORKER_LOST, "the process that had launched it died"
     if end.stopped:
-        return Cause.CANCELLED, "stopped on request"
+        return _stopped(end, sight)
     if end.exit_status == 0 and missing:
         return Cause.NO_OUTPUT, "exit status 0, but without " + ", ".join(missing)
     if end.exit_status == 0:
         return Cause.OK, ""
-    return _failure(end.exit_status, log, kernel_killed)
+    return _failure(end.exit_status, log, sight.kernel_killed)
+
+
+def _stopped(end: TrainerEnd, sight: Sight) -> tuple[Cause, str]:
+    if end.stopped == "timeout":
+        return Cause.TIMEOUT, "stopped at its time limit"
+    if sight.cancelled:
+        return Cause.CANCELLED, "stopped on request"
+    if end.stopped == "orphaned":
+        return Cause.WORKER_LOST, "the process that had launched it died"
+    if sight.job_id:
+        # Time, preemption, scancel: only Slurm knows, and whoever looks later asks it once for all.
+        return Cause.WORKER_LOST, f"told to end by Slurm (job {sight.job_id} on {sight.node})"
+    return Cause.CANCELLED, "stopped on request"
 
 
 def _failure(exit_status: int, log: Path, kernel_killed: bool) -> tuple[Cause, str]:
