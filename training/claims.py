@@ -18,11 +18,24 @@ from pathlib import Path
 from training.files import write_atomically
 from training.processes import ProcessId, process_id
 from training.records import now
+from training.slurm.own_job import own_job_id
+from training.trainer_process import BEAT_EVERY_S
 
 FOLDER = ".claim"
 RELEASED = '{"released": true}'
 STALE_AFTER_S = 120.0
 """A holder on another host that has not touched its claim for so long is taken for dead."""
+SILENT_S = BEAT_EVERY_S + 5.0
+"""A holder that lives has shown it within so long."""
+
+
+@dataclass(frozen=True)
+class EndedJob:
+    """A Slurm job whose end is known by Slurm's word, and so that of its processes elsewhere."""
+
+    job_id: str
+    silent_s: float = 0.0
+    """How long its holder must not have shown itself: SILENT_S where its node may still run it."""
 
 
 @dataclass(frozen=True)
@@ -67,36 +80,45 @@ class Claim:
         write_atomically(self.path, RELEASED)
 
 
-def acquire(output: Path, launcher: int, ending_s: float = 0.0, poll_s: float = 0.1) -> Claim:
+def acquire(
+    output: Path,
+    launcher: int,
+    ending_s: float = 0.0,
+    poll_s: float = 0.1,
+    ended_job: EndedJob | None = None,
+) -> Claim:
     """Claim `output` for the launcher with that process number, inheriting from a dead holder.
 
-    Waits up to `ending_s` for one that is ending.
+    A holder of `ended_job` on another host is dead once it has been silent for as long as that
+    says. Waits up to `ending_s` for one that is ending, or whose job has ended.
 
     Raises ClaimHeldError naming the holder, OSError when the folder can't be written.
     """
     folder = output / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + ending_s
-    while (claim := _try(folder, launcher)) is None:
-        holder = holder_of(output)
-        if holder is not None and not (holder.is_ending and time.monotonic() < deadline):
-            raise ClaimHeldError(holder)
+    while (claim := _try(folder, launcher, ended_job)) is None:
+        holder = holder_of(output, ended_job)
+        if holder is not None:
+            is_ending = holder.is_ending or _is_of(holder, ended_job)
+            if not is_ending or time.monotonic() >= deadline:
+                raise ClaimHeldError(holder)
         time.sleep(poll_s)
     return claim
 
 
-def holder_of(output: Path) -> Holder | None:
+def holder_of(output: Path, ended_job: EndedJob | None = None) -> Holder | None:
     """The living holder of an output folder's claim, None when it is free."""
     newest = _newest(output / FOLDER)
     if newest is None:
         return None
     holder = _read(newest)
-    return holder if holder is not None and _lives(holder, newest) else None
+    return holder if holder is not None and _lives(holder, newest, ended_job) else None
 
 
-def _try(folder: Path, launcher: int) -> Claim | None:
+def _try(folder: Path, launcher: int, ended_job: EndedJob | None) -> Claim | None:
     newest = _newest(folder)
-    if newest is not None and holder_of(folder.parent) is not None:
+    if newest is not None and holder_of(folder.parent, ended_job) is not None:
         return None
     number = int(newest.stem) + 1 if newest is not None else 1
     mine = folder / f"{number:06d}.json"
@@ -115,7 +137,7 @@ def _create(path: Path, launcher: int) -> bool:
         process=process_id(os.getpid()),
         launcher=process_id(launcher),
         since=now().isoformat(timespec="seconds"),
-        slurm_job_id=os.environ.get("SLURM_JOB_ID", ""),
+        slurm_job_id=own_job_id(),
     )
     temporary = path.parent / f".{uuid.uuid4().hex}"
     try:
@@ -146,10 +168,16 @@ def _read(path: Path) -> Holder | None:
         return None
 
 
-def _lives(holder: Holder, path: Path) -> bool:
+def _lives(holder: Holder, path: Path, ended_job: EndedJob | None) -> bool:
     if holder.process.is_of_this_host():
         return holder.process.lives()
+    if ended_job is not None and _is_of(holder, ended_job):
+        return ended_job.silent_s > 0 and _age_s(path) < ended_job.silent_s
     return _age_s(path) < STALE_AFTER_S
+
+
+def _is_of(holder: Holder, job: EndedJob | None) -> bool:
+    return job is not None and holder.slurm_job_id == job.job_id
 
 
 def _age_s(path: Path) -> float:

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from training import claims
-from training.claims import ClaimHeldError, acquire, holder_of
+from training.claims import ClaimHeldError, EndedJob, acquire, holder_of
 from training.processes import process_id
 
 
@@ -96,3 +96,49 @@ def test_an_ending_holder_is_waited_for(tmp_path):
     with pytest.raises(ClaimHeldError):
         acquire(tmp_path, os.getpid(), ending_s=0.3)
     assert time.monotonic() - begun >= 0.3
+
+
+SURE = EndedJob("42")
+UNSURE = EndedJob("42", claims.SILENT_S)
+
+
+@pytest.mark.parametrize(
+    ("ended_job", "age_s", "held"),
+    [
+        (SURE, 0, False),
+        (EndedJob("41"), 0, True),
+        (UNSURE, 5, True),
+        (UNSURE, claims.SILENT_S + 60, False),
+    ],
+)
+def test_the_holder_of_an_ended_job_on_another_host_is_dead(tmp_path, ended_job, age_s, held):
+    """At once by Slurm's word; after its silence where the node may still run it."""
+    place_claim(tmp_path, host="elsewhere", age_s=age_s)
+    assert (holder_of(tmp_path, ended_job) is not None) is held
+    if held:
+        with pytest.raises(ClaimHeldError):
+            acquire(tmp_path, os.getpid(), ended_job=ended_job)
+    else:
+        assert acquire(tmp_path, os.getpid(), ended_job=ended_job).path.stem == "000002"
+
+
+def test_a_process_of_this_host_lives_whatever_slurm_says(tmp_path):
+    """The kernel knows better: what escaped its job may still write."""
+    place_claim(tmp_path)
+    assert holder_of(tmp_path, SURE) is not None
+
+
+def test_an_heir_waits_until_the_silence_of_an_ended_job_is_long_enough(tmp_path):
+    """An unreachable node's holder is inherited once it can be taken for dead."""
+    place_claim(tmp_path, host="elsewhere")
+    claim = acquire(tmp_path, os.getpid(), ending_s=30, ended_job=EndedJob("42", 0.5))
+    assert claim.path.stem == "000002"
+
+
+def test_a_claim_names_the_task_of_an_array_as_people_do(tmp_path, monkeypatch):
+    """The same text as in the record and in scancel."""
+    monkeypatch.setenv("SLURM_JOB_ID", "15")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    acquire(tmp_path, os.getpid())
+    assert holder_of(tmp_path).slurm_job_id == "12_3"
