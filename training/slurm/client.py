@@ -163,6 +163,12 @@ def job_ends(job_ids: Collection[str]) -> dict[str, JobEnd]:
     return {job_id: end for job_id, end in ends.items() if job_id in wanted}
 
 
+def a_node_address() -> str | None:
+    """The address by which Slurm reaches some compute node; None when it names none."""
+    addresses = _call(["sinfo", "--Node", "--noheader", "--format=%o"]).split()
+    return addresses[0] if addresses else None
+
+
 def max_array_size() -> int:
     """The site's MaxArraySize: array indices are below it."""
     return int(_configuration().get("MaxArraySize", "1001"))
