@@ -18,7 +18,7 @@ lint: .venv/.dev
 	$(BIN)/mypy
 
 slurm-up: ## a private Slurm on this machine (as root); ACCOUNTING=1 with sacct's database
-	@$(SLURM) up $(if $(ACCOUNTING),--accounting)
+	@$(SLURM) up $(if $(filter-out 0,$(ACCOUNTING)),--accounting)
 
 slurm-down: ## end it and all that runs on it
 	@$(SLURM) down

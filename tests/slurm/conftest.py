@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from private_slurm import Cluster, default_folder, down, missing, up
+from private_slurm import Cluster, clear, default_folder, down, missing, up
 
 HERE = Path(__file__).parent
-GONE_S = 15
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,19 +53,7 @@ def slurm_accounting_lab(lab: Any, slurm_accounting: Cluster) -> Iterator[Any]:
 
 
 def lab_on(lab: Any, cluster: Cluster) -> Iterator[Any]:
-    """What the test started itself is ended first, so that nothing submits anew."""
     lab.environment |= cluster.environment
     yield lab
-    for process in lab.started:
-        process.kill()
-    cluster.heal()
-    cluster.cancel_all()
-    cluster.wait_empty()
-    _, left = psutil.wait_procs(lab.strays(), timeout=GONE_S)
-    assert not left, f"left behind: {[command_of(process) for process in left]}"
-
-
-def command_of(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.Error):
-        return f"{process.pid} {' '.join(process.cmdline())}"
-    return str(process.pid)
+    left = clear(lab, cluster)
+    assert not left, f"left behind: {left}"

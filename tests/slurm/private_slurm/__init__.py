@@ -5,7 +5,8 @@ Only the standard library is used, so that it also runs before anything is insta
 """
 
 from private_slurm.cluster import Cluster
+from private_slurm.leftovers import clear
 from private_slurm.lifecycle import default_folder, down, up
 from private_slurm.requirements import missing
 
-__all__ = ["Cluster", "default_folder", "down", "missing", "up"]
+__all__ = ["Cluster", "clear", "default_folder", "down", "missing", "up"]

@@ -17,6 +17,7 @@ from private_slurm.cluster import Cluster
 from private_slurm.layout import Layout, Owner
 
 JOBS_END_S = 3
+LONGEST = 60
 
 
 def default_folder(name: str = "default") -> Path:
@@ -41,9 +42,10 @@ def up(folder: Path, *, accounting: bool = False, owned: bool = False) -> Cluste
     """The cluster of this folder, ready for jobs; what already runs of it is left as it is.
 
     Owned: it belongs to this process, and once that is gone the next call here ends it.
-    Raises SetupError if a part does not start, or if the cluster runs without accounting that is
-    now asked for.
+    Raises SetupError if a part does not start, if the folder's path can not be used, or if the
+    cluster runs without accounting that is now asked for.
     """
+    check(folder)
     with locked(folder):
         end_ownerless(folder.parent)
         kept = layout.load(folder)
@@ -57,8 +59,18 @@ def up(folder: Path, *, accounting: bool = False, owned: bool = False) -> Cluste
         try:
             return start(made)
         except BaseException:
-            remove(made)
+            if not kept:
+                remove(made)
             raise
+
+
+def check(folder: Path) -> None:
+    """Raises SetupError for a path that Slurm's sockets (107 characters) and files can't have."""
+    if len(str(folder)) > LONGEST or any(letter.isspace() for letter in str(folder)):
+        raise daemons.SetupError(
+            f"a private Slurm can not live in {folder}: the path has spaces or more than "
+            f"{LONGEST} characters; set TMPDIR to another folder"
+        )
 
 
 def start(made: Layout) -> Cluster:
