@@ -116,6 +116,12 @@ def holder_of(output: Path, ended_job: EndedJob | None = None) -> Holder | None:
     return holder if holder is not None and _lives(holder, newest, ended_job) else None
 
 
+def silence_s(output: Path) -> float:
+    """Seconds since the last claim of an output folder was taken, shown to live or given back."""
+    newest = _newest(output / FOLDER)
+    return STALE_AFTER_S if newest is None else _age_s(newest)
+
+
 def _try(folder: Path, launcher: int, ended_job: EndedJob | None) -> Claim | None:
     newest = _newest(folder)
     if newest is not None and holder_of(folder.parent, ended_job) is not None:
