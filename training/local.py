@@ -15,6 +15,7 @@ from training.display import Display
 from training.execute import mark_cancelled, run_scene
 from training.files import write_atomically
 from training.gpus import GpuSlots
+from training.launches import note_launch
 from training.outcome import Outcome
 from training.plan import Plan, ScenePlan
 from training.retries import starts_again
@@ -47,12 +48,13 @@ class _Run:
 
 
 def start(plan: Plan) -> None:
-    """Keep the plan and build the scene data that has a recipe.
+    """Keep the plan, and who runs it, and build the scene data that has a recipe.
 
     Raises FaultsError when either can't be written.
     """
     try:
         write_atomically(plan.file, plan.model_dump_json(indent=1))
+        note_launch(plan.file)
     except OSError as error:
         raise FaultsError([Fault("the plan can't be kept", str(error))]) from error
     build_scene_data(plan)
@@ -89,7 +91,7 @@ def run_plan(plan: Plan, display: Display) -> StopRequest:
         run = _Run(plan, stop, GpuSlots(plan.gpus), display)
         with ThreadPoolExecutor(max_workers=plan.workers) as threads:
             futures = [threads.submit(_to_the_end, run, scene) for scene in plan.of("run")]
-            _watch(futures, display, stop)
+            _watch(plan, futures, display, stop)
     for future in futures:
         future.result()  # raises what should not have happened
     return stop
@@ -111,11 +113,15 @@ def _to_the_end(run: _Run, scene: ScenePlan) -> None:
             break
 
 
-def _watch(futures: Iterable[Future[None]], display: Display, stop: StopRequest) -> None:
+def _watch(
+    plan: Plan, futures: Iterable[Future[None]], display: Display, stop: StopRequest
+) -> None:
     left, told = set(futures), False
     while left:
         _, left = wait(left, timeout=SHOW_EVERY_S, return_when=FIRST_COMPLETED)
         display.refresh()
+        if plan.cancelled.exists():  # by --cancel, maybe on another machine
+            stop.ask_once()
         if stop.urgency and not told:
             display.say(STOPPING)
             told = True

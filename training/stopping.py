@@ -24,6 +24,10 @@ class StopRequest:
         """Ask to stop, or, a second time, to stop at once."""
         self._urgency = min(2, self._urgency + 1)
 
+    def ask_once(self) -> None:
+        """Ask to stop, unless that was asked already: for who can't tell whether it was."""
+        self._urgency = max(1, self._urgency)
+
 
 @contextmanager
 def stop_on_signals(on_first: Callable[[], None]) -> Iterator[StopRequest]:
