@@ -12,6 +12,13 @@ import time
 from pathlib import Path
 
 given = dict(item.split("=", 1) for item in sys.argv[1:])
+if given.get("run_mode") == "difix_data_generation_aggregate":  # one run after all scenes
+    plan = json.loads(Path(os.environ["TS_PLAN_FILE"]).read_text(encoding="utf-8"))
+    merged = Path(os.environ["TS_RESULTS_ROOT"]) / "_experiments" / given["shared.exp_name"]
+    with (merged / "merged.jsonl").open("a", encoding="utf-8") as stream:
+        line = {"scenes": [each["name"] for each in plan["scenes"]], "arguments": sys.argv[1:]}
+        stream.write(json.dumps(line) + "\n")
+    sys.exit(1 if given.get("do") == "fail_aggregate" else 0)
 output = Path(os.environ["TS_RESULTS_ROOT"]) / given["shared.scene_name"] / given["shared.exp_name"]
 scene = json.loads(Path(os.environ["TS_SCENE_FILE"]).read_text(encoding="utf-8"))
 do = given.get("do", "ok")

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from training import causes
-from training.claims import Claim, ClaimHeldError, acquire
+from training.claims import SILENT_S, Claim, ClaimHeldError, EndedJob, acquire
 from training.outcome import Outcome, outcome_of
 from training.outputs import (
     has_checkpoint,
@@ -39,7 +39,7 @@ ENDING_SLACK_S = 10.0
 def run_attempt(plan: ScenePlan, parent: int) -> Outcome:
     """Claim the scene and bring it to an end; never raises for what a disk or a trainer does."""
     try:
-        claim = acquire(plan.output, parent, plan.kill_grace_s + ENDING_SLACK_S)
+        claim = _claim(plan, parent)
     except ClaimHeldError as error:
         return Outcome(scene=plan.name, status="held", message=str(error), log=plan.log)
     except OSError as error:
@@ -53,6 +53,15 @@ def run_attempt(plan: ScenePlan, parent: int) -> Outcome:
     finally:
         with contextlib.suppress(OSError):
             claim.release()
+
+
+def _claim(plan: ScenePlan, parent: int) -> Claim:
+    """The scene's claim; a job that Slurm has started again inherits from its former run."""
+    ending_s, job_id = plan.kill_grace_s + ENDING_SLACK_S, own_job_id()
+    if not job_id:
+        return acquire(plan.output, parent, ending_s)
+    former_run = EndedJob(job_id, SILENT_S)
+    return acquire(plan.output, parent, max(ending_s, SILENT_S + 1), ended_job=former_run)
 
 
 def is_current(record: RunRecord, plan: ScenePlan) -> bool:

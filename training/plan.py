@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,12 @@ Action = Literal["run", "skip", "held"]
 LOG = "train.log"
 JOBS_PYTHON = "python"
 """In a plan for Slurm: nodes may have another interpreter, which the Slurm script chooses."""
+
+
+def quoted(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """A command with settings before it, as a line for a shell."""
+    settings = [f"{key}={shlex.quote(value)}" for key, value in environment.items()]
+    return " ".join([*settings, shlex.join(command)])
 
 
 class ScenePlan(BaseModel):
@@ -64,8 +70,7 @@ class ScenePlan(BaseModel):
     @property
     def command_line(self) -> str:
         """The command with its environment, quoted so that it can be pasted into a shell."""
-        settings = [f"{key}={shlex.quote(value)}" for key, value in self.environment.items()]
-        return " ".join([*settings, shlex.join(self.command)])
+        return quoted(self.command, self.environment)
 
 
 class AggregatePlan(BaseModel):
@@ -79,6 +84,12 @@ class AggregatePlan(BaseModel):
     log: Path
     job_name: str
     time_limit_s: int
+    """Of its job; the command itself is stopped a little earlier."""
+
+    @property
+    def command_line(self) -> str:
+        """The command with its environment, quoted so that it can be pasted into a shell."""
+        return quoted(self.command, self.environment)
 
 
 class SlurmPlan(BaseModel):
@@ -180,7 +191,8 @@ def render(plan: Plan) -> str:
     head = [f"experiment {plan.exp_name}: {len(plan.scenes)} scenes chosen, {counts}"]
     head += [f"results: {plan.roots.results_root}", _where(plan)]
     warnings = [f"warning: {warning}" for warning in plan.warnings]
-    return "\n".join([*head, *warnings, "", *(_render_scene(scene) for scene in plan.scenes)])
+    scenes = [_render_scene(scene) for scene in plan.scenes]
+    return "\n".join([*head, *warnings, "", *scenes, *_render_aggregate(plan.aggregate)])
 
 
 def _where(plan: Plan) -> str:
@@ -189,6 +201,12 @@ def _where(plan: Plan) -> str:
     slurm = plan.slurm
     time = timedelta(seconds=slurm.time_s)
     return f"Slurm: {slurm.script}, {time} a scene, at most {slurm.parallelism} scenes at once"
+
+
+def _render_aggregate(aggregate: AggregatePlan | None) -> list[str]:
+    if aggregate is None or not aggregate.command:
+        return []
+    return [f"# aggregate: when all scenes are done\n{aggregate.command_line}"]
 
 
 def _render_scene(scene: ScenePlan) -> str:

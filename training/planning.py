@@ -292,8 +292,6 @@ def _misplaced(options: LaunchOptions) -> list[Fault]:
     if options.submit and type(options) is not LaunchOptions:
         remedy = "for the flow say --cluster slurm"
         return [Fault("--submit belongs to training/run.py", remedy=remedy)]
-    if options.submit and not options.dry_run:
-        return [Fault("--submit: not built yet")]
     if options.submit and options.slurm_scenes_per_job > 1:
         remedy = "leave it out: each job of an array trains one scene; or use the flow"
         return [Fault("--slurm.scenes-per-job belongs to python -m flows.train", remedy=remedy)]

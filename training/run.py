@@ -67,8 +67,12 @@ def preview(options: LaunchOptions, plan: Plan) -> str:
     return submission_preview(plan)
 
 
-def launch(_options: LaunchOptions, plan: Plan) -> int:
-    """Run a plan on this machine and summarise its experiment."""
+def launch(options: LaunchOptions, plan: Plan) -> int:
+    """Run a plan on this machine and summarise its experiment, or submit it and leave."""
+    if options.submit:
+        from training.slurm.submission import submit
+
+        return submit(options, plan)
     from training import local
     from training.summary import table
 

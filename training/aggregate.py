@@ -1,0 +1,81 @@
+"""The trainer's own aggregate: one command that merges what all scenes of a plan wrote."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from training.attempt import ENDING_SLACK_S
+from training.claims import ClaimHeldError, acquire
+from training.logs import last_words
+from training.plan import AggregatePlan, Plan, runnable
+from training.planning import is_done
+from training.records import now
+from training.slurm.own_job import node_name
+from training.slurm.planning import START_S
+from training.trainer_process import Limits, TrainerEnd, run_trainer
+
+GRACE_S = 20
+STOPPED = {
+    "timeout": "stopped at its time limit (--aggregate-time)",
+    "asked": "told to end",
+    "orphaned": "the process that had launched it died",
+}
+
+
+def missing_scenes(plan: Plan) -> list[str]:
+    """The scenes of a plan that are not done by their records: an aggregate needs them all."""
+    return [scene.name for scene in plan.scenes if not is_done(scene)]
+
+
+def merge(plan: Plan) -> str:
+    """Run a plan's aggregate command, if it has one; what went wrong, or nothing.
+
+    For a process that does nothing else and has blocked the signals of `run_trainer`.
+    """
+    if plan.aggregate is None or not plan.aggregate.command:
+        return ""
+    try:
+        claim = acquire(plan.roots.experiment_folder(plan.exp_name), os.getpid())
+    except ClaimHeldError as error:
+        return f"another aggregate runs: {error.holder}"
+    except OSError as error:
+        return f"its folder can't be written: {error}"
+
+    def beat() -> None:
+        with contextlib.suppress(OSError):
+            claim.beat()
+
+    try:
+        _write_heading(plan.aggregate)
+        environment = {**os.environ, **plan.aggregate.environment}
+        command, log = runnable(plan.aggregate.command), plan.aggregate.log
+        return _fault_of(
+            plan.aggregate, run_trainer(command, environment, log, _limits(plan), beat)
+        )
+    except OSError as error:
+        return f"it can't be started: {error}"
+    finally:
+        with contextlib.suppress(OSError):
+            claim.release()
+
+
+def _limits(plan: Plan) -> Limits:
+    """Ours come before Slurm's, as a scene's do."""
+    time_s = plan.aggregate.time_limit_s if plan.aggregate else 0
+    return Limits(max(time_s - START_S - GRACE_S - ENDING_SLACK_S, time_s / 2), GRACE_S)
+
+
+def _write_heading(aggregate: AggregatePlan) -> None:
+    with aggregate.log.open("a", encoding="utf-8") as log:
+        log.write(f"\n=== aggregate on {node_name()} at {now().isoformat(timespec='seconds')}\n")
+        log.write(f"=== {aggregate.command_line}\n")
+
+
+def _fault_of(aggregate: AggregatePlan, end: TrainerEnd) -> str:
+    if end.stopped:
+        return f"{STOPPED[end.stopped]}, log {aggregate.log}"
+    if end.exit_status != 0:
+        said = last_words(aggregate.log)
+        return f"exit status {end.exit_status}: {said}, log {aggregate.log}"
+    return ""

@@ -1,0 +1,46 @@
+"""The aggregate's job: `python -m training.slurm.aggregate_task PLAN`.
+
+A dependency proves nothing (Slurm takes a job that it has forgotten for one that went well): the
+records decide whether all scenes are done.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from training.aggregate import merge, missing_scenes
+from training.display import say
+from training.plan import Plan
+from training.summary import summarise
+from training.trainer_process import block_signals
+
+DONE, NOT_DONE = 0, 1
+
+
+def main(argv: list[str]) -> int:
+    """Merge and summarise; exit status 0 only if every scene was done and both went well."""
+    block_signals()
+    plan = Plan.model_validate_json(Path(argv[0]).read_bytes())
+    fault = aggregate(plan)
+    say(f"aggregate of {plan.exp_name}: {fault or 'done'}", sys.stderr if fault else sys.stdout)
+    return NOT_DONE if fault else DONE
+
+
+def aggregate(plan: Plan) -> str:
+    """What kept the experiment from being aggregated, or nothing."""
+    if plan.cancelled.exists():
+        return "not started, the experiment was cancelled"
+    if missing := missing_scenes(plan):
+        return f"not started, {len(missing)} scenes are not done: {', '.join(missing)}"
+    if fault := merge(plan):
+        return fault
+    try:
+        summarise(plan.roots, plan.exp_name, [scene.name for scene in plan.scenes])
+    except OSError as error:
+        return f"the summary can't be written: {error}"
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,75 @@
+"""What of an experiment is queued or running already: read off the commands of my jobs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from training.plan import Plan, ScenePlan
+from training.records import RecordError, read_record
+from training.slurm.formats import QueuedJob
+from training.slurm.stages import IN_JOB
+
+COMMAND = re.compile(rf" {IN_JOB} (?P<stage>\w+) (?P<plan>.+\.json)(?: (?P<more>.*))?")
+
+
+@dataclass(frozen=True)
+class StageJob:
+    """A job of ours: what it does, for which plan."""
+
+    job: QueuedJob
+    stage: str
+    plan: Plan
+    more: str
+    """What follows the plan in its command."""
+
+
+def stage_jobs(jobs: Iterable[QueuedJob], like: Plan) -> list[StageJob]:
+    """Those of my jobs that belong to the experiment of a plan, in the same result root."""
+    return [
+        StageJob(job, match["stage"], plan, match["more"] or "")
+        for job in jobs
+        if (match := COMMAND.search(job.command))
+        and Path(match["plan"]).name.startswith(like.exp_name)
+        and (plan := _read(match["plan"]))
+        and plan.exp_name == like.exp_name
+        and plan.roots.results_root == like.roots.results_root
+    ]
+
+
+def scenes_queued(jobs: Iterable[StageJob]) -> dict[str, QueuedJob]:
+    """By scene the job that trains it or is going to; of a flow, any of its workers."""
+    return {scene.name: each.job for each in jobs for scene in _scenes_of(each)}
+
+
+def _scenes_of(stage_job: StageJob) -> Iterator[ScenePlan]:
+    scenes = stage_job.plan.of("run")
+    if stage_job.stage == "array" and stage_job.job.array_task_id is not None:
+        yield scenes[int(stage_job.more) + stage_job.job.array_task_id]
+    if stage_job.stage == "worker":
+        yield from (scene for scene in scenes if not _has_ended(stage_job.plan, scene))
+
+
+def _has_ended(plan: Plan, scene: ScenePlan) -> bool:
+    """Whether a scene has come to an end since its plan was made."""
+    try:
+        record = read_record(scene.output)
+    except RecordError:
+        return False
+    if record is None or not record.attempts or record.status == "running":
+        return False
+    return record.attempts[-1].start >= plan.created
+
+
+@lru_cache(maxsize=64)
+def _read(plan_file: str) -> Plan | None:
+    """The plan that a job was submitted with; None when that can't be read any more."""
+    try:
+        return Plan.model_validate_json(Path(plan_file).read_bytes())
+    except (OSError, ValidationError):
+        return None
