@@ -27,15 +27,29 @@ def default_folder(name: str = "default") -> Path:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One at a time may bring up or take down a cluster next to this one."""
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(folder.parent, os.O_RDONLY)
+def locked(parent: Path) -> Iterator[None]:
+    """One at a time may bring up or take down a cluster in this folder."""
+    while (handle := lock(parent)) is None:
+        pass
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
         os.close(handle)
+
+
+def lock(parent: Path) -> int | None:
+    """The locked folder; None if the last cluster's end removed it meanwhile."""
+    parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        handle = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with contextlib.suppress(FileNotFoundError):
+        if os.path.samestat(os.fstat(handle), parent.stat()):
+            return handle
+    os.close(handle)
+    return None
 
 
 def up(folder: Path, *, accounting: bool = False, owned: bool = False) -> Cluster:
@@ -46,7 +60,7 @@ def up(folder: Path, *, accounting: bool = False, owned: bool = False) -> Cluste
     cluster runs without accounting that is now asked for.
     """
     check(folder)
-    with locked(folder):
+    with locked(folder.parent):
         end_ownerless(folder.parent)
         kept = layout.load(folder)
         if kept and accounting and not kept.accounting:
@@ -65,11 +79,18 @@ def up(folder: Path, *, accounting: bool = False, owned: bool = False) -> Cluste
 
 
 def check(folder: Path) -> None:
-    """Raises SetupError for a path that Slurm's sockets (107 characters) and files can't have."""
+    """Raises SetupError for a path that is not ours, or that Slurm can't use.
+
+    A socket's path has 107 characters at most, and the longest of Slurm's adds 46 to the folder.
+    """
     if len(str(folder)) > LONGEST or any(letter.isspace() for letter in str(folder)):
         raise daemons.SetupError(
             f"a private Slurm can not live in {folder}: the path has spaces or more than "
             f"{LONGEST} characters; set TMPDIR to another folder"
+        )
+    if folder.parent.exists() and folder.parent.stat().st_uid != os.getuid():
+        raise daemons.SetupError(
+            f"a private Slurm can not live in {folder}: {folder.parent} belongs to another user"
         )
 
 
@@ -93,13 +114,13 @@ def down(folder: Path) -> bool:
 
     Returns whether there was one.
     """
-    with locked(folder):
+    with locked(folder.parent):
         end_ownerless(folder.parent)
         kept = layout.load(folder)
         if kept:
             remove(kept)
-    with contextlib.suppress(OSError):  # others may have theirs there
-        folder.parent.rmdir()
+        with contextlib.suppress(OSError):  # others may have theirs there
+            folder.parent.rmdir()
     return bool(kept)
 
 
