@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
 from training.execute import run_scene
 from training.logs import last_lines
 from training.outcome import Outcome
-from training.plan import ScenePlan
+from training.plan import Plan, ScenePlan
+from training.settings import CHECKOUT
+from training.stopping import StopRequest
+from training.summary import REPORT, summarise
 
+AGGREGATE = "training.slurm.aggregate_task"
+POLL_S = 0.5
 SHOWN_LINES = 20
+
+_stop = StopRequest()
+_idle = threading.Event()
+_idle.set()
 
 
 class SceneNotDoneError(Exception):
@@ -22,6 +38,10 @@ class SceneNotDoneError(Exception):
         return type(self), (self.outcome, self.lines)
 
 
+class AggregateError(Exception):
+    """The aggregate did not end well."""
+
+
 class NotStartedError(Exception):
     """So many scenes have failed that this one was not started."""
 
@@ -33,7 +53,71 @@ def train_one_scene(scene: ScenePlan) -> Outcome:
     """
     if scene.enough_failures.exists():
         raise NotStartedError(f"{scene.name}: not started, --max-failures was reached")
-    outcome = run_scene(scene)
+    with _busy():
+        outcome = run_scene(scene, stop=_stop)
     if outcome.status != "done":
-        raise SceneNotDoneError(outcome, tuple(last_lines(scene.log, SHOWN_LINES)))
+        raise not_done(scene, outcome)
     return outcome
+
+
+def not_done(scene: ScenePlan, outcome: Outcome) -> SceneNotDoneError:
+    """The exception for an outcome, with the log's last lines."""
+    return SceneNotDoneError(outcome, tuple(last_lines(scene.log, SHOWN_LINES)))
+
+
+def aggregate_experiment(plan: Plan) -> str:
+    """Merge what the scenes of a plan have made, if the plan says so, and summarise them.
+
+    The report's path. Raises AggregateError in words.
+    """
+    if plan.aggregate is None or not plan.aggregate.command:
+        return str(
+            summarise(plan.roots, plan.exp_name, [scene.name for scene in plan.scenes]).report
+        )
+    with _busy():
+        _run_aggregate(plan, plan.aggregate.time_limit_s)
+    return str(plan.roots.experiment_folder(plan.exp_name) / REPORT)
+
+
+def _run_aggregate(plan: Plan, limit_s: float) -> None:
+    """In a process of its own, which needs all signals for itself."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", AGGREGATE, str(plan.file)],
+        cwd=CHECKOUT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    deadline, told = time.monotonic() + limit_s, False
+    while True:
+        try:
+            said, _ = process.communicate(timeout=POLL_S)
+            break
+        except subprocess.TimeoutExpired:
+            if not told and (_stop.urgency or time.monotonic() > deadline):
+                told = True
+                process.terminate()
+    if process.returncode != 0:
+        raise AggregateError(said.strip() or f"exit status {process.returncode}")
+
+
+def stop_scenes() -> None:
+    """Have the scene that this worker runs end, with its grace; no other one starts here."""
+    if _stop.urgency == 0:
+        _stop.ask()
+
+
+def wait_for_scenes() -> None:
+    """Return when this worker runs no scene; a scene that was told to stop ends in its grace."""
+    _idle.wait()
+
+
+@contextlib.contextmanager
+def _busy() -> Iterator[None]:
+    _idle.clear()
+    try:
+        yield
+    finally:
+        _idle.set()

@@ -4,39 +4,34 @@ from __future__ import annotations
 
 import inspect
 import logging
-import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, wait
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import httpx
 from prefect import allow_failure, flow, get_client, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
+from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectConcurrentFuture
 from prefect.states import Cancelled, Completed, Failed
-from prefect.tasks import Task
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.bodies import NotStartedError, SceneNotDoneError, train_one_scene
+from flows.bodies import aggregate_experiment, stop_scenes, train_one_scene
 from flows.clusters import local_cluster
+from flows.job_pool import JobsError
 from flows.options import FlowOptions
 from flows.task_runner import SceneTaskRunner
-from flows.workers import WorkerLostError
+from flows.watch import SceneWatch
 from preprocess.faults import FaultsError
-from training.display import Display, say
+from training.display import say
 from training.execute import mark_cancelled
 from training.local import STOPPING, start
 from training.options import checked_options
-from training.outcome import Outcome
-from training.plan import Plan, ScenePlan
+from training.plan import Plan
 from training.planning import is_done, make_plan
-from training.records import Cause
-from training.retries import starts_again
-from training.summary import collect, summarise
-
-SHOW_EVERY_S = 1.0
+from training.summary import collect
 
 _made_plans: dict[FlowOptions, Plan] = {}
 """Plans that the command line has made already, for the flow run with the same options."""
@@ -81,10 +76,7 @@ NO_MEMORY: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 train_scene = task(name="train-scene", task_run_name="{scene.name}", **NO_MEMORY)(train_one_scene)
 
 
-@task(name="aggregate", task_run_name="aggregate", **NO_MEMORY)
-def aggregate(plan: Plan) -> str:
-    """Summarise the experiment from its records; the report's path."""
-    return str(summarise(plan.roots, plan.exp_name, _names(plan)).report)
+aggregate = task(name="aggregate", task_run_name="aggregate", **NO_MEMORY)(aggregate_experiment)
 
 
 @flow(name="train-scenes", flow_run_name="{exp_name}", validate_parameters=False)
@@ -99,16 +91,29 @@ def train_scenes(**values: Any) -> State[Any]:
         return Failed(message=f"nothing was started: {error}")
     _tag_flow_run(f"exp:{plan.exp_name}", f"cluster:{options.cluster}")
     try:
-        futures = _train(plan)
+        with _place(plan):
+            return final_state(plan, _aggregate(plan, _train(plan)))
     except (KeyboardInterrupt, TerminationSignal):
+        stop_scenes()
         return Cancelled(message="stopped on request")
-    used = [allow_failure(future) for future in futures]
-    aggregate.submit(plan, wait_for=used, return_state=False).wait()
-    return final_state(plan)
+    except (FaultsError, JobsError) as error:
+        return Failed(message=f"nothing was started: {error}")
 
 
-def final_state(plan: Plan) -> State[Any]:
-    """Completed only if every chosen scene is done by its record; else Failed, naming the rest."""
+def _place(plan: Plan) -> AbstractContextManager[None]:
+    """What the plan's cluster needs around its runners."""
+    if plan.slurm is None:
+        return nullcontext()
+    from flows.slurm import slurm_jobs
+
+    return slurm_jobs(plan)
+
+
+def final_state(plan: Plan, fault: str = "") -> State[Any]:
+    """Completed only if every chosen scene is done by its record; else Failed, naming the rest.
+
+    `fault` is what else went wrong.
+    """
     rows = {row.scene: row for row in collect(plan.roots, plan.exp_name, _names(plan))}
     missing = [
         f"{scene.name} ({rows[scene.name].cause or rows[scene.name].status})"
@@ -118,6 +123,8 @@ def final_state(plan: Plan) -> State[Any]:
     count = f"{len(plan.scenes) - len(missing)} of {len(plan.scenes)} scenes done"
     if missing:
         return Failed(message=f"{count}; not done: {', '.join(missing)}")
+    if fault:
+        return Failed(message=f"{count}; {fault}")
     return Completed(message=count)
 
 
@@ -139,17 +146,10 @@ def _train(plan: Plan) -> list[PrefectConcurrentFuture[Any]]:
     scenes = plan.of("run")
     if not scenes:
         return []
-    watch = _Watch(plan)
-    workers = min(plan.workers, len(scenes))
-    runner = SceneTaskRunner(
-        max_workers=workers,
-        cluster_class=local_cluster,
-        # A scene that fails is told by its task run, not by a traceback in a worker's log.
-        cluster_kwargs={"workers": workers, "gpus": plan.gpus, "log_level": logging.CRITICAL},
-    )
+    watch = SceneWatch(plan)
     # A runner of its own, not the flow's: its size comes from the plan, and it is closed, its
     # machines given back, before the aggregate starts.
-    with runner:
+    with _scene_runner(plan, watch) as runner:
         try:
             mapped: Any = runner.map(watch.watched(train_scene), {"scene": list(scenes)})
             futures: list[PrefectConcurrentFuture[Any]] = list(mapped)
@@ -161,75 +161,39 @@ def _train(plan: Plan) -> list[PrefectConcurrentFuture[Any]]:
     return futures
 
 
-class _Watch:
-    """What happens to the scenes of one flow run: shown, counted, started again by their cause."""
+def _scene_runner(plan: Plan, watch: SceneWatch) -> SceneTaskRunner:
+    if plan.slurm is not None:
+        from flows.slurm import scene_runner
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._scenes = {scene.name: scene for scene in plan.scenes}
-        self._display = Display(len(plan.of("run")))
-        self._lock = threading.Lock()
-        self._failures = 0
-
-    def watched(self, task: Task[Any, Any]) -> Task[Any, Any]:
-        """The task with this flow run's hooks and retries."""
-        return task.with_options(
-            retries=self._plan.max_retries,
-            # Prefect wants plain functions here: it tells methods apart by inspection.
-            retry_condition_fn=lambda _, task_run, state: self._starts_again(task_run, state),
-            on_running=[lambda _task, task_run, _state: self._started(task_run)],
-            on_completion=[lambda _, task_run, state: self._ended(task_run, state)],
-            on_failure=[lambda _, task_run, state: self._failed(task_run, state)],
-        )
-
-    def wait(self, futures: Iterable[PrefectConcurrentFuture[Any]]) -> None:
-        """Wait for all task runs, showing what goes on meanwhile; asks the server nothing."""
-        left = {future.wrapped_future for future in futures}
-        while left:
-            left = wait(left, timeout=SHOW_EVERY_S, return_when=FIRST_COMPLETED).not_done
-            self._display.refresh()
-
-    def _no_more_starts(self) -> bool:
-        """Task runs that are left pass through their states without a scene being started."""
-        return self._plan.cancelled.exists() or self._plan.enough_failures.exists()
-
-    def _started(self, task_run: TaskRun) -> None:
-        if self._no_more_starts():
-            return
-        self._display.started(self._scenes[task_run.name], task_run.run_count)
-
-    def _ended(self, task_run: TaskRun, state: State[Any]) -> None:
-        scene = self._scenes[task_run.name]
-        self._display.ended(scene, outcome_of(scene, state.result(raise_on_failure=False)))
-
-    def _failed(self, task_run: TaskRun, state: State[Any]) -> None:
-        if isinstance(state.result(raise_on_failure=False), NotStartedError):
-            return
-        self._ended(task_run, state)
-        with self._lock:
-            self._failures += 1
-            if self._failures == self._plan.max_failures:
-                self._plan.enough_failures.touch()
-
-    def _starts_again(self, task_run: TaskRun, state: State[Any]) -> bool:
-        scene = self._scenes[task_run.name]
-        outcome = outcome_of(scene, state.data)
-        starts, limit = task_run.run_count, self._plan.max_retries
-        again = outcome.cause is not None and starts_again(
-            outcome.cause, starts, limit, outcome.has_checkpoint
-        )
-        if again:
-            self._display.ended(scene, outcome)
-        return again
-
-
-def outcome_of(scene: ScenePlan, result: Any) -> Outcome:
-    """What became of a start, from the result or the exception of its task run."""
-    if isinstance(result, Outcome):
-        return result
-    if isinstance(result, SceneNotDoneError):
-        return result.outcome
-    cause = Cause.WORKER_LOST if isinstance(result, WorkerLostError) else None
-    return Outcome(
-        scene=scene.name, status="failed", cause=cause, message=str(result), log=scene.log
+        return scene_runner(plan, watch.begun)
+    workers = min(plan.workers, len(plan.of("run")))
+    return SceneTaskRunner(
+        max_workers=workers,
+        cluster_class=local_cluster,
+        # A scene that fails is told by its task run, not by a traceback in a worker's log.
+        cluster_kwargs={"workers": workers, "gpus": plan.gpus, "log_level": logging.CRITICAL},
     )
+
+
+def _aggregate(plan: Plan, scenes: Iterable[PrefectConcurrentFuture[Any]]) -> str:
+    """Run the aggregate after the scenes; what went wrong with it, or nothing.
+
+    A summary takes what there is; what merges the scenes' outputs needs all of them.
+    """
+    if plan.aggregate is None:
+        return ""
+    needs_all = bool(plan.aggregate.command)
+    used: list[Any] = [future if needs_all else allow_failure(future) for future in scenes]
+    with _aggregate_runner(plan) as runner:
+        future: Any = runner.submit(cast("Any", aggregate), {"plan": plan}, wait_for=used)
+        future.wait()
+    state = future.state
+    return "" if state.is_completed() else f"the aggregate: {state.name} {state.message}"
+
+
+def _aggregate_runner(plan: Plan) -> TaskRunner[Any]:
+    if plan.slurm is not None:
+        from flows.slurm import aggregate_runner
+
+        return aggregate_runner(plan)
+    return ThreadPoolTaskRunner(max_workers=1)

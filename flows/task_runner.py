@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -156,7 +157,8 @@ def _on_worker(
         if stop.is_set():
             return Cancelled(message="the flow stopped before this could start")
         try:
-            return workers.run(functools.partial(body, *args, **kwargs), stop)
+            bound = inspect.signature(body).bind(*args, **kwargs)
+            return workers.run(functools.partial(body, *bound.args, **bound.kwargs), stop)
         except StoppedError as error:
             return Cancelled(message=str(error))
 

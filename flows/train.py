@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.environment import forget_passwords, prefect_api, send_the_rest
 from flows.options import FlowOptions
-from flows.stops import first_stop_interrupts
-from preprocess.faults import Fault, FaultsError
+from flows.stops import Stops, first_stop_interrupts
 from training.display import say
 from training.execute import ending_bound_s, mark_cancelled, wait_until_ended
 from training.plan import Plan
@@ -30,15 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def launch(options: FlowOptions, plan: Plan) -> int:
     """Run a plan as a flow; raises FaultsError when Prefect's API can't be had."""
-    if options.cluster == "slurm":
-        what, remedy = "this version has no Slurm cluster yet", "use --cluster local"
-        raise FaultsError([Fault(what, "--cluster slurm", remedy)])
+    if plan.slurm is not None:
+        from flows.slurm_checks import check_slurm
+
+        check_slurm(plan)
     say(header(plan))
     with first_stop_interrupts() as stops:
         state = _run_flow(options, plan)
         if state is None or state.is_cancelled():
-            bound_s = max(map(ending_bound_s, plan.scenes))
-            wait_until_ended(plan.of("run"), bound_s, at_once=lambda: stops.urgent)
+            _wait_for_the_end(plan, stops)
             write_summary(plan)
     say(table(plan.roots, plan.exp_name, [scene.name for scene in plan.scenes]))
     if state is None or state.is_cancelled():
@@ -46,6 +45,22 @@ def launch(options: FlowOptions, plan: Plan) -> int:
         return INTERRUPTED
     say(f"flow run: {state.name}, {state.message}")
     return DONE if state.is_completed() else FAILED
+
+
+def _wait_for_the_end(plan: Plan, stops: Stops) -> None:
+    """Give stopped scenes their grace; a second request to stop ends them, and Slurm jobs, now."""
+    hurried = False
+
+    def at_once() -> bool:
+        nonlocal hurried
+        if stops.urgent and not hurried and plan.slurm is not None:
+            from flows.job_guard import end_jobs
+
+            end_jobs(plan)
+            hurried = True
+        return stops.urgent
+
+    wait_until_ended(plan.of("run"), max(map(ending_bound_s, plan.scenes)), at_once)
 
 
 def _run_flow(options: FlowOptions, plan: Plan) -> State[Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 from preprocess.faults import Fault, FaultsError, did_you_mean, nearest
 from training.options import LaunchOptions, checked_options, flag_name, flag_of
@@ -65,6 +65,8 @@ def _argument(info: Any, field: str) -> dict[str, Any]:
         return common | {"action": argparse.BooleanOptionalAction if both_ways else "store_true"}
     if info.annotation is int:
         return common | {"metavar": "N"}
+    if get_origin(info.annotation) is Literal:
+        return common | {"metavar": "|".join(get_args(info.annotation))}
     if info.annotation is str:
         return common | {"metavar": "TEXT", "required": info.is_required()}
     return common | {"nargs": "*", "action": "extend", "metavar": "ITEM"}

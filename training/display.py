@@ -47,8 +47,8 @@ class Display:
         with self._lock:
             say(text)
 
-    def started(self, scene: ScenePlan, starts: int) -> None:
-        """A start of a scene."""
+    def started(self, scene: ScenePlan, starts: int, where: str = "") -> None:
+        """A start of a scene, in the Slurm job that is named, or here."""
         with self._lock:
             self._begun += starts == 1
             self._running[scene.name] = scene
@@ -56,7 +56,9 @@ class Display:
             if self._total == 1:
                 self._followers[scene.name] = LogFollower(scene.log)
             again = f", start {starts}" if starts > 1 else ""
-            say(f"[{self._begun}/{self._total}] {scene.name}: started{again}, log {scene.log}")
+            place = f" in {where}" if where else ""
+            begun = f"[{self._begun}/{self._total}] {scene.name}: started{again}{place}"
+            say(f"{begun}, log {scene.log}")
 
     def ended(self, scene: ScenePlan, outcome: Outcome) -> None:
         """The end of a start, with its last words when it failed."""

@@ -21,6 +21,7 @@ from training.settings import CHECKOUT
 from training.stopping import StopRequest
 
 POLL_S = 0.5
+SUPERVISOR = "training.supervise"
 
 
 def run_scene(plan: ScenePlan, gpu: str | None = None, stop: StopRequest | None = None) -> Outcome:
@@ -33,7 +34,7 @@ def run_scene(plan: ScenePlan, gpu: str | None = None, stop: StopRequest | None 
         pinned = {**plan.environment, "CUDA_VISIBLE_DEVICES": gpu}
         plan = plan.model_copy(update={"environment": pinned})
     supervisor = subprocess.Popen(
-        [sys.executable, "-m", "training.supervise", str(os.getpid())],
+        [sys.executable, "-m", SUPERVISOR, str(os.getpid())],
         cwd=CHECKOUT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -23,11 +23,19 @@ class Outcome(BaseModel):
     seconds: float = 0.0
     metrics: dict[str, Any] = {}
     has_checkpoint: bool = False
+    host: str = ""
+    """The machine, in Slurm the node."""
+    slurm_job_id: str = ""
 
     def __str__(self) -> str:
         cause = f" ({self.cause})" if self.cause not in (None, Cause.OK) else ""
         message = f": {self.message}" if self.message else ""
-        return f"{self.scene} {self.status}{cause}{message}"
+        return f"{self.scene} {self.status}{cause}{self.place}{message}"
+
+    @property
+    def place(self) -> str:
+        """` in Slurm job 12 on n1`; empty on this machine."""
+        return f" in Slurm job {self.slurm_job_id} on {self.host}" if self.slurm_job_id else ""
 
 
 def outcome_of(record: RunRecord, log: Path, has_checkpoint: bool) -> Outcome:
@@ -42,4 +50,6 @@ def outcome_of(record: RunRecord, log: Path, has_checkpoint: bool) -> Outcome:
         seconds=record.seconds,
         metrics=record.metrics,
         has_checkpoint=has_checkpoint,
+        host=last.host,
+        slurm_job_id=last.slurm_job_id,
     )

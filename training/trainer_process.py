@@ -23,6 +23,8 @@ still look alive."""
 ASKED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 FORWARDED = frozenset({signal.SIGUSR1})
 BEAT_EVERY_S = 15.0
+TERM_TOGETHER_S = 0.5
+"""Within so long a signal to all processes of a job has reached each of them."""
 WAITED_FOR = ASKED | FORWARDED | {PARENT_DIED, signal.SIGCHLD}
 
 Stopped = Literal["", "asked", "orphaned", "timeout"]
@@ -105,7 +107,13 @@ def _wait(process: subprocess.Popen[bytes], limits: Limits, beat: Callable[[], N
         elif reason in {"asked", "timeout"}:  # asked a second time, or the grace is over
             signal_group(process.pid, signal.SIGKILL)
             process.wait()
-    return stopped
+    return stopped or _stopped_by_others(process.returncode)
+
+
+def _stopped_by_others(exit_status: int) -> Stopped:
+    """Whether trainer and we were told to stop together, as Slurm does, and it was quicker."""
+    patience = TERM_TOGETHER_S if exit_status == -signal.SIGTERM else 0
+    return "asked" if signal.sigtimedwait(ASKED, patience) else ""
 
 
 def _reason_to_stop(number: int, *, overdue: bool) -> Stopped:

@@ -1,0 +1,103 @@
+"""What happens to the scenes of one flow run: shown, counted, started again by their cause."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, wait
+from typing import Any
+
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.futures import PrefectConcurrentFuture
+from prefect.tasks import Task
+
+from flows.bodies import NotStartedError, SceneNotDoneError
+from flows.job_pool import Job
+from flows.workers import WorkerLostError
+from training.display import Display
+from training.outcome import Outcome
+from training.plan import Plan, ScenePlan
+from training.records import Cause
+from training.retries import starts_again
+
+SHOW_EVERY_S = 1.0
+
+
+class SceneWatch:
+    """Follows the task runs of one plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._scenes = {scene.name: scene for scene in plan.scenes}
+        self._display = Display(len(plan.of("run")))
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._starts: dict[str, int] = {}
+
+    def watched(self, task: Task[Any, Any]) -> Task[Any, Any]:
+        """The task with this flow run's hooks and retries."""
+        return task.with_options(
+            retries=self._plan.max_retries,
+            # Prefect wants plain functions here: it tells methods apart by inspection.
+            retry_condition_fn=lambda _, task_run, state: self._starts_again(task_run, state),
+            on_running=[lambda _task, task_run, _state: self._started(task_run)],
+            on_completion=[lambda _, task_run, state: self._ended(task_run, state)],
+            on_failure=[lambda _, task_run, state: self._failed(task_run, state)],
+        )
+
+    def wait(self, futures: Iterable[PrefectConcurrentFuture[Any]]) -> None:
+        """Wait for all task runs, showing what goes on meanwhile; asks the server nothing."""
+        left = {future.wrapped_future for future in futures}
+        while left:
+            left = wait(left, timeout=SHOW_EVERY_S, return_when=FIRST_COMPLETED).not_done
+            self._display.refresh()
+
+    def begun(self, scene: ScenePlan, job: Job) -> None:
+        """A Slurm job has been lent to a scene, which had to wait for it."""
+        if not self._no_more_starts():
+            self._display.started(scene, self._starts[scene.name], str(job))
+
+    def _no_more_starts(self) -> bool:
+        """Task runs that are left pass through their states without a scene being started."""
+        return self._plan.cancelled.exists() or self._plan.enough_failures.exists()
+
+    def _started(self, task_run: TaskRun) -> None:
+        self._starts[task_run.name] = task_run.run_count
+        if self._plan.slurm is None and not self._no_more_starts():
+            self._display.started(self._scenes[task_run.name], task_run.run_count)
+
+    def _ended(self, task_run: TaskRun, state: State[Any]) -> None:
+        scene = self._scenes[task_run.name]
+        self._display.ended(scene, outcome_of(scene, state.result(raise_on_failure=False)))
+
+    def _failed(self, task_run: TaskRun, state: State[Any]) -> None:
+        if isinstance(state.result(raise_on_failure=False), NotStartedError):
+            return
+        self._ended(task_run, state)
+        with self._lock:
+            self._failures += 1
+            if self._failures == self._plan.max_failures:
+                self._plan.enough_failures.touch()
+
+    def _starts_again(self, task_run: TaskRun, state: State[Any]) -> bool:
+        scene = self._scenes[task_run.name]
+        outcome = outcome_of(scene, state.data)
+        starts, limit = task_run.run_count, self._plan.max_retries
+        again = outcome.cause is not None and starts_again(
+            outcome.cause, starts, limit, outcome.has_checkpoint
+        )
+        if again:
+            self._display.ended(scene, outcome)
+        return again
+
+
+def outcome_of(scene: ScenePlan, result: Any) -> Outcome:
+    """What became of a start, from the result or the exception of its task run."""
+    if isinstance(result, Outcome):
+        return result
+    if isinstance(result, SceneNotDoneError):
+        return result.outcome
+    cause = Cause.WORKER_LOST if isinstance(result, WorkerLostError) else None
+    return Outcome(
+        scene=scene.name, status="failed", cause=cause, message=str(result), log=scene.log
+    )
