@@ -1,0 +1,92 @@
+"""The table of --status: a line a scene, the jobs beside them, counts, and what is left."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import get_args
+
+from training.records import now
+from training.slurm.queued import StageJob
+from training.status import SceneState, Snapshot, State
+
+HEADINGS = ("scene", "state", "cause", "attempt", "node", "job", "elapsed", "log")
+MOST_CAUSE = 60
+
+
+def render(snapshot: Snapshot, most_scenes: int | None = None) -> str:
+    """The table for a terminal; with `most_scenes`, those that a person looks for first."""
+    scenes = snapshot.scenes if most_scenes is None else _first(snapshot, most_scenes)
+    left_out = len(snapshot.scenes) - len(scenes)
+    more = [f"… and {left_out} more scenes"] if left_out else []
+    table = _aligned([HEADINGS, *map(_cells, scenes)])
+    return "\n".join([*table, *more, "", *_jobs(snapshot.queue.jobs), *_counts(snapshot)])
+
+
+def clock(seconds: float) -> str:
+    """`0:07`, `1:02:03`, `2-00:00:00`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}-{hours:02}:{minutes:02}:{rest:02}"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _first(snapshot: Snapshot, most: int) -> list[SceneState]:
+    """Running ones first, done ones last."""
+    ranks = {state: rank for rank, state in enumerate(get_args(State))}
+    chosen = sorted(snapshot.scenes, key=lambda each: ranks[each.state])[: max(1, most)]
+    return sorted(chosen, key=lambda each: each.scene)
+
+
+def _cells(each: SceneState) -> tuple[str, ...]:
+    return (
+        each.scene,
+        each.state,
+        each.cause[:MOST_CAUSE],
+        str(each.attempt or ""),
+        each.node,
+        each.job_id,
+        "" if each.elapsed_s is None else clock(each.elapsed_s),
+        str(each.log) if each.attempt else "",
+    )
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def _jobs(jobs: Iterable[StageJob]) -> list[str]:
+    """Jobs that are not one scene's: a flow's workers and probe, and the aggregate."""
+    groups: dict[str, list[str]] = {}
+    for each in jobs:
+        if each.stage != "array":
+            reason = f" ({each.job.reason})" if each.job.is_pending else ""
+            where = f" on {each.job.node}" if each.job.node else ""
+            group = groups.setdefault(f"{each.stage}: {each.job.state}{reason}", [])
+            group.append(f"{each.job.job_id}{where}")
+    lines = [f"{title}, job {', '.join(ids)}" for title, ids in groups.items()]
+    return [*lines, ""] if lines else []
+
+
+def _counts(snapshot: Snapshot) -> list[str]:
+    found = Counter(each.state for each in snapshot.scenes)
+    counts = ", ".join(f"{found[state]} {state}" for state in get_args(State) if found[state])
+    name, total = snapshot.experiment.name, len(snapshot.scenes)
+    lines = [f"experiment {name}, {total} scene{'s'[: total != 1]}: {counts}"]
+    lines += _estimate(snapshot)
+    if snapshot.queue.unknown:
+        lines.append(f"this is what the records say; Slurm does not: {snapshot.queue.unknown}")
+    return lines
+
+
+def _estimate(snapshot: Snapshot) -> list[str]:
+    left = snapshot.seconds_left
+    if left is None:
+        return []
+    end = (now() + timedelta(seconds=left)).astimezone()
+    day = "" if end.date() == now().astimezone().date() else f"{end:%Y-%m-%d} "
+    return [f"about {clock(left)} left, until {day}{end:%H:%M}, if all take as long as the done"]
