@@ -78,6 +78,12 @@ if do == "wait":
     note("ready.txt", "")
     while not (output / "go.txt").exists():
         time.sleep(0.02)
+if do == "usr1":
+    usr1 = []
+    signal.signal(signal.SIGUSR1, lambda *_: usr1.append(note("usr1.txt", "")))
+    note("ready.txt", "")
+    while not usr1:
+        time.sleep(0.02)
 if do == "hang":
     note("ready.txt", "")
     sleep_for_ever()

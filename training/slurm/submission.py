@@ -23,6 +23,8 @@ from training.slurm.queued import StageJob, scenes_queued, stage_jobs
 from training.slurm.script import parse
 from training.slurm.settle import settle_all
 
+NOT_NOW = "Requested node configuration is not available"
+
 
 @dataclass(frozen=True)
 class Submission:
@@ -76,13 +78,13 @@ def submit(options: LaunchOptions, plan: Plan) -> int:
         queue = client.my_jobs()
         settled = _settled(plan, queue)
         submission = _submission(settled, queue, client.max_array_size())
-        _try_out(submission)
+        doubts = _try_out(submission)
     except client.SlurmRefusedError as error:
         raise FaultsError([_refusal(plan, error)]) from error
     except client.SlurmError as error:
         say(f"nothing was submitted: {error}", sys.stderr)
         return FAILED
-    say("\n".join(filter(None, [header(submission.plan), _summary(submission)])))
+    say("\n".join([*filter(None, [header(submission.plan)]), *doubts, _summary(submission)]))
     if not submission.parts and not submission.has_aggregate:
         return DONE
     if not options.yes and not _confirmed():
@@ -140,8 +142,11 @@ def _aggregate_of(ours: Iterable[StageJob]) -> str:
     return next((each.job.job_id for each in ours if each.stage == "aggregate"), "")
 
 
-def _try_out(submission: Submission) -> None:
-    """Have Slurm say what it would refuse, of scripts that are not kept yet."""
+def _try_out(submission: Submission) -> list[str]:
+    """Have Slurm say what it would refuse, of scripts that are not kept yet; warnings.
+
+    Raises SlurmRefusedError.
+    """
     plan, slurm = submission.plan, jobs.slurm_of(submission.plan)
     commands = [jobs.array_job(plan, part) for part in submission.parts[:1]]
     commands += [jobs.aggregate_job(plan, ())] if submission.has_aggregate else []
@@ -149,9 +154,20 @@ def _try_out(submission: Submission) -> None:
         script, light_script = Path(folder, "scenes.slurm"), Path(folder, "aggregate.slurm")
         script.write_text(slurm.script_text, encoding="utf-8")
         light_script.write_text(slurm.light_script_text, encoding="utf-8")
-        for command in commands:
-            instead = {plan.script: script, plan.light_script: light_script}
-            client.test_only(jobs.with_files(command, instead))
+        instead = {plan.script: script, plan.light_script: light_script}
+        return [doubt for each in commands if (doubt := _doubt(jobs.with_files(each, instead)))]
+
+
+def _doubt(command: list[str]) -> str:
+    try:
+        client.test_only(command)
+    except client.SlurmRefusedError as error:
+        if NOT_NOW not in error.words:
+            raise
+        # Said of what no node can ever hold, but also while all are down: sbatch itself knows.
+        job = next(word for word in command if word.startswith("--job-name="))
+        return f"warning: no node can start {job.partition('=')[2]} now ({error.words})"
+    return ""
 
 
 def _refusal(plan: Plan, error: client.SlurmRefusedError) -> Fault:
