@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 
@@ -24,23 +25,34 @@ POLL_S = 0.5
 SUPERVISOR = "training.supervise"
 
 
-def run_scene(plan: ScenePlan, gpu: str | None = None, stop: StopRequest | None = None) -> Outcome:
+class _Spare(threading.local):
+    """A supervisor that waits for its plan: the kernel ends it with the thread that started it."""
+
+    process: subprocess.Popen[bytes] | None = None
+
+
+_spare = _Spare()
+
+
+def run_scene(
+    plan: ScenePlan,
+    gpu: str | None = None,
+    stop: StopRequest | None = None,
+    *,
+    another_follows: bool = False,
+) -> Outcome:
     """Run a scene to the end of one start; blocks the calling thread, which must live until then.
 
-    `gpu` pins the trainer to one GPU. `stop` ends it as cancelled. Never raises for what a
-    trainer does: the outcome says it.
+    `gpu` pins the trainer to one GPU. `stop` ends it as cancelled. `another_follows`: meanwhile
+    make ready for the next call on this thread. Never raises for what a trainer does: the outcome
+    says it.
     """
     if gpu is not None:
         pinned = {**plan.environment, "CUDA_VISIBLE_DEVICES": gpu}
         plan = plan.model_copy(update={"environment": pinned})
-    supervisor = subprocess.Popen(
-        [sys.executable, "-m", SUPERVISOR, str(os.getpid())],
-        cwd=CHECKOUT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,  # a terminal's Ctrl-C is the launcher's to handle
-    )
+    supervisor = _take_supervisor()
+    if another_follows:
+        _spare.process = _start_supervisor()
     try:
         out, err = _communicate(supervisor, plan, stop)
     finally:
@@ -51,6 +63,22 @@ def run_scene(plan: ScenePlan, gpu: str | None = None, stop: StopRequest | None 
         return Outcome.model_validate_json(out)
     except ValidationError:
         return _supervisor_lost(plan, supervisor.returncode, err)
+
+
+def _take_supervisor() -> subprocess.Popen[bytes]:
+    spare, _spare.process = _spare.process, None
+    return spare if spare is not None and spare.poll() is None else _start_supervisor()
+
+
+def _start_supervisor() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", SUPERVISOR, str(os.getpid())],
+        cwd=CHECKOUT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # a terminal's Ctrl-C is the launcher's to handle
+    )
 
 
 def mark_cancelled(plan: Plan) -> None:

@@ -22,7 +22,12 @@ def main(argv: list[str]) -> int:
     parent = int(argv[0])
     block_signals()
     die_with_parent(PARENT_DIED)
-    plan = ScenePlan.model_validate_json(sys.stdin.read())
+    import psutil  # noqa: F401  # needed at the end; this process may have been started early
+
+    given = sys.stdin.read()
+    if not given:  # started for a scene that did not come
+        return 0
+    plan = ScenePlan.model_validate_json(given)
     if os.getppid() != parent:  # it died before the kernel knew that we care
         return 1
     outcome = run_attempt(plan, parent)
