@@ -164,16 +164,17 @@ class LaunchOptions(BaseModel):
     """Slurm time limit of the aggregate stage."""
 
     status: Annotated[bool, Flag("Watching", "--status --exp-name my_exp")] = False
-    """Show what has become of an experiment's scenes, and start nothing."""
+    """Show what has become of an experiment's scenes; exit status 0: all done, 3: going on, 1: not
+    all done and nothing goes on any more."""
 
     watch: Annotated[bool, Flag("Watching", "--watch --exp-name my_exp")] = False
-    """The same, again and again until all has ended."""
+    """The same, again and again until all has ended or Ctrl-C."""
 
     logs: Annotated[str, Flag("Watching", "--logs hi4d_pair17_dance --exp-name my_exp")] = ""
-    """Follow the log of the scene with this name."""
+    """Follow the log of the scene with this name until its attempt ends."""
 
     cancel: Annotated[bool, Flag("Watching", "--cancel --exp-name my_exp")] = False
-    """End all that an experiment has queued or running."""
+    """End all that an experiment has queued or running: array, flow, aggregate, local run."""
 
     @field_validator("exp_name")
     @classmethod
@@ -221,6 +222,11 @@ class LaunchOptions(BaseModel):
     def on_slurm(self) -> bool:
         """Whether scenes run in Slurm jobs."""
         return self.submit
+
+    @property
+    def only_looks(self) -> bool:
+        """Whether an experiment is to be looked at, or ended, and nothing to be started."""
+        return bool(self.status or self.watch or self.logs or self.cancel)
 
     @property
     def time_limit_s(self) -> int:

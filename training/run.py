@@ -46,6 +46,10 @@ def run_command(
         if arguments[:1] == [IN_JOB]:
             become_stage(arguments[1:])
         options = parse_options(arguments, model, prog)
+        if options.only_looks:
+            from training.watching import watch_command
+
+            return watch_command(options) or DONE
         plan = make_plan(options)
         if options.dry_run:
             say(preview(options, plan))
