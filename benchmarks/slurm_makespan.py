@@ -6,7 +6,7 @@
 dask-jobqueue's SLURMCluster, `flow` is `python -m flows.train --cluster slurm`, and `run.py` is
 `training/run.py --submit`. Each scene sleeps. Printed as multiples of the ideal (scenes x seconds /
 parallelism): from the command to its end, and from the start of the first job that trains to the
-end of the last scene. Needs root, Slurm's packages (see `make slurm-up`) and `pip install submitit`.
+end of the last scene. Needs what `make slurm-up` needs, and `pip install submitit`.
 """
 
 from __future__ import annotations

@@ -47,9 +47,10 @@ class NotStartedError(Exception):
 
 
 def train_one_scene(scene: ScenePlan, *, another_follows: bool = False) -> Outcome:
-    """Run one scene, and make ready for another; raises SceneNotDoneError with the log's last lines unless it ends as done.
+    """Run one scene, and make ready for another.
 
-    Raises NotStartedError once --max-failures was reached.
+    Raises SceneNotDoneError with the log's last lines unless it ends as done, NotStartedError once
+    --max-failures was reached.
     """
     if scene.enough_failures.exists():
         raise NotStartedError(f"{scene.name}: not started, --max-failures was reached")

@@ -24,7 +24,7 @@ from flows.job_pool import JobsError
 from flows.options import FlowOptions
 from flows.task_runner import SceneTaskRunner
 from flows.watch import SceneWatch
-from preprocess.faults import FaultsError
+from preprocess.faults import MOST_NAMES, FaultsError
 from training.display import say
 from training.execute import mark_cancelled
 from training.local import STOPPING, start
@@ -122,7 +122,8 @@ def final_state(plan: Plan, fault: str = "") -> State[Any]:
     ]
     count = f"{len(plan.scenes) - len(missing)} of {len(plan.scenes)} scenes done"
     if missing:
-        return Failed(message=f"{count}; not done: {', '.join(missing)}")
+        named = missing[:MOST_NAMES] + (["…"] if len(missing) > MOST_NAMES else [])
+        return Failed(message=f"{count}; not done: {', '.join(named)}")
     if fault:
         return Failed(message=f"{count}; {fault}")
     return Completed(message=count)
