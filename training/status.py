@@ -172,7 +172,8 @@ class _Look:
         if self.record.status == "running":
             return self._recorded("failed", KILLED)
         cause = self.record.cause or ""
-        return self._recorded(self.record.status, "" if cause is Cause.OK else cause)
+        told = {Cause.OK, Cause.CANCELLED}  # by the status already
+        return self._recorded(self.record.status, "" if cause in told else cause)
 
     def _has_ended_in(self, job: QueuedJob) -> bool:
         return bool(self.last and self.last.cause and self.last.slurm_job_id == job.job_id)

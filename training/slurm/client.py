@@ -238,7 +238,7 @@ def _job_id(answer: str) -> str:
     return job_id
 
 
-def _call(command: Sequence[str], timeout_s: float = TIMEOUT_S) -> str:
+def _call(command: Sequence[str]) -> str:
     """Standard output of a command; raises a SlurmError of the kind that its words tell."""
     try:
         result = subprocess.run(
@@ -248,13 +248,13 @@ def _call(command: Sequence[str], timeout_s: float = TIMEOUT_S) -> str:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=timeout_s,
+            timeout=TIMEOUT_S,
             check=False,
         )
     except FileNotFoundError as error:
         raise SlurmAbsentError(f"there is no {command[0]} on PATH") from error
     except subprocess.TimeoutExpired as error:
-        raise SlurmAwayError(f"{command[0]}: no answer within {timeout_s:.0f} s") from error
+        raise SlurmAwayError(f"{command[0]}: no answer within {TIMEOUT_S:g} s") from error
     if result.returncode == 0:
         return result.stdout
     words = result.stderr.strip() or f"exit status {result.returncode}"
