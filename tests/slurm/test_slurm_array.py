@@ -295,6 +295,31 @@ def test_a_timeout_with_a_checkpoint_goes_on_in_the_next_run_of_the_job(users_la
     assert users_lab.slurm.job(f"{array}_0")["Restarts"] == "1"
 
 
+def test_slurm_queues_again_without_end_but_we_do_not_start_without_end(users_lab, eventually):
+    """--max-retries counts the starts of all runs of the job."""
+    flags = ("--scene-name-includes", "a_0", "--max-retries", "0")
+    array, _ = submit_some(users_lab, *flags, "--overrides", "do=hang")
+    eventually(lambda: is_ready(users_lab, "a_0"), "the trainer")
+    users_lab.slurm.call("scontrol", "requeue", f"{array}_0")
+    assert wait_ended(users_lab, eventually, array) == ["FAILED"]
+    assert len(users_lab.starts("a_0")) == 1
+    (log,) = (users_lab.root / "state" / "slurm").glob(f"*/exp-{array}_0.out")
+    assert "started 1 times already (--max-retries)" in log.read_text()
+
+
+def test_a_walltime_kill_is_a_timeout_by_slurms_word(users_lab, eventually):
+    """Slurm ends it before we do: settled by the next submission, which goes on from there."""
+    flags = ("--scene-name-includes", "a_0", "--overrides", "do=resume")
+    array, _ = submit_some(users_lab, *flags)
+    eventually(lambda: is_ready(users_lab, "a_0"), "the trainer")
+    users_lab.slurm.walltime_now(f"{array}_0")
+    assert wait_ended(users_lab, eventually, array) == ["TIMEOUT"]
+    _, aggregate = submit_some(users_lab, *flags)
+    assert wait_ended(users_lab, eventually, aggregate) == ["COMPLETED"]
+    assert users_lab.causes("a_0") == ["timeout", "ok"]
+    assert (users_lab.output("a_0") / "resumed.txt").exists()
+
+
 def test_usr1_from_slurm_reaches_the_trainer(users_lab, eventually):
     """`exec` in the wrapper: what is sent to the batch shell goes to Python, and from it on."""
     one = ("--scene-name-includes", "a_0")
@@ -348,6 +373,22 @@ def test_max_failures_keeps_further_tasks_from_starting(users_lab, eventually):
     assert sum(len(users_lab.starts(f"a_{number}")) for number in range(4)) == 1
     (log,) = (users_lab.root / "state" / "slurm").glob(f"*/exp-{array}_3.out")
     assert "1 scenes have failed (--max-failures)" in log.read_text()
+
+
+def test_the_pages_command_with_the_real_trainer(users_lab, eventually):
+    """Scene data with a recipe is built at submission; the job trains and keeps its promises."""
+    recipe = {"action": "dance", "people": ["ada", "ben"], "frames": 3, "image_size": 48}
+    users_lab.add_scene("hi4d_pair17_dance", synthetic=recipe, raw_gt_dir_path="truth/dance")
+    result = users_lab.run(
+        *("--submit", "--scene-name-includes", "hi4d_pair17_dance", "--exp-name", "my_exp"),
+        *("--overrides", "shared.wandb.enable=false", "train.optimization.epochs=2"),
+        stand_in=False,
+    )
+    array, aggregate = submitted(result.stdout)
+    assert users_lab.slurm.job(array)["JobName"] == "my_exp"
+    assert wait_ended(users_lab, eventually, array, aggregate) == ["COMPLETED", "COMPLETED"]
+    assert users_lab.record("hi4d_pair17_dance", "my_exp")["status"] == "done"
+    assert list(users_lab.output("hi4d_pair17_dance", "my_exp").glob("person_*.ply"))
 
 
 def on_a_terminal(lab: Any, answer: str, *flags: str) -> tuple[int, str]:

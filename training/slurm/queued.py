@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-from pydantic import ValidationError
-
+from training.experiments import read_plan
 from training.plan import Plan, ScenePlan
 from training.records import RecordError, read_record
 from training.slurm.formats import QueuedJob
@@ -36,7 +34,7 @@ def stage_jobs(jobs: Iterable[QueuedJob], like: Plan) -> list[StageJob]:
         for job in jobs
         if (match := COMMAND.search(job.command))
         and Path(match["plan"]).name.startswith(like.exp_name)
-        and (plan := _read(match["plan"]))
+        and (plan := read_plan(Path(match["plan"])))
         and plan.exp_name == like.exp_name
         and plan.roots.results_root == like.roots.results_root
     ]
@@ -64,12 +62,3 @@ def _has_ended(plan: Plan, scene: ScenePlan) -> bool:
     if record is None or not record.attempts or record.status == "running":
         return False
     return record.attempts[-1].start >= plan.created
-
-
-@lru_cache(maxsize=64)
-def _read(plan_file: str) -> Plan | None:
-    """The plan that a job was submitted with; None when that can't be read any more."""
-    try:
-        return Plan.model_validate_json(Path(plan_file).read_bytes())
-    except (OSError, ValidationError):
-        return None
