@@ -23,7 +23,7 @@ from flows.clusters import local_cluster
 from flows.job_pool import JobsError
 from flows.options import FlowOptions
 from flows.task_runner import SceneTaskRunner
-from flows.watch import SceneWatch
+from flows.watch import CancelledElsewhereError, SceneWatch
 from preprocess.faults import MOST_NAMES, FaultsError
 from training.display import say
 from training.execute import mark_cancelled
@@ -32,6 +32,8 @@ from training.options import checked_options
 from training.plan import Plan
 from training.planning import is_done, make_plan
 from training.summary import collect
+
+STOPS = (KeyboardInterrupt, TerminationSignal, CancelledElsewhereError)
 
 _made_plans: dict[FlowOptions, Plan] = {}
 """Plans that the command line has made already, for the flow run with the same options."""
@@ -93,7 +95,7 @@ def train_scenes(**values: Any) -> State[Any]:
     try:
         with _place(plan):
             return final_state(plan, _aggregate(plan, _train(plan)))
-    except (KeyboardInterrupt, TerminationSignal):
+    except STOPS:
         stop_scenes()
         return Cancelled(message="stopped on request")
     except (FaultsError, JobsError) as error:
@@ -155,7 +157,7 @@ def _train(plan: Plan) -> list[PrefectConcurrentFuture[Any]]:
             mapped: Any = runner.map(watch.watched(train_scene), {"scene": list(scenes)})
             futures: list[PrefectConcurrentFuture[Any]] = list(mapped)
             watch.wait(futures)
-        except (KeyboardInterrupt, TerminationSignal):
+        except STOPS:
             mark_cancelled(plan)  # before the workers go: what ends now ends on request
             say(STOPPING)
             raise

@@ -23,6 +23,10 @@ from training.retries import starts_again
 SHOW_EVERY_S = 1.0
 
 
+class CancelledElsewhereError(Exception):
+    """The plan was cancelled by `training/run.py --cancel`, maybe on another machine."""
+
+
 class SceneWatch:
     """Follows the task runs of one plan."""
 
@@ -46,11 +50,16 @@ class SceneWatch:
         )
 
     def wait(self, futures: Iterable[PrefectConcurrentFuture[Any]]) -> None:
-        """Wait for all task runs, showing what goes on meanwhile; asks the server nothing."""
+        """Wait for all task runs, showing what goes on meanwhile; asks the server nothing.
+
+        Raises CancelledElsewhereError when the plan is cancelled.
+        """
         left = {future.wrapped_future for future in futures}
         while left:
             left = wait(left, timeout=SHOW_EVERY_S, return_when=FIRST_COMPLETED).not_done
             self._display.refresh()
+            if left and self._plan.cancelled.exists():
+                raise CancelledElsewhereError
 
     def begun(self, scene: ScenePlan, job: Job) -> None:
         """A Slurm job has been lent to a scene, which had to wait for it."""
