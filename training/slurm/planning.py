@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from preprocess.faults import Fault, FaultsError
 from training.attempt import ENDING_SLACK_S
 from training.options import LaunchOptions, seconds_of
 from training.plan import SlurmPlan
 from training.settings import CHECKOUT
-from training.slurm.script import SlurmScript, light_text, limit_s, read_script
+
+if TYPE_CHECKING:
+    from training.slurm.script import SlurmScript
 
 START_S = 30
 """What a job may need before its trainer starts: modules, environment, interpreter."""
@@ -19,6 +22,8 @@ START_S = 30
 
 def plan_slurm(options: LaunchOptions) -> SlurmPlan:
     """How the chosen scenes become Slurm jobs; raises FaultsError with all faults at once."""
+    from training.slurm.script import light_text, read_script  # a launch on this machine needs none
+
     faults = _missing_commands(options)
     try:
         script = read_script(_script_path(options))
@@ -73,6 +78,8 @@ def _script_path(options: LaunchOptions) -> Path:
 
 
 def _time_s(options: LaunchOptions, script: SlurmScript) -> int:
+    from training.slurm.script import limit_s
+
     if options.slurm_time:
         return seconds_of(options.slurm_time)
     remedy = "add a line such as `#SBATCH --time=3:00:00`, or give --slurm.time 3:00:00"
