@@ -39,11 +39,11 @@ def place(tmp_path):
     return make
 
 
-def hold(output, host="n1", age_s=0.0, job="12_3"):
+def hold(output, host="n1", age_s=0.0, job="12_3", **process):
     """A claim on the folder as a process on that host would have left it."""
     folder = output / claims.FOLDER
     folder.mkdir()
-    process = {**vars(process_id(os.getpid())), "host": host}
+    process = {**vars(process_id(os.getpid())), "host": host, **process}
     content = {"process": process, "launcher": process, "since": "then", "slurm_job_id": job}
     path = folder / "000001.json"
     path.write_text(json.dumps(content))
@@ -179,7 +179,7 @@ def test_many_are_settled_with_one_question(place, asked):
         "done": place(Cause.OK, job="15", scene="done"),
         "here": place(job="", scene="here"),
     }
-    hold(outputs["unknown"], job="13")
+    hold(outputs["unknown"], host=socket.gethostname(), job="13", start_ticks=1)
     settle_all(outputs.values(), {"14"})
     assert asked == [{"12_3", "13"}]
     causes = {scene: read_record(output).cause for scene, output in outputs.items()}
