@@ -47,7 +47,7 @@ def folder_of(plan: Plan) -> Path:
 def make_folder(plan: Plan) -> Path:
     """Create that folder for its owner alone."""
     folder = folder_of(plan)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
     return folder
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -9,11 +10,11 @@ from pathlib import Path
 
 from flows import probe
 from flows.job_pool import JobsError
-from flows.slurm_word import Pace, Slurm, still_there, waiting_for
+from flows.slurm_word import Pace, Seldom, Slurm, still_there, waiting_for
 from training.logs import last_lines
 from training.plan import Plan
 from training.slurm import client
-from training.slurm.client import SlurmAwayError, SlurmError
+from training.slurm.client import SlurmError
 from training.slurm.jobs import probe_job
 
 POLL_S = 0.1
@@ -45,27 +46,29 @@ def check_node(plan: Plan, slurm: Slurm, say: Callable[[str], None]) -> None:
         raise JobsError(str(error)) from error
     try:
         _wait(job_id, report, slurm, say)
-    finally:
-        slurm.cancel([job_id])
+    except BaseException:
+        with contextlib.suppress(SlurmError):  # then the flow's guard does it
+            slurm.cancel([job_id])
+        raise
     _judge(plan, job_id, report)
 
 
 def _wait(job_id: str, report: Path, slurm: Slurm, say: Callable[[str], None]) -> None:
     """Until the probe has reported, or its job is gone from the queue."""
-    pace, unseen, told = Pace(), 0, ""
+    now = time.monotonic()
+    pace, unseen, tell = Pace(asked=now, news=now), 0, Seldom(say)
     while not report.stat().st_size and unseen < UNSEEN_ROUNDS:
         time.sleep(POLL_S)
         if not pace.is_due(urgent=False):
             continue
         try:
             rows = still_there(slurm.my_jobs())
-        except SlurmAwayError:
+        except SlurmError as error:
+            tell("slurm", f"Slurm does not answer as it should: {error}")
             continue
         unseen = 0 if job_id in rows else unseen + 1
-        waiting = waiting_for([rows[job_id]] if job_id in rows else [])
-        if waiting and waiting != told:
-            told = waiting
-            say(f"probing a node before any training: {waiting}")
+        if job_id in rows and (waiting := waiting_for([rows[job_id]])):
+            tell("queue", f"a node is probed before any training: {waiting}")
 
 
 def _judge(plan: Plan, job_id: str, report: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from flows import connection
-from flows.job_guard import guarded
+from flows.job_guard import NOTICE_S, guarded
 from flows.job_pool import Job, JobPool, Terms
 from flows.node_check import check_node
 from flows.slurm_checks import own_address
@@ -49,7 +49,8 @@ def scene_runner(plan: Plan, begun: Begun) -> SceneTaskRunner:
     """Runs scenes in GPU jobs; a node is probed before the first is submitted."""
     scenes, slurm = plan.of("run"), slurm_of(plan)
     walltime_s = slurm.time_s * slurm.scenes_per_job
-    longest_s = max(scene.time_limit_s + ending_bound_s(scene) for scene in scenes)
+    ending_s = max(map(ending_bound_s, scenes))
+    longest_s = max(scene.time_limit_s for scene in scenes) + ending_s
     terms = Terms(
         command=lambda name, exclude: worker_job(plan, name, walltime_s, exclude),
         prefix="w",
@@ -57,6 +58,7 @@ def scene_runner(plan: Plan, begun: Begun) -> SceneTaskRunner:
         scenes_per_job=slurm.scenes_per_job,
         walltime_s=walltime_s,
         needed_s=longest_s,
+        lingers_s=NOTICE_S + ending_s,
         last_words=functools.partial(last_words, plan),
     )
     return _runner(plan, terms, begun, lambda: check_node(plan, Slurm(), say))
@@ -73,6 +75,7 @@ def aggregate_runner(plan: Plan) -> SceneTaskRunner:
         scenes_per_job=1,
         walltime_s=plan.aggregate.time_limit_s,
         needed_s=0,
+        lingers_s=NOTICE_S,
         last_words=functools.partial(last_words, plan),
     )
     return _runner(plan, terms, lambda *_: None, lambda: None)

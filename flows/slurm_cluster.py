@@ -77,10 +77,13 @@ class SlurmWorkerCluster(SLURMCluster):  # type: ignore[misc]
 
     def watch_workers(
         self,
-        came: Callable[[str, str, dict[str, Any]], None],
+        came: Callable[[str, str, dict[str, Any]], bool],
         went: Callable[[str], None],
     ) -> None:
-        """Have `came(name, address, extra)` and `went(name)` called as workers come and go."""
+        """Have `came(name, address, extra)` and `went(name)` called as workers come and go.
+
+        A worker of which `came` says False is closed.
+        """
         self.sync(self._add_plugin, _Watcher(came, went))
 
     async def _add_plugin(self, plugin: SchedulerPlugin) -> None:
@@ -113,15 +116,17 @@ class _Watcher(SchedulerPlugin):  # type: ignore[misc]
     name = "job-watcher"
 
     def __init__(
-        self, came: Callable[[str, str, dict[str, Any]], None], went: Callable[[str], None]
+        self, came: Callable[[str, str, dict[str, Any]], bool], went: Callable[[str], None]
     ) -> None:
         self._came, self._went = came, went
         self._names: dict[str, str] = {}
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         state = scheduler.workers[worker]
-        self._names[worker] = str(state.name)
-        self._came(str(state.name), worker, dict(state.extra))
+        if self._came(str(state.name), worker, dict(state.extra)):
+            self._names[worker] = str(state.name)
+        else:
+            scheduler.close_worker(worker)
 
     def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:  # noqa: ARG002
         if name := self._names.pop(worker, ""):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from training.slurm import client
@@ -13,6 +13,7 @@ QUERY_S = 2.0
 SLOW_QUERY_S = 15.0
 NEWS_S = 30.0
 """Until so long after the last news the queue is asked at the quick pace."""
+TELL_S = 600.0
 ENDED = frozenset({"COMPLETING", "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL"})
 
 
@@ -39,6 +40,21 @@ class Pace:
             return False
         self.asked = now
         return True
+
+
+class Seldom:
+    """Says what is new of a kind, and not too often."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._told: dict[str, tuple[str, float]] = {}
+
+    def __call__(self, kind: str, text: str) -> None:
+        """Say it, unless it is empty, was the last of its kind, or that was said lately."""
+        told, when = self._told.get(kind, ("", float("-inf")))
+        if text and text != told and time.monotonic() - when > TELL_S:
+            self._told[kind] = (text, time.monotonic())
+            self._say(text)
 
 
 def still_there(rows: Iterable[QueuedJob]) -> dict[str, QueuedJob]:

@@ -44,12 +44,14 @@ class SlurmWorkers:
                 result = run_on(job.address, self._client, call, stop, job.lost)
             except (WorkerLostError, SceneNotDoneError) as error:
                 lost: WorkerLostError | SceneNotDoneError = error
+                if _is_lost(error):
+                    job.scenes_left = 0  # what ended this scene would end the next one too
             else:
                 return Completed(message=_words(result, job), data=result)
         # The job is out of our hands now, so that others are not held up while Slurm is asked.
         if scene is None:
             raise WorkerLostError(f"{job}: {self._pool.end_of(job, stop) or lost}") from lost
-        if isinstance(lost, SceneNotDoneError) and lost.outcome.cause is not Cause.WORKER_LOST:
+        if not _is_lost(lost):
             raise lost
         return self._settled(scene, job, stop)
 
@@ -64,6 +66,11 @@ class SlurmWorkers:
         if outcome.cause in {Cause.NODE_FAILURE, Cause.WORKER_LOST}:
             self._pool.avoid(job.node)
         raise not_done(scene, outcome)
+
+
+def _is_lost(error: WorkerLostError | SceneNotDoneError) -> bool:
+    """Whether only Slurm can tell why a body ended."""
+    return isinstance(error, WorkerLostError) or error.outcome.cause is Cause.WORKER_LOST
 
 
 def _within(call: Call, scene: ScenePlan, job: Job) -> Call:
