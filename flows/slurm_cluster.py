@@ -53,6 +53,13 @@ class WorkerJob(SLURMJob):  # type: ignore[misc]  # Dask has no types
         await ProcessInterface.close(self)
 
 
+class QuietScheduler(Scheduler):  # type: ignore[misc]
+    """A scheduler without the web server, which would listen in clear beside it."""
+
+    def start_http_server(self, *_: Any, **__: Any) -> None:
+        """Nothing (Dask's hook)."""
+
+
 class SlurmWorkerCluster(SLURMCluster):  # type: ignore[misc]
     """A scheduler here, over TLS with keys of its own, and jobs that are added one by one."""
 
@@ -68,7 +75,8 @@ class SlurmWorkerCluster(SLURMCluster):  # type: ignore[misc]
                 nanny=False,
                 security=Security.temporary(),
                 shared_temp_directory=str(folder),
-                scheduler_options={"host": host, "dashboard": False, "dashboard_address": None},
+                scheduler_cls=QuietScheduler,
+                scheduler_options={"host": host, "dashboard": False},
                 silence_logs=log_level,
             )
         keys = self._job_kwargs["security"].get_tls_config_for_role("worker")

@@ -31,7 +31,10 @@ OWN_FAULT, DONE = 1, 0
 
 
 class SceneWorker(Worker):  # type: ignore[misc]  # Dask has no types
-    """A worker that ends what it runs when it closes, for whatever reason."""
+    """A worker that ends what it runs when it closes, for whatever reason; without web server."""
+
+    def start_http_server(self, *_: Any, **__: Any) -> None:
+        """Nothing (Dask's hook): it would listen in clear."""
 
     async def close(self, *args: Any, **settings: Any) -> str | None:
         """Close, and tell a running scene to stop first (Dask's hook)."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -125,6 +127,59 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
     }
     yield made
     made.close()
+
+
+@dataclass(frozen=True)
+class PrefectApi:
+    """A running Prefect server, and what it says."""
+
+    url: str
+
+    def ask(self, path: str, **body: Any) -> Any:
+        data = json.dumps(body).encode() if body else None
+        request = urllib.request.Request(
+            self.url + path, data=data, headers={"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def only_run(self, exp_name: str) -> dict[str, Any]:
+        """The one flow run with that name."""
+        (run,) = self.ask("/flow_runs/filter", flow_runs={"name": {"any_": [exp_name]}})
+        return run
+
+    def task_runs(self, run: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        found = self.ask("/task_runs/filter", flow_runs={"id": {"any_": [run["id"]]}})
+        return {each["name"]: each for each in found}
+
+    def parents(self, run: dict[str, Any], name: str) -> set[str]:
+        """Ids of the task runs with an edge in the flow run's graph to that of a name."""
+        graph = self.ask(f"/flow_runs/{run['id']}/graph-v2")
+        nodes = {node["label"]: node for _, node in graph["nodes"]}
+        return {parent["id"] for parent in nodes[name]["parents"]}
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError):
+            return self.ask("/health") is True
+        return False
+
+
+@pytest.fixture(scope="session")
+def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectApi]:
+    """A Prefect server of this pytest process, as a lab would run one."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    home, api = tmp_path_factory.mktemp("prefect"), PrefectApi(f"http://127.0.0.1:{port}/api")
+    environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "0"}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
+    with (home / "log").open("wb") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    wait_for(lambda: server.poll() is not None or api.answers(), "Prefect's server", 120)
+    assert server.poll() is None, (home / "log").read_text()
+    yield api
+    for process in [*psutil.Process(server.pid).children(recursive=True), server]:
+        process.terminate()
+    server.wait(timeout=30)
 
 
 @pytest.fixture

@@ -18,10 +18,11 @@ if given.get("run_mode") == "difix_data_generation_aggregate":  # one run after 
     with (merged / "merged.jsonl").open("a", encoding="utf-8") as stream:
         line = {"scenes": [each["name"] for each in plan["scenes"]], "arguments": sys.argv[1:]}
         stream.write(json.dumps(line) + "\n")
+    time.sleep(0.5)  # long enough to meet another one
     sys.exit(1 if given.get("do") == "fail_aggregate" else 0)
 output = Path(os.environ["TS_RESULTS_ROOT"]) / given["shared.scene_name"] / given["shared.exp_name"]
 scene = json.loads(Path(os.environ["TS_SCENE_FILE"]).read_text(encoding="utf-8"))
-do = given.get("do", "ok")
+do = scene.get("do") or given.get("do", "ok")
 if "only" in given and given["only"] not in scene["seq_name"]:
     do = "ok"
 
@@ -72,6 +73,17 @@ if do in {"ignore_term", "zero_on_term"}:
     handler = signal.SIG_IGN if do == "ignore_term" else lambda *_: sys.exit(0)
     signal.signal(signal.SIGTERM, handler)
     (output / "metrics.json").write_text('{"psnr": 1.0}', encoding="utf-8")
+    note("ready.txt", "")
+    sleep_for_ever()
+if do == "save_on_term" and not (output / "checkpoints").exists():  # as one that takes a second
+
+    def save(*_: object) -> None:
+        time.sleep(1)
+        (output / "checkpoints").mkdir()
+        (output / "checkpoints" / "last.txt").write_text("half", encoding="utf-8")
+        sys.exit(1)
+
+    signal.signal(signal.SIGTERM, save)
     note("ready.txt", "")
     sleep_for_ever()
 if do == "wait":
