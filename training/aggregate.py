@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import time
 
-from training.attempt import ENDING_SLACK_S
-from training.claims import ClaimHeldError, acquire
+from training.attempt import ENDING_SLACK_S, claim
+from training.claims import Claim, ClaimHeldError
 from training.logs import last_words
 from training.plan import AggregatePlan, Plan, runnable
 from training.planning import is_done
 from training.records import now
 from training.slurm.own_job import node_name
 from training.slurm.planning import START_S
-from training.trainer_process import Limits, TrainerEnd, run_trainer
+from training.trainer_process import ASKED, Limits, TrainerEnd, run_trainer
 
 GRACE_S = 20
+POLL_S = 1.0
 STOPPED = {
     "timeout": "stopped at its time limit (--aggregate-time)",
     "asked": "told to end",
@@ -36,7 +39,7 @@ def merge(plan: Plan) -> str:
     if plan.aggregate is None or not plan.aggregate.command:
         return ""
     try:
-        claim = acquire(plan.roots.experiment_folder(plan.exp_name), os.getpid())
+        held = _claim(plan)
     except ClaimHeldError as error:
         return f"another aggregate runs: {error.holder}"
     except OSError as error:
@@ -44,7 +47,7 @@ def merge(plan: Plan) -> str:
 
     def beat() -> None:
         with contextlib.suppress(OSError):
-            claim.beat()
+            held.beat()
 
     try:
         _write_heading(plan.aggregate)
@@ -57,7 +60,19 @@ def merge(plan: Plan) -> str:
         return f"it can't be started: {error}"
     finally:
         with contextlib.suppress(OSError):
-            claim.release()
+            held.release()
+
+
+def _claim(plan: Plan) -> Claim:
+    """The experiment's folder; another aggregate, of an earlier submission, goes first."""
+    deadline = time.monotonic() + _limits(plan).time_s
+    while True:
+        try:
+            return claim(plan.roots.experiment_folder(plan.exp_name), os.getpid(), ENDING_SLACK_S)
+        except ClaimHeldError:
+            told_to_end = signal.sigtimedwait(ASKED, POLL_S)
+            if told_to_end or time.monotonic() > deadline:
+                raise
 
 
 def _limits(plan: Plan) -> Limits:

@@ -28,7 +28,7 @@ from training.records import (
     read_record,
     write_record,
 )
-from training.slurm.own_job import node_name, own_job_id
+from training.slurm.own_job import is_started_again, node_name, own_job_id
 from training.trainer_process import Limits, TrainerEnd, run_trainer
 
 FROZEN_SCENE = "scene.json"
@@ -39,29 +39,31 @@ ENDING_SLACK_S = 10.0
 def run_attempt(plan: ScenePlan, parent: int) -> Outcome:
     """Claim the scene and bring it to an end; never raises for what a disk or a trainer does."""
     try:
-        claim = _claim(plan, parent)
+        held = claim(plan.output, parent, plan.kill_grace_s + ENDING_SLACK_S)
     except ClaimHeldError as error:
         return Outcome(scene=plan.name, status="held", message=str(error), log=plan.log)
     except OSError as error:
         return _failed(plan, Cause.NO_OUTPUT, f"{plan.output} can't be written: {error}")
     try:
-        return _run_claimed(plan, claim)
+        return _run_claimed(plan, held)
     except RecordError as error:
         return _failed(plan, Cause.NO_OUTPUT, str(error))
     except OSError as error:
         return _failed(plan, Cause.NO_OUTPUT, f"the disk refused: {error}")
     finally:
         with contextlib.suppress(OSError):
-            claim.release()
+            held.release()
 
 
-def _claim(plan: ScenePlan, parent: int) -> Claim:
-    """The scene's claim; a job that Slurm has started again inherits from its former run."""
-    ending_s, job_id = plan.kill_grace_s + ENDING_SLACK_S, own_job_id()
-    if not job_id:
-        return acquire(plan.output, parent, ending_s)
-    former_run = EndedJob(job_id, SILENT_S)
-    return acquire(plan.output, parent, max(ending_s, SILENT_S + 1), ended_job=former_run)
+def claim(output: Path, launcher: int, ending_s: float) -> Claim:
+    """Claim a folder; a job that Slurm has started again inherits from its former run.
+
+    Raises ClaimHeldError, OSError.
+    """
+    if not is_started_again():
+        return acquire(output, launcher, ending_s)
+    former_run = EndedJob(own_job_id(), SILENT_S)
+    return acquire(output, launcher, max(ending_s, SILENT_S + 1), ended_job=former_run)
 
 
 def is_current(record: RunRecord, plan: ScenePlan) -> bool:

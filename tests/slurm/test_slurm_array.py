@@ -89,6 +89,7 @@ def test_one_scene_as_the_page_submits_it(users_lab, eventually):
     eventually(lambda: is_ready(users_lab, "a_2"), "the trainer")
     let_go(users_lab, "a_2")
     assert wait_ended(users_lab, eventually, array, aggregate) == ["COMPLETED", "COMPLETED"]
+    assert users_lab.starts("a_2")[0].split()[1] in {"0", "1"}  # the GPU that Slurm gave
     attempt = users_lab.record("a_2")["attempts"][0]
     assert attempt["slurm_job_id"] == f"{array}_0"
     assert attempt["host"] in users_lab.slurm.nodes
@@ -238,7 +239,7 @@ def test_odd_values_arrive_and_no_variable_leaks_from_job_to_job(users_lab, even
 def test_scenes_in_the_queue_are_not_submitted_twice(users_lab, eventually):
     """Queued and running ones are held, said so; the new aggregate waits for them too."""
     one_by_one = ("--slurm.array-parallelism", "1")
-    first, _ = submit(users_lab, *one_by_one, "--overrides", GENERATE, "do=wait")
+    first, earlier = submit(users_lab, *one_by_one, "--overrides", GENERATE, "do=wait")
     eventually(lambda: is_ready(users_lab, "a_0"), "the first scene")
     users_lab.add_scene("b_0")
     result = users_lab.run("--submit", "--run-all", "--overrides", GENERATE, "do=wait")
@@ -252,8 +253,17 @@ def test_scenes_in_the_queue_are_not_submitted_twice(users_lab, eventually):
     for name in ("b_0", "a_0", "a_1", "a_2", "a_3"):
         eventually(lambda name=name: is_ready(users_lab, name), name)
         let_go(users_lab, name)
-    assert wait_ended(users_lab, eventually, aggregate) == ["COMPLETED"]
+    both = wait_ended(users_lab, eventually, earlier, aggregate)  # at once: one after the other
+    assert both == ["COMPLETED", "COMPLETED"]
     assert all(len(users_lab.starts(f"a_{number}")) == 1 for number in range(4))
+
+
+def test_a_failing_aggregate_is_told(users_lab, eventually):
+    """The trainer's own exit status is the job's; log and job log say why."""
+    _, aggregate = submit(users_lab, "--overrides", GENERATE, "do=fail_aggregate")
+    assert wait_ended(users_lab, eventually, aggregate) == ["FAILED"]
+    (log,) = (users_lab.root / "state" / "slurm").glob(f"*/exp_aggregate-{aggregate}.out")
+    assert "aggregate of exp: exit status 1" in log.read_text()
 
 
 def test_a_cancelled_task_is_cancelled_and_the_next_submission_trains_it(users_lab, eventually):
@@ -279,6 +289,7 @@ def test_a_scene_of_a_killed_node_is_trained_once_more(users_lab, eventually):
     """Slurm queues it again; the dead node's attempt is worker_lost, then it goes on."""
     array, aggregate = submit(users_lab, "--overrides", GENERATE, "do=resume", "only=a_2")
     eventually(lambda: is_ready(users_lab, "a_2"), "the trainer")
+    eventually(lambda: len(users_lab.slurm.squeue()) == 2, "the end of the other scenes")
     users_lab.slurm.crash_node(users_lab.slurm.job(f"{array}_2")["NodeList"])
     assert wait_ended(users_lab, eventually, aggregate) == ["COMPLETED"]
     assert users_lab.causes("a_2") == ["worker_lost", "ok"]
@@ -350,6 +361,7 @@ def test_more_than_a_node_has_is_refused_before_it_is_queued(users_lab):
     assert result.returncode == 2
     assert "Requested node configuration is not available" in result.stderr
     assert not users_lab.slurm.squeue()
+    assert not [path for path in (users_lab.root / "state").rglob("*") if path.is_file()]
 
 
 def test_odd_folders(users_lab, eventually):

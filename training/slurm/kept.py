@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
+
 from preprocess.faults import Fault, FaultsError
 from training.files import write_atomically
 from training.plan import Plan
@@ -18,3 +21,11 @@ def keep_scripts(plan: Plan) -> None:
         plan.job_logs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FaultsError([Fault("the Slurm script can't be kept", str(error))]) from error
+
+
+def discard(plan: Plan) -> None:
+    """Remove what was kept of a plan that came to nothing; nothing of it may have been started."""
+    for path in plan.file.parent.glob(f"{glob.escape(plan.plan_id)}.*"):
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        plan.job_logs.rmdir()

@@ -18,7 +18,7 @@ from training.planning import decide
 from training.run import DONE, FAILED, INTERRUPTED, header
 from training.slurm import client, jobs
 from training.slurm.formats import QueuedJob
-from training.slurm.kept import keep_scripts
+from training.slurm.kept import discard, keep_scripts
 from training.slurm.queued import StageJob, scenes_queued, stage_jobs
 from training.slurm.script import parse
 from training.slurm.settle import settle_all
@@ -207,6 +207,7 @@ def _confirmed() -> bool:
 
 def _submit(options: LaunchOptions, submission: Submission) -> int:
     arrays: list[str] = []
+    command: list[str] = []
     try:
         for part in submission.parts:
             command = submission.array(part, arrays[-1] if arrays else "")
@@ -217,17 +218,21 @@ def _submit(options: LaunchOptions, submission: Submission) -> int:
             say(f"submitted: aggregate job {client.submit(command)}")
     except client.SlurmError as error:
         if not arrays and submission.parts and isinstance(error, client.SlurmRefusedError):
+            discard(submission.plan)
             raise FaultsError([_refusal(submission.plan, error)]) from error
-        say(_incomplete(error, arrays, command), sys.stderr)
+        say(_incomplete(str(error), arrays, command), sys.stderr)
         return FAILED
+    except KeyboardInterrupt:
+        say(_incomplete("interrupted", arrays, command), sys.stderr)
+        return INTERRUPTED
     say(_farewell(options))
     return DONE
 
 
-def _incomplete(error: client.SlurmError, arrays: list[str], command: list[str]) -> str:
+def _incomplete(why: str, arrays: list[str], command: list[str]) -> str:
     stays = f"array jobs {', '.join(arrays)} stay; " if arrays else ""
     remedy = "the same command again submits what is left, or by hand:"
-    return f"not submitted: {error}\n{stays}{remedy}\n{shlex.join(command)}"
+    return f"not submitted: {why}\n{stays}{remedy}\n{shlex.join(command)}"
 
 
 def _farewell(options: LaunchOptions) -> str:
