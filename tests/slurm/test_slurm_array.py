@@ -243,8 +243,8 @@ def test_scenes_in_the_queue_are_not_submitted_twice(users_lab, eventually):
     eventually(lambda: is_ready(users_lab, "a_0"), "the first scene")
     users_lab.add_scene("b_0")
     result = users_lab.run("--submit", "--run-all", "--overrides", GENERATE, "do=wait")
-    assert f"a_0: not run, running as Slurm job {first}_0" in result.stdout
-    assert f"a_3: not run, pending as Slurm job {first}_3" in result.stdout
+    assert f"a_0: not run, running in Slurm job {first}" in result.stdout
+    assert f"a_3: not run, pending in Slurm job {first}" in result.stdout
     second, aggregate = submitted(result.stdout)
     assert users_lab.slurm.job(second)["ArrayTaskId"] == "0"
     assert f"afterok:{first}_3" in users_lab.slurm.job(aggregate)["Dependency"]

@@ -130,7 +130,8 @@ def _held(scene: ScenePlan, holders: dict[str, QueuedJob]) -> ScenePlan:
     job = holders.get(scene.name)
     if scene.action == "skip" or job is None:
         return scene
-    reason = f"{job.state.lower()} as Slurm job {job.job_id}"
+    # The array's id: with its tasks' own ids a thousand scenes would be a thousand lines.
+    reason = f"{job.state.lower()} in Slurm job {job.array_job_id}"
     return scene.model_copy(update={"action": "held", "reason": reason})
 
 
