@@ -56,6 +56,7 @@ def main(argv: list[str]) -> int:
     except (OSError, TimeoutError) as error:
         return _say(f"the scheduler at {link.address} can't be reached: {error}", OWN_FAULT)
     finally:
+        signal.signal(signal.SIGTERM, lambda *_: bodies.hurry_scenes())  # the loop's is gone
         bodies.wait_for_scenes()
     return DONE
 
@@ -105,7 +106,7 @@ _closing: set[asyncio.Task[Any]] = set()
 
 def _on_term(worker: SceneWorker) -> None:
     """Slurm ends this job: the scene first, whose outcome still reaches the flow, then we."""
-    bodies.stop_scenes()
+    bodies.hurry_scenes()
 
     async def close_after_scene() -> None:
         await asyncio.to_thread(bodies.wait_for_scenes)

@@ -57,3 +57,11 @@ def lab_on(lab: Any, cluster: Cluster) -> Iterator[Any]:
     yield lab
     left = clear(lab, cluster)
     assert not left, f"left behind: {left}"
+
+
+@pytest.fixture
+def flow_lab(slurm_lab: Any, slurm: Cluster, prefect_api: Any) -> Any:
+    """A lab on Slurm whose flows report to a server that runs already."""
+    slurm_lab.slurm = slurm
+    slurm_lab.environment |= {"PREFECT_API_URL": prefect_api.url, "PREFECT_API_KEY": "hush-hush"}
+    return slurm_lab

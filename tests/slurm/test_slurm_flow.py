@@ -6,76 +6,17 @@ The trainer is the stand-in; `do=…`, or `do` in a scene's file, says how it be
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import signal
-import socket
 import stat
 import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 from distributed.core import connect
 from distributed.security import Security
-
-FLOW = ("-m", "flows.train")
-GENERATE = "run_mode=difix_data_generation_generate"
-BOUND_S = 45
-"""Within so long after a flow's end, however it came, with a grace of 1 s, nothing of it is left."""
-SCRIPT = """#!/bin/bash
-#SBATCH --time=1:00:00 --gres=gpu:1 --mem=500M
-#SBATCH {directives}
-{lines}
-exec python training/run.py "$@"
-"""
-
-
-@pytest.fixture
-def flow_lab(slurm_lab, slurm, prefect_api):
-    """A lab on Slurm whose flows report to a server that runs already."""
-    slurm_lab.slurm = slurm
-    slurm_lab.environment |= {"PREFECT_API_URL": prefect_api.url, "PREFECT_API_KEY": "hush-hush"}
-    return slurm_lab
-
-
-def start(lab: Any, exp_name: str, *flags: str, run_all: bool = True) -> Any:
-    """A flow with a grace of a second."""
-    own = ["--cluster", "slurm", "--exp-name", exp_name, "--kill-grace", "1"]
-    return lab.popen(*own, *(["--run-all"] if run_all else []), *flags, program=FLOW)
-
-
-def end(flow: Any, status: int = 0) -> str:
-    out, err = flow.communicate(timeout=120)
-    assert flow.returncode == status, out + err
-    assert "Traceback" not in out + err
-    return out + err
-
-
-def script(lab: Any, directives: str = "", lines: str = "") -> tuple[str, str]:
-    """The flag that names a Slurm script of the test's own."""
-    path = lab.root / "site.slurm"
-    path.write_text(SCRIPT.format(directives=directives or "--cpus-per-task=1", lines=lines))
-    return "--slurm.slurm-script", str(path)
-
-
-def is_ready(lab: Any, exp_name: str, *scenes: str) -> bool:
-    return all((lab.output(scene, exp_name) / "ready.txt").exists() for scene in scenes)
-
-
-def attempts(lab: Any, exp_name: str, scene: str) -> list[dict[str, Any]]:
-    return lab.record(scene, exp_name)["attempts"]
-
-
-def causes(lab: Any, exp_name: str, scene: str) -> list[str]:
-    return [attempt["cause"] for attempt in attempts(lab, exp_name, scene)]
-
-
-def job_of(lab: Any, exp_name: str, scene: str) -> str:
-    return attempts(lab, exp_name, scene)[-1]["slurm_job_id"]
+from flow_on_slurm import BOUND_S, attempts, causes, end, is_ready, job_of, script, start
 
 
 class Sightings:
