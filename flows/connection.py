@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -14,29 +15,30 @@ from training.plan import Plan
 FILE = "scheduler.json"
 
 
-class Connection(BaseModel):
-    """Where the scheduler of a plan's flow listens, and the files to speak TLS with it."""
+class Keys(BaseModel):
+    """The files that both ends of a flow's connections speak TLS with, in PEM."""
 
     model_config = ConfigDict(frozen=True)
 
-    address: str
     ca_file: Path
     cert: Path
     key: Path
 
     @property
     def security(self) -> Security:
-        """For a worker; raises OSError when the flow has ended, which takes the keys with it."""
+        """For Dask; raises OSError when the flow has ended, which takes the keys with it."""
         for file in (self.ca_file, self.cert, self.key):
             file.stat()
-        return Security(
-            tls_ca_file=str(self.ca_file),
-            tls_worker_cert=str(self.cert),
-            tls_worker_key=str(self.key),
-            tls_client_cert=str(self.cert),
-            tls_client_key=str(self.key),
-            require_encryption=True,
-        )
+        cert, key = str(self.cert), str(self.key)
+        ends = ("scheduler", "worker", "client")
+        files = {f"tls_{end}_cert": cert for end in ends} | {f"tls_{end}_key": key for end in ends}
+        return Security(tls_ca_file=str(self.ca_file), require_encryption=True, **files)
+
+
+class Connection(Keys):
+    """Where the scheduler of a plan's flow listens, and the keys to speak with it."""
+
+    address: str
 
 
 def folder_of(plan: Plan) -> Path:
@@ -44,12 +46,19 @@ def folder_of(plan: Plan) -> Path:
     return plan.roots.state_root / "dask" / plan.plan_id
 
 
-def make_folder(plan: Plan) -> Path:
-    """Create that folder for its owner alone."""
-    folder = folder_of(plan)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    return folder
+def keys_of(plan: Plan) -> Keys:
+    """Where a plan's keys are."""
+    return Keys(**{name: folder_of(plan) / f"{name}.pem" for name in Keys.model_fields})
+
+
+def make_folder(plan: Plan) -> None:
+    """Create that folder, with new keys, for its owner alone; raises OSError."""
+    folder_of(plan).mkdir(mode=0o700, parents=True)
+    # Of Dask's making, in memory only: one pair for all, signed by itself.
+    texts = Security.temporary().get_tls_config_for_role("worker")
+    for name, path in keys_of(plan):
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(texts[name])
 
 
 def remove_folder(plan: Plan) -> None:
@@ -57,8 +66,9 @@ def remove_folder(plan: Plan) -> None:
     shutil.rmtree(folder_of(plan), ignore_errors=True)
 
 
-def write(plan: Plan, connection: Connection) -> None:
+def write(plan: Plan, address: str) -> None:
     """Tell the plan's jobs where the scheduler is."""
+    connection = Connection(address=address, **keys_of(plan).model_dump())
     write_atomically(folder_of(plan) / FILE, connection.model_dump_json())
 
 

@@ -17,7 +17,6 @@ import dask
 from distributed.deploy.spec import ProcessInterface
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.scheduler import Scheduler
-from distributed.security import Security
 
 from flows import connection
 from flows.clusters import SCHEDULING
@@ -66,22 +65,18 @@ class SlurmWorkerCluster(SLURMCluster):  # type: ignore[misc]
     job_cls = WorkerJob
 
     def __init__(self, plan: Plan, host: str, log_level: int = logging.CRITICAL) -> None:
-        folder = connection.make_folder(plan)
         with dask.config.set(SCHEDULING):
             super().__init__(
                 cores=1,  # of the Dask worker; what a job gets is the script's to say
                 memory="1 GiB",
                 processes=1,
                 nanny=False,
-                security=Security.temporary(),
-                shared_temp_directory=str(folder),
+                security=connection.keys_of(plan).security,
                 scheduler_cls=QuietScheduler,
                 scheduler_options={"host": host, "dashboard": False},
                 silence_logs=log_level,
             )
-        keys = self._job_kwargs["security"].get_tls_config_for_role("worker")
-        address = self.scheduler_address
-        connection.write(plan, connection.Connection(address=address, **_files(keys)))
+        connection.write(plan, self.scheduler_address)
 
     def watch_workers(
         self,
@@ -139,7 +134,3 @@ class _Watcher(SchedulerPlugin):  # type: ignore[misc]
     def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:  # noqa: ARG002
         if name := self._names.pop(worker, ""):
             self._went(name)
-
-
-def _files(keys: dict[str, Any]) -> dict[str, Any]:
-    return {key: keys[key] for key in ("ca_file", "cert", "key")}

@@ -86,7 +86,7 @@ def check_privacy(lab: Any, flow: Any, exp_name: str, job_id: str) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     keys = [path for path in folder.iterdir() if "PRIVATE KEY" in path.read_text()]
     assert keys
-    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.glob(".dask*")} == {0o600}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.glob("*.pem")} == {0o600}
     address = json.loads((folder / "scheduler.json").read_text())["address"]
     scheme, host, port = address.replace("/", "").split(":")
     assert scheme == "tls"

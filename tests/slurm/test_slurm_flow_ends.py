@@ -111,7 +111,7 @@ def test_what_a_node_lacks_is_named_before_any_gpu_job(flow_lab, slurm, eventual
         "import": (f"export PYTHONPATH={broken}", "imported: ModuleNotFoundError: No distributed"),
         "results": (f"rm -rf {results}; touch {results}", f"the result root {results} can't be"),
         "scheduler": (
-            f"sed -i 's/:[0-9]*\",/:9\",/' {keys}/scheduler-*/scheduler.json",
+            f"sed -i 's/:[0-9][0-9]*\"/:9\"/' {keys}/scheduler-*/scheduler.json",
             "the Dask scheduler can't be reached: ",
         ),
     }
