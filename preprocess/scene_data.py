@@ -72,10 +72,15 @@ def truth_folder(scene: Scene, scene_data_root: Path) -> SceneFolder | None:
 
 
 def load_image(folder: SceneFolder, camera: int, frame: int) -> Array:
-    """(H,W,3) 8-bit RGB; a PNG under the same stem will do."""
+    """(H,W,3) 8-bit RGB."""
+    return _picture(image_file(folder, camera, frame), "RGB")
+
+
+def image_file(folder: SceneFolder, camera: int, frame: int) -> Path:
+    """The image's file: a PNG under the same stem will do."""
     path = folder.image(camera, frame)
     other = path.with_suffix(".png")
-    return _picture(other if other.is_file() and not path.exists() else path, "RGB")
+    return other if other.is_file() and not path.exists() else path
 
 
 def load_mask(folder: SceneFolder, camera: int, person: int | str, frame: int) -> Array:

@@ -1,16 +1,22 @@
 """Train one scene: the model of its people, from its source camera.
 
+Or, with another run_mode:
+
+difix_data_generation_generate    render the scene's shard of the image refiner's training set;
+difix_data_generation_aggregate   merge the shards of all scenes into that training set.
+
     python training/simple_multi_human_trainer.py shared.scene_name=NAME shared.exp_name=EXP ...
 
 Keys are those of training/configs/train.yaml. Exit status: 0 done, everything written; 1 failed;
-2 something in the configuration or the scene is wrong; 143 stopped by SIGTERM, checkpoint written.
+2 something in the configuration or the scene is wrong; 143 stopped by SIGTERM, what was done is
+kept and the same command goes on from there.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -21,7 +27,6 @@ from preprocess.faults import FaultsError  # noqa: E402
 from preprocess.scene_data import SceneDataError  # noqa: E402
 from training.trainer.config import load_config  # noqa: E402
 from training.trainer.errors import Terminated, TrainingError  # noqa: E402
-from training.trainer.preflight import Inputs, check_inputs  # noqa: E402
 from training.trainer.schema import Config  # noqa: E402
 from training.trainer.signals import TERMINATED, Requests  # noqa: E402
 
@@ -29,31 +34,33 @@ DONE, FAILED, MISCONFIGURED = 0, 1, 2
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Train as the arguments say; returns the exit status."""
+    """Do as the arguments say; returns the exit status."""
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return DONE
     requests = Requests()
     requests.listen()
+    what = "reading the configuration"
     try:
         config = load_config(arguments)
-        inputs = check_inputs(config)
-        _train(config, inputs, requests)
+        what, run = RUN_MODES[config.run_mode]
+        run(config, requests)
     except FaultsError as error:
         print(error, file=sys.stderr)
         return MISCONFIGURED
     except (OSError, SceneDataError, TrainingError) as error:
-        print(f"training failed: {error}", file=sys.stderr)
+        print(f"{what} failed: {error}", file=sys.stderr)
         return FAILED
     except Terminated:
         return TERMINATED
     return DONE
 
 
-def _train(config: Config, inputs: Inputs, requests: Requests) -> None:
-    import torch
+def _train(config: Config, requests: Requests) -> None:
+    from training.trainer.preflight import check_inputs
 
-    torch.set_num_threads(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
+    inputs = check_inputs(config)
+    _use_cores()
     from training.trainer.export import export_people
     from training.trainer.loop import train
     from training.trainer.setup import prepare
@@ -64,6 +71,35 @@ def _train(config: Config, inputs: Inputs, requests: Requests) -> None:
         export_people(run.output, run.model)
     finally:
         run.reports.close()
+
+
+def _generate(config: Config, requests: Requests) -> None:
+    from training.trainer.difix_preflight import check_generation
+
+    inputs = check_generation(config)
+    _use_cores()
+    from training.trainer.difix_generate import generate
+
+    generate(config, inputs, requests)
+
+
+def _aggregate(config: Config, requests: Requests) -> None:
+    from training.trainer.difix_aggregate import aggregate
+
+    aggregate(config, requests)
+
+
+def _use_cores() -> None:
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
+
+
+RUN_MODES: dict[str, tuple[str, Callable[[Config, Requests], None]]] = {
+    "train": ("training", _train),
+    "difix_data_generation_generate": ("generating DiFix data", _generate),
+    "difix_data_generation_aggregate": ("aggregating DiFix data", _aggregate),
+}
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from training.trainer.files import write_bytes
 from training.trainer.schema import Config
 
 FORMAT = 1
-WHERE_NOT_WHAT = ("shared.",)
-"""Keys that say where and how a run is watched; all others decide what comes out."""
+WHERE_NOT_WHAT = ("shared.", "run_mode", "difix_data_generation.")
+"""Keys that say where, how a run is watched, or what is made of it; all others decide training."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any], identity: dict[str, Any]) -> None:
@@ -36,23 +36,28 @@ def load_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any] | No
     """
     if not path.exists():
         return None
-    content = _read(path)
+    content = read_checkpoint(path)
     if content is None:
         aside = _set_aside(path)
         print(f"{path} is damaged: kept as {aside.name}, training starts anew", flush=True)
         return None
-    _refuse_other(path, content["identity"], identity)
+    # An older version's identity may have keys that decide nothing.
+    refuse_other(path, _deciding(content["identity"]), identity)
     return dict(content["state"])
 
 
 def identity_of(config: Config, scene: dict[str, Any]) -> dict[str, Any]:
     """What decides a run's result, as flat keys: configuration and scene, less where and how."""
     keys = _flat(config.model_dump())
-    decides = {key: value for key, value in keys.items() if not key.startswith(WHERE_NOT_WHAT)}
-    return decides | _flat({"scene": scene})
+    return _deciding(keys) | _flat({"scene": scene})
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _deciding(keys: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in keys.items() if not key.startswith(WHERE_NOT_WHAT)}
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """`identity` and `state` of a file, None when it is damaged; raises OSError."""
     data = path.read_bytes()
     try:
         # torch.load does not look at the checksums of the zip file it reads.
@@ -70,7 +75,8 @@ def _set_aside(path: Path) -> Path:
     return path.rename(path.with_name(f"{path.name}.damaged-{taken + 1}"))
 
 
-def _refuse_other(path: Path, made_with: dict[str, Any], identity: dict[str, Any]) -> None:
+def refuse_other(path: Path, made_with: dict[str, Any], identity: dict[str, Any]) -> None:
+    """Raises FaultsError naming every key that differs."""
     faults = [
         Fault(
             f"{path} was made with another {key}",

@@ -9,11 +9,12 @@ from pydantic import ValidationError
 
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from training.overrides import compose, resolved
-from training.trainer.schema import CHECKOUT, Config
+from training.trainer.schema import CHECKOUT, Config, TargetCameras
 
 CONFIG_FILE = CHECKOUT / "training" / "configs" / "train.yaml"
 REQUIRED = ("scene_name", "exp_name")
 MISSING = "???"
+AGGREGATE = "difix_data_generation_aggregate"
 UNION_PARTS = ("literal['auto']", "constrained-int", "int", "none")
 
 
@@ -23,6 +24,8 @@ def load_config(overrides: Sequence[str]) -> Config:
     Raises FaultsError with everything that is wrong with overrides, types and combinations.
     """
     content, faults = compose(CONFIG_FILE, overrides, reserved={})
+    if content["run_mode"] == AGGREGATE and content["shared"]["scene_name"] == MISSING:
+        content["shared"]["scene_name"] = ""  # it is about all scenes
     for key in REQUIRED:
         if content["shared"][key] == MISSING:
             faults.append(Fault(f"shared.{key} is missing", remedy=f"add shared.{key}=NAME"))
@@ -74,10 +77,7 @@ def _contradictions(config: Config) -> list[Fault]:
     if {"/", "\0"} & set(config.shared.exp_name) or config.shared.exp_name in ("", ".", ".."):
         remedy = "it names one folder: leave out slashes"
         faults.append(Fault("shared.exp_name can't be used", repr(config.shared.exp_name), remedy))
-    if config.run_mode != "train":
-        faults.append(
-            Fault("this run mode is not available yet", config.run_mode, "use run_mode=train")
-        )
+    faults += _target_camera_faults(config.difix_data_generation.target_cameras)
     if config.pose_epochs > optimization.epochs:
         faults.append(
             Fault(
@@ -103,3 +103,13 @@ def _contradictions(config: Config) -> list[Fault]:
             )
         )
     return faults
+
+
+def _target_camera_faults(cameras: TargetCameras) -> list[Fault]:
+    key, explicit = "difix_data_generation.target_cameras", cameras.mode == "explicit"
+    if explicit and not cameras.ids:
+        return [Fault(f"{key}.mode=explicit, but no camera is named", remedy=f"set {key}.ids")]
+    if cameras.ids and not explicit:
+        remedy = f"set {key}.mode=explicit, or leave the ids out"
+        return [Fault(f"{key}.ids are given, but its mode is", cameras.mode, remedy)]
+    return []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -30,22 +32,30 @@ class Row:
 
 def write_comparison(path: Path, rows: Sequence[Row], epoch: int) -> None:
     """Write the rows below each other as PNG, with captions; raises OSError."""
-    tiles = [[_tile(image) for image in (row.target, row.before, row.after)] for row in rows]
+    titles = [title.format(epoch=epoch) for title in COLUMNS]
+    images = {row.label: [to_image(i) for i in (row.target, row.before, row.after)] for row in rows}
+    write_sheet(path, titles, images)
+
+
+def write_sheet(
+    path: Path, titles: Sequence[str], rows: Mapping[str, Sequence[Image.Image]]
+) -> None:
+    """Write rows of images of one size, by label, below titled columns as PNG; raises OSError."""
+    tiles = [[_tile(image) for image in images] for images in rows.values()]
     width, height = tiles[0][0].size
-    sheet = Image.new(
-        "RGB",
-        (3 * width + 4 * GAP, CAPTION + len(rows) * (height + CAPTION) + GAP),
-        "white",
+    size = (
+        len(titles) * (width + GAP) + GAP,
+        CAPTION + len(rows) * (height + CAPTION) + GAP,
     )
+    sheet = Image.new("RGB", size, "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=16)
-    for column, title in enumerate(COLUMNS):
-        place = (GAP + column * (width + GAP), 4)
-        draw.text(place, title.format(epoch=epoch), fill="black", font=font)
-    for index, (row, images) in enumerate(zip(rows, tiles, strict=True)):
+    for column, title in enumerate(titles):
+        draw.text((GAP + column * (width + GAP), 4), title, fill="black", font=font)
+    for index, (label, images) in enumerate(zip(rows, tiles, strict=True)):
         top = CAPTION + index * (height + CAPTION)
         for column, image in enumerate(images):
             sheet.paste(image, (GAP + column * (width + GAP), top))
-        draw.text((GAP, top + height + 3), row.label, fill="black", font=font)
+        draw.text((GAP, top + height + 3), label, fill="black", font=font)
     buffer = io.BytesIO()
     sheet.save(buffer, "png")
     write_bytes(path, buffer.getvalue())
@@ -53,12 +63,16 @@ def write_comparison(path: Path, rows: Sequence[Row], epoch: int) -> None:
 
 def to_image(image: Tensor) -> Image.Image:
     """An (H, W, 3) tensor in [0, 1] as an 8-bit image."""
-    levels = (image.detach().clamp(0, 1) * 255).round().byte().cpu().numpy()
-    return Image.fromarray(levels)
+    return Image.fromarray(to_levels(image))
 
 
-def _tile(image: Tensor) -> Image.Image:
-    picture = to_image(image)
+def to_levels(image: Tensor) -> NDArray[np.uint8]:
+    """The same as an array."""
+    levels: NDArray[np.uint8] = (image.detach().clamp(0, 1) * 255).round().byte().cpu().numpy()
+    return levels
+
+
+def _tile(picture: Image.Image) -> Image.Image:
     factor = max(1, -(-TILE // max(picture.size)))
     return picture.resize(
         (picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC

@@ -41,7 +41,7 @@ class Inputs:
 def check_inputs(config: Config) -> Inputs:
     """Find the scene and its data; raises FaultsError with everything that is missing."""
     faults = [*missing_trackers(config), *missing_refiner(config)]
-    inputs = _attempt(faults, lambda: _inputs(config))
+    inputs = attempt(faults, lambda: _inputs(config))
     if inputs is None or faults:
         raise FaultsError(faults)
     return inputs
@@ -62,20 +62,21 @@ def missing_refiner(config: Config) -> list[Fault]:
 
 
 def _inputs(config: Config) -> Inputs:
-    scene = _read_scene(under_checkout(config.shared.scene_file), config.shared.scene_name)
+    scene = read_scene(under_checkout(config.shared.scene_file), config.shared.scene_name)
     root = under_checkout(config.shared.scene_data_root)
     faults: list[Fault] = []
     data, truth = training_folder(scene, root), truth_folder(scene, root)
-    faults += _missing_data(scene, data, root)
-    frames = None if faults else _attempt(faults, lambda: _frames(data, scene.cam_id))
+    faults += data_faults(scene, data, root)
+    frames = None if faults else attempt(faults, lambda: training_frames(data, scene.cam_id))
     true_cameras = truth.cameras() if truth else []
-    cameras = _attempt(faults, lambda: choose_cameras(config, scene.cam_id, true_cameras))
+    cameras = attempt(faults, lambda: choose_cameras(config, scene.cam_id, true_cameras))
     if faults or cameras is None or frames is None:
         raise FaultsError(faults)
     return Inputs(scene, data, truth, cameras, frames)
 
 
-def _read_scene(path: Path, name: str) -> Scene:
+def read_scene(path: Path, name: str) -> Scene:
+    """The scene of that name from its JSON; raises FaultsError."""
     try:
         scene = Scene.of(json.loads(path.read_text(encoding="utf-8")), path)
     except OSError as error:
@@ -94,15 +95,16 @@ def _read_scene(path: Path, name: str) -> Scene:
     return scene
 
 
-def _missing_data(scene: Scene, data: SceneFolder, root: Path) -> list[Fault]:
+def data_faults(scene: Scene, data: SceneFolder, root: Path) -> list[Fault]:
+    """What of the scene's data is missing; looks at folders only."""
     if scene.synthetic is not None and not data.root.is_dir():
         remedy = f"build it: python -m preprocess.synthetic {scene.seq_name}"
         return [Fault("the scene's data has not been built yet", str(data.root), remedy)]
     return missing_data(scene, root)
 
 
-def _frames(data: SceneFolder, source: int) -> tuple[int, ...]:
-    """The source camera's frames less skip frames."""
+def training_frames(data: SceneFolder, source: int) -> tuple[int, ...]:
+    """The source camera's frames less skip frames; raises FaultsError when none is left."""
     try:
         skipped = data.skip_frames()
     except ValueError as error:
@@ -128,7 +130,7 @@ def _has_weights(model_id: str) -> bool:
         return False
 
 
-def _attempt(faults: list[Fault], find: Callable[[], Found]) -> Found | None:
+def attempt(faults: list[Fault], find: Callable[[], Found]) -> Found | None:
     """What `find` returns; None when it finds faults, which are added to `faults`."""
     try:
         return find()

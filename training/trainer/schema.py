@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+EXPERIMENTS = "_experiments"
 
 Name = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
 Positive = Annotated[int, Field(ge=1)]
@@ -17,6 +19,16 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 ImageSource = Literal["rendered", "refined", "captured"]
 Strategy = Literal["static_orbit", "source_arc"]
 Auto = Literal["auto"]
+
+
+def _expression(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"no regular expression: {error}") from error
+    if groups != 1:
+        raise ValueError("expected a regular expression with one (group)")
+    return pattern
 
 
 class Section(BaseModel):
@@ -160,6 +172,13 @@ class TargetCameras(Section):
     ids: list[Count]
 
 
+class DataSet(Section):
+    """A data set whose scenes' names begin with its name: how they are grouped for the split."""
+
+    group_pattern: Annotated[str, AfterValidator(_expression)] | None
+    test_groups: list[Name]
+
+
 class DifixDataGeneration(Section):
     """Making a training set for the refiner."""
 
@@ -167,7 +186,13 @@ class DifixDataGeneration(Section):
     frame_stride: Positive
     max_samples_per_camera: Positive | None
     min_mask_coverage: Annotated[float, Field(ge=0, le=1)]
-    test_groups: list[str]
+    require_checkpoint: bool
+    workers: Auto | Positive
+    datasets: dict[str, DataSet]
+    strict: bool
+    test_groups: list[Name] | None
+    allow_partial: bool
+    prompt: str
 
 
 class Config(Section):
@@ -201,6 +226,11 @@ class Config(Section):
         last = self.train.optimization.epochs - 1
         captured = self.train.nv_generation.trn_nv_gen.source == "captured"
         return min(self.pose_epochs if captured else (self.pose_epochs + last) // 2, last)
+
+    @property
+    def experiment_output(self) -> Path:
+        """Folder of what is made of all scenes of this experiment."""
+        return under_checkout(self.shared.results_root) / EXPERIMENTS / self.shared.exp_name
 
     @property
     def output(self) -> Path:

@@ -37,13 +37,14 @@ def prepare(config: Config, inputs: Inputs, requests: Requests) -> Run:
 
     Raises FaultsError, SceneDataError, OSError.
     """
-    device = _device(config.device)
-    body = _load_body(config.model.body_file, "smplx")
+    device = choose_device(config.device)
+    body = load_body_model(config.model.body_file, "smplx")
     first = read_bodies(inputs.data, inputs.frames, "smplx")
     people = first.betas.shape[0]
     source = ViewReader(inputs.data, inputs.frames, people, config.model.background, device)
     true_views = source.of(inputs.truth) if inputs.truth else None
-    model = make_model(config, body, first, source, inputs.cameras.source)
+    counts = _gaussian_counts(config.model.gaussians_per_person, source, inputs.cameras.source)
+    model = make_model(config.seed, body, first, counts, device)
     output = OutputFolder(config.output)
     reports = make_reports(config, inputs, model, source, true_views)
     run = Run(
@@ -65,17 +66,15 @@ def prepare(config: Config, inputs: Inputs, requests: Requests) -> Run:
 
 
 def make_model(
-    config: Config, body: BodyModel, first: BodyParameters, source: ViewReader, source_id: int
+    seed: int, body: BodyModel, first: BodyParameters, counts: Sequence[int], device: torch.device
 ) -> SceneModel:
-    """The model before training: Gaussians spread over each estimated body."""
-    generator = torch.Generator().manual_seed(config.seed)
-    counts = _gaussian_counts(config.model.gaussians_per_person, source, source_id)
+    """The model before training: so many Gaussians spread over each estimated body."""
+    generator = torch.Generator().manual_seed(seed)
     surfaces = [
         spread_points(body, betas, count, generator)
         for betas, count in zip(first.betas, counts, strict=True)
     ]
-    body = body.to(source.device)
-    return SceneModel(body, Poses(first), Gaussians(surfaces)).to(source.device)
+    return SceneModel(body.to(device), Poses(first), Gaussians(surfaces)).to(device)
 
 
 def make_reports(
@@ -140,11 +139,12 @@ def _true_joints(inputs: Inputs, space: Space, body_file: str) -> tuple[Tensor |
     folder = inputs.truth.root / space
     if not folder.is_dir():
         return None, f"the truth has no folder {space}"
-    body = _load_body(body_file, space)
+    body = load_body_model(body_file, space)
     return joints_of(body, read_bodies(inputs.truth, inputs.frames, space)), ""
 
 
-def _load_body(file: str, space: Space) -> BodyModel:
+def load_body_model(file: str, space: Space) -> BodyModel:
+    """The body model of a file; raises FaultsError with the key that names it."""
     try:
         return load_body(under_checkout(file), space)
     except BodyFileError as error:
@@ -166,11 +166,17 @@ def _gaussian_counts(wanted: int | str, source: ViewReader, source_id: int) -> l
     covered = torch.stack(
         [source.view(source_id, i).masks.sum((0, 1)) for i in range(len(source.frames))]
     )
-    pixels = covered.amax(0) * GAUSSIANS_PER_PIXEL
-    return pixels.clamp(MIN_GAUSSIANS, MAX_GAUSSIANS).int().tolist()
+    return gaussians_for(covered.amax(0).int().tolist())
 
 
-def _device(wanted: str) -> torch.device:
+def gaussians_for(pixels: Sequence[int]) -> list[int]:
+    """Gaussians of each person who covers at most so many pixels in the source camera."""
+    wanted = (count * GAUSSIANS_PER_PIXEL for count in pixels)
+    return [min(max(count, MIN_GAUSSIANS), MAX_GAUSSIANS) for count in wanted]
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Where to compute; raises FaultsError when CUDA is wanted and not there."""
     if wanted == "cuda" and not torch.cuda.is_available():
         remedy = "set device=auto or device=cpu"
         raise FaultsError([Fault("device=cuda, but torch sees no CUDA device", remedy=remedy)])

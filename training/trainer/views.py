@@ -107,11 +107,12 @@ class ViewReader:
             if plane is not None and plane.shape != (height, width):
                 what = f"the {name} of frame {frame} is {plane.shape}, its image {image.shape[:2]}"
                 raise SceneDataError(f"{self.folder.root}: camera {camera_id}: {what}")
-        camera = _camera(load_camera(*at), width, height).to(self.device)
+        camera = camera_of(load_camera(*at), width, height).to(self.device)
         return _Stored(camera, image, np.stack(masks, axis=-1), everyone, depth)
 
 
-def _camera(data: CameraData, width: int, height: int) -> Camera:
+def camera_of(data: CameraData, width: int, height: int) -> Camera:
+    """A camera of the scene data, of images of that size."""
     viewmat = torch.eye(4)
     viewmat[:3] = torch.from_numpy(data.extrinsics)
     return Camera(viewmat, torch.from_numpy(data.intrinsics).float(), width, height)

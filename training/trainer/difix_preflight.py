@@ -1,0 +1,90 @@
+"""What `run_mode=difix_data_generation_generate` reads, found and checked before torch is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from preprocess.faults import Fault, FaultsError
+from preprocess.layout import SceneFolder
+from preprocess.scene import Scene
+from preprocess.scene_data import training_folder, truth_folder
+from training.trainer.difix_names import KEY, Group, group_of
+from training.trainer.difix_shard import FOLDER, ShardFolder
+from training.trainer.files import OutputFolder
+from training.trainer.preflight import attempt, data_faults, read_scene, training_frames
+from training.trainer.schema import Config, TargetCameras, under_checkout
+
+SHOWN_CAMERAS = 3
+
+
+@dataclass(frozen=True)
+class GenerationInputs:
+    """The scene, its data, its truth, and what is asked of them.
+
+    `trained_frames` are those that the model has poses of; `frames` are those that samples are
+    wanted of, skip frames included.
+    """
+
+    scene: Scene
+    data: SceneFolder
+    truth: SceneFolder
+    group: Group
+    targets: tuple[int, ...]
+    trained_frames: tuple[int, ...]
+    frames: tuple[int, ...]
+
+
+def shard_folder(config: Config) -> ShardFolder:
+    """Where the scene's shard is written."""
+    return ShardFolder(config.output / FOLDER)
+
+
+def check_generation(config: Config) -> GenerationInputs:
+    """Find everything that generation reads; raises FaultsError with all that is wrong."""
+    settings, faults = config.difix_data_generation, list[Fault]()
+    scene = read_scene(under_checkout(config.shared.scene_file), config.shared.scene_name)
+    root = under_checkout(config.shared.scene_data_root)
+    data, truth = training_folder(scene, root), truth_folder(scene, root)
+    faults += data_faults(scene, data, root)
+    trained = None if faults else attempt(faults, lambda: training_frames(data, scene.cam_id))
+    group = attempt(faults, lambda: group_of(scene.seq_name, settings))
+    targets = attempt(faults, lambda: _targets(scene, truth, settings.target_cameras))
+    faults += _checkpoint_faults(config)
+    if faults or truth is None or trained is None or group is None or targets is None:
+        raise FaultsError(faults)
+    frames = tuple(data.frames(scene.cam_id)[:: settings.frame_stride])
+    return GenerationInputs(scene, data, truth, group, targets, trained, frames)
+
+
+def _targets(scene: Scene, truth: SceneFolder | None, wanted: TargetCameras) -> tuple[int, ...]:
+    """The target cameras, ascending."""
+    there = [] if truth is None else truth.cameras()
+    others = [camera for camera in there if camera != scene.cam_id]
+    if not others:
+        remedy = "name a folder with true images of other cameras with raw_gt_dir_path"
+        what = "the scene has no camera to render towards, only its source camera"
+        raise FaultsError([Fault(what, str(scene.cam_id), remedy)])
+    if wanted.mode == "all_except_source":
+        return tuple(others)
+    faults = [_camera_fault(camera, scene, others) for camera in wanted.ids if camera not in others]
+    if faults:
+        raise FaultsError(faults)
+    return tuple(sorted(set(wanted.ids)))
+
+
+def _camera_fault(camera: int, scene: Scene, others: Sequence[int]) -> Fault:
+    key = f"{KEY}.target_cameras.ids"
+    near = sorted(others, key=lambda other: abs(other - camera))[:SHOWN_CAMERAS]
+    remedy = f"nearest: {', '.join(map(str, near))}"
+    if camera == scene.cam_id:
+        return Fault(f"{key} names the source camera of {scene.seq_name}", str(camera), remedy)
+    return Fault(f"{key} names a camera that {scene.seq_name} lacks", str(camera), remedy)
+
+
+def _checkpoint_faults(config: Config) -> list[Fault]:
+    path = OutputFolder(config.output).checkpoint
+    if path.exists() or not config.difix_data_generation.require_checkpoint:
+        return []
+    remedy = f"train the scene first (run_mode=train), or set {KEY}.require_checkpoint=false"
+    return [Fault("the scene has no trained checkpoint", str(path), remedy)]
