@@ -8,8 +8,7 @@ import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Literal
+from typing import IO, Literal, Self
 
 from training.trainer.difix_names import Group
 from training.trainer.difix_shard import IMAGES, Shard, ShardFolder, dropped_table
@@ -48,7 +47,7 @@ class DatasetWriter:
     _files: dict[str, IO[str]] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
 
-    def __enter__(self) -> DatasetWriter:
+    def __enter__(self) -> Self:
         names = {
             "all": "manifests/all_samples.jsonl",
             "train": "manifests/split_train.jsonl",
@@ -63,12 +62,7 @@ class DatasetWriter:
             self._files[key] = self._stack.enter_context(path.open("w", encoding="utf-8"))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def add(self, shard: Shard, folder: ShardFolder, split: Split) -> None:
@@ -95,13 +89,13 @@ class DatasetWriter:
 
     def close(self) -> None:
         """Put data.json together and have all of it on the disk; raises OSError."""
-        with (self.root / "difix" / "data.json").open("w", encoding="utf-8") as stream:
+        with (self.root / "difix" / "data.json").open("w", encoding="utf-8") as data:
             for split, before in zip(SPLITS, ("{", ",\n"), strict=True):
-                stream.write(f'{before}"{split}": {{')
-                self._copy(f"{split} pairs", stream)
-                stream.write("}")
-            stream.write("}\n")
-            _settle(stream)
+                data.write(f'{before}"{split}": {{')
+                self._copy(f"{split} pairs", data)
+                data.write("}")
+            data.write("}\n")
+            _settle(data)
         for key, stream in self._files.items():
             if key.endswith(" pairs"):
                 Path(stream.name).unlink()

@@ -1,4 +1,4 @@
-"""What `run_mode=difix_data_generation_generate` reads, found and checked before torch is imported."""
+"""What DiFix data generation reads, found and checked before torch is imported."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -195,8 +195,13 @@ class ShardFolder:
 
     def lacks(self, samples: Iterable[Sample]) -> list[str]:
         """Ids of samples that have no folder."""
-        there = set(os.listdir(self.samples)) if self.samples.is_dir() else set()
+        there = set(_names_in(self.samples)) if self.samples.is_dir() else set()
         return [sample.sample_id for sample in samples if sample.sample_id not in there]
+
+
+def _names_in(folder: Path) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        yield from (entry.name for entry in entries)
 
 
 def deciding_keys(config: Config) -> dict[str, Any]:
