@@ -98,8 +98,10 @@ def train_scenes(**values: Any) -> State[Any]:
     except STOPS:
         stop_scenes()
         return Cancelled(message="stopped on request")
-    except (FaultsError, JobsError) as error:
+    except FaultsError as error:
         return Failed(message=f"nothing was started: {error}")
+    except JobsError as error:
+        return final_state(plan, str(error))
 
 
 def _place(plan: Plan) -> AbstractContextManager[None]:
@@ -123,12 +125,9 @@ def final_state(plan: Plan, fault: str = "") -> State[Any]:
         if not is_done(scene)
     ]
     count = f"{len(plan.scenes) - len(missing)} of {len(plan.scenes)} scenes done"
-    if missing:
-        named = missing[:MOST_NAMES] + (["…"] if len(missing) > MOST_NAMES else [])
-        return Failed(message=f"{count}; not done: {', '.join(named)}")
-    if fault:
-        return Failed(message=f"{count}; {fault}")
-    return Completed(message=count)
+    named = ", ".join(missing[:MOST_NAMES] + ["…"] * (len(missing) > MOST_NAMES))
+    faults = [f"not done: {named}"] * bool(missing) + [fault] * bool(fault)
+    return Failed(message="; ".join([count, *faults])) if faults else Completed(message=count)
 
 
 def _names(plan: Plan) -> list[str]:

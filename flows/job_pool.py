@@ -19,7 +19,7 @@ from training.slurm.words import JobEnd
 TICK_S = 0.2
 PATIENCE_S = 60.0
 """How long Slurm may take to say how a job that is gone has ended."""
-UNSEEN_S = 5.0
+UNSEEN_S = 2.0
 """A job so young may not be in Slurm's answer yet."""
 ENDS_S = 0.7
 """What a job needs to end when its worker closes; asked sooner, Slurm would still show it."""

@@ -12,7 +12,7 @@ from prefect.futures import PrefectConcurrentFuture
 from prefect.tasks import Task
 
 from flows.bodies import NotStartedError, SceneNotDoneError
-from flows.job_pool import Job
+from flows.job_pool import Job, JobsError
 from flows.workers import WorkerLostError
 from training.display import Display
 from training.outcome import Outcome
@@ -37,6 +37,7 @@ class SceneWatch:
         self._lock = threading.Lock()
         self._failures = 0
         self._starts: dict[str, int] = {}
+        self._no_jobs: JobsError | None = None
 
     def watched(self, task: Task[Any, Any]) -> Task[Any, Any]:
         """The task with this flow run's hooks and retries."""
@@ -52,7 +53,7 @@ class SceneWatch:
     def wait(self, futures: Iterable[PrefectConcurrentFuture[Any]]) -> None:
         """Wait for all task runs, showing what goes on meanwhile; asks the server nothing.
 
-        Raises CancelledElsewhereError when the plan is cancelled.
+        Raises CancelledElsewhereError when the plan is cancelled, JobsError when jobs can't be had.
         """
         left = {future.wrapped_future for future in futures}
         while left:
@@ -60,6 +61,8 @@ class SceneWatch:
             self._display.refresh()
             if left and self._plan.cancelled.exists():
                 raise CancelledElsewhereError
+        if self._no_jobs is not None:
+            raise self._no_jobs
 
     def begun(self, scene: ScenePlan, job: Job) -> None:
         """A Slurm job has been lent to a scene, which had to wait for it."""
@@ -80,7 +83,10 @@ class SceneWatch:
         self._display.ended(scene, outcome_of(scene, state.result(raise_on_failure=False)))
 
     def _failed(self, task_run: TaskRun, state: State[Any]) -> None:
-        if isinstance(state.result(raise_on_failure=False), NotStartedError):
+        result = state.result(raise_on_failure=False)
+        if isinstance(result, JobsError):
+            self._no_jobs = result
+        if isinstance(result, (JobsError, NotStartedError)):
             return
         self._ended(task_run, state)
         with self._lock:

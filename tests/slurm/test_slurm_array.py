@@ -78,9 +78,9 @@ def is_ready(lab: Any, name: str) -> bool:
 
 
 def test_one_scene_as_the_page_submits_it(users_lab, eventually):
-    """One task, named after the experiment, with the script's resources; overrides arrive."""
+    """One task and no other job, named after the experiment, with the script's resources."""
     one = ("--scene-name-includes", "a_2")
-    array, aggregate = submit_some(users_lab, *one, "--overrides", "do=wait")
+    (array,) = submit_some(users_lab, *one, "--overrides", "do=wait")
     job = users_lab.slurm.job(array)
     assert job["JobName"] == "exp"
     assert job["TimeLimit"] == "03:00:00"
@@ -88,20 +88,18 @@ def test_one_scene_as_the_page_submits_it(users_lab, eventually):
     assert job["WorkDir"] == str(CHECKOUT)
     eventually(lambda: is_ready(users_lab, "a_2"), "the trainer")
     let_go(users_lab, "a_2")
-    assert wait_ended(users_lab, eventually, array, aggregate) == ["COMPLETED", "COMPLETED"]
+    assert wait_ended(users_lab, eventually, array) == ["COMPLETED"]
     assert users_lab.starts("a_2")[0].split()[1] in {"0", "1"}  # the GPU that Slurm gave
     attempt = users_lab.record("a_2")["attempts"][0]
     assert attempt["slurm_job_id"] == f"{array}_0"
     assert attempt["host"] in users_lab.slurm.nodes
     assert not users_lab.output("a_1").exists()
-    report = users_lab.root / "results" / "_experiments" / "exp" / "report.md"
-    assert "1 of 1 scenes done" in report.read_text()
 
 
 def test_array_spec_and_throttle(users_lab):
     """All scenes are one array; --slurm.array-parallelism is its throttle, --slurm.* flags win."""
     flags = ("--slurm.job-name", "mine", "--slurm.time", "90", "--slurm.array-parallelism", "2")
-    array, _ = submit(users_lab, *flags, "--overrides", "do=hang")
+    (array,) = submit(users_lab, *flags, "--overrides", "do=hang")
     rows = users_lab.slurm.call("squeue", f"--job={array}", "--noheader", "--format=%F %j %l")
     assert set(rows.split("\n")[:-1]) == {f"{array} mine 1:30:00"}
     fields = users_lab.slurm.call("scontrol", "show", "job", array)
@@ -126,6 +124,8 @@ def test_difix_generation_chains_its_aggregate(users_lab, eventually):
     assert line["scenes"] == names
     mode = "run_mode=difix_data_generation_aggregate"
     assert line["arguments"] == [mode, "shared.exp_name=exp", "do=wait", "b='x, y'"]
+    report = users_lab.root / "results" / "_experiments" / "exp" / "report.md"
+    assert "4 of 4 scenes done" in report.read_text()
 
 
 def test_no_aggregate_when_it_is_not_wanted(users_lab):
@@ -199,14 +199,14 @@ def test_the_aggregate_looks_for_itself_whether_all_is_done(users_lab, eventuall
 
 def test_a_scene_added_after_submit_shifts_nothing(users_lab, eventually):
     """The array reads the plan, not the folder; nor do later edits of a scene count."""
-    array, aggregate = submit(
+    (array,) = submit(
         users_lab, "--slurm.array-parallelism", "1", "--overrides", "do=wait", "only=a_0"
     )
     users_lab.add_scene("a_00")
     users_lab.add_scene("a_2", cam_id=99)
     eventually(lambda: is_ready(users_lab, "a_0"), "the first scene")
     let_go(users_lab, "a_0")
-    wait_ended(users_lab, eventually, array, aggregate)
+    wait_ended(users_lab, eventually, array)
     assert not users_lab.output("a_00").exists()
     assert [len(users_lab.starts(f"a_{number}")) for number in range(4)] == [1, 1, 1, 1]
     assert "from camera 28" in (users_lab.output("a_2") / "train.log").read_text()
@@ -224,8 +224,8 @@ def test_odd_values_arrive_and_no_variable_leaks_from_job_to_job(users_lab, even
         *(f"--output={users_lab.root}/outer.out", f"--export=ALL,{environment}", str(script)),
     )
     said = (users_lab.root / "outer.out").read_text()
-    array, aggregate = submitted(said) or [said, ""]
-    assert wait_ended(users_lab, eventually, array, aggregate) == ["COMPLETED", "COMPLETED"]
+    (array,) = submitted(said) or [said]
+    assert wait_ended(users_lab, eventually, array) == ["COMPLETED"]
     job = users_lab.slurm.job(array)
     assert (job["JobName"], job["TimeLimit"]) == ("exp", "03:00:00")
     found = json.loads((users_lab.output("a_3") / "arguments.jsonl").read_text())
@@ -309,7 +309,7 @@ def test_a_timeout_with_a_checkpoint_goes_on_in_the_next_run_of_the_job(users_la
 def test_slurm_queues_again_without_end_but_we_do_not_start_without_end(users_lab, eventually):
     """--max-retries counts the starts of all runs of the job."""
     flags = ("--scene-name-includes", "a_0", "--max-retries", "0")
-    array, _ = submit_some(users_lab, *flags, "--overrides", "do=hang")
+    (array,) = submit_some(users_lab, *flags, "--overrides", "do=hang")
     eventually(lambda: is_ready(users_lab, "a_0"), "the trainer")
     users_lab.slurm.call("scontrol", "requeue", f"{array}_0")
     assert wait_ended(users_lab, eventually, array) == ["FAILED"]
@@ -321,12 +321,12 @@ def test_slurm_queues_again_without_end_but_we_do_not_start_without_end(users_la
 def test_a_walltime_kill_is_a_timeout_by_slurms_word(users_lab, eventually):
     """Slurm ends it before we do: settled by the next submission, which goes on from there."""
     flags = ("--scene-name-includes", "a_0", "--overrides", "do=resume")
-    array, _ = submit_some(users_lab, *flags)
+    (array,) = submit_some(users_lab, *flags)
     eventually(lambda: is_ready(users_lab, "a_0"), "the trainer")
     users_lab.slurm.walltime_now(f"{array}_0")
     assert wait_ended(users_lab, eventually, array) == ["TIMEOUT"]
-    _, aggregate = submit_some(users_lab, *flags)
-    assert wait_ended(users_lab, eventually, aggregate) == ["COMPLETED"]
+    (array,) = submit_some(users_lab, *flags)
+    assert wait_ended(users_lab, eventually, array) == ["COMPLETED"]
     assert users_lab.causes("a_0") == ["timeout", "ok"]
     assert (users_lab.output("a_0") / "resumed.txt").exists()
 
@@ -334,7 +334,7 @@ def test_a_walltime_kill_is_a_timeout_by_slurms_word(users_lab, eventually):
 def test_usr1_from_slurm_reaches_the_trainer(users_lab, eventually):
     """`exec` in the wrapper: what is sent to the batch shell goes to Python, and from it on."""
     one = ("--scene-name-includes", "a_0")
-    array, _ = submit_some(users_lab, *one, "--overrides", "do=usr1")
+    (array,) = submit_some(users_lab, *one, "--overrides", "do=usr1")
     eventually(lambda: is_ready(users_lab, "a_0"), "the trainer")
     users_lab.slurm.call("scancel", "--batch", "--signal=USR1", f"{array}_0")
     assert wait_ended(users_lab, eventually, array) == ["COMPLETED"]
@@ -371,7 +371,7 @@ def test_odd_folders(users_lab, eventually):
         "TS_STATE_ROOT": str(odd / "state"),
         "TS_RESULTS_ROOT": str(odd / "results"),
     }
-    array, aggregate = submit(users_lab)
+    array, aggregate = submit(users_lab, "--overrides", GENERATE)
     assert wait_ended(users_lab, eventually, array, aggregate) == ["COMPLETED", "COMPLETED"]
     logs = {path.name for path in (odd / "state" / "slurm").glob("*/*")}
     assert logs == {*(f"exp-{array}_{n}.out" for n in range(4)), f"exp_aggregate-{aggregate}.out"}
@@ -380,7 +380,7 @@ def test_odd_folders(users_lab, eventually):
 def test_max_failures_keeps_further_tasks_from_starting(users_lab, eventually):
     """Once so many have failed, tasks that still wait end without a start."""
     flags = ("--slurm.array-parallelism", "1", "--max-failures", "1")
-    array, _ = submit(users_lab, *flags, "--overrides", "do=fail")
+    (array,) = submit(users_lab, *flags, "--overrides", "do=fail")
     eventually(lambda: not users_lab.slurm.squeue(), "an empty queue")
     assert sum(len(users_lab.starts(f"a_{number}")) for number in range(4)) == 1
     (log,) = (users_lab.root / "state" / "slurm").glob(f"*/exp-{array}_3.out")
@@ -396,9 +396,9 @@ def test_the_pages_command_with_the_real_trainer(users_lab, eventually):
         *("--overrides", "shared.wandb.enable=false", "train.optimization.epochs=2"),
         stand_in=False,
     )
-    array, aggregate = submitted(result.stdout)
+    (array,) = submitted(result.stdout)
     assert users_lab.slurm.job(array)["JobName"] == "my_exp"
-    assert wait_ended(users_lab, eventually, array, aggregate) == ["COMPLETED", "COMPLETED"]
+    assert wait_ended(users_lab, eventually, array) == ["COMPLETED"]
     assert users_lab.record("hi4d_pair17_dance", "my_exp")["status"] == "done"
     assert list(users_lab.output("hi4d_pair17_dance", "my_exp").glob("person_*.ply"))
 

@@ -99,8 +99,9 @@ def submitted(slurm: Any, exp_name: str) -> set[str]:
     return {name for name in names if name.startswith(exp_name)}
 
 
-def test_what_a_node_lacks_is_named_before_any_gpu_job(flow_lab, slurm, eventually):
-    """Each fault alone: what, where, the remedy, exit status 1, and nothing but the probe ran."""
+def test_what_a_node_lacks_is_named_before_any_training(flow_lab, slurm, eventually):
+    """Each fault alone: what, where, the remedy, exit status 1. No GPU job comes after a failed
+    probe; where only GPU jobs fail, three do, each on another node."""
     flow_lab.add_scene("a_1")
     broken = flow_lab.root / "broken"
     broken.mkdir()
@@ -114,6 +115,7 @@ def test_what_a_node_lacks_is_named_before_any_gpu_job(flow_lab, slurm, eventual
             f"sed -i 's/:[0-9][0-9]*\"/:9\"/' {keys}/scheduler-*/scheduler.json",
             "the Dask scheduler can't be reached: ",
         ),
+        "gpu": ('if [ "$CUDA_VISIBLE_DEVICES" ]; then echo no licence; exit 3; fi', "no licence"),
     }
     flows = {}
     for name, (line, _) in faults.items():
@@ -122,11 +124,13 @@ def test_what_a_node_lacks_is_named_before_any_gpu_job(flow_lab, slurm, eventual
         flows[name] = start(flow_lab, name, "--results-root", str(root), *own)
     for name, flow in flows.items():
         out = end(flow, 1)
-        assert "nothing was started" in out
+        assert "Failed, 0 of 1 scenes done; not done: a_1 (" in out
         assert faults[name][1] in out
         assert "    -> " in out
     eventually(lambda: nothing_is_left(flow_lab, slurm), "nothing to be left", BOUND_S)
-    assert [submitted(slurm, name) for name in faults] == [{f"{name}-probe"} for name in faults]
+    assert submitted(slurm, "gpu") == {"gpu-probe", "gpu-w1", "gpu-w2", "gpu-w3"}
+    for name in {*faults} - {"gpu"}:
+        assert submitted(slurm, name) == {f"{name}-probe"}
     assert not list(keys.iterdir())
 
 

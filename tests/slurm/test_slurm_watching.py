@@ -55,9 +55,12 @@ def states(out):
     return {scene: row["state"] for scene, row in rows(out).items()}
 
 
+GENERATE = "run_mode=difix_data_generation_generate"
+
+
 def submit(lab, *flags, do="wait"):
     """The array's job id."""
-    result = lab.run("--submit", "--run-all", *flags, "--overrides", f"do={do}")
+    result = lab.run("--submit", "--run-all", *flags, "--overrides", GENERATE, f"do={do}")
     assert result.returncode == 0, result.stdout + result.stderr
     return re.search(r"submitted: array job (\d+)", result.stdout)[1]
 
@@ -147,7 +150,8 @@ def test_another_experiment_is_not_touched(users_lab, slurm, eventually):
     """Same scenes, same cluster, a name that begins alike."""
     submit(users_lab)
     wait_ready(users_lab, eventually, "a", "b", "c")
-    users_lab.run("--submit", "--run-all", "--exp-name", "exp-2", "--overrides", "do=hang")
+    flags = ("--submit", "--run-all", "--exp-name", "exp-2")
+    users_lab.run(*flags, "--overrides", GENERATE, "do=hang")
     assert users_lab.run("--cancel", "--exp-name", "exp").returncode == DONE
     assert {job.name for job in slurm.squeue()} == {"exp-2", "exp-2_aggregate"}
     assert users_lab.run("--cancel", "--exp-name", "exp-2").returncode == DONE
