@@ -83,4 +83,4 @@ class _Reader:
         except OSError:
             return b""
         whole = read.rpartition(b"\n")
-        return whole[0] + whole[1] or (read if unfinished or len(read) == CHUNK else b"")
+        return whole[0] + whole[1] or (read if unfinished else b"")

@@ -242,7 +242,16 @@ def test_cancel_ends_a_launch_and_the_records_say_so(watched, eventually):
     assert watched.record("b")["status"] == "cancelled"
     assert watched.causes("b") == ["trainer_error"], "an attempt keeps its cause"
     assert not watched.strays()
+    plans = (watched.root / "state" / "plans").glob("*.json")
+    assert all(plan.with_suffix(".cancelled").exists() for plan in plans), "flows look for it"
     assert watched.run("--cancel").stdout.startswith("experiment exp: nothing is queued")
+
+
+def is_pending(number, pid):
+    """Whether a stopped process will get the signal (proc(5), ShdPnd)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    pending = next(line for line in lines if line.startswith("ShdPnd"))
+    return bool(int(pending.split()[1], 16) >> (number - 1) & 1)
 
 
 IMPATIENT = """
@@ -259,6 +268,7 @@ def test_cancel_signals_a_launcher_that_takes_no_notice(watched, eventually):
     launcher = start_waiting(watched, eventually, "--kill-grace", "1")
     launcher.send_signal(signal.SIGSTOP)
     ended = watched.run("--cancel", program=("-c", IMPATIENT))
+    assert is_pending(signal.SIGTERM, launcher.pid)
     launcher.send_signal(signal.SIGCONT)
     assert ended.returncode == FAILED
     assert f"process {launcher.pid}" in ended.stdout.partition("this is left:")[2]
