@@ -1,4 +1,4 @@
-"""What Slurm can tell to be wrong before a flow starts."""
+"""What Slurm tells before a flow starts: what it would refuse, and what it has already."""
 
 from __future__ import annotations
 
@@ -7,21 +7,31 @@ from preprocess.faults import Fault, FaultsError
 from training.plan import Plan
 from training.slurm import client
 from training.slurm.client import SlurmError
-from training.slurm.jobs import slurm_of, with_files, worker_job
+from training.slurm.jobs import slurm_of, worker_job
+from training.slurm.queued import scenes_queued, stage_jobs
+from training.slurm.standing import settled, with_held
+from training.slurm.trial import refusal, try_out
 
 
-def check_slurm(plan: Plan) -> None:
-    """Raises FaultsError when Slurm would refuse a scene's job, or an interface is not there."""
+def as_it_stands(plan: Plan) -> tuple[Plan, list[str]]:
+    """The plan without scenes that other jobs of its experiment have, and warnings.
+
+    Raises FaultsError when Slurm would refuse a scene's job, does not answer, or an interface is
+    not there.
+    """
     slurm = slurm_of(plan)
     own_address(plan)
     command = worker_job(plan, "w1", slurm.time_s * slurm.scenes_per_job)
     try:
-        client.test_only(with_files(command, {plan.script: slurm.script}))
+        queue = client.my_jobs()
+        plan = settled(plan, queue)
+        plan = with_held(plan, scenes_queued(stage_jobs(queue, plan)))
+        return plan, try_out(plan, [command])
+    except client.SlurmRefusedError as error:
+        raise FaultsError([refusal(plan, error)]) from error
     except SlurmError as error:
-        remedy = f"correct {slurm.script}, or give the --slurm.* flag that replaces its line"
-        raise FaultsError(
-            [Fault("Slurm would refuse a scene's job", str(error), remedy)]
-        ) from error
+        remedy = "try again when it does"
+        raise FaultsError([Fault("Slurm does not answer", str(error), remedy)]) from error
 
 
 def own_address(plan: Plan) -> str:

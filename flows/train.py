@@ -30,9 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def launch(options: FlowOptions, plan: Plan) -> int:
     """Run a plan as a flow; raises FaultsError when Prefect's API can't be had."""
     if plan.slurm is not None:
-        from flows.slurm_checks import check_slurm
+        from flows.slurm_checks import as_it_stands
 
-        check_slurm(plan)
+        plan, warnings = as_it_stands(plan)
+        for warning in warnings:
+            say(warning)
     say(header(plan))
     with first_stop_interrupts() as stops:
         state = _run_flow(options, plan)

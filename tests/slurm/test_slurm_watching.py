@@ -15,6 +15,7 @@ from training.slurm import client
 from training.slurm.words import cause_of_job
 
 DONE, FAILED, GOING_ON = 0, 1, 3
+GENERATE = "run_mode=difix_data_generation_generate"
 ME = pwd.getpwuid(os.getuid()).pw_name
 HEADINGS = ("scene", "state", "cause", "attempt", "node", "job", "elapsed", "log")
 NO_SCRIPT = '#!/bin/bash\n#SBATCH --time=10 --mem=50 --no-requeue\nexec "$@"\n'
@@ -53,9 +54,6 @@ def rows(out):
 
 def states(out):
     return {scene: row["state"] for scene, row in rows(out).items()}
-
-
-GENERATE = "run_mode=difix_data_generation_generate"
 
 
 def submit(lab, *flags, do="wait"):

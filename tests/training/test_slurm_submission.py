@@ -73,7 +73,7 @@ def test_a_dry_run_prints_what_is_submitted(fake):
 def test_a_dry_run_needs_no_slurm(fake):
     """No command of Slurm's on the PATH: the same lines."""
     fake.environment["PATH"] = "/nonexistent"
-    result = fake.run("--submit", "--run-all", "--dry-run")
+    result = fake.run("--submit", "--run-all", "--dry-run", "--overrides", GENERATE)
     assert result.returncode == 0, result.stderr
     assert "--array=0-7 " in result.stdout
     assert "afterok:<array_job_id>" in result.stdout
@@ -93,7 +93,8 @@ def test_an_array_too_large_for_the_site_is_split(fake):
     """MaxArraySize 3: three arrays one after another under one bound, the aggregate behind all."""
     scontrol = Path(fake.environment["FAKE"]) / "scontrol"
     scontrol.write_text('#!/bin/sh\necho "MaxArraySize = 3"\n')
-    flags = ("--submit", "--run-all", "--slurm.array-parallelism", "2")
+    bound = ("--slurm.array-parallelism", "2")
+    flags = ("--submit", "--run-all", *bound, "--overrides", GENERATE)
     shown = fake.run(*flags, "--dry-run").stdout
     assert shown.count("--dependency=afterany:<array_job_id>") == 2
     result = fake.run(*flags)
@@ -138,7 +139,8 @@ def test_the_kept_script_is_what_was_submitted(fake):
     """Later edits of the site's script change no job that waits; the aggregate's asks no GPU."""
     script = fake.root / "site.slurm"
     script.write_text("#!/bin/bash\n#SBATCH --time=5 --gres=gpu:1\ntrue\n")
-    fake.run("--submit", "--run-all", "--slurm.slurm-script", str(script))
+    flags = ("--slurm.slurm-script", str(script), "--overrides", GENERATE)
+    fake.run("--submit", "--run-all", *flags)
     array, aggregate = calls(fake)
     kept, light = (Path(call[call.index("--in-job") - 1]) for call in (array, aggregate))
     assert kept.read_text() == script.read_text()

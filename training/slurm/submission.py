@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import shlex
 import sys
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-from preprocess.faults import Fault, FaultsError
+from preprocess.faults import FaultsError
 from training import local
 from training.display import say
 from training.options import LaunchOptions
-from training.plan import Plan, ScenePlan, render
-from training.planning import decide
+from training.plan import Plan, render
 from training.run import DONE, FAILED, INTERRUPTED, header
 from training.slurm import client, jobs
 from training.slurm.formats import QueuedJob
 from training.slurm.kept import discard, keep_scripts
 from training.slurm.queued import StageJob, scenes_queued, stage_jobs
-from training.slurm.script import parse
-from training.slurm.settle import settle_all
-
-NOT_NOW = "Requested node configuration is not available"
+from training.slurm.standing import settled, with_held
+from training.slurm.trial import refusal, try_out
 
 
 @dataclass(frozen=True)
@@ -41,8 +36,12 @@ class Submission:
 
     @property
     def has_aggregate(self) -> bool:
-        """Whether an aggregate job is submitted."""
-        return self.plan.aggregate is not None and not self.aggregated_by
+        """Whether an aggregate job is submitted: where scenes' outputs are to be merged.
+
+        A plain summary is not worth a job; `--status` and the flow give it.
+        """
+        aggregate = self.plan.aggregate
+        return aggregate is not None and bool(aggregate.command) and not self.aggregated_by
 
     def array(self, part: jobs.ArrayPart, former: str) -> list[str]:
         """The command line of one array; `former` is the job of the part before."""
@@ -76,11 +75,10 @@ def submit(options: LaunchOptions, plan: Plan) -> int:
     """
     try:
         queue = client.my_jobs()
-        settled = _settled(plan, queue)
-        submission = _submission(settled, queue, client.max_array_size())
-        doubts = _try_out(submission)
+        submission = _submission(settled(plan, queue), queue, client.max_array_size())
+        doubts = try_out(submission.plan, _first_of_each_kind(submission))
     except client.SlurmRefusedError as error:
-        raise FaultsError([_refusal(plan, error)]) from error
+        raise FaultsError([refusal(plan, error)]) from error
     except client.SlurmError as error:
         say(f"nothing was submitted: {error}", sys.stderr)
         return FAILED
@@ -95,27 +93,12 @@ def submit(options: LaunchOptions, plan: Plan) -> int:
     return _submit(options, submission)
 
 
-def _settled(plan: Plan, queue: Iterable[QueuedJob]) -> Plan:
-    """The plan after Slurm has said how jobs ended whose scenes nobody has looked at since."""
-    open_scenes = [scene for scene in plan.scenes if scene.action != "skip"]
-    queued = {job.job_id for job in queue}
-    if not settle_all((scene.output for scene in open_scenes), queued):
-        return plan
-    return plan.model_copy(update={"scenes": tuple(map(_decided_again, plan.scenes))})
-
-
-def _decided_again(scene: ScenePlan) -> ScenePlan:
-    action, reason = decide(scene)
-    return scene.model_copy(update={"action": action, "reason": reason})
-
-
 def _submission(plan: Plan, queue: Iterable[QueuedJob], max_array_size: int) -> Submission:
     """What is left to submit: scenes that a job of this experiment has already are held."""
     ours = stage_jobs(queue, plan)
     arrays = scenes_queued(job for job in ours if job.stage == "array")
     flows = scenes_queued(job for job in ours if job.stage == "worker")
-    holders = {**flows, **arrays}
-    left = plan.model_copy(update={"scenes": tuple(_held(s, holders) for s in plan.scenes)})
+    left = with_held(plan, {**flows, **arrays})
     held = [scene.name for scene in left.of("held")]
     return Submission(
         plan=left,
@@ -126,13 +109,10 @@ def _submission(plan: Plan, queue: Iterable[QueuedJob], max_array_size: int) -> 
     )
 
 
-def _held(scene: ScenePlan, holders: dict[str, QueuedJob]) -> ScenePlan:
-    job = holders.get(scene.name)
-    if scene.action == "skip" or job is None:
-        return scene
-    # The array's id: with its tasks' own ids a thousand scenes would be a thousand lines.
-    reason = f"{job.state.lower()} in Slurm job {job.array_job_id}"
-    return scene.model_copy(update={"action": "held", "reason": reason})
+def _first_of_each_kind(submission: Submission) -> list[list[str]]:
+    plan = submission.plan
+    commands = [jobs.array_job(plan, part) for part in submission.parts[:1]]
+    return commands + ([jobs.aggregate_job(plan, ())] if submission.has_aggregate else [])
 
 
 def _ids(queue: Iterable[QueuedJob]) -> tuple[str, ...]:
@@ -141,44 +121,6 @@ def _ids(queue: Iterable[QueuedJob]) -> tuple[str, ...]:
 
 def _aggregate_of(ours: Iterable[StageJob]) -> str:
     return next((each.job.job_id for each in ours if each.stage == "aggregate"), "")
-
-
-def _try_out(submission: Submission) -> list[str]:
-    """Have Slurm say what it would refuse, of scripts that are not kept yet; warnings.
-
-    Raises SlurmRefusedError.
-    """
-    plan, slurm = submission.plan, jobs.slurm_of(submission.plan)
-    commands = [jobs.array_job(plan, part) for part in submission.parts[:1]]
-    commands += [jobs.aggregate_job(plan, ())] if submission.has_aggregate else []
-    with tempfile.TemporaryDirectory() as folder:
-        script, light_script = Path(folder, "scenes.slurm"), Path(folder, "aggregate.slurm")
-        script.write_text(slurm.script_text, encoding="utf-8")
-        light_script.write_text(slurm.light_script_text, encoding="utf-8")
-        instead = {plan.script: script, plan.light_script: light_script}
-        return [doubt for each in commands if (doubt := _doubt(jobs.with_files(each, instead)))]
-
-
-def _doubt(command: list[str]) -> str:
-    try:
-        client.test_only(command)
-    except client.SlurmRefusedError as error:
-        if NOT_NOW not in error.words:
-            raise
-        # Said of what no node can ever hold, but also while all are down: sbatch itself knows.
-        job = next(word for word in command if word.startswith("--job-name="))
-        return f"warning: no node can start {job.partition('=')[2]} now ({error.words})"
-    return ""
-
-
-def _refusal(plan: Plan, error: client.SlurmRefusedError) -> Fault:
-    """Slurm's words and the line of the script that they are about."""
-    slurm = jobs.slurm_of(plan)
-    about = [each for each in parse(slurm.script_text)[0] if f"--{each.name}" == error.directive]
-    where = f"{slurm.script}:{about[-1].words[0].line}" if about else str(slurm.script)
-    value = f"{error.directive}={about[-1].value}" if about else error.directive
-    remedy = f"correct {where}, or name another script with --slurm.slurm-script"
-    return Fault(str(error), value, remedy)
 
 
 def _summary(submission: Submission) -> str:
@@ -191,7 +133,8 @@ def _summary(submission: Submission) -> str:
     bound = f", at most {slurm.parallelism} at once" if slurm.parallelism < count else ""
     time = jobs.slurm_time(slurm.time_s)
     array = f"array {slurm.job_name}: {count} scenes{bound}, {time} each" if count else "no scene"
-    aggregate = f"; aggregate {plan.aggregate.job_name}" if plan.aggregate else "; no aggregate"
+    name = plan.aggregate.job_name if plan.aggregate and submission.has_aggregate else ""
+    aggregate = f"; aggregate {name}" if name else ""
     return f"to submit with {slurm.script}: {array}{aggregate}"
 
 
@@ -220,7 +163,7 @@ def _submit(options: LaunchOptions, submission: Submission) -> int:
     except client.SlurmError as error:
         if not arrays and submission.parts and isinstance(error, client.SlurmRefusedError):
             discard(submission.plan)
-            raise FaultsError([_refusal(submission.plan, error)]) from error
+            raise FaultsError([refusal(submission.plan, error)]) from error
         say(_incomplete(str(error), arrays, command), sys.stderr)
         return FAILED
     except KeyboardInterrupt:
