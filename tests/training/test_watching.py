@@ -247,6 +247,18 @@ def test_cancel_ends_a_launch_and_the_records_say_so(watched, eventually):
     assert watched.run("--cancel").stdout.startswith("experiment exp: nothing is queued")
 
 
+def test_a_launch_ends_when_its_plan_is_cancelled_on_another_machine(watched, eventually):
+    """Which can only leave the mark; the trainer ends as on Ctrl-C."""
+    watched.add_scene("a")
+    watched.add_scene("b")
+    launcher = start_waiting(watched, eventually)
+    (plan,) = (watched.root / "state" / "plans").glob("*.json")
+    plan.with_suffix(".cancelled").touch()
+    assert launcher.wait(timeout=60) == INTERRUPTED
+    assert watched.causes("a") == ["cancelled"]
+    assert not watched.output("b").exists()
+
+
 def is_pending(number, pid):
     """Whether a stopped process will get the signal (proc(5), ShdPnd)."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
