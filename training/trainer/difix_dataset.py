@@ -11,10 +11,18 @@ from pathlib import Path
 from typing import IO, Literal, Self
 
 from training.trainer.difix_names import Group
-from training.trainer.difix_shard import IMAGES, Shard, ShardFolder, dropped_table
+from training.trainer.difix_shard import (
+    IMAGES,
+    Shard,
+    ShardFolder,
+    dropped_by_reason,
+    dropped_table,
+    samples_by_camera,
+)
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
+COPIED_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class DatasetWriter:
             "all": "manifests/all_samples.jsonl",
             "train": "manifests/split_train.jsonl",
             "test": "manifests/split_test.jsonl",
-            "train pairs": "difix/.train",
+            "train pairs": "difix/data.json",
             "test pairs": "difix/.test",
             "dropped": "meta/dropped_samples.csv",
         }
@@ -60,6 +68,7 @@ class DatasetWriter:
             path = self.root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             self._files[key] = self._stack.enter_context(path.open("w", encoding="utf-8"))
+        self._files["train pairs"].write('{"train": {')
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,14 +77,18 @@ class DatasetWriter:
     def add(self, shard: Shard, folder: ShardFolder, split: Split) -> None:
         """Append a shard's samples to the files of its split; raises OSError."""
         lines, pairs = [], []
+        root, encode = f"{folder.samples}{os.sep}", json.JSONEncoder().encode
         for sample in shard.samples:
-            paths = dict(zip(IMAGES, _paths(folder, sample.sample_id, sample.files), strict=True))
-            row = {**sample.model_dump(exclude={"sizes"}), "split": split, **paths}
-            lines.append(json.dumps(row) + "\n")
-            pair = json.dumps({**paths, "prompt": self.prompt})
-            pairs.append(f"{json.dumps(sample.sample_id)}: {pair}")
-        self._files["all"].writelines(lines)
-        self._files[split].writelines(lines)
+            before = f"{root}{sample.sample_id}{os.sep}"
+            paths = dict(zip(IMAGES, (before + name for name in sample.files), strict=True))
+            row = {**sample.__dict__, "split": split, **paths}
+            del row["sizes"]
+            lines.append(encode(row) + "\n")
+            paths["prompt"] = self.prompt
+            pairs.append(f"{encode(sample.sample_id)}: {encode(paths)}")
+        text = "".join(lines)
+        self._files["all"].write(text)
+        self._files[split].write(text)
         if pairs:
             before = ",\n" if any(each.samples for each in self.counts_of(split)) else "\n"
             self._files[f"{split} pairs"].write(before + ",\n".join(pairs))
@@ -89,42 +102,24 @@ class DatasetWriter:
 
     def close(self) -> None:
         """Put data.json together and have all of it on the disk; raises OSError."""
-        with (self.root / "difix" / "data.json").open("w", encoding="utf-8") as data:
-            for split, before in zip(SPLITS, ("{", ",\n"), strict=True):
-                data.write(f'{before}"{split}": {{')
-                self._copy(f"{split} pairs", data)
-                data.write("}")
-            data.write("}\n")
-            _settle(data)
-        for key, stream in self._files.items():
-            if key.endswith(" pairs"):
-                Path(stream.name).unlink()
-            else:
-                _settle(stream)
-
-    def _copy(self, key: str, target: IO[str]) -> None:
-        self._files[key].flush()
-        with Path(self._files[key].name).open(encoding="utf-8") as source:
-            shutil.copyfileobj(source, target, 2**20)
-
-
-def _paths(folder: ShardFolder, sample_id: str, names: tuple[str, ...]) -> list[str]:
-    root = f"{folder.samples}{os.sep}{sample_id}{os.sep}"
-    return [root + name for name in names]
+        data, test = self._files["train pairs"], self._files.pop("test pairs")
+        test.flush()
+        data.write('},\n"test": {')
+        with Path(test.name).open(encoding="utf-8") as source:
+            shutil.copyfileobj(source, data, COPIED_AT_ONCE)
+        data.write("}}\n")
+        Path(test.name).unlink()
+        for stream in self._files.values():
+            stream.flush()
+            os.fsync(stream.fileno())
 
 
 def _counts_of(shard: Shard, split: Split) -> SceneCounts:
-    statistics = shard.statistics
     return SceneCounts(
         scene=shard.scene,
         group=Group(shard.dataset, shard.group),
         split=split,
         model=str(shard.configuration.model.get("source")),
-        cameras=statistics.samples_by_camera,
-        dropped=statistics.dropped_by_reason,
+        cameras=samples_by_camera(shard.samples),
+        dropped=dropped_by_reason(shard.dropped),
     )
-
-
-def _settle(stream: IO[str]) -> None:
-    stream.flush()
-    os.fsync(stream.fileno())

@@ -42,6 +42,8 @@ def generate(config: Config, inputs: GenerationInputs, requests: Requests) -> No
     """
     device = choose_device(config.device)
     model, source = load_model(config, inputs, device)
+    if source["source"] == "initial":
+        print("no trained checkpoint: the model before training is rendered", flush=True)
     configuration = Configuration(keys=deciding_keys(config), scene=inputs.scene.raw, model=source)
     folder = shard_folder(config)
     if _is_done(folder, configuration):

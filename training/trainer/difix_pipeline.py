@@ -150,9 +150,9 @@ class Pipeline:
                 yield partial(whole.__getitem__, wanted.sample_id)
             else:
                 posed = self.renderer.at(self.inputs.trained_frames.index(wanted.frame))
-                yield partial(self._make, wanted, found, posed)
+                yield partial(self.make_sample, wanted, found, posed)
 
-    def _make(self, wanted: Wanted, found: Views, posed: PosedGaussians) -> Sample:
+    def make_sample(self, wanted: Wanted, found: Views, posed: PosedGaussians) -> Sample:
         """Render and write one sample; raises OSError."""
         (target, reference), group = found, self.inputs.group
         height, width = target.image.pixels.shape[:2]

@@ -217,13 +217,11 @@ def make_shard(
     dropped: Sequence[Dropped],
 ) -> Shard:
     """A shard with its counts; `names` are scene, dataset, group, exp_name."""
-    cameras = Counter(sample.target_camera for sample in samples)
-    reasons = Counter(each.reason for each in dropped)
     statistics = Statistics(
         samples=len(samples),
-        samples_by_camera={str(camera): cameras[camera] for camera in sorted(cameras)},
+        samples_by_camera=samples_by_camera(samples),
         dropped=len(dropped),
-        dropped_by_reason={reason: reasons[reason] for reason in sorted(reasons)},
+        dropped_by_reason=dropped_by_reason(dropped),
     )
     return Shard(
         schema_version=SCHEMA_VERSION,
@@ -233,6 +231,17 @@ def make_shard(
         dropped=tuple(dropped),
         **names,
     )
+
+
+def samples_by_camera(samples: Iterable[Sample]) -> dict[str, int]:
+    """How many samples each target camera has."""
+    counts = Counter(sample.target_camera for sample in samples)
+    return {str(camera): counts[camera] for camera in sorted(counts)}
+
+
+def dropped_by_reason(dropped: Iterable[Dropped]) -> dict[str, int]:
+    """How many samples were left out why."""
+    return dict(sorted(Counter(each.reason for each in dropped).items()))
 
 
 def dropped_table(rows: Iterable[Dropped], scene: str, *, heading: bool = True) -> str:

@@ -1,0 +1,139 @@
+"""Samples per second of DiFix generation, as a ratio to a loop that renders, then writes.
+
+`python benchmarks/difix_generation.py` builds a synthetic scene and has both make all its samples,
+interleaved, in one process: same model, same reading, same encoding, same files. The loop goes
+camera by camera and frame by frame, each sample from beginning to end, with one core or, the second
+line, with torch using all cores. Aim: at least 1.5 times the loop's rate on 2 cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(CHECKOUT))
+
+import torch  # noqa: E402
+
+from preprocess.registry import load_scenes  # noqa: E402
+from preprocess.synthetic import ensure_scene_data  # noqa: E402
+from training.trainer.config import load_config  # noqa: E402
+from training.trainer.difix_generate import make_samples  # noqa: E402
+from training.trainer.difix_model import load_model  # noqa: E402
+from training.trainer.difix_pipeline import Pipeline, Renderer, Wanted  # noqa: E402
+from training.trainer.difix_preflight import GenerationInputs, check_generation  # noqa: E402
+from training.trainer.difix_shard import ShardFolder  # noqa: E402
+from training.trainer.difix_views import read_target, read_true_image  # noqa: E402
+from training.trainer.model import SceneModel  # noqa: E402
+from training.trainer.schema import Config  # noqa: E402
+from training.trainer.signals import Requests  # noqa: E402
+
+NAME = "synthetic_pair01_wave"
+AIM = 1.5
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=192, help="pixels a side")
+    parser.add_argument("--frames", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory() as folder:
+        config, inputs = scene(Path(folder), given.size, given.frames)
+        model, _ = load_model(config, inputs, torch.device("cpu"))
+        contenders: dict[str, Callable[[ShardFolder], int]] = {
+            "loop, one core": partial(one_by_one, config, inputs, model, 1),
+            f"loop, torch on {cores} cores": partial(one_by_one, config, inputs, model, cores),
+            "generation": partial(generation, config, inputs, model),
+        }
+        rates, cpu = measure(contenders, Path(folder), given.rounds)
+    for name in contenders:
+        print(f"{name:24} {rates[name]:6.2f} samples/s, {cpu[name] * 1000:4.0f} CPU ms a sample")
+    for name in list(contenders)[:2]:
+        print(f"generation / {name}: {rates['generation'] / rates[name]:.2f}")
+    print(f"aim: at least {AIM} on 2 cores; load average {os.getloadavg()[0]:.1f} on {cores} cores")
+
+
+def scene(root: Path, size: int, frames: int) -> tuple[Config, GenerationInputs]:
+    """A synthetic scene, built, and its configuration."""
+    registry = root / "registry"
+    registry.mkdir()
+    recipe = {"action": "wave", "people": ["ada", "ben"], "frames": frames, "image_size": size}
+    content = {"seq_name": NAME, "cam_id": 28, "raw_gt_dir_path": f"truth/{NAME}"}
+    file = registry / f"{NAME}.json"
+    file.write_text(json.dumps({**content, "synthetic": recipe}), encoding="utf-8")
+    ensure_scene_data(load_scenes(registry), root / "scenes")
+    names = {"scene_name": NAME, "exp_name": "bench", "scene_file": file}
+    folders = {"scene_data_root": root / "scenes", "results_root": root / "results"}
+    arguments = [f"shared.{key}={value}" for key, value in {**names, **folders}.items()]
+    config = load_config([*arguments, "run_mode=difix_data_generation_generate"])
+    return config, check_generation(config)
+
+
+def one_by_one(
+    config: Config, inputs: GenerationInputs, model: SceneModel, threads: int, folder: ShardFolder
+) -> int:
+    """Every sample from beginning to end before the next one begins; returns how many."""
+    torch.set_num_threads(threads)
+    count = 0
+    for camera in inputs.targets:
+        for index, frame in enumerate(inputs.trained_frames):
+            renderer = Renderer(model, config.model.background, torch.device("cpu"))
+            pipeline = Pipeline(inputs, config.difix_data_generation, renderer, folder, "")
+            reference = read_true_image(inputs.data, inputs.scene.cam_id, frame, 1.0, "reference")
+            target = read_target(inputs.truth, camera, frame, 1.0, 0.0)
+            wanted = Wanted(f"sample_{count}", camera, frame)
+            pipeline.make_sample(wanted, (target, reference), renderer.at(index))
+            count += 1
+    torch.set_num_threads(1)
+    return count
+
+
+def generation(
+    config: Config, inputs: GenerationInputs, model: SceneModel, folder: ShardFolder
+) -> int:
+    """What the trainer does; returns how many samples."""
+    renderer = Renderer(model, config.model.background, torch.device("cpu"))
+    pipeline = Pipeline(inputs, config.difix_data_generation, renderer, folder, "")
+    return len(make_samples(pipeline, {}, Requests()))
+
+
+def measure(
+    contenders: dict[str, Callable[[ShardFolder], int]], root: Path, rounds: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Median samples a second and CPU seconds a sample of each, one of each a round."""
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    cpu: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(rounds):
+        for place, (name, make) in enumerate(contenders.items()):
+            wall, used = time.monotonic(), cpu_seconds()
+            count = make(ShardFolder(root / f"made_{number}_{place}"))
+            rates[name].append(count / (time.monotonic() - wall))
+            cpu[name].append((cpu_seconds() - used) / count)
+    medians = statistics.median
+    return (
+        {name: medians(values) for name, values in rates.items()},
+        {name: medians(values) for name, values in cpu.items()},
+    )
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process so far."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+if __name__ == "__main__":
+    main()
