@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
 
+from training.aggregate import merge_in_process
 from training.execute import run_scene
 from training.logs import last_lines
 from training.outcome import Outcome
 from training.plan import Plan, ScenePlan
-from training.settings import CHECKOUT
 from training.stopping import StopRequest
-from training.summary import REPORT, summarise
+from training.summary import summarise
 
-AGGREGATE = "training.slurm.aggregate_task"
-POLL_S = 0.5
 SHOWN_LINES = 20
 
 _stop = StopRequest()
@@ -36,10 +31,6 @@ class SceneNotDoneError(Exception):
 
     def __reduce__(self) -> tuple[type[SceneNotDoneError], tuple[Outcome, tuple[str, ...]]]:
         return type(self), (self.outcome, self.lines)
-
-
-class AggregateError(Exception):
-    """The aggregate did not end well."""
 
 
 class NotStartedError(Exception):
@@ -69,39 +60,13 @@ def not_done(scene: ScenePlan, outcome: Outcome) -> SceneNotDoneError:
 def aggregate_experiment(plan: Plan) -> str:
     """Merge what the scenes of a plan have made, if the plan says so, and summarise them.
 
-    The report's path. Raises AggregateError in words.
+    What was written. Raises AggregateError in words.
     """
     if plan.aggregate is None or not plan.aggregate.command:
-        return str(
-            summarise(plan.roots, plan.exp_name, [scene.name for scene in plan.scenes]).report
-        )
+        return str(summarise(*plan.experiment).report)
     with _busy():
-        _run_aggregate(plan, plan.aggregate.time_limit_s)
-    return str(plan.roots.experiment_folder(plan.exp_name) / REPORT)
-
-
-def _run_aggregate(plan: Plan, limit_s: float) -> None:
-    """In a process of its own, which needs all signals for itself."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", AGGREGATE, str(plan.file)],
-        cwd=CHECKOUT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    deadline, told = time.monotonic() + limit_s, False
-    while True:
-        try:
-            said, _ = process.communicate(timeout=POLL_S)
-            break
-        except subprocess.TimeoutExpired:
-            if not told and (_stop.urgency or time.monotonic() > deadline):
-                told = True
-                process.terminate()
-    if process.returncode != 0:
-        raise AggregateError(said.strip() or f"exit status {process.returncode}")
+        merge_in_process(plan, _stop)
+    return str(plan.aggregate.log)
 
 
 def stop_scenes() -> None:

@@ -118,7 +118,7 @@ def final_state(plan: Plan, fault: str = "") -> State[Any]:
 
     `fault` is what else went wrong.
     """
-    rows = {row.scene: row for row in collect(plan.roots, plan.exp_name, _names(plan))}
+    rows = {row.scene: row for row in collect(*plan.experiment)}
     missing = [
         f"{scene.name} ({rows[scene.name].cause or rows[scene.name].status})"
         for scene in plan.scenes
@@ -128,10 +128,6 @@ def final_state(plan: Plan, fault: str = "") -> State[Any]:
     named = ", ".join(missing[:MOST_NAMES] + ["…"] * (len(missing) > MOST_NAMES))
     faults = [f"not done: {named}"] * bool(missing) + [fault] * bool(fault)
     return Failed(message="; ".join([count, *faults])) if faults else Completed(message=count)
-
-
-def _names(plan: Plan) -> list[str]:
-    return [scene.name for scene in plan.scenes]
 
 
 def _tag_flow_run(*names: str) -> None:

@@ -41,7 +41,7 @@ def launch(options: FlowOptions, plan: Plan) -> int:
         if state is None or state.is_cancelled():
             _wait_for_the_end(plan, stops)
             write_summary(plan)
-    say(table(plan.roots, plan.exp_name, [scene.name for scene in plan.scenes]))
+    say(table(*plan.experiment))
     if state is None or state.is_cancelled():
         say("flow run: Cancelled, stopped on request")
         return INTERRUPTED

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 
 from training.attempt import ENDING_SLACK_S, claim
@@ -13,10 +15,13 @@ from training.logs import last_words
 from training.plan import AggregatePlan, Plan, runnable
 from training.planning import is_done
 from training.records import now
+from training.settings import CHECKOUT
 from training.slurm.own_job import node_name
 from training.slurm.planning import START_S
+from training.stopping import StopRequest
 from training.trainer_process import ASKED, Limits, TrainerEnd, run_trainer
 
+MODULE = "training.slurm.aggregate_task"
 GRACE_S = 20
 POLL_S = 1.0
 STOPPED = {
@@ -24,6 +29,38 @@ STOPPED = {
     "asked": "told to end",
     "orphaned": "the process that had launched it died",
 }
+
+
+class AggregateError(Exception):
+    """The aggregate did not end well."""
+
+
+def merge_in_process(plan: Plan, stop: StopRequest) -> None:
+    """Merge and summarise in a process of its own, which needs all signals for itself.
+
+    Raises AggregateError in words.
+    """
+    limit_s = plan.aggregate.time_limit_s if plan.aggregate else 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", MODULE, str(plan.file)],
+        cwd=CHECKOUT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    deadline, told = time.monotonic() + limit_s, 0
+    while True:
+        try:
+            said, _ = process.communicate(timeout=POLL_S)
+            break
+        except subprocess.TimeoutExpired:
+            if told < max(stop.urgency, int(time.monotonic() > deadline)):
+                told += 1
+                process.terminate()
+    if process.returncode != 0:
+        raise AggregateError(said.strip() or f"exit status {process.returncode}")
 
 
 def missing_scenes(plan: Plan) -> list[str]:

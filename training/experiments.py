@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -41,17 +40,22 @@ class Experiment:
     def scenes(self) -> list[str]:
         """The names of all its scenes: chosen in a plan, or with a record."""
         planned = (scene.name for plan in self.plans for scene in plan.scenes)
-        return sorted({*planned, *_recorded(self.roots, self.name)})
+        return sorted({*planned, *self.roots.outputs_with(RECORD, self.name, self.part)})
+
+    @property
+    def part(self) -> str:
+        """What its newest plan makes (`Plan.part`)."""
+        return self.plans[0].part if self.plans else ""
 
     def output(self, scene: str) -> Path:
         """A scene's output folder."""
-        return self.roots.output_folder(scene, self.name)
+        return self.roots.output_folder(scene, self.name, self.part)
 
 
 def find_experiment(name: str, roots: Roots) -> Experiment:
     """The experiment of that name; raises FaultsError with the nearest names if there is none."""
     files = [path for path in _plan_files(roots) if _name_of(path) == name]
-    if not files and not any(_recorded(roots, name)):
+    if not files and not roots.outputs_with(RECORD, name):
         known = _known(roots)
         remedy = did_you_mean(name, known) if known else f"none is in {roots.results_root}"
         raise FaultsError([Fault("no such experiment", name, remedy)])
@@ -70,11 +74,6 @@ def read_plan(path: Path) -> Plan | None:
 def _known(roots: Roots) -> list[str]:
     recorded = {path.parent.name for path in roots.results_root.glob(f"*/*/{RECORD}")}
     return sorted(recorded | {_name_of(path) for path in _plan_files(roots)})
-
-
-def _recorded(roots: Roots, exp_name: str) -> Iterator[str]:
-    records = roots.results_root.glob(f"*/{exp_name}/{RECORD}")
-    return (path.parent.parent.name for path in records)
 
 
 def _plan_files(roots: Roots) -> list[Path]:

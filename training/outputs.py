@@ -11,11 +11,16 @@ from training.records import now
 
 METRICS = "metrics.json"
 CHECKPOINTS = "checkpoints"
+RESUMABLE = (CHECKPOINTS, "samples")
+"""Folders that an interrupted run goes on from: a model, or what has been generated."""
 SUPERSEDED = "superseded"
 PROMISES = {
     "train": (METRICS, f"{CHECKPOINTS}/last.pt", "person_*.ply", "evaluation/*.png"),
+    "difix_data_generation_generate": ("shard.json",),
 }
 """Globs by run mode of the project's own trainer."""
+PARTS = {"difix_data_generation_generate": "difix_data"}
+"""Folders inside a scene's, by run mode: what does not belong to its training."""
 
 
 def missing_outputs(output: Path, promises: tuple[str, ...]) -> list[str]:
@@ -34,8 +39,8 @@ def read_metrics(output: Path) -> dict[str, Any]:
 
 def has_checkpoint(output: Path) -> bool:
     """Whether a start could go on from something."""
-    folder = output / CHECKPOINTS
-    return folder.is_dir() and any(folder.iterdir())
+    folders = (output / name for name in RESUMABLE)
+    return any(folder.is_dir() and any(folder.iterdir()) for folder in folders)
 
 
 def set_aside(output: Path) -> Path:

@@ -121,6 +121,8 @@ class Plan(BaseModel):
     plan_id: str
     created: datetime
     exp_name: str
+    part: str = ""
+    """Folder inside a scene's that the run mode writes to, with a record of its own."""
     roots: Roots
     scenes: tuple[ScenePlan, ...]
     workers: int
@@ -142,6 +144,11 @@ class Plan(BaseModel):
     def of(self, action: Action) -> tuple[ScenePlan, ...]:
         """The scenes with that action, in order."""
         return tuple(scene for scene in self.scenes if scene.action == action)
+
+    @property
+    def experiment(self) -> tuple[Roots, str, list[str], str]:
+        """What `training.summary` is to summarise: roots, name, scenes, part."""
+        return self.roots, self.exp_name, [scene.name for scene in self.scenes], self.part
 
     @property
     def file(self) -> Path:

@@ -17,7 +17,7 @@ from training.claims import holder_of
 from training.fingerprint import fingerprint, source_version, trainer_digest
 from training.gpus import visible_gpus
 from training.options import LaunchOptions, seconds_of
-from training.outputs import PROMISES, has_checkpoint, missing_outputs
+from training.outputs import PARTS, PROMISES, has_checkpoint, missing_outputs
 from training.plan import Action, AggregatePlan, Plan, ScenePlan, SlurmPlan, new_plan_id
 from training.records import RecordError, RunRecord, now, read_record
 from training.settings import CHECKOUT, Roots, resolve_roots
@@ -28,6 +28,11 @@ OWN_CONFIG = CHECKOUT / "training" / "configs" / "train.yaml"
 GENERATE = "difix_data_generation_generate"
 AGGREGATE_LOG = "aggregate.log"
 AGGREGATE = "difix_data_generation_aggregate"
+ONCE = Fault(
+    "runs once for all scenes, not for each",
+    f"run_mode={AGGREGATE}",
+    f"give run_mode={GENERATE}: what is generated is left out, and the aggregate runs",
+)
 OWN_SOURCES = (
     "training/simple_multi_human_trainer.py",
     "training/trainer/*.py",
@@ -48,6 +53,8 @@ class Trainer:
     """Composed with the overrides; empty where no Hydra configuration is named."""
     overrides: tuple[str, ...]
     promises: tuple[str, ...]
+    part: str
+    """As in `Plan.part`."""
     digest: str
     """Of the configuration and the trainer's source: a part of every scene's fingerprint."""
 
@@ -121,14 +128,18 @@ def make_plan(options: LaunchOptions) -> Plan:
     if faults.found or roots is None or trainer is None:
         raise FaultsError(faults.found)
     warnings = tuple(str(fault) for fault in absent)
-    plan = _empty_plan(options, roots, slurm, warnings)
+    plan = _empty_plan(options, trainer.part, roots, slurm, warnings)
     planned = tuple(_scene_plan(options, plan, scene, trainer) for scene in scenes)
     aggregate = _aggregate_plan(options, plan, trainer)
     return plan.model_copy(update={"scenes": planned, "aggregate": aggregate})
 
 
 def _empty_plan(
-    options: LaunchOptions, roots: Roots, slurm: SlurmPlan | None, warnings: tuple[str, ...]
+    options: LaunchOptions,
+    part: str,
+    roots: Roots,
+    slurm: SlurmPlan | None,
+    warnings: tuple[str, ...],
 ) -> Plan:
     gpus = () if slurm else visible_gpus()  # in a job, Slurm says which
     if gpus and options.workers > len(gpus):
@@ -137,6 +148,7 @@ def _empty_plan(
         plan_id=new_plan_id(options.exp_name),
         created=now(),
         exp_name=options.exp_name,
+        part=part,
         roots=roots,
         scenes=(),
         workers=_workers(options.workers, len(gpus)),
@@ -177,8 +189,8 @@ def _scene_plan(options: LaunchOptions, plan: Plan, scene: Scene, trainer: Train
         reason="new",
         command=(plan.python, *trainer.command(scene.seq_name, options.exp_name)),
         environment={**plan.roots.environment(), "TS_SCENE_FILE": scene_file},
-        output=plan.roots.output_folder(scene.seq_name, options.exp_name),
-        fingerprint=fingerprint(trainer.digest, scene.raw),
+        output=plan.roots.output_folder(scene.seq_name, options.exp_name, plan.part),
+        fingerprint=fingerprint(_digest(plan, scene, trainer), scene.raw),
         promises=trainer.promises,
         time_limit_s=_scene_time_s(options, plan.slurm),
         kill_grace_s=options.kill_grace,
@@ -187,6 +199,16 @@ def _scene_plan(options: LaunchOptions, plan: Plan, scene: Scene, trainer: Train
     )
     action, reason = decide(planned)
     return planned.model_copy(update={"action": action, "reason": reason})
+
+
+def _digest(plan: Plan, scene: Scene, trainer: Trainer) -> str:
+    """What decides a scene's result besides the scene: of a part, the trained model too."""
+    if not plan.part:
+        return trainer.digest
+    trained = plan.roots.output_folder(scene.seq_name, plan.exp_name)
+    record = read_record(trained) if has_checkpoint(trained) else None
+    ends = [str(attempt.end) for attempt in record.attempts] if record else []
+    return trainer_digest([trainer.digest, *ends], "")
 
 
 def _scene_time_s(options: LaunchOptions, slurm: SlurmPlan | None) -> int:
@@ -271,10 +293,13 @@ def _trainer(options: LaunchOptions) -> Trainer:
         faults.found += preflight.schema_faults(config, options.exp_name)
     if faults.found:
         raise FaultsError(faults.found)
-    promises = PROMISES[overrides.select(config, "run_mode", "train")] if own else options.expect
+    mode = overrides.select(config, "run_mode", "train") if own else ""
+    if mode == AGGREGATE:
+        raise FaultsError([ONCE])
+    promises = PROMISES[mode] if own else options.expect
     sources = _own_sources() if own else [script]
     digest = trainer_digest(config or list(options.overrides), source_version(sources))
-    return Trainer(script, config, options.overrides, promises, digest)
+    return Trainer(script, config, options.overrides, promises, PARTS.get(mode, ""), digest)
 
 
 def _own_sources() -> list[Path]:

@@ -84,10 +84,30 @@ def launch(options: LaunchOptions, plan: Plan) -> int:
     local.start(plan)
     stop = local.run_plan(plan, Display(len(plan.of("run"))))
     write_summary(plan)
-    say(table(plan.roots, plan.exp_name, [scene.name for scene in plan.scenes]))
+    say(table(*plan.experiment))
     if stop.urgency:
         return INTERRUPTED
-    return DONE if all(map(is_done, plan.scenes)) else FAILED
+    if not all(map(is_done, plan.scenes)):
+        return FAILED
+    return _aggregate(plan)
+
+
+def _aggregate(plan: Plan) -> int:
+    """Merge what all scenes have made, where the plan says so."""
+    if plan.aggregate is None or not plan.aggregate.command:
+        return DONE
+    from training.aggregate import AggregateError, merge_in_process
+    from training.execute import mark_cancelled
+    from training.stopping import stop_on_signals
+
+    with stop_on_signals(lambda: mark_cancelled(plan)) as stop:
+        try:
+            merge_in_process(plan, stop)
+        except AggregateError as error:
+            say(f"aggregate: {error}", sys.stderr)
+            return INTERRUPTED if stop.urgency else FAILED
+    say(f"aggregate: done, log {plan.aggregate.log}")
+    return DONE
 
 
 def write_summary(plan: Plan) -> None:
@@ -95,7 +115,7 @@ def write_summary(plan: Plan) -> None:
     from training.summary import summarise
 
     try:
-        summarise(plan.roots, plan.exp_name, [scene.name for scene in plan.scenes])
+        summarise(*plan.experiment)
     except OSError as error:
         say(f"the summary can't be written: {error}", sys.stderr)
 

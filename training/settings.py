@@ -34,9 +34,15 @@ class Roots(BaseModel):
     scene_data_root: Path
     state_root: Path
 
-    def output_folder(self, scene: str, exp_name: str) -> Path:
-        """The one folder of a scene in an experiment."""
-        return self.results_root / scene / exp_name
+    def output_folder(self, scene: str, exp_name: str, part: str = "") -> Path:
+        """The one folder of a scene in an experiment; `part` is what a run mode has inside it."""
+        return self.results_root / scene / exp_name / part
+
+    def outputs_with(self, file: str, exp_name: str, part: str = "") -> dict[str, Path]:
+        """The folders of an experiment, by scene, that have a file of that name."""
+        found = self.results_root.glob(str(Path("*", exp_name, part, file)))
+        root = self.results_root
+        return {path.relative_to(root).parts[0]: path.parent for path in sorted(found)}
 
     def experiment_folder(self, exp_name: str) -> Path:
         """Where the aggregate of an experiment writes."""

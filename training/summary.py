@@ -17,7 +17,6 @@ from training.plan import LOG
 from training.records import RECORD, RecordError, RunRecord, read_record
 from training.settings import Roots
 
-REPORT = "report.md"
 SHOWN = {
     "psnr": "PSNR dB",
     "psnr_gain": "gain dB",
@@ -25,8 +24,10 @@ SHOWN = {
     "ssim": "SSIM",
     "mpjpe_mm": "MPJPE mm",
     "mpjpe_before_mm": "before mm",
+    "samples": "samples",
+    "dropped": "dropped",
 }
-"""Metrics of the table, with their headings."""
+"""Metrics of the table, with their headings; those that no scene has are left out."""
 
 
 @dataclass(frozen=True)
@@ -52,37 +53,36 @@ class Summary:
     metrics_csv: Path
 
 
-def summarise(roots: Roots, exp_name: str, chosen: Iterable[str]) -> Summary:
+def summarise(roots: Roots, exp_name: str, chosen: Iterable[str], part: str = "") -> Summary:
     """Write the summary of an experiment: the chosen scenes and all others that have a record.
 
-    Raises OSError when the files can't be written.
+    `part` as in `Plan.part`. Raises OSError when the files can't be written.
     """
-    rows = collect(roots, exp_name, chosen)
+    rows = collect(roots, exp_name, chosen, part)
     folder = roots.experiment_folder(exp_name)
-    report, metrics_csv = folder / REPORT, folder / "metrics.csv"
+    report, metrics_csv = folder / _file("report.md", part), folder / _file("metrics.csv", part)
     write_atomically(metrics_csv, to_csv(rows))
     write_atomically(report, to_markdown(exp_name, rows, folder))
     return Summary(rows, report, metrics_csv)
 
 
-def table(roots: Roots, exp_name: str, chosen: Iterable[str]) -> str:
+def table(roots: Roots, exp_name: str, chosen: Iterable[str], part: str = "") -> str:
     """The same for a terminal, with the path of a picture and of the report."""
-    rows = collect(roots, exp_name, chosen)
+    rows = collect(roots, exp_name, chosen, part)
     done = [row for row in rows if row.status == "done"]
-    cells = [_headings(), *map(_cells, rows), *_averages(done)]
+    cells = _table_cells(rows)
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(map(str.ljust, each, widths)).rstrip() for each in cells]
     pictures = [f"picture: {row.picture}" for row in done if row.picture][:1]
-    report = roots.experiment_folder(exp_name) / REPORT
+    report = roots.experiment_folder(exp_name) / _file("report.md", part)
     reports = [f"report: {report}"] if report.exists() else []
     return "\n".join(["", *lines, "", *pictures, *reports])
 
 
-def collect(roots: Roots, exp_name: str, chosen: Iterable[str]) -> tuple[Row, ...]:
+def collect(roots: Roots, exp_name: str, chosen: Iterable[str], part: str = "") -> tuple[Row, ...]:
     """One row a scene, by name: what its record says, `not started` where there is none."""
-    records = roots.results_root.glob(f"*/{exp_name}/{RECORD}")
-    names = sorted({*chosen, *(path.parent.parent.name for path in records)})
-    return tuple(_row(name, roots.output_folder(name, exp_name)) for name in names)
+    names = sorted({*chosen, *roots.outputs_with(RECORD, exp_name, part)})
+    return tuple(_row(name, roots.output_folder(name, exp_name, part)) for name in names)
 
 
 def to_csv(rows: Sequence[Row]) -> str:
@@ -103,13 +103,18 @@ def to_markdown(exp_name: str, rows: Sequence[Row], folder: Path) -> str:
     """The report, for a file in `folder`: counts, table, averages, what is missing, pictures."""
     done = [row for row in rows if row.status == "done"]
     lines = [f"# {exp_name}", "", f"{len(done)} of {len(rows)} scenes done.", ""]
-    cells = [_headings(), ["---"] * len(_headings()), *map(_cells, rows), *_averages(done)]
+    head, *body = _table_cells(rows)
+    cells = [head, ["---"] * len(head), *body]
     lines += ["| " + " | ".join(each) + " |" for each in cells]
     missing = [f"- {row.scene}: {_state(row)}, log: {row.log}" for row in rows if row not in done]
     lines += ["", "## Not done", "", *missing] if missing else []
     pictures = [line for row in done if row.picture for line in _picture(row, folder)]
     lines += ["", "## Pictures: target, before, after", "", *pictures] if pictures else []
     return "\n".join(lines) + "\n"
+
+
+def _file(name: str, part: str) -> str:
+    return f"{part}_{name}" if part else name
 
 
 def _row(name: str, output: Path) -> Row:
@@ -156,6 +161,16 @@ def _shown_metrics(row: Row) -> dict[str, float]:
     if "psnr" in before and isinstance(row.metrics.get("psnr"), float):
         values["psnr_gain"] = row.metrics["psnr"] - before["psnr"]
     return {key: values[key] for key in SHOWN if isinstance(values.get(key), int | float)}
+
+
+def _table_cells(rows: Sequence[Row]) -> list[list[str]]:
+    """Headings, a line a scene, averages; without columns of metrics that are empty."""
+    done = [row for row in rows if row.status == "done"]
+    lines = [*map(_cells, rows), *_averages(done)]
+    columns = list(zip(_headings(), *lines, strict=True))
+    always = len(_headings()) - len(SHOWN)
+    used = [each for place, each in enumerate(columns) if place < always or any(each[1:])]
+    return [list(line) for line in zip(*used, strict=True)]
 
 
 def _headings() -> list[str]:

@@ -12,8 +12,9 @@ from pathlib import Path
 from training.aggregate import merge, missing_scenes
 from training.display import say
 from training.plan import Plan
+from training.processes import die_with_parent
 from training.summary import summarise
-from training.trainer_process import block_signals
+from training.trainer_process import PARENT_DIED, block_signals
 
 DONE, NOT_DONE = 0, 1
 
@@ -21,6 +22,7 @@ DONE, NOT_DONE = 0, 1
 def main(argv: list[str]) -> int:
     """Merge and summarise; exit status 0 only if every scene was done and both went well."""
     block_signals()
+    die_with_parent(PARENT_DIED)
     plan = Plan.model_validate_json(Path(argv[0]).read_bytes())
     fault = aggregate(plan)
     say(f"aggregate of {plan.exp_name}: {fault or 'done'}", sys.stderr if fault else sys.stdout)
@@ -36,7 +38,7 @@ def aggregate(plan: Plan) -> str:
     if fault := merge(plan):
         return fault
     try:
-        summarise(plan.roots, plan.exp_name, [scene.name for scene in plan.scenes])
+        summarise(*plan.experiment)
     except OSError as error:
         return f"the summary can't be written: {error}"
     return ""
