@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from flows.connection import remove_folder
 from training.execute import ending_bound_s
 from training.plan import Plan
 from training.settings import CHECKOUT
@@ -49,6 +50,7 @@ def main(argv: list[str]) -> int:
     """Wait for the flow's end, then for that of its jobs; exit status 1 when some are left."""
     plan = Plan.model_validate_json(Path(argv[0]).read_bytes())
     sys.stdin.buffer.read()
+    remove_folder(plan)  # however the flow ended, its keys end with it
     bound_s = NOTICE_S + max((ending_bound_s(scene) for scene in plan.scenes), default=0.0)
     patience = time.monotonic() + bound_s
     give_up = patience + GIVE_UP_S

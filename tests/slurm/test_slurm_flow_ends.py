@@ -85,6 +85,7 @@ def test_kill_9_leaves_nothing_and_the_same_command_finishes(
     flow.kill()
     eventually(lambda: nothing_is_left(flow_lab, slurm), "nothing to be left", BOUND_S)
     assert causes(flow_lab, "killed", scene) == ["worker_lost"]
+    assert not list((flow_lab.root / "state" / "dask").iterdir())
     (other,) = {"a_1", "a_2"} - {scene}
     flow_lab.add_scene(other)
     end(start(flow_lab, "killed", *flow_lab.flags))
