@@ -75,6 +75,7 @@ def _watch(experiment: Experiment) -> int:
     """Refresh until everything has ended; what is no terminal gets a table for every change."""
     shown: object = None
     while True:
+        experiment = find_experiment(experiment.name, experiment.roots)  # it may have grown
         snapshot = take_snapshot(experiment)
         if sys.stdout.isatty():
             say(_page(snapshot))

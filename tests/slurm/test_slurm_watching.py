@@ -9,12 +9,13 @@ import signal
 
 import psutil
 import pytest
+from flow_on_slurm import start
 
 from training.records import Cause
 from training.slurm import client
 from training.slurm.words import cause_of_job
 
-DONE, FAILED, GOING_ON = 0, 1, 3
+DONE, FAILED, GOING_ON, INTERRUPTED = 0, 1, 3, 130
 GENERATE = "run_mode=difix_data_generation_generate"
 ME = pwd.getpwuid(os.getuid()).pw_name
 HEADINGS = ("scene", "state", "cause", "attempt", "node", "job", "elapsed", "log")
@@ -142,6 +143,26 @@ def test_status_without_slurms_answer_shows_what_the_records_say(users_lab, slur
     assert seen.returncode == GOING_ON
     assert set(states(seen.stdout).values()) == {"running"}
     assert "Unable to contact slurm controller" in seen.stdout
+
+
+def test_status_shows_a_flow_and_cancel_ends_it(flow_lab, slurm, eventually):
+    """Its scene with job and node, its workers below; the flow itself ends, so that no job comes
+    after."""
+    for name in "abc":
+        flow_lab.add_scene(name)
+    flags = ("--slurm.array-parallelism", "1", "--overrides", "do=wait")
+    flow = start(flow_lab, "exp", *flags)
+    wait_ready(flow_lab, eventually, "a")
+    seen = flow_lab.run("--status")
+    assert states(seen.stdout) == {"a": "running", "b": "queued", "c": "queued"}
+    row = rows(seen.stdout)["a"]
+    assert f"worker: RUNNING, job {row['job']} on {row['node']}" in seen.stdout
+    ended = flow_lab.run("--cancel")
+    assert (ended.returncode, ended.stderr) == (DONE, "")
+    assert slurm.squeue() == []
+    assert flow.wait(timeout=60) == INTERRUPTED
+    assert flow_lab.causes("a") == ["cancelled"]
+    assert not flow_lab.output("b").exists()
 
 
 def test_another_experiment_is_not_touched(users_lab, slurm, eventually):

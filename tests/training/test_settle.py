@@ -51,7 +51,7 @@ def hold(output, host="n1", age_s=0.0, job="12_3", **process):
 
 
 def join(output, end, wait_s=0.0):
-    return settle_output(output, "12_3", end, wait_s)
+    return settle_output("dance", output, "12_3", end, wait_s)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,8 @@ def test_a_job_that_never_came_to_its_attempt_changes_no_record(place):
     output = place(Cause.OK, job="11")
     before = (output / "run.json").read_bytes()
     outcome = join(output, NODE_FAIL)
-    assert (outcome.status, outcome.cause) == ("failed", Cause.NODE_FAILURE)
+    assert (outcome.scene, outcome.status) == ("dance", "failed")
+    assert outcome.cause is Cause.NODE_FAILURE
     assert (output / "run.json").read_bytes() == before
 
 

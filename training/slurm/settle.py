@@ -37,7 +37,7 @@ def settle(scene: ScenePlan, job_id: str, end: JobEnd | None, wait_s: float = WA
     `end` None: Slurm does not know, and the caller has no more patience. Waits up to `wait_s` for
     a holder that a lost node may still run; `held` when it shows itself, or somebody else does.
     """
-    return settle_output(scene.output, job_id, end, wait_s)
+    return settle_output(scene.name, scene.output, job_id, end, wait_s)
 
 
 def settle_all(
@@ -48,17 +48,20 @@ def settle_all(
     Asks Slurm once for all of them, and not at all when there are none. What Slurm does not know
     yet is left for the next time, until the scene has been silent for `patience_s`.
     """
-    waiting = {output: job_id for output in outputs if (job_id := _unsettled_job(output))}
-    waiting = {output: job_id for output, job_id in waiting.items() if job_id not in queued}
-    ends = client.job_ends(set(waiting.values()))
+    unsettled = {output: record for output in outputs if (record := _unsettled(output))}
+    jobs = {output: record.attempts[-1].slurm_job_id for output, record in unsettled.items()}
+    jobs = {output: job_id for output, job_id in jobs.items() if job_id and job_id not in queued}
+    ends = client.job_ends(set(jobs.values()))
     return [
-        settle_output(output, job_id, ends.get(job_id), wait_s=0)
-        for output, job_id in waiting.items()
+        settle_output(unsettled[output].scene, output, job_id, ends.get(job_id), wait_s=0)
+        for output, job_id in jobs.items()
         if job_id in ends or silence_s(output) >= patience_s
     ]
 
 
-def settle_output(output: Path, job_id: str, end: JobEnd | None, wait_s: float) -> Outcome:
+def settle_output(
+    scene: str, output: Path, job_id: str, end: JobEnd | None, wait_s: float
+) -> Outcome:
     """`settle` by the output folder."""
     cause, message = _verdict(output, job_id, end)
     node_may_live = end is None or end.state in NODE_LOST
@@ -66,22 +69,22 @@ def settle_output(output: Path, job_id: str, end: JobEnd | None, wait_s: float) 
     try:
         claim = acquire(output, os.getpid(), wait_s, ended_job=ended_job)
     except ClaimHeldError as error:
-        return _not_done(output, None, str(error))
+        return _not_done(scene, output, None, str(error))
     except OSError as error:
-        return _not_done(output, cause, f"{message}; {_unwritten(error)}")
+        return _not_done(scene, output, cause, f"{message}; {_unwritten(error)}")
     try:
-        return _settle_claimed(output, job_id, cause, message)
+        return _settle_claimed(scene, output, job_id, cause, message)
     except (RecordError, OSError) as error:
-        return _not_done(output, cause, f"{message}; {_unwritten(error)}")
+        return _not_done(scene, output, cause, f"{message}; {_unwritten(error)}")
     finally:
         with contextlib.suppress(OSError):
             claim.release()
 
 
-def _settle_claimed(output: Path, job_id: str, cause: Cause, message: str) -> Outcome:
+def _settle_claimed(scene: str, output: Path, job_id: str, cause: Cause, message: str) -> Outcome:
     record = read_record(output)
     if record is None or not record.attempts or record.attempts[-1].slurm_job_id != job_id:
-        return _not_done(output, cause, message)  # it never came to its attempt
+        return _not_done(scene, output, cause, message)  # it never came to its attempt
     if _knows_less(record, cause):
         record = _joined(record, cause, message)
         write_record(output, record)
@@ -120,11 +123,11 @@ def _verdict(output: Path, job_id: str, end: JobEnd | None) -> tuple[Cause, str]
     return cause or Cause.WORKER_LOST, message + log
 
 
-def _not_done(output: Path, cause: Cause | None, message: str) -> Outcome:
+def _not_done(scene: str, output: Path, cause: Cause | None, message: str) -> Outcome:
     """An outcome by its cause; `held` without one."""
     cancelled = cause is Cause.CANCELLED
     return Outcome(
-        scene=output.parent.name,
+        scene=scene,
         status="held" if cause is None else "cancelled" if cancelled else "failed",
         cause=cause,
         message=message,
@@ -137,14 +140,12 @@ def _unwritten(error: Exception) -> str:
     return f"its record can't be written: {error}"
 
 
-def _unsettled_job(output: Path) -> str:
-    """The Slurm job of a scene's last attempt, if its record does not say how it ended."""
+def _unsettled(output: Path) -> RunRecord | None:
+    """The record, if its last attempt does not say how it ended."""
     try:
         record = read_record(output)
     except RecordError:
-        return ""
+        return None
     if record is None or not record.attempts:
-        return ""
-    if record.status == "running" or _is_unexplained(record):
-        return record.attempts[-1].slurm_job_id
-    return ""
+        return None
+    return record if record.status == "running" or _is_unexplained(record) else None
