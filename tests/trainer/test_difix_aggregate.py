@@ -119,7 +119,7 @@ def test_four_scenes_of_two_groups_become_a_data_set_that_difix3d_reads(shards):
     for split in ("train", "test"):
         reader = PairedReader(path, split, size=(64, 64))
         counts[split] = len(reader)
-        assert len({id.split("__")[0] for id in reader.ids}) == 2
+        assert len({sample_id.split("__")[0] for sample_id in reader.ids}) == 2
         pair = {"train": "pair01", "test": "pair02"}[split]
         assert all(pair in sample_id for sample_id in reader.ids)
         for index in range(len(reader)):

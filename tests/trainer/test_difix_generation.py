@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import itertools
 import json
 import os
 import resource
@@ -38,11 +39,10 @@ def own_data(difix, tmp_path):
 
 def at_sample(monkeypatch, number, happens):
     """Have something happen in the middle of writing the sample with that number (1 is first)."""
-    done, write = [], difix_shard._write
+    numbers, write = itertools.count(1), difix_shard._write
 
     def wrapped(path, content):
-        done.extend([1] * (path.name == "meta.json"))
-        if len(done) == number and path.name == "meta.json":
+        if path.name == "meta.json" and next(numbers) == number:
             happens(path)
         write(path, content)
 
@@ -226,11 +226,9 @@ def test_views_of_too_little_are_left_out(difix):
 def test_a_failing_disk_fails_the_scene_instead_of_dropping_it(difix, monkeypatch, capsys):
     """An input/output error is no property of a sample."""
 
-    def failing(folder, camera, frame):
-        try:
-            raise OSError(errno.EIO, "Input/output error")
-        except OSError as error:
-            raise SceneDataError("images/4/000001.jpg: Input/output error") from error
+    def failing(*_):
+        cause = OSError(errno.EIO, "Input/output error")
+        raise SceneDataError("images/4/000001.jpg: Input/output error") from cause
 
     monkeypatch.setattr(difix_views, "load_image", failing)
     assert difix.generate() == 1
@@ -238,42 +236,42 @@ def test_a_failing_disk_fails_the_scene_instead_of_dropping_it(difix, monkeypatc
     assert not (difix.shard_folder() / "shard.json").exists()
 
 
-def test_killed_at_any_moment_the_same_command_gives_the_same_bytes(difix, shards):
+def test_killed_at_any_moment_the_same_command_gives_the_same_bytes(shards):
     """SIGKILL in the middle of the fourth sample; files that are not ours stay."""
-    whole = difix.contents(difix.shard_folder())
-    shutil.rmtree(difix.shard_folder())
-    difix.shard_folder().mkdir()
-    (difix.shard_folder() / "train.log").write_text("=== attempt 1\n", encoding="utf-8")
+    whole = shards.contents(shards.shard_folder())
+    shutil.rmtree(shards.shard_folder())
+    shards.shard_folder().mkdir()
+    (shards.shard_folder() / "train.log").write_text("=== attempt 1\n", encoding="utf-8")
     code = (
-        "import os, signal, sys\n"
+        "import itertools, os, signal, sys\n"
         "from training.trainer import difix_shard\n"
         "from training.simple_multi_human_trainer import main\n"
-        "write, done = difix_shard._write, []\n"
+        "write, numbers = difix_shard._write, itertools.count(1)\n"
         "def killing(path, content):\n"
-        "    done.extend([1] * (path.name == 'image.png'))\n"
-        "    write(path, content[:40] if len(done) == 4 else content)\n"
-        "    if len(done) == 4: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    last = path.name == 'image.png' and next(numbers) == 4\n"
+        "    write(path, content[:40] if last else content)\n"
+        "    if last: os.kill(os.getpid(), signal.SIGKILL)\n"
         "difix_shard._write = killing\n"
         "main(sys.argv[1:])\n"
     )
     mode = "run_mode=difix_data_generation_generate"
     killed = subprocess.run(
-        [sys.executable, "-c", code, *difix.arguments(mode, name=difix.name)],
+        [sys.executable, "-c", code, *shards.arguments(mode, name=shards.name)],
         cwd=CHECKOUT,
         timeout=120,
         check=False,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
     )
     assert killed.returncode == -signal.SIGKILL
-    left = [path.name for path in (difix.shard_folder() / "samples").iterdir()]
+    left = [path.name for path in (shards.shard_folder() / "samples").iterdir()]
     assert 1 <= len([name for name in left if name[0] != "."]) < 6
     assert [name for name in left if name[0] == "."]
-    assert not (difix.shard_folder() / "shard.json").exists()
-    assert difix.generate() == 0
-    log = difix.shard_folder() / "train.log"
+    assert not (shards.shard_folder() / "shard.json").exists()
+    assert shards.generate() == 0
+    log = shards.shard_folder() / "train.log"
     assert log.read_text("utf-8") == "=== attempt 1\n"
     log.unlink()
-    assert difix.contents(difix.shard_folder()) == whole
+    assert shards.contents(shards.shard_folder()) == whole
 
 
 def test_sigterm_stops_with_143_and_the_rerun_goes_on(shards, monkeypatch, capsys):

@@ -12,15 +12,14 @@ It is there as a whole or not at all; the same shards give the same bytes. Impor
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
-from preprocess.faults import Fault, FaultsError
 from training.trainer.difix_dataset import DatasetWriter
-from training.trainer.difix_names import KEY, Group, group_of, held_out
+from training.trainer.difix_names import KEY, Group, groups_of, held_out
 from training.trainer.difix_shard import FOLDER
 from training.trainer.difix_shards import Expected, Problem, checked_shard, chosen_scenes
 from training.trainer.difix_summary import generation_stats, refuse_leaks, report, split_summary
@@ -37,7 +36,7 @@ def aggregate(config: Config, requests: Requests) -> None:
     OSError; Terminated after SIGTERM. An older training set is then as it was.
     """
     expected = Expected.of(config)
-    groups = _groups(chosen_scenes(expected), config)
+    groups = groups_of(chosen_scenes(expected), config.difix_data_generation)
     tested = held_out(groups.values(), config.difix_data_generation)
     with _replacing(config.experiment_output / FOLDER) as partial:
         with DatasetWriter(partial, config.difix_data_generation.prompt) as writer:
@@ -48,20 +47,6 @@ def aggregate(config: Config, requests: Requests) -> None:
     counts = generation_stats(config.shared.exp_name, writer.counts)["samples_by_split"]
     sides = ", ".join(f"{count} in {split}" for split, count in counts.items())
     print(f"{sides}: {config.experiment_output / FOLDER / 'difix' / 'data.json'}", flush=True)
-
-
-def _groups(scenes: Iterable[str], config: Config) -> dict[str, Group]:
-    """Each scene's group; raises FaultsError with all scenes that have none."""
-    groups: dict[str, Group] = {}
-    faults: list[Fault] = []
-    for scene in scenes:
-        try:
-            groups[scene] = group_of(scene, config.difix_data_generation)
-        except FaultsError as error:
-            faults += error.faults
-    if faults:
-        raise FaultsError(faults)
-    return groups
 
 
 def _merge(

@@ -67,7 +67,7 @@ def make_samples(pipeline: Pipeline, whole: dict[str, Sample], requests: Request
     most = len(inputs.frames) * len(inputs.targets)
     for sample in pipeline.samples(whole):
         samples.append(sample)
-        if sample.target_camera == inputs.targets[-1]:
+        if len(samples) % len(inputs.targets) == 0:
             report_progress({"samples": len(samples), "dropped": len(pipeline.dropped), "of": most})
         if requests.stop:
             print(f"stopped after {len(samples)} samples", flush=True)

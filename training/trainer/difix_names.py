@@ -52,6 +52,20 @@ def group_of(scene: str, settings: DifixDataGeneration) -> Group:
     return Group(dataset, found[1])
 
 
+def groups_of(scenes: Iterable[str], settings: DifixDataGeneration) -> dict[str, Group]:
+    """Each scene's group, in order; raises FaultsError with all scenes that have none."""
+    groups: dict[str, Group] = {}
+    faults: list[Fault] = []
+    for scene in scenes:
+        try:
+            groups[scene] = group_of(scene, settings)
+        except FaultsError as error:
+            faults += error.faults
+    if faults:
+        raise FaultsError(faults)
+    return groups
+
+
 def held_out(groups: Iterable[Group], settings: DifixDataGeneration) -> frozenset[Group]:
     """The groups that are kept for testing; raises FaultsError for one that is not there."""
     there = sorted(set(groups))
