@@ -28,11 +28,12 @@ class Submitted:
     job_id: str = ""
     refusal: Exception | None = None
     state: str = "PENDING"
+    reason: str = "Resources"
 
     def row(self) -> QueuedJob:
         node = self.node if self.state == "RUNNING" else ""
         return QueuedJob(
-            self.job_id, self.job_id, "", None, self.name, self.state, "Resources", node, 0, 0, ""
+            self.job_id, self.job_id, "", None, self.name, self.state, self.reason, node, 0, 0, ""
         )
 
 
@@ -456,9 +457,14 @@ def test_slurm_is_asked_at_most_every_two_seconds_and_seldom_when_nothing_happen
 
 
 def test_the_queue_is_told_once_and_then_seldom(bench):
+    """What is new of it, every ten minutes at most."""
     bench.calls(2)
     bench.turns(300)
+    bench.slurm.jobs["w1"].reason = "Priority"
+    bench.turns(200)
     assert bench.said == ["waiting for Slurm: 2 jobs in Slurm's queue (Resources)"]
+    bench.turns(200)
+    assert bench.said[1:] == ["waiting for Slurm: 2 jobs in Slurm's queue (Priority, Resources)"]
 
 
 def test_closing_gives_everything_back(bench):

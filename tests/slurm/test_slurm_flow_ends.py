@@ -81,9 +81,10 @@ def test_kill_9_leaves_nothing_and_the_same_command_finishes(
 ):
     """The guard cancels the queued job, the worker notices; the record says worker_lost."""
     flow = one_runs_one_waits("killed", "resume")
-    (scene,) = ready(flow_lab, "killed")
+    (scene,), (job,) = ready(flow_lab, "killed"), queued(slurm)
     flow.kill()
     eventually(lambda: nothing_is_left(flow_lab, slurm), "nothing to be left", BOUND_S)
+    assert slurm.job(job)["JobState"] == "CANCELLED"
     assert causes(flow_lab, "killed", scene) == ["worker_lost"]
     assert not list((flow_lab.root / "state" / "dask").iterdir())
     (other,) = {"a_1", "a_2"} - {scene}
