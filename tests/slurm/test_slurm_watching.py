@@ -88,6 +88,7 @@ def test_status_shows_an_array_and_cancel_ends_it(users_lab, slurm, eventually):
     ended = users_lab.run("--cancel")
     assert (ended.returncode, ended.stderr) == (DONE, "")
     assert slurm.squeue() == []
+    assert slurm.job(f"{array}_2")["JobState"] == "CANCELLED"
     assert not psutil.pid_exists(trainer)
     seen = users_lab.run("--status")
     assert states(seen.stdout) == {"a": "cancelled", "b": "not started", "c": "not started"}
