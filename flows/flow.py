@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
+import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from flows.bodies import aggregate_experiment, stop_scenes, train_one_scene
 from flows.clusters import local_cluster
 from flows.job_pool import JobsError
 from flows.options import FlowOptions
+from flows.parameters import values_of, with_flow_parameters
 from flows.task_runner import SceneTaskRunner
 from flows.watch import CancelledElsewhereError, SceneWatch
 from preprocess.faults import MOST_NAMES, FaultsError
@@ -35,41 +36,21 @@ from training.summary import collect
 
 STOPS = (KeyboardInterrupt, TerminationSignal, CancelledElsewhereError)
 
-_made_plans: dict[FlowOptions, Plan] = {}
-"""Plans that the command line has made already, for the flow run with the same options."""
+_made_plans: dict[str, Plan] = {}
+"""Plans that the command line has made already, for the flow run with the same parameters."""
 
 
 def run_plan(options: FlowOptions, plan: Plan) -> State[Any]:
     """Run a plan that is made already; when Prefect's API is lost for good, the records decide."""
-    _made_plans[options] = plan
+    values = values_of(options)
+    _made_plans[json.dumps(values)] = plan
     try:
         # Typed by hand: Prefect's types give up on a flow that itself returns a state.
-        state: State[Any] = cast("Any", train_scenes)(**options.model_dump(), return_state=True)
+        state: State[Any] = cast("Any", train_scenes)(**values, return_state=True)
     except httpx.HTTPError as error:
         say(f"Prefect's API was lost ({error}): what follows is what the records say")
         return final_state(plan)
     return state
-
-
-def with_parameters_of(
-    model: type[FlowOptions],
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a function of `**values` the fields of a model as its parameters, for Prefect to see."""
-
-    def give(function: Callable[..., Any]) -> Callable[..., Any]:
-        parameters = [
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=inspect.Parameter.empty if info.is_required() else info.default,
-                annotation=info.annotation,
-            )
-            for name, info in model.model_fields.items()
-        ]
-        function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        return function
-
-    return give
 
 
 # The records are the memory of what was done; Prefect's would be a second one.
@@ -82,12 +63,12 @@ aggregate = task(name="aggregate", task_run_name="aggregate", **NO_MEMORY)(aggre
 
 
 @flow(name="train-scenes", flow_run_name="{exp_name}", validate_parameters=False)
-@with_parameters_of(FlowOptions)
+@with_flow_parameters
 def train_scenes(**values: Any) -> State[Any]:
     """Train the chosen scenes, then summarise their experiment; ends as the records say."""
     try:
         options = checked_options(FlowOptions, values)
-        plan = _made_plans.pop(options, None) or make_plan(options)
+        plan = _made_plans.pop(json.dumps(values_of(options)), None) or _planned(options)
         start(plan)
     except FaultsError as error:
         return Failed(message=f"nothing was started: {error}")
@@ -102,6 +83,19 @@ def train_scenes(**values: Any) -> State[Any]:
         return Failed(message=f"nothing was started: {error}")
     except JobsError as error:
         return final_state(plan, str(error))
+
+
+def _planned(options: FlowOptions) -> Plan:
+    """A plan for a run that Prefect's UI or a schedule has started."""
+    plan = make_plan(options)
+    if plan.slurm is None:
+        return plan
+    from flows.slurm_checks import as_it_stands
+
+    plan, warnings = as_it_stands(plan)
+    for warning in warnings:
+        say(warning)
+    return plan
 
 
 def _place(plan: Plan) -> AbstractContextManager[None]:
