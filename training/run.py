@@ -42,11 +42,13 @@ def run_command(
         if isinstance(stream, io.TextIOWrapper):  # a terminal without our letters is no failure
             stream.reconfigure(errors="backslashreplace")
     arguments = sys.argv[1:] if argv is None else list(argv)
+    before = "nothing was started:\n"
     try:
         if arguments[:1] == [IN_JOB]:
             become_stage(arguments[1:])
         options = parse_options(arguments, model, prog)
         if options.only_looks:
+            before = ""
             from training.watching import watch_command
 
             return watch_command(options) or DONE
@@ -56,7 +58,7 @@ def run_command(
             return DONE
         return launch(options, plan)
     except FaultsError as error:
-        say(f"nothing was started:\n{error}", sys.stderr)
+        say(f"{before}{error}", sys.stderr)
         return USAGE
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -41,8 +41,11 @@ def stage_jobs(jobs: Iterable[QueuedJob], like: Plan) -> list[StageJob]:
 
 
 def scenes_queued(jobs: Iterable[StageJob]) -> dict[str, QueuedJob]:
-    """By scene the job that trains it or is going to; of a flow, any of its workers."""
-    return {scene.name: each.job for each in jobs for scene in _scenes_of(each)}
+    """By scene the job that trains it or is going to; of a flow, one of its workers."""
+    jobs = list(jobs)
+    workers = {each.plan.plan_id: each for each in jobs if each.stage == "worker"}
+    of_interest = [each for each in jobs if each.stage == "array"] + list(workers.values())
+    return {scene.name: each.job for each in of_interest for scene in _scenes_of(each)}
 
 
 def _scenes_of(stage_job: StageJob) -> Iterator[ScenePlan]:
