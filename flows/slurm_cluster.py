@@ -29,6 +29,9 @@ from dask_jobqueue.slurm import SLURMCluster, SLURMJob  # noqa: E402
 
 signal.signal(signal.SIGINT, _handler)  # importing dask_jobqueue takes Ctrl-C for itself
 
+SUBMIT_ATTEMPTS = 4
+"""A minute at most without an answer: a flow that is told to stop waits for its submissions."""
+
 
 class WorkerJob(SLURMJob):  # type: ignore[misc]  # Dask has no types
     """One Slurm job with one Dask worker; a refusal by Slurm is kept, not raised."""
@@ -42,7 +45,7 @@ class WorkerJob(SLURMJob):  # type: ignore[misc]  # Dask has no types
     async def start(self) -> None:
         """Submit the job (Dask's hook)."""
         try:
-            self.job_id = await asyncio.to_thread(client.submit, self.command)
+            self.job_id = await asyncio.to_thread(client.submit, self.command, SUBMIT_ATTEMPTS)
         except SlurmError as error:
             self.refusal = error
         await ProcessInterface.start(self)

@@ -128,7 +128,8 @@ def test_eight_scenes_at_parallelism_two(flow_lab, slurm, prefect_api, eventuall
     ((aggregate, _),) = seen.jobs("merge").items()
     job = slurm.job(aggregate)
     assert (job["JobName"], job["TimeLimit"]) == ("eight-merge", "00:20:00")
-    assert "gres" not in job["TRES"]
+    assert "TresPerNode" not in job
+    assert slurm.job(next(iter(seen.jobs("-w"))))["TresPerNode"] == "gres:gpu:1"
     run = prefect_api.only_run("eight")
     runs = prefect_api.task_runs(run)
     assert set(runs) == {*names, "aggregate"}
