@@ -7,10 +7,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
-from preprocess.faults import Fault, FaultsError, did_you_mean, nearest
-from training.options import LaunchOptions, checked_options, flag_name, flag_of
+from pydantic import BaseModel
 
-Model = TypeVar("Model", bound=LaunchOptions)
+from preprocess.faults import Fault, FaultsError, did_you_mean, nearest
+from training.options import checked_options, flag_name, flag_of
+
+Model = TypeVar("Model", bound=BaseModel)
+LAUNCH = "Train one 3D-Gaussian-splat model per scene."
 
 
 class _Parser(argparse.ArgumentParser):
@@ -26,11 +29,13 @@ class _Parser(argparse.ArgumentParser):
         raise FaultsError([Fault("unknown argument", unknown, remedy)])
 
 
-def build_parser(model: type[LaunchOptions], prog: str) -> argparse.ArgumentParser:
+def build_parser(
+    model: type[BaseModel], prog: str, description: str = LAUNCH
+) -> argparse.ArgumentParser:
     """One flag for each field of `model`, in groups, with default and an example each."""
     parser = _Parser(
         prog=prog,
-        description="Train one 3D-Gaussian-splat model per scene.",
+        description=description,
         allow_abbrev=False,
         formatter_class=argparse.RawTextHelpFormatter,
     )
@@ -48,13 +53,16 @@ def build_parser(model: type[LaunchOptions], prog: str) -> argparse.ArgumentPars
     return parser
 
 
-def parse_options(argv: Sequence[str] | None, model: type[Model], prog: str) -> Model:
+def parse_options(
+    argv: Sequence[str] | None, model: type[Model], prog: str, description: str = LAUNCH
+) -> Model:
     """Options from a command line, `sys.argv` for None.
 
     Raises FaultsError for a wrong one, SystemExit(0) for --help.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
-    return checked_options(model, vars(build_parser(model, prog).parse_args(arguments)))
+    parser = build_parser(model, prog, description)
+    return checked_options(model, vars(parser.parse_args(arguments)))
 
 
 def _argument(info: Any, field: str) -> dict[str, Any]:

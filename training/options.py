@@ -44,6 +44,15 @@ def seconds_of(text: str) -> int:
     return sum(part * 60**place for place, part in enumerate(reversed(parts)))
 
 
+def folder_name(value: str) -> str:
+    """An experiment's name; raises ValueError for one that can't name a folder."""
+    if not NAME.fullmatch(value):
+        raise ValueError("use letters, digits and _ . + = - (it names a folder)")
+    if len(value) > LONGEST_NAME:
+        raise ValueError(f"use at most {LONGEST_NAME} characters (it names a folder)")
+    return value
+
+
 class LaunchOptions(BaseModel):
     """What a person asks for; `training.plan` turns it into what will run."""
 
@@ -179,11 +188,7 @@ class LaunchOptions(BaseModel):
     @field_validator("exp_name")
     @classmethod
     def _exp_name_is_a_folder_name(cls, value: str) -> str:
-        if not NAME.fullmatch(value):
-            raise ValueError("use letters, digits and _ . + = - (it names a folder)")
-        if len(value) > LONGEST_NAME:
-            raise ValueError(f"use at most {LONGEST_NAME} characters (it names a folder)")
-        return value
+        return folder_name(value)
 
     @field_validator("slurm_job_name", "aggregate_job_name")
     @classmethod
@@ -234,7 +239,7 @@ class LaunchOptions(BaseModel):
         return seconds_of(self.time_limit)
 
 
-T = TypeVar("T", bound=LaunchOptions)
+T = TypeVar("T", bound=BaseModel)
 
 
 def flag_name(field: str, model: type[BaseModel] = LaunchOptions) -> str:

@@ -1,0 +1,102 @@
+"""The report of an experiment, from its records: `python -m flows.report --help`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from preprocess.faults import Fault, FaultsError
+from training.cli import parse_options
+from training.display import say
+from training.options import Flag, LaunchOptions, flag_of, folder_name
+from training.report.comparison import compare, write_comparison
+from training.report.known import scenes_by_part
+from training.report.rows import collect
+from training.settings import Roots, resolve_roots
+from training.summary import summarise, table
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+PROG = "python -m flows.report"
+DESCRIPTION = "Write the report of an experiment from its records: page, table, plots."
+
+
+class ReportOptions(BaseModel):
+    """What is to be reported."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    exp_name: Annotated[str, Flag("What to report", "--exp-name my_exp")]
+    """The experiment; its report goes to <results>/_experiments/<experiment>/."""
+
+    compare: Annotated[str, Flag("What to report", "--compare other_exp")] = ""
+    """Another experiment of the same result root, to set beside it, scene by scene."""
+
+    results_root: Annotated[str, flag_of("results_root", LaunchOptions)] = ""
+    """Where results are (TS_RESULTS_ROOT)."""
+
+    state_root: Annotated[str, flag_of("state_root", LaunchOptions)] = ""
+    """Where plans are (TS_STATE_ROOT); they tell how long scenes waited."""
+
+    @field_validator("exp_name", "compare")
+    @classmethod
+    def _names_are_folder_names(cls, value: str) -> str:
+        return folder_name(value) if value else value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write and print; exit status 0 when all was written, whatever became of the scenes."""
+    try:
+        report(parse_options(argv, ReportOptions, PROG, DESCRIPTION))
+    except FaultsError as error:
+        say(str(error), sys.stderr)
+        return USAGE
+    except OSError as error:
+        say(f"the report can't be written: {error}", sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return DONE
+
+
+def report(options: ReportOptions) -> None:
+    """Everything that was asked for; raises FaultsError before anything is written, OSError."""
+    flags = {"results_root": options.results_root, "state_root": options.state_root}
+    roots = resolve_roots(flags)
+    ours = scenes_by_part(options.exp_name, roots)
+    theirs = _scenes_to_compare(options, ours, roots) if options.compare else {}
+    for part, scenes in ours.items():
+        written = summarise(roots, options.exp_name, scenes, part)
+        say(table(roots, options.exp_name, scenes, part))
+        _say_paths(written.files)
+        if part in theirs:
+            rows = collect(roots, options.compare, theirs[part], part)
+            compared = compare(options.exp_name, written.rows, options.compare, rows)
+            result = write_comparison(roots, compared, part)
+            say("\n".join([result.table, *result.notes]))
+            _say_paths(result.files)
+
+
+def _scenes_to_compare(
+    options: ReportOptions, ours: dict[str, list[str]], roots: Roots
+) -> dict[str, list[str]]:
+    if options.compare == options.exp_name:
+        raise FaultsError(
+            [Fault("--compare names the experiment itself", options.compare, "name another one")]
+        )
+    theirs = scenes_by_part(options.compare, roots)
+    if not ours.keys() & theirs.keys():
+        what = f"{options.exp_name} and {options.compare} have nothing in common to compare"
+        raise FaultsError([Fault(what, remedy="one is a training, the other made DiFix data")])
+    return theirs
+
+
+def _say_paths(paths: Iterable[Path]) -> None:
+    say("\n".join(f"wrote {path}" for path in paths))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

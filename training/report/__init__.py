@@ -1,0 +1,1 @@
+"""The experiment's report: from run records alone, as Markdown, CSV, plots and one HTML page."""

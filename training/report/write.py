@@ -1,0 +1,134 @@
+"""Writing an experiment's report: CSV and Markdown first, then what needs a plotting library."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.files import write_atomically
+from training.report.blocks import Document, Picture
+from training.report.charts import Plot
+from training.report.content import document
+from training.report.gantt import GANTT, gantt
+from training.report.known import plans_of
+from training.report.markdown import to_markdown
+from training.report.page import to_html
+from training.report.plots import (
+    DURATION,
+    PSNR,
+    SAMPLES,
+    duration_by_scene,
+    psnr_by_scene,
+    samples_by_scene,
+)
+from training.report.rows import Row
+from training.report.tables import to_csv
+from training.report.timeline import Span, spans_of
+from training.settings import Roots
+
+FEWEST_FOR_PLOTS = 2
+"""Of a single scene the table says it all."""
+Draw = Callable[[], Plot | None]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written, and what went wrong with pictures."""
+
+    report: Path
+    page: Path
+    metrics_csv: Path
+    plots: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the files of a report go, and how they are called."""
+
+    folder: Path
+    prefix: str = ""
+
+    def file(self, name: str) -> Path:
+        """One of them."""
+        return self.folder / f"{self.prefix}{name}"
+
+
+def place_of(roots: Roots, exp_name: str, part: str) -> Place:
+    """The experiment's folder; what belongs to a part of it has that name in front."""
+    return Place(roots.experiment_folder(exp_name), f"{part}_" if part else "")
+
+
+def write_report(roots: Roots, exp_name: str, rows: Sequence[Row], part: str = "") -> Written:
+    """Write the report of these scenes; raises OSError when its files can't be written.
+
+    A plot that can't be drawn is told in the report, and is no reason to have none.
+    """
+    place, notes = place_of(roots, exp_name, part), list[str]()
+    write_atomically(place.file("metrics.csv"), _sound(to_csv(rows)))
+    plans = plans_of(roots, exp_name, part)
+    spans = spans_of(rows, plans)
+    plots = write_plots(place, _drawings(rows, spans), notes)
+    title = f"{exp_name} ({part})" if part else exp_name
+    on_gpus = not plans or any(plan.slurm or plan.gpus for plan in plans)
+    whole = document(title, rows, spans, plots, notes, on_gpus=on_gpus)
+    page, report = write_document(place, "report", whole, notes)
+    return Written(
+        report=report,
+        page=page,
+        metrics_csv=place.file("metrics.csv"),
+        plots=tuple(picture.path for picture in plots),
+        notes=tuple(notes),
+    )
+
+
+def write_plots(place: Place, drawings: dict[str, Draw], notes: list[str]) -> list[Picture]:
+    """Draw and write; what fails is noted, and an older picture of that name goes."""
+    pictures = []
+    for name, draw in drawings.items():
+        path = place.file(f"{name}.png")
+        plot = _drawn(name, draw, notes)
+        if plot is None:
+            path.unlink(missing_ok=True)
+            continue
+        write_atomically(path, plot.png)
+        pictures.append(Picture(path, plot.title, plot.note, is_plot=True))
+    return pictures
+
+
+def write_document(place: Place, name: str, whole: Document, notes: list[str]) -> tuple[Path, Path]:
+    """The same content as a page and as Markdown."""
+    page, report = place.file(f"{name}.html"), place.file(f"{name}.md")
+    write_atomically(report, _sound(to_markdown(whole, place.folder)))
+    faults: list[str] = []
+    write_atomically(page, to_html(whole, faults.append))
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    notes += [f"{fault}{more}" for fault in faults[:1]]
+    return page, report
+
+
+def _drawings(rows: Sequence[Row], spans: Sequence[Span]) -> dict[str, Draw]:
+    if len(rows) < FEWEST_FOR_PLOTS:
+        return dict.fromkeys((PSNR, SAMPLES, DURATION, GANTT), lambda: None)
+    return {
+        PSNR: lambda: psnr_by_scene(rows),
+        SAMPLES: lambda: samples_by_scene(rows),
+        DURATION: lambda: duration_by_scene(spans),
+        GANTT: lambda: gantt(spans),
+    }
+
+
+def _drawn(name: str, draw: Draw, notes: list[str]) -> Plot | None:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # letters that the font lacks
+            return draw()
+    except Exception as error:  # noqa: BLE001 - no picture is worth a summary
+        notes.append(f"{name}.png could not be drawn ({type(error).__name__}: {error}).")
+        return None
+
+
+def _sound(text: str) -> str:
+    """Without halves of letters, which names of folders may have and no file can."""
+    return text.encode("utf-8", errors="replace").decode()
