@@ -55,6 +55,8 @@ def axes(rows: int = 0, height_in: float = 4.0) -> Axes:
     made.tick_params(colors=SOFT, labelcolor=INK, labelsize=8.5, length=3)
     made.grid(visible=True, color=LINE, linewidth=0.6)
     made.set_axisbelow(True)
+    for axis in (made.xaxis, made.yaxis):
+        axis.label.set(size=9, color=SOFT)
     return made
 
 

@@ -38,13 +38,14 @@ def document(
 ) -> Document:
     """The whole report; `notes` are what went wrong with its pictures."""
     done = [row for row in rows if row.is_done]
+    pictures: list[Block] = [Heading("Plots"), *plots] if plots else []
     blocks: list[Block] = [
         Text(f"{len(done)} of {len(rows)} scenes done."),
         Facts(tuple(_facts(rows, spans, on_gpus=on_gpus))),
         *map(Text, notes),
         *_missing(rows),
         *_averages(rows),
-        *([Heading("Plots"), *plots] if plots else []),
+        *pictures,
         Heading("Scenes"),
         Table(headings(rows), scene_cells(rows), average_cells(rows)),
         *_pictures(done),

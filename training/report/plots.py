@@ -69,15 +69,16 @@ def duration_by_scene(spans: Sequence[Span]) -> Plot | None:
 def _named_psnr(rows: Sequence[Row]) -> bytes:
     made = charts.axes(rows=len(rows))
     after = [row.metrics["psnr"] for row in rows]
-    first = [_psnr_before(row) for row in rows]
-    places = list(range(len(rows)))
-    known = [place for place in places if first[place] is not None]
-    starts = [first[place] for place in known]
+    known = _known_before(rows)
+    starts = list(known.values())
     ends = [after[place] for place in known]
-    made.hlines(known, starts, ends, color=GREY, linewidth=2.5, zorder=2)
-    made.scatter(starts, known, s=42, color="white", edgecolor=GREY, zorder=3, label="before")
-    made.scatter(after, places, s=42, color=BLUE, zorder=4, label="after training")
-    for place, value in zip(places, after, strict=True):
+    made.hlines(list(known), starts, ends, color=GREY, linewidth=2.5, zorder=2)
+    if known:
+        made.scatter(
+            starts, list(known), s=42, color="white", edgecolor=GREY, zorder=3, label="before"
+        )
+    made.scatter(after, range(len(rows)), s=42, color=BLUE, zorder=4, label="after training")
+    for place, value in enumerate(after):
         made.annotate(
             f"{value:.1f}", (value, place), (7, 0), textcoords="offset points",
             va="center", fontsize=8, color=INK,
@@ -92,13 +93,11 @@ def _named_psnr(rows: Sequence[Row]) -> bytes:
 
 def _ranked_psnr(rows: Sequence[Row]) -> bytes:
     made = charts.axes()
-    ranks = range(1, len(rows) + 1)
-    first = [(rank, _psnr_before(row)) for rank, row in zip(ranks, rows, strict=True)]
-    known = [(rank, value) for rank, value in first if value is not None]
+    known = _known_before(rows)
     after = [row.metrics["psnr"] for row in rows]
-    made.scatter([rank for rank, _ in known], [value for _, value in known], s=5, color=GREY,
-                 label="before")  # fmt: skip
-    made.scatter(ranks, after, s=7, color=BLUE, label="after training")
+    if known:
+        made.scatter(list(known), list(known.values()), s=5, color=GREY, label="before")
+    made.scatter(range(len(rows)), after, s=7, color=BLUE, label="after training")
     made.axhline(fmean(after), color=INK, linewidth=1, linestyle=(0, (4, 3)),
                  label=f"mean {fmean(after):.1f}")  # fmt: skip
     made.set_xlabel("scenes, best first")
@@ -112,9 +111,10 @@ def _mark_mean(made: Axes, mean: float) -> None:
     made.axvline(mean, color=INK, linewidth=1, linestyle=(0, (4, 3)), label=f"mean {mean:.1f}")
 
 
-def _psnr_before(row: Row) -> float | None:
-    value = before(row.metrics).get("psnr")
-    return value if is_number(value) else None
+def _known_before(rows: Sequence[Row]) -> dict[int, float]:
+    """PSNR before training, by the place of the row."""
+    found = ((place, before(row.metrics).get("psnr")) for place, row in enumerate(rows))
+    return {place: value for place, value in found if is_number(value)}
 
 
 def _seconds(spans: Sequence[Span]) -> float:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from training.claims import holder_of
 from training.plan import LOG
@@ -64,7 +64,7 @@ def collect(roots: Roots, exp_name: str, chosen: Iterable[str], part: str = "") 
     return tuple(_row(name, roots.output_folder(name, exp_name, part)) for name in names)
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether a metric can be shown and averaged."""
     return isinstance(value, int | float) and math.isfinite(value)
 
