@@ -33,7 +33,7 @@ def gantt(spans: Sequence[Span]) -> Plot | None:
     charts.name_rows(made, [_name(row[0]) for row in rows] if named else [""] * len(rows))
     if not named:
         made.set_yticks([])
-        made.set_ylabel(f"{len(rows):,} rows, one a scene")
+        made.set_ylabel(f"{len(rows):,} rows, one for each scene on each machine")
     _draw_machines(made, rows)
     _draw_cuts(made, clock, unit)
     made.margins(x=0.01)
@@ -48,11 +48,9 @@ def spans_begin(spans: Sequence[Span]) -> str:
 
 
 def _rows(spans: Sequence[Span]) -> list[list[Span]]:
-    """Attempts by machine, job and scene; machines and jobs in the order of their first start."""
-    hosts: dict[str, float] = {}
+    """Attempts by machine, job and scene; a machine's jobs in the order of their starts."""
     jobs: dict[tuple[str, str], float] = {}
     for span in sorted(spans, key=lambda each: each.start):
-        hosts.setdefault(span.host, span.start.timestamp())
         jobs.setdefault((span.host, span.job_id), span.start.timestamp())
     rows: dict[tuple[str, str, str], list[Span]] = {}
     for span in spans:
@@ -61,7 +59,7 @@ def _rows(spans: Sequence[Span]) -> list[list[Span]]:
     def order(row: Sequence[Span]) -> tuple[object, ...]:
         first = row[0]
         job = jobs[first.host, first.job_id]
-        return hosts[first.host], first.host, job, first.job_id, first.start, first.scene
+        return first.host, job, first.job_id, first.start, first.scene
 
     return sorted(rows.values(), key=order)
 
@@ -75,10 +73,11 @@ def _draw_bars(made: Axes, rows: Sequence[Sequence[Span]], clock: Clock, unit: f
     placed = [(place, span) for place, row in enumerate(rows) for span in row]
     waits = [(place, span.queued, span.start) for place, span in placed if span.queued]
     if waits:
+        height = 0.36 if len(rows) <= charts.MOST_NAMED else 1.0  # thin lines would make patterns
         places, begins, ends = zip(*waits, strict=True)
         left = [clock.at(each) / unit for each in begins]
         width = [clock.at(e) / unit - x for e, x in zip(ends, left, strict=True)]
-        made.barh(places, width, 0.36, left=left, color=WAIT_COLOUR, label="in the queue")
+        made.barh(places, width, height, left=left, color=WAIT_COLOUR, label="in the queue")
     for kind, colour in KIND_COLOURS.items():
         mine = [(place, span) for place, span in placed if span.kind == kind]
         if not mine:
@@ -113,17 +112,18 @@ def _draw_cuts(made: Axes, clock: Clock, unit: float) -> None:
         made.annotate(
             f"{duration(idle)} idle", (at / unit, 0), (3, 4),
             xycoords=made.get_xaxis_transform(), textcoords="offset points",
-            fontsize=7.5, color=SOFT, backgroundcolor="white", rotation=90, va="bottom",
+            fontsize=7.5, color=SOFT, rotation=90, va="bottom",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         )  # fmt: skip
 
 
 def _note(rows: Sequence[Sequence[Span]], clock: Clock, named: bool) -> str:
     jobs = {(row[0].host, row[0].job_id) for row in rows if row[0].job_id}
     machines = len({row[0].host for row in rows})
-    where = f"{machines} machine{'s' * (machines > 1)}"
-    notes = [where + (f", {len(jobs)} Slurm jobs" if jobs else "") + " (names on the right)"]
-    if machines > MOST_MACHINES:
-        notes = [f"{machines} machines, not named; ordered by machine"]
+    many = machines > MOST_MACHINES
+    named_where = "not named" if many else "named on the right"
+    notes = [f"{machines} machine{'s' * (machines > 1)} ({named_where})"]
+    notes += [f"{len(jobs)} Slurm jobs"] if jobs else []
     notes += [] if named else ["too many scenes for names: metrics.csv has each one's machine"]
     notes += ["idle time is cut out at the dashed lines"] if clock.cuts else []
     return "; ".join(notes) + "."

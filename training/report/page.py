@@ -28,7 +28,7 @@ UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 STYLE = """
 :root { color-scheme: light; --ink: #1b2430; --soft: #5b6675; --line: #dfe4ea; --bad: #b3372a; }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 66rem; color: var(--ink);
+body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 70rem; color: var(--ink);
   background: #fff; font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 1rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; padding-top: .6rem;
@@ -38,7 +38,8 @@ p { margin: .3rem 0 .8rem; overflow-wrap: anywhere; }
 .facts { display: grid; gap: .7rem; margin: 0 0 1rem;
   grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); }
 .fact { border: 1px solid var(--line); border-radius: .5rem; padding: .6rem .8rem; }
-.fact dt, .fact small { color: var(--soft); font-size: .8rem; display: block; margin: 0; }
+.fact dt, .fact small { color: var(--soft); font-size: .8rem; font-weight: 400; display: block;
+  margin: 0; }
 .fact dd { margin: 0; font-size: 1.35rem; font-weight: 600; line-height: 1.35; }
 .items { list-style: none; margin: 0; padding: 0; }
 .items li { border-left: 4px solid var(--bad); padding: .1rem 0 .1rem .8rem; margin: 0 0 .7rem;
@@ -46,8 +47,8 @@ p { margin: .3rem 0 .8rem; overflow-wrap: anywhere; }
 .items pre { margin: .2rem 0 0; padding: .4rem .6rem; background: #f6f7f9; border-radius: .3rem;
   font-size: .82rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: .88rem; white-space: nowrap; }
-th, td { padding: .28rem .7rem; text-align: left; border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; width: 100%; font-size: .84rem; white-space: nowrap; }
+th, td { padding: .28rem .55rem; text-align: left; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 600; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 thead th { border-bottom: 2px solid var(--ink); }
@@ -57,7 +58,8 @@ figcaption { color: var(--soft); font-size: .85rem; }
 img { display: block; max-width: 100%; height: auto; margin-top: .4rem; }
 .picture img { border: 1px solid var(--line); border-radius: .3rem; }
 @media (max-width: 40rem) { body { font-size: 14px; padding: 1rem .8rem 2rem; }
-  th, td { padding: .25rem .45rem; } }
+  th, td { padding: .25rem .45rem; }
+  .plot { overflow-x: auto; } .plot img { max-width: none; width: 44rem; } }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; }
   table { white-space: normal; font-size: 7.5pt; } th, td { padding: .15rem .35rem; }
   .wide { overflow: visible; } thead { display: table-header-group; }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from training.status import KILLED, UNREADABLE
 SHARD = "shard.json"
 CONTACT_SHEET = "contact_sheet.png"
 """Of DiFix samples; `docs/data.md`."""
+COLOURING = re.compile(r"\x1b\[[0-9;?]*[@-~]")
+"""Of a terminal, in what a trainer prints (ECMA-48, CSI sequences)."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def _row(name: str, output: Path) -> Row:
         metrics=metrics,
         log=output / LOG,
         picture=_picture(metrics, output),
-        message=record.attempts[-1].message if record.attempts else "",
+        message=COLOURING.sub("", record.attempts[-1].message) if record.attempts else "",
         starts=record.attempts,
     )
 
