@@ -20,7 +20,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.bodies import aggregate_experiment, stop_scenes, train_one_scene
 from flows.clusters import local_cluster
-from flows.job_pool import JobsError
+from flows.jobs import JobsError
 from flows.options import FlowOptions
 from flows.parameters import values_of, with_flow_parameters
 from flows.task_runner import SceneTaskRunner

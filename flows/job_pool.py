@@ -8,9 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+from flows.jobs import Job, JobsError, Terms
 from flows.slurm_word import Pace, Seldom, Slurm, still_there, waiting_for
 from flows.workers import StoppedError
 from training.slurm.client import SlurmError, SlurmRefusedError
@@ -31,12 +31,6 @@ REFUSALS = 10
 AVOID_S = 3600.0
 """How long a node is avoided: it may be repaired, and a small cluster has few."""
 
-State = Literal["queued", "free", "busy", "leaving", "lost"]
-
-
-class JobsError(Exception):
-    """No job can be had: what Slurm or the jobs' logs say, and the remedy."""
-
 
 class Cluster(Protocol):
     """What the pool needs of `flows.slurm_cluster.SlurmWorkerCluster`."""
@@ -48,53 +42,6 @@ class Cluster(Protocol):
     def drop(self, names: Sequence[str]) -> None:
         """Forget jobs and have their workers close."""
         ...
-
-
-@dataclass
-class Job:
-    """One Slurm job with one Dask worker, which is lent to one scene after another."""
-
-    name: str
-    scenes_left: int
-    job_id: str = ""
-    state: State = "queued"
-    since: float = field(init=False)
-    """When it came to this state."""
-    address: str = ""
-    node: str = ""
-    ends_at: float = 0.0
-    cancelled: bool = False
-    """By us, so that Slurm's word for its end means nothing."""
-    lost: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        self.go_to(self.state)
-
-    def __str__(self) -> str:
-        where = f" on {self.node}" if self.node else ""
-        return f"Slurm job {self.job_id}{where}"
-
-    def go_to(self, state: State) -> None:
-        """Change its state."""
-        self.state, self.since = state, time.monotonic()
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What jobs are asked for."""
-
-    command: Callable[[str, Sequence[str]], Sequence[str]]
-    """The `sbatch` line of a worker's name, not on these nodes."""
-    prefix: str
-    bound: int
-    scenes_per_job: int
-    walltime_s: float
-    needed_s: float
-    """A job with less time left gets no further scene."""
-    lingers_s: float
-    """A job whose worker left so long ago is cancelled: nothing of it may go on."""
-    last_words: Callable[[Sequence[str]], str]
-    """What the logs of jobs, by their ids, say."""
 
 
 class JobPool:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flows import probe
-from flows.job_pool import JobsError
+from flows.jobs import JobsError
 from flows.slurm_word import Pace, Seldom, Slurm, still_there, waiting_for
 from training.logs import last_lines
 from training.plan import Plan

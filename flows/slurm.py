@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 from flows import connection
 from flows.job_guard import NOTICE_S, guarded
-from flows.job_pool import Job, JobPool, Terms
+from flows.job_pool import JobPool
+from flows.jobs import Job, Terms
 from flows.node_check import check_node
 from flows.slurm_checks import own_address
 from flows.slurm_cluster import SlurmWorkerCluster

@@ -12,7 +12,8 @@ import distributed
 from prefect.states import Completed
 
 from flows.bodies import SceneNotDoneError, not_done
-from flows.job_pool import Job, JobPool
+from flows.job_pool import JobPool
+from flows.jobs import Job
 from flows.workers import Call, WorkerLostError, run_on
 from training.execute import ending_bound_s
 from training.outcome import Outcome

@@ -12,7 +12,7 @@ from prefect.futures import PrefectConcurrentFuture
 from prefect.tasks import Task
 
 from flows.bodies import NotStartedError, SceneNotDoneError
-from flows.job_pool import Job, JobsError
+from flows.jobs import Job, JobsError
 from flows.workers import WorkerLostError
 from training.display import Display
 from training.outcome import Outcome

@@ -27,6 +27,7 @@ POLL_S = 1.0
 STOPPED = {
     "timeout": "stopped at its time limit (--aggregate-time)",
     "asked": "told to end",
+    "launcher": "told to end",
     "orphaned": "the process that had launched it died",
 }
 

@@ -56,6 +56,8 @@ def _stopped(end: TrainerEnd, sight: Sight) -> tuple[Cause, str]:
         return Cause.CANCELLED, "stopped on request"
     if end.stopped == "orphaned":
         return Cause.WORKER_LOST, "the process that had launched it died"
+    if sight.job_id and end.stopped == "launcher":
+        return Cause.WORKER_LOST, f"its flow ended (job {sight.job_id} on {sight.node})"
     if sight.job_id:
         # Time, preemption, scancel: only Slurm knows, and whoever looks later asks it once for all.
         return Cause.WORKER_LOST, f"told to end by Slurm (job {sight.job_id} on {sight.node})"

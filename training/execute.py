@@ -20,6 +20,7 @@ from training.plan import Plan, ScenePlan
 from training.records import Cause
 from training.settings import CHECKOUT
 from training.stopping import StopRequest
+from training.trainer_process import LAUNCHER_ASKS
 
 POLL_S = 0.5
 SUPERVISOR = "training.supervise"
@@ -131,7 +132,7 @@ def _communicate(
             given = None
         if stop is not None and told < stop.urgency:
             told += 1
-            supervisor.terminate()
+            supervisor.send_signal(LAUNCHER_ASKS)
             deadline = time.monotonic() + ending_bound_s(plan)
         if time.monotonic() > deadline:
             supervisor.kill()

@@ -27,7 +27,12 @@ TERM_TOGETHER_S = 0.5
 """Within so long a signal to all processes of a job has reached each of them."""
 WAITED_FOR = ASKED | FORWARDED | {PARENT_DIED, signal.SIGCHLD}
 
-Stopped = Literal["", "asked", "orphaned", "timeout"]
+LAUNCHER_ASKS = signal.SIGINT
+"""Of its own too: in a Slurm job supervisor and launcher get Slurm's SIGTERM at the same time, and
+what the launcher passes on must not count as a second request."""
+
+Stopped = Literal["", "asked", "launcher", "orphaned", "timeout"]
+NOT_ASKED: frozenset[Stopped] = frozenset({"orphaned", "timeout"})
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,11 @@ def _in_the_child() -> None:
 
 
 def _wait(process: subprocess.Popen[bytes], limits: Limits, beat: Callable[[], None]) -> Stopped:
-    """Wait for the end; at the deadline or when told to stop TERM, after the grace KILL."""
+    """Wait for the end; at the deadline or when told to stop TERM, after the grace KILL.
+
+    The same signal a second time means at once, as does any after the deadline or an orphaning.
+    """
+    heard: set[int] = set()
     deadline = time.monotonic() + limits.time_s
     stopped: Stopped = ""
     while process.poll() is None:
@@ -104,9 +113,10 @@ def _wait(process: subprocess.Popen[bytes], limits: Limits, beat: Callable[[], N
             stopped = reason
             deadline = time.monotonic() + limits.grace_s
             signal_group(process.pid, signal.SIGTERM)
-        elif reason in {"asked", "timeout"}:  # asked a second time, or the grace is over
+        elif reason == "timeout" or number in heard or (number in ASKED and stopped in NOT_ASKED):
             signal_group(process.pid, signal.SIGKILL)
             process.wait()
+        heard |= {number} & ASKED
     return stopped or _stopped_by_others(process.returncode)
 
 
@@ -118,7 +128,7 @@ def _stopped_by_others(exit_status: int) -> Stopped:
 
 def _reason_to_stop(number: int, *, overdue: bool) -> Stopped:
     if number in ASKED:
-        return "asked"
+        return "launcher" if number == LAUNCHER_ASKS else "asked"
     if number == PARENT_DIED:
         return "orphaned"
     return "timeout" if overdue else ""

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows import job_pool, slurm_word
-from flows.job_pool import JobPool, JobsError, Terms
+from flows import job_pool, jobs, slurm_word
+from flows.job_pool import JobPool
+from flows.jobs import JobsError, Terms
 from flows.workers import StoppedError
 from training.slurm.client import QueuedJob, SlurmAwayError, SlurmRefusedError
 from training.slurm.words import JobEnd
@@ -115,6 +116,7 @@ class Bench:
         self.now, self.unfinished, self.eventually = 0.0, 0, eventually
         clock = SimpleNamespace(monotonic=lambda: self.now)
         monkeypatch.setattr(job_pool, "time", clock)
+        monkeypatch.setattr(jobs, "time", clock)
         monkeypatch.setattr(slurm_word, "time", clock)
         self.slurm, self.said = FakeSlurm(clock.monotonic), []
         self.stop, self.threads = threading.Event(), ThreadPoolExecutor(10)

@@ -147,19 +147,23 @@ def requeue(job_id: str) -> None:
 
 
 def job_ends(job_ids: Collection[str]) -> dict[str, JobEnd]:
-    """How jobs ended, by id, for those of which Slurm knows it already; a query or two for all.
+    """How jobs ended, by id, for those of which Slurm knows it already; one query for all, or two.
 
     From accounting where there is some, else from job completion text; what is missing there from
     the controller, which forgets after a few minutes. A job that is not in the answer may run, be
     queued, or be unknown; so is every one where Slurm does not answer.
     """
-    wanted = set(job_ids)
-    ends: dict[str, JobEnd] = {}
+    wanted, ends = set(job_ids), dict[str, JobEnd]()
     with contextlib.suppress(SlurmError):
-        ends = _recorded_ends(wanted) if wanted else {}
+        if wanted and _has_accounting():
+            ends = _account_ends(wanted)
     with contextlib.suppress(SlurmError):
         if not wanted <= ends.keys():
-            ends = formats.queue_ends(_squeue("--states=all")) | ends
+            # A job that was started again has an end in the text while it runs: the queue decides.
+            queue = _squeue("--states=all")
+            living = {job.job_id for job in formats.queued_jobs(queue)}
+            told = formats.queue_ends(queue) | _completed_ends()
+            ends = {job_id: end for job_id, end in told.items() if job_id not in living} | ends
     return {job_id: end for job_id, end in ends.items() if job_id in wanted}
 
 
@@ -174,14 +178,23 @@ def max_array_size() -> int:
     return int(_configuration().get("MaxArraySize", "1001"))
 
 
-def _recorded_ends(job_ids: set[str]) -> dict[str, JobEnd]:
-    """What accounting or job completion text has."""
+def _has_accounting() -> bool:
+    return _configuration().get("AccountingStorageType", "").endswith("slurmdbd")
+
+
+def _completed_ends() -> dict[str, JobEnd]:
+    """What the job completion text has, where there is one; no query."""
     site = _configuration()
-    if site.get("AccountingStorageType", "").endswith("slurmdbd"):
-        return _account_ends(job_ids)
-    if site.get("JobCompType", "") == "jobcomp/filetxt":
-        return _completion_ends(Path(site.get("JobCompLoc", "")), job_ids)
-    return {}
+    if site.get("JobCompType", "") != "jobcomp/filetxt":
+        return {}
+    try:
+        with Path(site.get("JobCompLoc", "")).open("rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, stream.tell() - COMPLETION_TAIL))
+            text = stream.read().decode("utf-8", errors="replace")
+    except OSError:
+        return {}
+    return formats.completion_ends(text.splitlines())
 
 
 def _account_ends(job_ids: set[str]) -> dict[str, JobEnd]:
@@ -189,20 +202,6 @@ def _account_ends(job_ids: set[str]) -> dict[str, JobEnd]:
     command = ["sacct", "--duplicates", "--allocations", "--parsable2", "--noheader"]
     command += [f"--jobs={whole_jobs}", "--format=" + ",".join(formats.ACCOUNT_FIELDS)]
     return formats.account_ends(_call(command))
-
-
-def _completion_ends(path: Path, job_ids: set[str]) -> dict[str, JobEnd]:
-    """A job that was started again by Slurm has an end here while it runs: the queue decides."""
-    try:
-        with path.open("rb") as stream:
-            stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, stream.tell() - COMPLETION_TAIL))
-            text = stream.read().decode("utf-8", errors="replace")
-    except OSError:
-        return {}
-    ends = formats.completion_ends(text.splitlines())
-    living = {job.job_id for job in my_jobs()}
-    return {job_id: ends[job_id] for job_id in job_ids & ends.keys() - living}
 
 
 def _look_up(command: Sequence[str]) -> str | None:
