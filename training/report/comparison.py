@@ -165,6 +165,7 @@ def _document(comparison: Comparison, plots: Sequence[Picture], notes: Sequence[
         Facts(tuple(_facts(comparison))),
         *map(Text, notes),
         *_left_out_blocks(comparison),
+        *([Heading("Plot")] if plots else []),
         *plots,
         Heading("Scenes"),
         Table(head, lines, foot, words=1),

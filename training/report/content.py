@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from training.records import now
 from training.report.averages import shown
 from training.report.blocks import (
     Block,
@@ -35,8 +36,10 @@ def document(
     notes: Sequence[str],
     *,
     on_gpus: bool = True,
+    root: Path | None = None,
 ) -> Document:
     """The whole report; `notes` are what went wrong with its pictures."""
+    source = f" in {root}" if root else ""
     done = [row for row in rows if row.is_done]
     pictures: list[Block] = [Heading("Plots"), *plots] if plots else []
     blocks: list[Block] = [
@@ -49,6 +52,7 @@ def document(
         Heading("Scenes"),
         Table(headings(rows), scene_cells(rows), average_cells(rows)),
         *_pictures(done),
+        Text(f"Written {now():%Y-%m-%d %H:%M} UTC from the run records{source}."),
     ]
     return Document(title, tuple(blocks))
 

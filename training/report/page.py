@@ -24,6 +24,7 @@ from training.report.blocks import (
 
 WIDEST = 1200
 """Pixels of a scene's picture; plots stay as they are."""
+GALLERY = "pictures"
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 STYLE = """
 :root { color-scheme: light; --ink: #1b2430; --soft: #5b6675; --line: #dfe4ea; --bad: #b3372a; }
@@ -49,13 +50,16 @@ p { margin: .3rem 0 .8rem; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .84rem; white-space: nowrap; }
 th, td { padding: .28rem .55rem; text-align: left; border-bottom: 1px solid var(--line); }
-th { color: var(--soft); font-weight: 600; }
+th { color: var(--soft); font-weight: 600; white-space: normal; vertical-align: bottom; }
+td.number { white-space: nowrap; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 thead th { border-bottom: 2px solid var(--ink); }
 tfoot td { font-weight: 600; background: #f6f7f9; }
 figure { margin: 0 0 1.8rem; break-inside: avoid; }
 figcaption { color: var(--soft); font-size: .85rem; }
 img { display: block; max-width: 100%; height: auto; margin-top: .4rem; }
+.pictures { display: grid; gap: 0 1.2rem; align-items: start;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 30rem), 1fr)); }
 .picture img { border: 1px solid var(--line); border-radius: .3rem; }
 @media (max-width: 40rem) { body { font-size: 14px; padding: 1rem .8rem 2rem; }
   th, td { padding: .25rem .45rem; }
@@ -148,11 +152,18 @@ def _add_picture(body: Element, picture: Picture, tell: Callable[[str], None]) -
     except Exception as error:  # noqa: BLE001 - no picture is worth a report
         tell(f"{picture.path} can't be shown in the page: {error}")
         return
-    figure = _add(body, "figure", css="plot" if picture.is_plot else "picture")
+    parent = body if picture.is_plot else _gallery(body)
+    figure = _add(parent, "figure", css="plot" if picture.is_plot else "picture")
     _add(figure, "h3", picture.title)
     if picture.note:
         _add(figure, "figcaption", picture.note)
     SubElement(figure, "img", alt=picture.title, src=source)
+
+
+def _gallery(body: Element) -> Element:
+    """Pictures that follow each other stand side by side."""
+    last = body[-1]
+    return last if last.get("class") == GALLERY else _add(body, "div", css=GALLERY)
 
 
 def _data_uri(picture: Picture) -> str:

@@ -44,6 +44,7 @@ def samples_by_scene(rows: Sequence[Row]) -> Plot | None:
     made.barh(places, kept, 0.7, color=BLUE, label="samples")
     made.barh(places, dropped, 0.7, left=kept, color=GREY, label="dropped")
     charts.name_rows(made, [row.scene for row in shown])
+    made.locator_params("x", integer=True)
     made.set_xlabel("samples")
     charts.legend(made)
     cut = len(shown) < len(found)

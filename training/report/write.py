@@ -73,7 +73,7 @@ def write_report(roots: Roots, exp_name: str, rows: Sequence[Row], part: str = "
     plots = write_plots(place, _drawings(rows, spans), notes)
     title = f"{exp_name} ({part})" if part else exp_name
     on_gpus = not plans or any(plan.slurm or plan.gpus for plan in plans)
-    whole = document(title, rows, spans, plots, notes, on_gpus=on_gpus)
+    whole = document(title, rows, spans, plots, notes, on_gpus=on_gpus, root=roots.results_root)
     page, report = write_document(place, "report", whole, notes)
     return Written(
         report=report,
@@ -86,15 +86,17 @@ def write_report(roots: Roots, exp_name: str, rows: Sequence[Row], part: str = "
 
 def write_plots(place: Place, drawings: dict[str, Draw], notes: list[str]) -> list[Picture]:
     """Draw and write; what fails is noted, and an older picture of that name goes."""
-    pictures = []
+    pictures: list[Picture] = []
+    faults: dict[str, list[str]] = {}
     for name, draw in drawings.items():
         path = place.file(f"{name}.png")
-        plot = _drawn(name, draw, notes)
+        plot = _drawn(name, draw, faults)
         if plot is None:
             path.unlink(missing_ok=True)
             continue
         write_atomically(path, plot.png)
         pictures.append(Picture(path, plot.title, plot.note, is_plot=True))
+    notes += [f"not drawn: {', '.join(names)} ({fault})" for fault, names in faults.items()]
     return pictures
 
 
@@ -120,12 +122,13 @@ def _drawings(rows: Sequence[Row], spans: Sequence[Span]) -> dict[str, Draw]:
     }
 
 
-def _drawn(name: str, draw: Draw, notes: list[str]) -> Plot | None:
+def _drawn(name: str, draw: Draw, faults: dict[str, list[str]]) -> Plot | None:
+    """The plot; what fails goes to `faults`, by what went wrong."""
     try:
         with warnings.catch_warnings(action="ignore"):  # letters that the font lacks
             return draw()
     except Exception as error:  # noqa: BLE001 - no picture is worth a summary
-        notes.append(f"{name}.png could not be drawn ({type(error).__name__}: {error}).")
+        faults.setdefault(f"{type(error).__name__}: {error}", []).append(name)
         return None
 
 
