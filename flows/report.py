@@ -11,15 +11,15 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from preprocess.faults import Fault, FaultsError
 from training.cli import parse_options
-from training.display import say
+from training.display import say, show_any_letter
 from training.options import Flag, LaunchOptions, flag_of, folder_name
 from training.report.comparison import compare, write_comparison
 from training.report.known import scenes_by_part
 from training.report.rows import collect
+from training.run import DONE, FAILED, INTERRUPTED, USAGE
 from training.settings import Roots, resolve_roots
 from training.summary import summarise, table
 
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 PROG = "python -m flows.report"
 DESCRIPTION = "Write the report of an experiment from its records: page, table, plots."
 
@@ -49,6 +49,7 @@ class ReportOptions(BaseModel):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write and print; exit status 0 when all was written, whatever became of the scenes."""
+    show_any_letter()
     try:
         report(parse_options(argv, ReportOptions, PROG, DESCRIPTION))
     except FaultsError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ if __name__ == "__main__":  # as a script: the packages lie above its own folder
 
 from preprocess.faults import MOST_NAMES, FaultsError  # noqa: E402
 from training.cli import parse_options  # noqa: E402
-from training.display import Display, say  # noqa: E402
+from training.display import Display, say, show_any_letter  # noqa: E402
 from training.options import LaunchOptions  # noqa: E402
 from training.plan import Action, Plan, render  # noqa: E402
 from training.planning import is_done, make_plan  # noqa: E402
@@ -38,9 +37,7 @@ def run_command(
     preview: Callable[[Options, Plan], str] = lambda _, plan: render(plan),
 ) -> int:
     """What the launcher and the flow have in common: options, plan, dry run, faults in words."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal without our letters is no failure
-            stream.reconfigure(errors="backslashreplace")
+    show_any_letter()
     arguments = sys.argv[1:] if argv is None else list(argv)
     before = "nothing was started:\n"
     try:
