@@ -119,6 +119,8 @@ def make_plan(options: LaunchOptions) -> Plan:
         if trainer.is_own and options.overrides:
             config = preflight.settled(config, options.exp_name)
         faults.found += preflight.virtual_camera_faults(config, scenes)
+        if trainer.part:
+            faults.found += preflight.group_faults(trainer.config, options.exp_name, scenes)
     with faults:
         slurm = plan_slurm(options) if options.on_slurm else None
     absent = _data_faults(scenes, roots) if roots and trainer and trainer.is_own else []

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from preprocess.faults import Fault, did_you_mean
+from preprocess.faults import Fault, FaultsError, did_you_mean
 from preprocess.scene import Scene
 from training.overrides import resolved, select
 from training.settings import VARIABLES, Roots
@@ -57,6 +57,22 @@ def schema_faults(config: dict[str, Any], exp_name: str) -> list[Fault]:
     from training.trainer.config import checked
 
     return checked(_named(config, exp_name))[1]
+
+
+def group_faults(config: dict[str, Any], exp_name: str, scenes: Sequence[Scene]) -> list[Fault]:
+    """What keeps scenes from being divided into train and test of the refiner's training set."""
+    from training.trainer.config import checked
+    from training.trainer.difix_names import groups_of, held_out
+
+    schema, faults = checked(_named(config, exp_name))
+    if schema is None or faults or not scenes:
+        return []  # told by `schema_faults`
+    settings = schema.difix_data_generation
+    try:
+        held_out(groups_of([scene.seq_name for scene in scenes], settings).values(), settings)
+    except FaultsError as error:
+        return list(error.faults)
+    return []
 
 
 def settled(config: dict[str, Any], exp_name: str) -> dict[str, Any]:

@@ -1,0 +1,70 @@
+"""One command makes the refiner's training set on this machine, with the real trainer."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from difix_lab import FLAGS, SCENES, add_scenes, check_whole, dataset, manifests, record
+
+TRAIN = ("--scene-name-includes", SCENES[0], "--overrides", "train.optimization.epochs=1")
+
+
+@pytest.fixture
+def made(lab):
+    """A lab in which the command has run once."""
+    add_scenes(lab)
+    result = lab.run(*FLAGS, stand_in=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return lab
+
+
+def test_the_data_set_is_whole_and_killed_or_gone_shards_are_made_again(made, eventually):
+    """kill -9 in the middle, and the same command: the same bytes; a shard that is gone too."""
+    check_whole(made)
+    before = manifests(made)
+    again = made.run(*FLAGS, stand_in=False)
+    assert again.returncode == 0
+    assert again.stdout.count("skipped, done") == len(SCENES)
+    shutil.rmtree(made.root / "results")
+    killed = made.popen(*FLAGS, stand_in=False)
+    second = made.output(SCENES[1]) / "difix_data" / "samples"
+    eventually(lambda: second.is_dir() and any(second.iterdir()), "a sample")
+    killed.kill()
+    killed.communicate()
+    assert not dataset(made).exists()
+    assert made.run(*FLAGS, stand_in=False).returncode == 0
+    assert manifests(made) == before
+    (made.output(SCENES[2]) / "difix_data" / "shard.json").unlink()
+    assert made.run(*FLAGS, stand_in=False).returncode == 0
+    assert manifests(made) == before
+    assert len(record(made, SCENES[2])["attempts"]) == 2
+    assert len(record(made, SCENES[3])["attempts"]) == 1
+
+
+def test_a_trained_scene_keeps_its_model_and_is_rendered_with_it(made):
+    """Training beside generation: neither sets the other's outputs aside; the shard is new."""
+    result = made.run(*TRAIN, "model.gaussians_per_person=200", stand_in=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    model = made.output(SCENES[0]) / "checkpoints" / "last.pt"
+    content = model.read_bytes()
+    result = made.run(*FLAGS, stand_in=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("skipped, done") == len(SCENES) - 1
+    assert "done with another configuration: again" in result.stdout
+    assert model.read_bytes() == content
+    check_whole(made)
+
+
+def test_a_test_group_that_matches_nothing_is_found_before_anything_starts(lab):
+    """Exit status 2, the groups that there are; and so is the aggregate, given as a run mode."""
+    add_scenes(lab)
+    result = lab.run(*FLAGS, "difix_data_generation.test_groups=[pair09]", stand_in=False)
+    assert result.returncode == 2
+    assert "pair09" in result.stderr
+    assert "pair01" in result.stderr
+    mode = ("--run-all", "--overrides", "run_mode=difix_data_generation_aggregate")
+    result = lab.run(*mode, stand_in=False)
+    assert result.returncode == 2
+    assert "runs once for all scenes" in result.stderr
+    assert not (lab.root / "results").exists()
