@@ -15,19 +15,25 @@ import subprocess
 import sys
 import threading
 import time
-import tomllib
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flows.named_api import (
+    ANSWER_S,
+    CLIENT_PASSWORD,
+    SERVER_PASSWORD,
+    check_password,
+    check_reachable,
+    exposure,
+    named_api,
+)
 from preprocess.faults import Fault, FaultsError
+from training.display import say
 from training.settings import CHECKOUT
 
 Environ = MutableMapping[str, str]
-ANSWER_S = 5.0
 START_S = 120.0
 STOP_S = 10.0
 STARTS = 5
@@ -35,8 +41,6 @@ KEEP_S = 1.0
 LOOPBACK = ("127.0.0.1", 0)
 POLL_S = 0.05
 LOG = "server.log"
-SERVER_PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"  # noqa: S105  # the variables' names
-CLIENT_PASSWORD = "PREFECT_API_AUTH_STRING"  # noqa: S105
 
 
 @contextmanager
@@ -48,17 +52,18 @@ def prefect_api(state_root: Path, environ: Environ = os.environ, *, verbose: boo
     PREFECT_HOME or in a folder of ours that no other flow uses meanwhile: never in ~/.prefect.
 
     The server starts while the caller goes on: call `API.wait_until_ready` before its first use.
-    Raises FaultsError when the user's API does not answer.
+    Raises FaultsError when the user's API does not answer, or not to him.
     """
     _keep_quiet(environ, verbose)
     if url := named_api(environ):
-        check_reachable(url)
+        use_named(url, environ)
         yield API(url)
         return
     # Lock and socket stay open here too: a server that died is started again with both, and what
     # the flow sends meanwhile waits in the socket's queue.
     with _home(state_root, environ) as lock, socket.create_server(LOOPBACK) as listening:
-        api = _start_server(environ, lock, listening)
+        password = f"admin:{secrets.token_urlsafe(32)}"
+        api = start_server(environ, (lock,), listening, password)
         try:
             yield api
         finally:
@@ -113,6 +118,17 @@ class API:
         return FaultsError([Fault(f"Prefect's server {what}", str(self.log), remedy)])
 
 
+def use_named(url: str, environ: Environ = os.environ) -> None:
+    """Check the API that the user names; warns about one that strangers can use.
+
+    Raises FaultsError when it does not answer, or refuses the user's password.
+    """
+    check_reachable(url)
+    check_password(url, environ)
+    for warning in exposure(url):
+        say(f"warning: {warning}", sys.stderr)
+
+
 def forget_passwords(environ: Environ = os.environ) -> None:
     """Take our server's password out of the environment that workers and trainers inherit.
 
@@ -129,41 +145,6 @@ def send_the_rest(timeout_s: float = STOP_S) -> None:
 
     EventsWorker.drain_all(timeout=timeout_s)
     APILogWorker.drain_all(timeout=timeout_s)
-
-
-def named_api(environ: Environ) -> str:
-    """The API that the user has named: the variable, or the active profile of a PREFECT_HOME."""
-    if url := environ.get("PREFECT_API_URL"):
-        return url
-    if "PREFECT_HOME" not in environ:
-        return ""
-    try:
-        content = Path(environ["PREFECT_HOME"], "profiles.toml").read_text(encoding="utf-8")
-        profiles = tomllib.loads(content)
-    except OSError:  # none
-        return ""
-    except tomllib.TOMLDecodeError as error:
-        what = "PREFECT_HOME: its profiles.toml can't be read"
-        raise FaultsError([Fault(what, str(error), "repair or delete that file")]) from error
-    if not isinstance(profiles.get("profiles", {}), dict):
-        return ""
-    active = environ.get("PREFECT_PROFILE") or profiles.get("active")
-    return str(profiles.get("profiles", {}).get(active, {}).get("PREFECT_API_URL", ""))
-
-
-def check_reachable(url: str, timeout_s: float = ANSWER_S) -> None:
-    """Raises FaultsError unless a Prefect API answers at `url` within `timeout_s`."""
-    try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=timeout_s):  # noqa: S310
-            return
-    except urllib.error.HTTPError as error:
-        problem = f"answers {error.code} {error.reason}"
-    except urllib.error.URLError as error:
-        problem = str(error.reason)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        problem = str(error) or type(error).__name__
-    remedy = "start that server, correct the address (it ends in /api), or unset PREFECT_API_URL"
-    raise FaultsError([Fault(f"PREFECT_API_URL: no Prefect API there ({problem})", url, remedy)])
 
 
 def _keep_quiet(environ: Environ, verbose: bool) -> None:
@@ -219,27 +200,36 @@ def _free_home(folder: Path) -> tuple[Path, int]:
     raise AssertionError("counting has no end")
 
 
-def _start_server(environ: Environ, lock: int, listening: socket.socket) -> API:
-    """Start our server and point `environ` to it."""
+def start_server(
+    environ: Environ,
+    locks: tuple[int, ...],
+    listening: socket.socket,
+    password: str,
+    *extras: str,
+) -> API:
+    """Start our server and point `environ` to it; it holds the locks as long as it lives.
+
+    `extras`: `flows.server.WITH_UI` for the UI and all services, such as schedules.
+    """
     port = listening.getsockname()[1]
-    password = f"admin:{secrets.token_urlsafe(32)}"
     environ[SERVER_PASSWORD] = environ[CLIENT_PASSWORD] = password
     environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
     environ["NO_PROXY"] = environ["no_proxy"] = _without_proxy(environ)
     log = Path(environ["PREFECT_HOME"], LOG)
     log.unlink(missing_ok=True)
     settings = dict(environ)  # with the password, which the flow forgets
+    socket_fd = listening.fileno()
 
     def start() -> subprocess.Popen[bytes]:
         with log.open("ab") as stream:
             return subprocess.Popen(
-                [sys.executable, "-m", "flows.server", str(os.getpid()), str(listening.fileno())],
+                [sys.executable, "-m", "flows.server", str(os.getpid()), str(socket_fd), *extras],
                 cwd=CHECKOUT,
                 env=settings,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
-                pass_fds=(listening.fileno(), lock),
+                pass_fds=(socket_fd, *locks),
                 start_new_session=True,  # after a terminal's Ctrl-C there is an end to be told
             )
 

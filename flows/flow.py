@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
@@ -15,6 +16,7 @@ from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectConcurrentFuture
+from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
@@ -26,6 +28,7 @@ from flows.parameters import values_of, with_flow_parameters
 from flows.task_runner import SceneTaskRunner
 from flows.watch import CancelledElsewhereError, SceneWatch
 from preprocess.faults import MOST_NAMES, FaultsError
+from training.cli import command_line_of
 from training.display import say
 from training.execute import mark_cancelled
 from training.local import STOPPING, start
@@ -68,6 +71,7 @@ def train_scenes(**values: Any) -> State[Any]:
     """Train the chosen scenes, then summarise their experiment; ends as the records say."""
     try:
         options = checked_options(FlowOptions, values)
+        get_run_logger().info("the same from a terminal: %s", _command(options))
         plan = _made_plans.pop(json.dumps(values_of(options)), None) or _planned(options)
         start(plan)
     except FaultsError as error:
@@ -83,6 +87,14 @@ def train_scenes(**values: Any) -> State[Any]:
         return Failed(message=f"nothing was started: {error}")
     except JobsError as error:
         return final_state(plan, str(error))
+
+
+difix_data = train_scenes.with_options(name="difix-data")
+"""The same under the name that its deployments have in the UI; what it does its parameters say."""
+
+
+def _command(options: FlowOptions) -> str:
+    return shlex.join(["python", "-m", "flows.train", *command_line_of(options)])
 
 
 def _planned(options: FlowOptions) -> Plan:
@@ -119,9 +131,12 @@ def final_state(plan: Plan, fault: str = "") -> State[Any]:
         if not is_done(scene)
     ]
     count = f"{len(plan.scenes) - len(missing)} of {len(plan.scenes)} scenes done"
+    idle = "" if plan.of("run") else "nothing to do: "
     named = ", ".join(missing[:MOST_NAMES] + ["…"] * (len(missing) > MOST_NAMES))
     faults = [f"not done: {named}"] * bool(missing) + [fault] * bool(fault)
-    return Failed(message="; ".join([count, *faults])) if faults else Completed(message=count)
+    return (
+        Failed(message="; ".join([count, *faults])) if faults else Completed(message=idle + count)
+    )
 
 
 def _tag_flow_run(*names: str) -> None:

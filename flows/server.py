@@ -1,8 +1,8 @@
-"""A Prefect server for one flow: `python -m flows.server PARENT_PID SOCKET_FD`.
+"""A Prefect server of ours: `python -m flows.server PARENT_PID SOCKET_FD [ui]`.
 
 Prefect's own temporary server outlives a killed flow and goes on writing to its database. This one
-ends with the flow that started it, and it takes a socket that is bound already, so that nobody else
-can get the port first and be handed the password.
+ends with the process that started it, and it takes a socket that is bound already, so that nobody
+else can get the port first and be handed the password.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import sys
 from training.processes import die_with_parent
 
 SHUTDOWN_S = 3
+WITH_UI = "ui"
 
 
 def main(argv: list[str]) -> int:
-    """Serve until told to stop; settings come from PREFECT_… variables."""
+    """Serve until told to stop, with `ui` the UI and schedules too; settings are PREFECT_… ones."""
     parent, listening = int(argv[0]), socket.socket(fileno=int(argv[1]))
     die_with_parent(signal.SIGTERM)
     if os.getppid() != parent:  # it died before the kernel knew that we care
@@ -26,7 +27,7 @@ def main(argv: list[str]) -> int:
     import uvicorn
     from prefect.server.api.server import create_app
 
-    app = create_app(ephemeral=True, final=True)
+    app = create_app(ephemeral=WITH_UI not in argv[2:], final=True)
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=SHUTDOWN_S)
     uvicorn.Server(config).run(sockets=[listening])
     return 0

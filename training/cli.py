@@ -65,6 +65,29 @@ def parse_options(
     return checked_options(model, vars(parser.parse_args(arguments)))
 
 
+def command_line_of(options: BaseModel) -> tuple[str, ...]:
+    """The flags that say what these options say; `parse_options` gives the options back.
+
+    What has its default is left out. Items that are `--` alone can't be said on a command line.
+    """
+    model = type(options)
+    parts: list[str] = []
+    for field, info in model.model_fields.items():
+        value = getattr(options, field)
+        if info.is_required() or value != info.default:
+            parts += _flag_and_value(flag_name(field, model), value)
+    return tuple(parts)
+
+
+def _flag_and_value(flag: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [flag if value else flag.replace("--", "--no-", 1)]
+    items = [str(item) for item in value] if isinstance(value, tuple) else [str(value)]
+    if any(item.startswith("-") for item in items):  # would be taken for a flag
+        return [f"{flag}={item}" for item in items]
+    return [flag, *items]
+
+
 def _argument(info: Any, field: str) -> dict[str, Any]:
     """Keywords for argparse; what isn't given stays out, so that the model's default holds."""
     common: dict[str, Any] = {"default": argparse.SUPPRESS}

@@ -1,0 +1,222 @@
+"""Check `prefect.yaml` before anything is deployed: `python -m deployments.check [FILE]`.
+
+Prefect ignores misspelt keys and unknown parameters, and refuses a wrong value only when a run has
+started. Light: nothing of Prefect is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from flows.options import FlowOptions
+from flows.parameters import FIELDS
+from preprocess.faults import Fault, FaultsError, did_you_mean
+from training.display import say
+from training.settings import CHECKOUT
+
+PREFECT_FILE = CHECKOUT / "deployments" / "prefect.yaml"
+FLOW_NAMES = {"flows.flow:train_scenes": "train-scenes", "flows.flow:difix_data": "difix-data"}
+STEP = dict[str, dict[str, Any]]
+
+
+def _known_entrypoint(value: str) -> str:
+    if value not in FLOW_NAMES:
+        raise ValueError(did_you_mean(value, FLOW_NAMES))
+    return value
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Pool(_Strict):
+    """Where runs of a deployment wait."""
+
+    name: str
+    work_queue_name: str = ""
+    job_variables: dict[str, Any] = Field(default_factory=dict)
+
+
+class Schedule(_Strict):
+    """A schedule; `slug` tells it from those that people make in the UI."""
+
+    slug: str
+    cron: str
+    timezone: str = "UTC"
+    active: bool
+
+
+class ConcurrencyLimit(_Strict):
+    """How many runs at once, and what becomes of one more."""
+
+    limit: Annotated[int, Field(ge=1)]
+    collision_strategy: Literal["CANCEL_NEW", "ENQUEUE"]
+    grace_period_seconds: int | None = None
+
+
+class Deployment(_Strict):
+    """A stanza: one flow with one set of parameters."""
+
+    name: str
+    entrypoint: Annotated[str, AfterValidator(_known_entrypoint)]
+    work_pool: Pool
+    description: str = ""
+    tags: list[str] = Field(default_factory=list)
+    version: str = ""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    schedules: list[Schedule] = Field(default_factory=list)
+    concurrency_limit: ConcurrencyLimit | None = None
+    paused: bool = False
+
+    @property
+    def full_name(self) -> str:
+        """As Prefect and its UI say it."""
+        return f"{FLOW_NAMES[self.entrypoint]}/{self.name}"
+
+
+class PrefectFile(_Strict):
+    """The whole file."""
+
+    name: str = ""
+    build: list[STEP]
+    pull: list[STEP]
+    definitions: dict[str, Any] = Field(default_factory=dict)
+    deployments: Annotated[list[Deployment], Field(min_length=1)]
+
+
+MODELS: dict[str, type[BaseModel]] = {
+    "deployments": Deployment,
+    "work_pool": Pool,
+    "concurrency_limit": ConcurrencyLimit,
+    "schedules": Schedule,
+}
+
+
+def checked_file(path: Path = PREFECT_FILE) -> PrefectFile:
+    """The file's content; raises FaultsError with every fault at once."""
+    content = _loaded(path)
+    faults = list(_parameter_faults(content))
+    try:
+        found = PrefectFile.model_validate(content)
+    except ValidationError as error:
+        raise FaultsError([*(_fault(content, item) for item in error.errors()), *faults]) from error
+    faults += _same_names(found.deployments)
+    if faults:
+        raise FaultsError(faults)
+    return found
+
+
+def as_build_step(file: str) -> dict[str, str]:
+    """The check as the first step of `prefect deploy`, and where the code lies."""
+    checked_file(Path(file))
+    return {"checkout": str(CHECKOUT)}
+
+
+def _loaded(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise FaultsError([Fault(f"{path} can't be read as YAML", str(error))]) from error
+    if not isinstance(content, dict):
+        raise FaultsError(
+            [Fault(f"{path} is not a mapping", remedy="see deployments/prefect.yaml")]
+        )
+    return content
+
+
+def _fault(content: dict[str, Any], item: Any) -> Fault:
+    """A fault of the file's structure, in words; where it lies is named by the deployment."""
+    location = list(item["loc"])
+    where = _where(content, location)
+    if item["type"] != "extra_forbidden":
+        return Fault(where, repr(item["input"]), item["msg"].removeprefix("Value error, "))
+    if location[-3:-1] and location[-3] == "schedules" and location[-1] == "parameters":
+        remedy = "the UI loses them: copy the deployment, one for each set of parameters"
+        return Fault(f"{where}: a schedule can't have its own", repr(item["input"]), remedy)
+    return Fault(f"{where}: unknown key", repr(item["input"]), _nearest_key(location))
+
+
+def _nearest_key(location: list[Any]) -> str:
+    for part in reversed(location[:-1]):
+        if part in MODELS:
+            return did_you_mean(str(location[-1]), MODELS[part].model_fields)
+    return did_you_mean(str(location[-1]), PrefectFile.model_fields)
+
+
+def _where(content: dict[str, Any], location: list[Any]) -> str:
+    if location[:1] != ["deployments"] or len(location) == 1:
+        return ".".join(map(str, location))
+    return f"{_name_of(content, location[1])}: {'.'.join(map(str, location[2:]))}"
+
+
+def _name_of(content: dict[str, Any], index: int) -> str:
+    """The deployment's name, even where its stanza is not sound."""
+    stanza = content["deployments"][index]
+    if not isinstance(stanza, dict):
+        return f"deployment {index + 1}"
+    flow = FLOW_NAMES.get(str(stanza.get("entrypoint")), "?")
+    return f"{flow}/{stanza.get('name', '?')}"
+
+
+def _parameter_faults(content: dict[str, Any]) -> Iterator[Fault]:
+    """What is wrong with the parameters of every deployment."""
+    stanzas = content.get("deployments")
+    for index, stanza in enumerate(stanzas if isinstance(stanzas, list) else []):
+        if isinstance(stanza, dict) and isinstance(stanza.get("parameters", {}), dict):
+            name = _name_of(content, index)
+            yield from _of_one(name, stanza.get("parameters", {}), bool(stanza.get("schedules")))
+
+
+def _of_one(name: str, given: dict[str, Any], has_schedule: bool) -> Iterator[Fault]:
+    for key in given:
+        if key not in FIELDS:
+            remedy = did_you_mean(str(key), FIELDS)
+            yield Fault(f"{name}: unknown parameter", str(key), remedy)
+    known = {key: value for key, value in given.items() if key in FIELDS}
+    try:  # as JSON, and strictly: what the server takes, not what Python would make of it
+        FlowOptions.model_validate_json(json.dumps(known, default=str), strict=True)
+    except ValidationError as error:
+        for item in error.errors():
+            if item["type"] != "missing":
+                yield _wrong_value(name, item)
+            elif has_schedule:
+                remedy = "a schedule can't ask anybody: give it a value"
+                yield Fault(f"{name}: {item['loc'][0]} is missing", remedy=remedy)
+
+
+def _wrong_value(name: str, item: Any) -> Fault:
+    field = ".".join(map(str, item["loc"]))
+    remedy = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "string_type":
+        remedy += "; put it in quotes (YAML reads 3:00:00 as a number)"
+    return Fault(f"{name}: parameter {field} is not valid", repr(item["input"]), remedy)
+
+
+def _same_names(deployments: Iterable[Deployment]) -> Iterator[Fault]:
+    names = [each.full_name for each in deployments]
+    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+        yield Fault("two deployments have one name", name, "the second would replace the first")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status 2 for a fault, each told with its remedy."""
+    arguments = sys.argv[1:] if argv is None else argv
+    path = Path(arguments[0]) if arguments else PREFECT_FILE
+    try:
+        found = checked_file(path)
+    except FaultsError as error:
+        say(f"{path}: nothing is deployed:\n{error}", sys.stderr)
+        return 2
+    say(f"{path}: {', '.join(each.full_name for each in found.deployments)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
