@@ -37,7 +37,9 @@ def deploy(path: Path = PREFECT_FILE, environ: Mapping[str, str] = os.environ) -
         kept = {each.full_name: _schedules(client, each.full_name) for each in found.deployments}
         _prefect(environ, "deploy", "--all", "--prefect-file", str(path))
         for name, schedules in kept.items():
-            _keep_schedules(client, name, schedules)
+            deployment = client.get(f"/deployments/name/{name}").raise_for_status().json()
+            _refuse_unknown_parameters(client, deployment)
+            _keep_schedules(client, deployment, schedules)
     return found
 
 
@@ -62,12 +64,20 @@ def _schedules(client: httpx.Client, name: str) -> list[dict[str, Any]]:
     return schedules
 
 
-def _keep_schedules(client: httpx.Client, name: str, kept: Sequence[dict[str, Any]]) -> None:
+def _refuse_unknown_parameters(client: httpx.Client, deployment: dict[str, Any]) -> None:
+    """Have the server refuse a misspelt parameter; else the run is made, and crashes."""
+    schema = {**deployment["parameter_openapi_schema"], "additionalProperties": False}
+    body = {"parameter_openapi_schema": schema}
+    client.patch(f"/deployments/{deployment['id']}", json=body).raise_for_status()
+
+
+def _keep_schedules(
+    client: httpx.Client, deployment: dict[str, Any], kept: Sequence[dict[str, Any]]
+) -> None:
     """Give a deployment the switches it had, and the schedules that people made in the UI.
 
     Prefect's deploy replaces all schedules by the file's, which have slugs.
     """
-    deployment = client.get(f"/deployments/name/{name}").raise_for_status().json()
     path = f"/deployments/{deployment['id']}/schedules"
     switches = {each["slug"]: each["active"] for each in kept if each["slug"]}
     for each in deployment["schedules"]:

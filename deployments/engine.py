@@ -9,26 +9,37 @@ import os
 import runpy
 import signal
 import sys
+import threading
+import time
 
 from flows.named_api import CLIENT_PASSWORD, SERVER_PASSWORD
-from training.processes import die_with_parent
+
+WATCH_S = 1.0
+ORPHAN_S = 60.0
 
 
 def main() -> int:
     """Run the flow run that PREFECT__FLOW_RUN_ID names; ends the process as Prefect's engine does.
 
-    A worker that is killed outright leaves no run behind: the flow is told to stop, as by Ctrl-C.
+    A worker that is killed outright leaves no run behind: the flow is told to stop, as by Ctrl-C,
+    and this process ends within a minute even if the server is gone too.
     """
     worker = os.getppid()
-    die_with_parent(signal.SIGTERM)
-    if os.getppid() != worker:
-        return 1
+    threading.Thread(target=_end_with, args=(worker,), daemon=True).start()
     import prefect  # noqa: F401  # has read its settings when it is imported
 
     for name in (CLIENT_PASSWORD, SERVER_PASSWORD):
         os.environ.pop(name, None)  # or Dask workers and trainers inherit it
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
     return 0
+
+
+def _end_with(worker: int) -> None:
+    while os.getppid() == worker:
+        time.sleep(WATCH_S)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(ORPHAN_S)
+    os._exit(1)
 
 
 if __name__ == "__main__":

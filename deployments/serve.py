@@ -18,7 +18,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from deployments import WORKER_STARTED
+import psutil
+
+from deployments import ENGINE, WORKER_STARTED
 from deployments.check import PrefectFile, checked_file
 from deployments.deploy import deploy
 from deployments.leftovers import end_leftovers
@@ -29,6 +31,7 @@ from flows.stops import Stops, first_stop_interrupts
 from preprocess.faults import Fault, FaultsError
 from training.display import say
 from training.files import write_atomically
+from training.processes import adopt_orphans
 from training.settings import CHECKOUT, resolve_roots
 
 PORT = 4200
@@ -47,6 +50,7 @@ OWN_SETTINGS = {  # of a server for one person; what the user sets wins
 
 def main() -> int:
     """Serve until Ctrl-C or SIGTERM (exit status 130); 2 for a fault, 1 when a part of it died."""
+    adopt_orphans()
     with first_stop_interrupts() as stops, ExitStack() as stack:
         try:
             checked_file()
@@ -183,6 +187,17 @@ def _end(worker: subprocess.Popen[bytes], stops: Stops) -> None:
         if time.monotonic() > deadline:
             worker.kill()
         time.sleep(POLL_S)
+    while _orphans() and time.monotonic() < deadline:  # of a worker that was killed
+        time.sleep(POLL_S)
+
+
+def _orphans() -> list[psutil.Process]:
+    """Flow runs whose worker is dead: they still tell the server how they end."""
+    return [
+        child
+        for child in psutil.Process().children()
+        if child.status() != psutil.STATUS_ZOMBIE and ENGINE in child.cmdline()
+    ]
 
 
 def _wait_until_started(worker: subprocess.Popen[bytes], folder: Path) -> None:

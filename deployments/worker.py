@@ -19,15 +19,15 @@ from typing import Any
 import psutil
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
-from deployments import POOL, WORKER_STARTED
+from deployments import ENGINE, POOL, WORKER_STARTED
 from training.processes import die_with_parent
 from training.settings import CHECKOUT
 from training.stopping import StopRequest
 
-ENGINE = "deployments.engine"
 MOST_RUNS = 16
 END_S = 120.0
 POLL_S = 0.2
+LAST_WORDS_S = 10
 TOLD_BY: dict[int, signal.Signals] = {1: signal.SIGTERM, 2: signal.SIGKILL}
 
 
@@ -61,6 +61,7 @@ async def work() -> None:
     await asyncio.wait([working, asked], return_when=asyncio.FIRST_COMPLETED)
     if not working.done():
         await _end_runs(worker, stop)
+        signal.alarm(LAST_WORDS_S)  # a server that was killed too would be waited for
         working.cancel()
     asked.cancel()
     with contextlib.suppress(asyncio.CancelledError):
