@@ -28,6 +28,7 @@ MOST_RUNS = 16
 END_S = 120.0
 POLL_S = 0.2
 LAST_WORDS_S = 10
+STARTER_DIED = signal.SIGUSR1  # comes once for each thread that the starter had
 TOLD_BY: dict[int, signal.Signals] = {1: signal.SIGTERM, 2: signal.SIGKILL}
 
 
@@ -52,8 +53,14 @@ async def work() -> None:
         stop.ask()
         stopping.set()
 
+    def ask_once() -> None:
+        stop.ask_once()
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, ask)
+        loop.add_signal_handler(number, ask)
+    loop.add_signal_handler(STARTER_DIED, ask_once)
     worker = ProcessWorker(POOL, limit=MOST_RUNS, create_pool_if_not_found=False)
     worker.job_configuration = EngineConfiguration
     working = asyncio.create_task(worker.start(printer=lambda _: print(WORKER_STARTED, flush=True)))
@@ -86,7 +93,7 @@ async def _end_runs(worker: ProcessWorker, stop: StopRequest) -> None:
 def main() -> int:
     """Work until told to stop; ends with the process that started it."""
     starter = os.getppid()
-    die_with_parent(signal.SIGTERM)
+    die_with_parent(STARTER_DIED)
     if os.getppid() == starter:
         asyncio.run(work())
     return 0

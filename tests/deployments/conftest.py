@@ -1,0 +1,178 @@
+"""`python -m deployments.serve` as a user runs it, for the tests of one file."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+STAND_IN = CHECKOUT / "tests" / "stand_in_trainer.py"
+FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+QUICK = {
+    "PREFECT_WORKER_QUERY_SECONDS": "1",
+    "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "1",
+}
+
+
+def wait_for(condition, what, deadline_s=60):
+    end = time.monotonic() + deadline_s
+    while not (value := condition()):
+        assert time.monotonic() < end, f"waited {deadline_s} s for {what}"
+        time.sleep(0.1)
+    return value
+
+
+@dataclass
+class Served:
+    """A place of its own with two scenes, and the command that serves it."""
+
+    root: Path
+    process: subprocess.Popen[str] | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self):
+        plain = {key: value for key, value in os.environ.items() if "PREFECT" not in key}
+        self.environment = {
+            **plain,
+            **QUICK,
+            "TS_RESULTS_ROOT": str(self.root / "results"),
+            "TS_SCENE_DATA_ROOT": str(self.root / "scenes"),
+            "TS_STATE_ROOT": str(self.root / "state"),
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+        (self.root / "registry").mkdir()
+        for name in ("a_1", "a_2"):
+            scene = json.dumps({"seq_name": name, "cam_id": 28})
+            (self.root / "registry" / f"{name}.json").write_text(scene)
+
+    @property
+    def folder(self) -> Path:
+        (found,) = (self.root / "state" / "prefect").glob("*-ui")
+        return found
+
+    @property
+    def password(self) -> str:
+        return (self.folder / "password").read_text().strip()
+
+    @property
+    def url(self) -> str:
+        return (self.folder / "address").read_text().split()[0] + "/api"
+
+    def start(self) -> None:
+        """Until it says where the UI is."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "deployments.serve"],
+            cwd=CHECKOUT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=(self.root / "out.txt").open("w"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        wait_for(lambda: "Ctrl-C" in self.said() or self.process.poll() is not None, "the UI", 180)
+        assert self.process.poll() is None, self.said()
+
+    def said(self) -> str:
+        return (self.root / "out.txt").read_text()
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Another command of the same user, who has named this server."""
+        named = {"PREFECT_API_URL": self.url, "PREFECT_API_AUTH_STRING": self.password}
+        return subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=CHECKOUT,
+            env={**self.environment, **named, "PREFECT_HOME": str(self.root / "home")},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def ask(self, method: str, path: str, **body: Any) -> httpx.Response:
+        user, _, password = self.password.partition(":")
+        answer = httpx.request(
+            method, self.url + path, json=body or None, auth=(user, password), timeout=30
+        )
+        assert answer.status_code < 500, answer.text
+        return answer
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        return self.ask("GET", f"/deployments/name/{name}").json()
+
+    def parameters(self, exp_name: str, **more: Any) -> dict[str, Any]:
+        place = {"scenes_dir": str(self.root / "registry"), "train_script": str(STAND_IN)}
+        return {"exp_name": exp_name, **place, "kill_grace": 1, **more}
+
+    def submit(self, name: str, **parameters: Any) -> httpx.Response:
+        """As the form does it."""
+        path = f"/deployments/{self.deployment(name)['id']}/create_flow_run"
+        return self.ask("POST", path, parameters=parameters, state={"type": "SCHEDULED"})
+
+    def state(self, run_id: str) -> dict[str, Any]:
+        return self.ask("GET", f"/flow_runs/{run_id}").json()["state"]
+
+    def ended(self, run_id: str) -> dict[str, Any]:
+        """Its final state."""
+        wait_for(lambda: self.state(run_id)["type"] in FINAL, "the run's end", 90)
+        return self.state(run_id)
+
+    def output(self, scene: str, exp_name: str) -> Path:
+        return self.root / "results" / scene / exp_name
+
+    def causes(self, scene: str, exp_name: str) -> list[str]:
+        record = json.loads((self.output(scene, exp_name) / "run.json").read_text())
+        return [attempt["cause"] for attempt in record["attempts"]]
+
+    def hanging_run(self, exp_name: str) -> str:
+        """A run whose first trainer hangs."""
+        overrides = ["do=hang", "only=a_1"]
+        run = self.submit("train-scenes/local", **self.parameters(exp_name, overrides=overrides))
+        wait_for((self.output("a_1", exp_name) / "ready.txt").exists, "the trainer")
+        return run.json()["id"]
+
+    def left(self) -> list[psutil.Process]:
+        """Processes of this place that live."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                is_ours = (
+                    process.environ().get("TS_STATE_ROOT") == self.environment["TS_STATE_ROOT"]
+                )
+                if is_ours and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def close(self) -> None:
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(timeout=120)
+        for process in self.left():
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    made = Served(tmp_path_factory.mktemp("served"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def served(place):
+    """It runs; a test that has ended it costs the next one a start."""
+    if place.process is None or place.process.poll() is not None:
+        place.start()
+    return place

@@ -1,0 +1,201 @@
+"""`make ui` as a user meets it: real server, real worker, real runs through the API."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deployments.check import PREFECT_FILE
+from deployments.leftovers import end_leftovers
+
+BOUND_S = 30
+
+
+def wrong_copy(folder: Path, *replacement: str) -> Path:
+    """A copy of prefect.yaml that checks itself, with a fault."""
+    copy = folder / "prefect.yaml"
+    text = PREFECT_FILE.read_text().replace("deployments/prefect.yaml\npull", f"{copy}\npull")
+    assert str(copy) in text
+    assert replacement[0] in text
+    copy.write_text(text.replace(*replacement))
+    return copy
+
+
+def test_everything_is_there_and_strangers_are_not(served):
+    """UI, deployments, work pool; who has no password gets nothing; it is not said in a log."""
+    names = ["train-scenes/local", "train-scenes/slurm", "difix-data/slurm", "train-scenes/nightly"]
+    assert f"deployments: {', '.join(names)}" in served.said()
+    assert all("id" in served.deployment(name) for name in names)
+    assert served.password not in served.said()
+    assert (served.folder / "password").stat().st_mode & 0o777 == 0o600
+    assert httpx.get(served.url.removesuffix("/api")).status_code == 200
+    assert httpx.post(f"{served.url}/flow_runs/filter", json={}).status_code == 401
+    (schedule,) = served.deployment("train-scenes/nightly")["schedules"]
+    assert schedule["active"] is False
+
+
+def test_a_run_from_the_form_is_trained_and_recorded(served):
+    """Completed, with its records; its log says the same as a command line; no password leaks."""
+    run = served.submit(
+        "train-scenes/local", **served.parameters("form", overrides=["text=a b", "do=ok"])
+    ).json()
+    assert served.ended(run["id"])["message"] == "2 of 2 scenes done"
+    assert served.causes("a_1", "form") == served.causes("a_2", "form") == ["ok"]
+    found = served.ask("POST", "/logs/filter", logs={"flow_run_id": {"any_": [run["id"]]}}).json()
+    (line,) = [each["message"] for each in found if "from a terminal" in each["message"]]
+    assert "python -m flows.train --exp-name form --run-all" in line
+    assert "--overrides 'text=a b' do=ok" in line
+    inherited = json.loads((served.output("a_1", "form") / "environment.json").read_text())
+    assert served.password not in inherited.values()
+    again = served.submit(
+        "train-scenes/local", **served.parameters("form", overrides=["text=a b", "do=ok"])
+    ).json()
+    assert served.ended(again["id"])["message"] == "nothing to do: 2 of 2 scenes done"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"workers": -1}, "workers"),
+        ({"cluster": "lokal"}, "cluster"),
+        ({"overrides": "text"}, "overrides"),
+        ({"workerz": 1}, "workerz"),
+        ({"exp_name": None}, "exp_name"),
+    ],
+)
+def test_a_wrong_value_is_refused_before_a_run_is_made(served, wrong, named):
+    """With the field's name, misspelt parameters too."""
+    before = served.ask("POST", "/flow_runs/count").json()
+    answer = served.submit("train-scenes/local", **{**served.parameters("wrong"), **wrong})
+    assert answer.status_code == 409
+    assert named in answer.json()["detail"]
+    assert served.ask("POST", "/flow_runs/count").json() == before
+
+
+def test_a_cancel_from_the_ui_ends_the_trainer(served, eventually, alive):
+    """In seconds; the record says cancelled."""
+    run = served.hanging_run("cancelled")
+    trainer = int((served.output("a_1", "cancelled") / "starts.txt").read_text().split()[0])
+    served.ask("POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING"})
+    assert served.ended(run)["type"] == "CANCELLED"
+    eventually(lambda: not alive(trainer), "the trainer's end", BOUND_S)
+    assert served.causes("a_1", "cancelled") == ["cancelled"]
+
+
+def test_a_schedule_fires_and_does_not_overlap(served, eventually):
+    """A copy of the nightly deployment, every two seconds: the second trigger is cancelled."""
+    nightly = served.deployment("train-scenes/nightly")
+    assert nightly["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+    same = ("flow_id", "entrypoint", "pull_steps", "work_pool_name", "concurrency_options")
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    schedule = {"interval": 2, "anchor_date": soon.isoformat()}
+    made = served.ask(
+        "POST",
+        "/deployments/",
+        **{key: nightly[key] for key in same},
+        name="often",
+        concurrency_limit=nightly["global_concurrency_limit"]["limit"],
+        parameters=served.parameters("often", run_all=True, overrides=["do=wait", "only=a_1"]),
+        schedules=[{"schedule": schedule, "active": True}],
+    )
+    assert made.status_code == 201, made.text
+    made = made.json()
+
+    def states() -> list[str]:
+        wanted = {"deployment_id": {"any_": [made["id"]]}}
+        runs = served.ask("POST", "/flow_runs/filter", flow_runs=wanted).json()
+        return [run["state"]["type"] for run in runs]
+
+    eventually((served.output("a_1", "often") / "ready.txt").exists, "the scheduled run")
+    eventually(lambda: "CANCELLED" in states(), "the second trigger")
+    assert states().count("RUNNING") == 1
+    served.ask("PATCH", f"/deployments/{made['id']}", paused=True)
+    (served.output("a_1", "often") / "go.txt").touch()
+    eventually(lambda: states().count("COMPLETED") == 1, "the run's end")
+    assert served.causes("a_1", "often") == ["ok"]
+    served.ask("DELETE", f"/deployments/{made['id']}")
+
+
+def test_a_deploy_leaves_peoples_switches_and_schedules(served):
+    """Prefect's own replaces all of them by the file's."""
+    path = f"/deployments/{served.deployment('train-scenes/nightly')['id']}/schedules"
+    (schedule,) = served.deployment("train-scenes/nightly")["schedules"]
+    own = {"schedule": {"cron": "0 12 * * 6", "timezone": "UTC"}, "active": False}
+    served.ask("PATCH", f"{path}/{schedule['id']}", active=True)
+    httpx.post(served.url + path, json=[own], auth=tuple(served.password.split(":")))
+    result = served.command("deployments.deploy")
+    assert result.returncode == 0, result.stderr
+    found = served.deployment("train-scenes/nightly")["schedules"]
+    assert {each["schedule"]["cron"]: each["active"] for each in found} == {
+        "0 1 * * *": True,
+        "0 12 * * 6": False,
+    }
+    for each in found:
+        if each["slug"] is None:
+            served.ask("DELETE", f"{path}/{each['id']}")
+        else:
+            served.ask("PATCH", f"{path}/{each['id']}", active=False)
+
+
+def test_a_bad_default_fails_the_deploy_and_nothing_is_deployed(served, tmp_path):
+    """Prefect's own command too: the check is its first step."""
+    copy = wrong_copy(tmp_path, "run_all: true", "time_limit: 3:00:00\n      run_al: true")
+    before = [served.deployment(f"train-scenes/{name}")["updated"] for name in ("local", "nightly")]
+    plain = served.command("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(copy))
+    assert plain.returncode != 0
+    assert "parameter time_limit is not valid" in plain.stdout + plain.stderr
+    ours = served.command("deployments.deploy", str(copy))
+    assert ours.returncode == 2
+    assert "train-scenes/local: unknown parameter: run_al" in ours.stderr
+    assert "did you mean run_all" in ours.stderr
+    names = ("local", "nightly")
+    assert before == [served.deployment(f"train-scenes/{name}")["updated"] for name in names]
+
+
+def test_prefects_own_deploy_asks_nothing(served):
+    """The command that the issue and the docs name."""
+    file = "deployments/prefect.yaml"
+    result = served.command("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", file)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_second_one_says_that_one_runs(served):
+    """Where it is and which process; exit status 2."""
+    result = served.command("deployments.serve")
+    assert result.returncode == 2
+    assert f"{served.url.removesuffix('/api')} (process {served.process.pid})" in result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_the_end_leaves_nothing_running(served, number, eventually):
+    """Trainer, run, worker and server end; neither the run nor the record says running."""
+    exp_name = f"end_{number}"
+    run = served.hanging_run(exp_name)
+    os.kill(served.process.pid, number)
+    expected = -signal.SIGKILL if number == signal.SIGKILL else 130
+    assert served.process.wait(timeout=60) == expected
+    eventually(lambda: not served.left(), "their end", BOUND_S)
+    assert served.causes("a_1", exp_name) == ["cancelled"]
+    with sqlite3.connect(served.folder / "prefect.db") as database:
+        states = database.execute("select state_type from flow_run where id = ?", (run,))
+        assert states.fetchone() == ("CANCELLED",)
+
+
+def test_a_run_that_lost_its_executor_is_told_at_the_next_start(served, monkeypatch):
+    """Power failure: nobody could say how it ended."""
+    path = f"/deployments/{served.deployment('train-scenes/local')['id']}/create_flow_run"
+    body = {"parameters": served.parameters("lost"), "state": {"type": "RUNNING"}}
+    lost = served.ask("POST", path, **body).json()["id"]
+    monkeypatch.setenv("PREFECT_API_URL", served.url)
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", served.password)
+    assert end_leftovers() == 1
+    state = served.state(lost)
+    assert state["type"] == "CRASHED"
+    assert "was killed" in state["message"]
