@@ -3,11 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 SLURM = PYTHONPATH=tests/slurm $(PYTHON) -B -m private_slurm
 
-.PHONY: demo test lint clean slurm-up slurm-down
+.PHONY: demo ui test lint clean slurm-up slurm-down
 .DEFAULT_GOAL := demo
 
 demo: .venv/.trainer ## train the bundled scenes on this machine and show the results
 	$(BIN)/python -m flows.train --run-all --exp-name demo --workers 2
+
+ui: .venv/.trainer ## Prefect's UI with the deployments, until Ctrl-C
+	$(BIN)/python -m deployments.serve
 
 test: .venv/.dev ## all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile

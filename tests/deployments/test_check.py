@@ -1,0 +1,107 @@
+"""prefect.yaml is checked before anything is deployed: what, where, and the nearest name."""
+
+from __future__ import annotations
+
+import pytest
+
+from deployments.check import PREFECT_FILE, checked_file, main
+from preprocess.faults import FaultsError
+
+
+@pytest.fixture
+def faults_of(tmp_path):
+    """The faults of the shipped file after one replacement."""
+
+    def check(old: str, new: str) -> str:
+        text = PREFECT_FILE.read_text(encoding="utf-8")
+        assert old in text
+        (tmp_path / "prefect.yaml").write_text(text.replace(old, new, 1), encoding="utf-8")
+        with pytest.raises(FaultsError) as caught:
+            checked_file(tmp_path / "prefect.yaml")
+        return str(caught.value)
+
+    return check
+
+
+def test_the_shipped_file_is_sound():
+    """One deployment for each set of parameters; the schedule is off and never overlaps."""
+    found = checked_file()
+    assert [each.full_name for each in found.deployments] == [
+        "train-scenes/local",
+        "train-scenes/slurm",
+        "difix-data/slurm",
+        "train-scenes/nightly",
+    ]
+    nightly = found.deployments[-1]
+    assert [each.active for each in nightly.schedules] == [False]
+    limit = nightly.concurrency_limit
+    assert (limit.limit, limit.collision_strategy) == (1, "CANCEL_NEW")
+    assert {each.work_pool.name for each in found.deployments} == {"training"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (
+            "run_all: true",
+            "run_al: true",
+            ["train-scenes/local: unknown parameter: run_al", "run_all"],
+        ),
+        ("run_all: true", "submit: true", ["unknown parameter: submit"]),
+        ("run_all: true", "workers: -1", ["parameter workers is not valid: -1", "greater than"]),
+        ("run_all: true", 'run_all: "yes"', ["parameter run_all is not valid: 'yes'"]),
+        ("run_all: true", "time_limit: 3:00:00", ["parameter time_limit", "10800", "in quotes"]),
+        ("run_all: true", "time_limit: soon", ["parameter time_limit is not valid: 'soon'"]),
+        ("run_all: true", "overrides: a=1", ["parameter overrides"]),
+        (
+            "cluster: local",
+            "cluster: lokal",
+            ["parameter cluster is not valid: 'lokal'", "'local'"],
+        ),
+        ("      exp_name: nightly\n", "", ["train-scenes/nightly: exp_name is missing"]),
+        ("exp_name: nightly", "exp_name: a/b", ["parameter exp_name is not valid: 'a/b'"]),
+        (
+            "    parameters:",
+            "    parameter:",
+            ["train-scenes/local: parameter: unknown key", "parameters"],
+        ),
+        (
+            "deployments:\n",
+            "deployment:\n",
+            ["deployment: unknown key", "did you mean deployments"],
+        ),
+        ("        cron:", "        crom:", ["crom: unknown key", "did you mean cron"]),
+        (
+            "        active:",
+            "        parameters: {seed: 1}\n        active:",
+            ["copy the deployment"],
+        ),
+        ("CANCEL_NEW", "CANCEL_OLD", ["collision_strategy", "'CANCEL_NEW' or 'ENQUEUE'"]),
+        ("flow:difix_data", "flow:difix", ["did you mean flows.flow:difix_data"]),
+        ("flows.flow:train_scenes", "flows/flow.py:train_scenes", ["flows.flow:train_scenes"]),
+        ("name: slurm", "name: local", ["two deployments have one name: train-scenes/local"]),
+        ("name: training", "nam: training", ["nam: unknown key", "did you mean name"]),
+        ("build:", "build: [", ["can't be read as YAML"]),
+    ],
+)
+def test_a_fault_is_named(faults_of, old, new, told):
+    """Misspelt keys and parameters, wrong values, what Prefect would take and lose."""
+    message = faults_of(old, new)
+    for words in told:
+        assert words in message
+
+
+def test_all_faults_are_told_at_once(faults_of):
+    """A misspelt key hides no wrong parameter."""
+    message = faults_of(
+        "    parameters:\n      cluster: local", "    tag: x\n    parameters:\n      cluster: no"
+    )
+    assert "tag: unknown key" in message
+    assert "parameter cluster is not valid" in message
+
+
+def test_the_command_tells_and_exits_with_2(tmp_path, capsys):
+    """Nothing of it is deployed."""
+    assert main([str(tmp_path / "none.yaml")]) == 2
+    assert "nothing is deployed" in capsys.readouterr().err
+    assert main([]) == 0
