@@ -6,6 +6,7 @@ import pytest
 
 from deployments.check import PREFECT_FILE, checked_file, main
 from preprocess.faults import FaultsError
+from training.settings import CHECKOUT
 
 
 @pytest.fixture
@@ -98,6 +99,15 @@ def test_all_faults_are_told_at_once(faults_of):
     )
     assert "tag: unknown key" in message
     assert "parameter cluster is not valid" in message
+
+
+def test_the_stanza_in_the_docs_can_be_copied(tmp_path):
+    """As the page shows it, at the end of the shipped file."""
+    page = (CHECKOUT / "docs" / "server.md").read_text(encoding="utf-8")
+    stanza = page.split("```yaml\n")[1].split("```")[0]
+    copy = tmp_path / "prefect.yaml"
+    copy.write_text(PREFECT_FILE.read_text(encoding="utf-8") + stanza, encoding="utf-8")
+    assert checked_file(copy).deployments[-1].full_name == "train-scenes/weekly-captured"
 
 
 def test_the_command_tells_and_exits_with_2(tmp_path, capsys):

@@ -173,6 +173,19 @@ def test_a_second_one_says_that_one_runs(served):
     assert f"{served.url.removesuffix('/api')} (process {served.process.pid})" in result.stderr
 
 
+def test_a_run_that_lost_its_executor_is_told_at_the_next_start(served, monkeypatch):
+    """Power failure: nobody could say how it ended."""
+    path = f"/deployments/{served.deployment('train-scenes/local')['id']}/create_flow_run"
+    body = {"parameters": served.parameters("lost"), "state": {"type": "RUNNING"}}
+    lost = served.ask("POST", path, **body).json()["id"]
+    monkeypatch.setenv("PREFECT_API_URL", served.url)
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", served.password)
+    assert end_leftovers() == 1
+    state = served.state(lost)
+    assert state["type"] == "CRASHED"
+    assert "was killed" in state["message"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_the_end_leaves_nothing_running(served, number, eventually):
     """Trainer, run, worker and server end; neither the run nor the record says running."""
@@ -186,16 +199,3 @@ def test_the_end_leaves_nothing_running(served, number, eventually):
     with sqlite3.connect(served.folder / "prefect.db") as database:
         states = database.execute("select state_type from flow_run where id = ?", (run,))
         assert states.fetchone() == ("CANCELLED",)
-
-
-def test_a_run_that_lost_its_executor_is_told_at_the_next_start(served, monkeypatch):
-    """Power failure: nobody could say how it ended."""
-    path = f"/deployments/{served.deployment('train-scenes/local')['id']}/create_flow_run"
-    body = {"parameters": served.parameters("lost"), "state": {"type": "RUNNING"}}
-    lost = served.ask("POST", path, **body).json()["id"]
-    monkeypatch.setenv("PREFECT_API_URL", served.url)
-    monkeypatch.setenv("PREFECT_API_AUTH_STRING", served.password)
-    assert end_leftovers() == 1
-    state = served.state(lost)
-    assert state["type"] == "CRASHED"
-    assert "was killed" in state["message"]
