@@ -67,11 +67,11 @@ class Deployment(_Strict):
     name: str
     entrypoint: Annotated[str, AfterValidator(_known_entrypoint)]
     work_pool: Pool
+    schedules: list[Schedule]  # [] for none, or prefect deploy asks on a terminal
     description: str = ""
     tags: list[str] = Field(default_factory=list)
     version: str = ""
     parameters: dict[str, Any] = Field(default_factory=dict)
-    schedules: list[Schedule] = Field(default_factory=list)
     concurrency_limit: ConcurrencyLimit | None = None
     paused: bool = False
 
@@ -135,6 +135,8 @@ def _fault(content: dict[str, Any], item: Any) -> Fault:
     """A fault of the file's structure, in words; where it lies is named by the deployment."""
     location = list(item["loc"])
     where = _where(content, location)
+    if item["type"] == "missing":
+        return Fault(f"{where} is missing", remedy="compare with another deployment of the file")
     if item["type"] != "extra_forbidden":
         return Fault(where, repr(item["input"]), item["msg"].removeprefix("Value error, "))
     if location[-3:-1] and location[-3] == "schedules" and location[-1] == "parameters":

@@ -77,6 +77,7 @@ def test_the_shipped_file_is_sound():
             "        parameters: {seed: 1}\n        active:",
             ["copy the deployment"],
         ),
+        ("    schedules: []\n", "", ["train-scenes/local: schedules is missing"]),
         ("CANCEL_NEW", "CANCEL_OLD", ["collision_strategy", "'CANCEL_NEW' or 'ENQUEUE'"]),
         ("flow:difix_data", "flow:difix", ["did you mean flows.flow:difix_data"]),
         ("flows.flow:train_scenes", "flows/flow.py:train_scenes", ["flows.flow:train_scenes"]),
