@@ -17,6 +17,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 STAND_IN = CHECKOUT / "tests" / "stand_in_trainer.py"
+BUSY_S = 30
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 QUICK = {
     "PREFECT_WORKER_QUERY_SECONDS": "1",
@@ -100,10 +101,15 @@ class Served:
         )
 
     def ask(self, method: str, path: str, **body: Any) -> httpx.Response:
+        """The server's answer; while its database is busy (503) it is asked again."""
         user, _, password = self.password.partition(":")
-        answer = httpx.request(
-            method, self.url + path, json=body or None, auth=(user, password), timeout=30
-        )
+        url, auth = self.url + path, (user, password)
+        deadline = time.monotonic() + BUSY_S
+        while True:
+            answer = httpx.request(method, url, json=body or None, auth=auth, timeout=30)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
         assert answer.status_code < 500, answer.text
         return answer
 
