@@ -86,7 +86,7 @@ def test_a_cancel_from_the_ui_ends_the_trainer(served, eventually, alive):
     served.ask("POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING"})
     assert served.ended(run)["type"] == "CANCELLED"
     eventually(lambda: not alive(trainer), "the trainer's end", BOUND_S)
-    assert served.causes("a_1", "cancelled") == ["cancelled"]
+    eventually(lambda: served.causes("a_1", "cancelled") == ["cancelled"], "the record", BOUND_S)
 
 
 def test_a_schedule_fires_and_does_not_overlap(served, eventually):
