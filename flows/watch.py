@@ -14,7 +14,7 @@ from prefect.tasks import Task
 from flows.bodies import NotStartedError, SceneNotDoneError
 from flows.jobs import Job, JobsError
 from flows.workers import WorkerLostError
-from training.display import Display
+from training.display import Lines, Viewer
 from training.outcome import Outcome
 from training.plan import Plan, ScenePlan
 from training.records import Cause
@@ -30,10 +30,10 @@ class CancelledElsewhereError(Exception):
 class SceneWatch:
     """Follows the task runs of one plan."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, viewers: Iterable[Viewer] = ()) -> None:
         self._plan = plan
         self._scenes = {scene.name: scene for scene in plan.scenes}
-        self._display = Display(len(plan.of("run")))
+        self._viewers: tuple[Viewer, ...] = (Lines(len(plan.of("run"))), *viewers)
         self._lock = threading.Lock()
         self._failures = 0
         self._starts: dict[str, int] = {}
@@ -58,7 +58,8 @@ class SceneWatch:
         left = {future.wrapped_future for future in futures}
         while left:
             left = wait(left, timeout=SHOW_EVERY_S, return_when=FIRST_COMPLETED).not_done
-            self._display.refresh()
+            for viewer in self._viewers:
+                viewer.refresh()
             if left and self._plan.cancelled.exists():
                 raise CancelledElsewhereError
         if self._no_jobs is not None:
@@ -67,7 +68,7 @@ class SceneWatch:
     def begun(self, scene: ScenePlan, job: Job) -> None:
         """A Slurm job has been lent to a scene, which had to wait for it."""
         if not self._no_more_starts():
-            self._display.started(scene, self._starts[scene.name], str(job))
+            self._tell_started(scene, str(job))
 
     def _no_more_starts(self) -> bool:
         """Task runs that are left pass through their states without a scene being started."""
@@ -76,11 +77,19 @@ class SceneWatch:
     def _started(self, task_run: TaskRun) -> None:
         self._starts[task_run.name] = task_run.run_count
         if self._plan.slurm is None and not self._no_more_starts():
-            self._display.started(self._scenes[task_run.name], task_run.run_count)
+            self._tell_started(self._scenes[task_run.name])
+
+    def _tell_started(self, scene: ScenePlan, where: str = "") -> None:
+        for viewer in self._viewers:
+            viewer.started(scene, self._starts[scene.name], where)
+
+    def _tell_ended(self, scene: ScenePlan, outcome: Outcome) -> None:
+        for viewer in self._viewers:
+            viewer.ended(scene, outcome)
 
     def _ended(self, task_run: TaskRun, state: State[Any]) -> None:
         scene = self._scenes[task_run.name]
-        self._display.ended(scene, outcome_of(scene, state.result(raise_on_failure=False)))
+        self._tell_ended(scene, outcome_of(scene, state.result(raise_on_failure=False)))
 
     def _failed(self, task_run: TaskRun, state: State[Any]) -> None:
         result = state.result(raise_on_failure=False)
@@ -102,7 +111,7 @@ class SceneWatch:
             outcome.cause, starts, limit, outcome.has_checkpoint
         )
         if again:
-            self._display.ended(scene, outcome)
+            self._tell_ended(scene, outcome)
         return again
 
 

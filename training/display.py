@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from training.logs import LogFollower, last_lines, latest_progress, progress_text
 from training.outcome import Outcome
@@ -39,7 +39,20 @@ def _silence(stream: TextIO) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-class Display:
+class Viewer(Protocol):
+    """Is told what happens to the scenes of one launch, from any thread."""
+
+    def started(self, scene: ScenePlan, starts: int, where: str = "") -> None:
+        """A start of a scene, in the Slurm job that is named, or here."""
+
+    def ended(self, scene: ScenePlan, outcome: Outcome) -> None:
+        """The end of a start."""
+
+    def refresh(self) -> None:
+        """About a second has passed."""
+
+
+class Lines:
     """Lines about the scenes of one launch; of a single scene the whole log."""
 
     def __init__(self, total: int) -> None:

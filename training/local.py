@@ -11,7 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from preprocess.faults import Fault, FaultsError
-from training.display import Display
+from training.display import Lines
 from training.execute import mark_cancelled, run_scene
 from training.files import write_atomically
 from training.gpus import GpuSlots
@@ -34,7 +34,7 @@ class _Run:
     plan: Plan
     stop: StopRequest
     gpus: GpuSlots
-    display: Display
+    display: Lines
     lock: threading.Lock = field(default_factory=threading.Lock)
     failures: int = 0
 
@@ -80,7 +80,7 @@ def build_scene_data(plan: Plan) -> None:
         raise FaultsError([Fault("scene data can't be built", result.stderr.strip())])
 
 
-def run_plan(plan: Plan, display: Display) -> StopRequest:
+def run_plan(plan: Plan, display: Lines) -> StopRequest:
     """Run every scene that is to run; returns whether a stop was asked for."""
 
     def on_first_signal() -> None:
@@ -114,7 +114,7 @@ def _to_the_end(run: _Run, scene: ScenePlan) -> None:
 
 
 def _watch(
-    plan: Plan, futures: Iterable[Future[None]], display: Display, stop: StopRequest
+    plan: Plan, futures: Iterable[Future[None]], display: Lines, stop: StopRequest
 ) -> None:
     left, told = set(futures), False
     while left:
