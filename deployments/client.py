@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 
 import httpx
@@ -11,6 +12,26 @@ from flows.named_api import CLIENT_PASSWORD, check_password, check_reachable, na
 from preprocess.faults import Fault, FaultsError
 
 ANSWER_S = 30.0
+BUSY_S = 60.0
+ASK_AGAIN_S = 0.5
+
+
+class PatientTransport(httpx.HTTPTransport):
+    """Asks again, at most a minute, while the server says that it is busy.
+
+    Prefect answers 503 when SQLite's lock was not to be had; then it has changed nothing.
+    """
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """The first answer that is not 503, or the last one (httpx's hook)."""
+        deadline = time.monotonic() + BUSY_S
+        while True:
+            response = super().handle_request(request)
+            is_busy = response.status_code == httpx.codes.SERVICE_UNAVAILABLE
+            if not is_busy or time.monotonic() > deadline:
+                return response
+            response.close()
+            time.sleep(ASK_AGAIN_S)
 
 
 def api_client(environ: Mapping[str, str] = os.environ) -> httpx.Client:
@@ -28,4 +49,5 @@ def api_client(environ: Mapping[str, str] = os.environ) -> httpx.Client:
         auth=(user, password) if user else None,
         headers={"Authorization": f"Bearer {key}"} if key else {},
         timeout=ANSWER_S,
+        transport=PatientTransport(),
     )

@@ -112,7 +112,7 @@ def _prefect(environ: Mapping[str, str], *arguments: str) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 2 for a fault, each told with its remedy."""
+    """Exit status 2 for a fault, each told with its remedy; 1 when the server fails."""
     arguments = sys.argv[1:] if argv is None else argv
     path = Path(arguments[0]) if arguments else PREFECT_FILE
     try:
@@ -120,6 +120,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FaultsError as error:
         say(f"nothing was deployed:\n{error}", sys.stderr)
         return 2
+    except httpx.HTTPError as error:
+        say(f"not all was deployed, Prefect's server failed: {error}", sys.stderr)
+        return 1
     say(f"deployed: {', '.join(each.full_name for each in found.deployments)}")
     return 0
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import httpx
 import psutil
 
 from deployments import ENGINE, WORKER_STARTED
@@ -66,6 +67,9 @@ def main() -> int:
         except FaultsError as error:
             say(f"not served:\n{error}", sys.stderr)
             return USAGE
+        except httpx.HTTPError as error:
+            say(f"not served, Prefect's server failed: {error}", sys.stderr)
+            return FAILED
         except KeyboardInterrupt:
             say("ending runs, worker and server; once more ends them at once")
             return INTERRUPTED

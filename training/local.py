@@ -113,9 +113,7 @@ def _to_the_end(run: _Run, scene: ScenePlan) -> None:
             break
 
 
-def _watch(
-    plan: Plan, futures: Iterable[Future[None]], display: Lines, stop: StopRequest
-) -> None:
+def _watch(plan: Plan, futures: Iterable[Future[None]], display: Lines, stop: StopRequest) -> None:
     left, told = set(futures), False
     while left:
         _, left = wait(left, timeout=SHOW_EVERY_S, return_when=FIRST_COMPLETED)
