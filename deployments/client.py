@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import httpx
 
@@ -16,21 +17,20 @@ BUSY_S = 60.0
 ASK_AGAIN_S = 0.5
 
 
-class PatientTransport(httpx.HTTPTransport):
+class PatientClient(httpx.Client):
     """Asks again, at most a minute, while the server says that it is busy.
 
     Prefect answers 503 when SQLite's lock was not to be had; then it has changed nothing.
     """
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """The first answer that is not 503, or the last one (httpx's hook)."""
+    def send(self, request: httpx.Request, **settings: Any) -> httpx.Response:
+        """The first answer that is not 503, or the last one."""
         deadline = time.monotonic() + BUSY_S
         while True:
-            response = super().handle_request(request)
+            response = super().send(request, **settings)
             is_busy = response.status_code == httpx.codes.SERVICE_UNAVAILABLE
             if not is_busy or time.monotonic() > deadline:
                 return response
-            response.close()
             time.sleep(ASK_AGAIN_S)
 
 
@@ -44,10 +44,9 @@ def api_client(environ: Mapping[str, str] = os.environ) -> httpx.Client:
     check_password(url, environ)
     user, _, password = setting(CLIENT_PASSWORD, environ).partition(":")
     key = setting("PREFECT_API_KEY", environ)
-    return httpx.Client(
+    return PatientClient(
         base_url=url,
         auth=(user, password) if user else None,
         headers={"Authorization": f"Bearer {key}"} if key else {},
         timeout=ANSWER_S,
-        transport=PatientTransport(),
     )
