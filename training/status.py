@@ -85,15 +85,21 @@ class Snapshot:
     @property
     def seconds_left(self) -> float | None:
         """When the queued and running scenes may be done, as the done ones went; None: no idea."""
-        took = [each.elapsed_s for each in self.of("done") if each.elapsed_s]
-        running, queued = self.of("running"), self.of("queued")
-        if not took or not running + queued:
-            return None
-        mean = fmean(took)
-        left = [max(0.0, mean - (each.elapsed_s or 0.0)) for each in running]
-        left += [mean] * len(queued)
-        at_once = len(running) or min(self.parallelism, len(queued))
-        return max(sum(left) / at_once, *left)
+        return seconds_left(self.scenes, self.parallelism)
+
+
+def seconds_left(scenes: Iterable[SceneState], parallelism: int) -> float | None:
+    """When the queued and running scenes may be done, as the done ones went; None: no idea."""
+    scenes = list(scenes)
+    took = [each.elapsed_s for each in scenes if each.state == "done" and each.elapsed_s]
+    running = [each for each in scenes if each.state == "running"]
+    queued = sum(each.state == "queued" for each in scenes)
+    if not took or not (running or queued):
+        return None
+    mean = fmean(took)
+    left = [max(0.0, mean - (each.elapsed_s or 0.0)) for each in running] + [mean] * queued
+    at_once = len(running) or min(parallelism, queued)
+    return max(sum(left) / at_once, *left)
 
 
 def take_snapshot(experiment: Experiment) -> Snapshot:
@@ -101,7 +107,7 @@ def take_snapshot(experiment: Experiment) -> Snapshot:
     plans, names = experiment.plans, experiment.scenes
     queue = ask_queue(plans)
     if not queue.unknown:
-        settle_all(map(experiment.output, names), queue.my_job_ids)
+        settle_all(map(experiment.output, names), queue.my_job_ids, plans)
     looks = {name: _Look.at(name, experiment.output(name)) for name in names}
     jobs = scenes_queued(each for each in queue.jobs if each.stage == "array")
     launchers = {plan.plan_id: living_launcher(plan.file) for plan in plans}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,12 +13,21 @@ from training.report.blocks import Block, Document, Facts, Heading, Items, Pictu
 SPECIAL = re.compile(r"([\\`*|\[\]~])")
 
 
-def to_markdown(document: Document, folder: Path) -> str:
-    """The report, for a file in `folder`, where its links start."""
+Address = Callable[[Path], str]
+"""Of a picture: a link or a data URI; empty for one that is not shown."""
+
+
+def to_markdown(document: Document, address: Address) -> str:
+    """The report, with its pictures where `address` says."""
     lines = [f"# {escaped(document.title)}", ""]
     for block in document.blocks:
-        lines += [*_lines(block, folder), ""]
+        lines += [*_lines(block, address), ""]
     return "\n".join(lines)
+
+
+def linked_from(folder: Path) -> Address:
+    """The pictures as links of a file in `folder`."""
+    return lambda path: quote(os.path.relpath(path, folder))
 
 
 def escaped(text: str) -> str:
@@ -27,7 +36,7 @@ def escaped(text: str) -> str:
     return SPECIAL.sub(r"\\\1", plain)
 
 
-def _lines(block: Block, folder: Path) -> list[str]:
+def _lines(block: Block, address: Address) -> list[str]:
     match block:
         case Heading(text):
             return [f"## {escaped(text)}"]
@@ -50,7 +59,7 @@ def _lines(block: Block, folder: Path) -> list[str]:
         case Table():
             return _table(block)
         case Picture():
-            return _picture(block, folder)
+            return _picture(block, address)
 
 
 def _table(table: Table) -> list[str]:
@@ -63,8 +72,9 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(map(escaped, cells)) + " |"
 
 
-def _picture(picture: Picture, folder: Path) -> list[str]:
-    link = quote(os.path.relpath(picture.path, folder))
+def _picture(picture: Picture, address: Address) -> list[str]:
+    link = address(picture.path)
     title = escaped(picture.title)
     note = ["", escaped(picture.note)] if picture.note else []
-    return [f"### {title}", *note, "", f"![{title}]({link})"]
+    shown = f"![{title}]({link})" if link else f"not shown: {escaped(str(picture.path))}"
+    return [f"### {title}", *note, "", shown]

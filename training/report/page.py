@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from training.report.blocks import (
@@ -21,6 +18,7 @@ from training.report.blocks import (
     Table,
     Text,
 )
+from training.report.thumbnails import data_uri, smaller
 
 WIDEST = 1200
 """Pixels of a scene's picture; plots stay as they are."""
@@ -168,21 +166,5 @@ def _gallery(body: Element) -> Element:
 
 def _data_uri(picture: Picture) -> str:
     if picture.is_plot:
-        return _uri("image/png", picture.path.read_bytes())
-    return _uri("image/jpeg", _smaller(picture.path))
-
-
-def _smaller(path: Path) -> bytes:
-    """A picture as JPEG, at most so wide that the page stays small."""
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        shown = picture.convert("RGB")
-    shown.thumbnail((WIDEST, WIDEST))
-    stream = io.BytesIO()
-    shown.save(stream, "JPEG", quality=85)
-    return stream.getvalue()
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+        return data_uri("image/png", picture.path.read_bytes())
+    return data_uri("image/jpeg", smaller(picture.path, WIDEST))

@@ -64,7 +64,7 @@ class Row:
 def collect(roots: Roots, exp_name: str, chosen: Iterable[str], part: str = "") -> tuple[Row, ...]:
     """One row a scene, by name: what its record says, `not started` where there is none."""
     names = sorted({*chosen, *roots.outputs_with(RECORD, exp_name, part)})
-    return tuple(_row(name, roots.output_folder(name, exp_name, part)) for name in names)
+    return tuple(row_of(name, roots.output_folder(name, exp_name, part)) for name in names)
 
 
 def is_number(value: object) -> TypeGuard[float]:
@@ -78,7 +78,8 @@ def before(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _row(name: str, output: Path) -> Row:
+def row_of(name: str, output: Path) -> Row:
+    """One scene, by what its output folder says."""
     try:
         record = read_record(output)
     except RecordError as error:

@@ -13,7 +13,7 @@ from training.report.charts import Plot
 from training.report.content import document
 from training.report.gantt import GANTT, gantt
 from training.report.known import plans_of
-from training.report.markdown import to_markdown
+from training.report.markdown import linked_from, to_markdown
 from training.report.page import to_html
 from training.report.plots import (
     DURATION,
@@ -103,7 +103,7 @@ def write_plots(place: Place, drawings: dict[str, Draw], notes: list[str]) -> li
 def write_document(place: Place, name: str, whole: Document, notes: list[str]) -> tuple[Path, Path]:
     """The same content as a page and as Markdown."""
     page, report = place.file(f"{name}.html"), place.file(f"{name}.md")
-    write_atomically(report, _sound(to_markdown(whole, place.folder)))
+    write_atomically(report, _sound(to_markdown(whole, linked_from(place.folder))))
     faults: list[str] = []
     write_atomically(page, to_html(whole, faults.append))
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
