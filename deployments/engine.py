@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 
-from flows.named_api import CLIENT_PASSWORD, SERVER_PASSWORD
+from flows.environment import forget_passwords
 
 WATCH_S = 1.0
 ORPHAN_S = 60.0
@@ -28,8 +28,7 @@ def main() -> int:
     threading.Thread(target=_end_with, args=(worker,), daemon=True).start()
     import prefect  # noqa: F401  # has read its settings when it is imported
 
-    for name in (CLIENT_PASSWORD, SERVER_PASSWORD):
-        os.environ.pop(name, None)  # or Dask workers and trainers inherit it
+    forget_passwords()
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
     return 0
 

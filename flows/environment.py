@@ -22,6 +22,7 @@ from pathlib import Path
 
 from flows.named_api import (
     ANSWER_S,
+    CLIENT_KEY,
     CLIENT_PASSWORD,
     SERVER_PASSWORD,
     check_password,
@@ -29,6 +30,7 @@ from flows.named_api import (
     exposure,
     named_api,
 )
+from flows.notify import hide_url
 from preprocess.faults import Fault, FaultsError
 from training.display import say
 from training.settings import CHECKOUT
@@ -59,6 +61,9 @@ def prefect_api(state_root: Path, environ: Environ = os.environ, *, verbose: boo
         use_named(url, environ)
         yield API(url)
         return
+    environ.setdefault(
+        "PREFECT_SERVER_UI_ENABLED", "false"
+    )  # as it is: no run has an address there
     # Lock and socket stay open here too: a server that died is started again with both, and what
     # the flow sends meanwhile waits in the socket's queue.
     with _home(state_root, environ) as lock, socket.create_server(LOOPBACK) as listening:
@@ -130,12 +135,13 @@ def use_named(url: str, environ: Environ = os.environ) -> None:
 
 
 def forget_passwords(environ: Environ = os.environ) -> None:
-    """Take our server's password out of the environment that workers and trainers inherit.
+    """Take what is secret out of the environment that workers, trainers and jobs inherit.
 
     Call once Prefect is imported: it has read its settings then.
     """
-    if environ.pop(SERVER_PASSWORD, None) is not None:
-        environ.pop(CLIENT_PASSWORD, None)
+    for name in (SERVER_PASSWORD, CLIENT_PASSWORD, CLIENT_KEY):
+        environ.pop(name, None)
+    hide_url(environ)
 
 
 def send_the_rest(timeout_s: float = STOP_S) -> None:

@@ -23,6 +23,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from flows.bodies import aggregate_experiment, stop_scenes, train_one_scene
 from flows.clusters import local_cluster
 from flows.jobs import JobsError
+from flows.notify import Ending, channels_of, told_ending
 from flows.options import FlowOptions
 from flows.parameters import values_of, with_flow_parameters
 from flows.task_runner import SceneTaskRunner
@@ -44,7 +45,11 @@ _made_plans: dict[str, Plan] = {}
 
 
 def run_plan(options: FlowOptions, plan: Plan) -> State[Any]:
-    """Run a plan that is made already; when Prefect's API is lost for good, the records decide."""
+    """Run a plan that is made already; when Prefect's API is lost for good, the records decide.
+
+    Raises FaultsError, with nothing started, when whom --notify names can't be told.
+    """
+    channels_of(options.notify)
     values = values_of(options)
     _made_plans[json.dumps(values)] = plan
     try:
@@ -69,11 +74,19 @@ aggregate = task(name="aggregate", task_run_name="aggregate", **NO_MEMORY)(aggre
 @with_flow_parameters
 def train_scenes(**values: Any) -> State[Any]:
     """Train the chosen scenes, then summarise their experiment; ends as the records say."""
+    with told_ending(str(values["exp_name"])) as ending:
+        ending.state = _train_scenes(values, ending)
+        return ending.state
+
+
+def _train_scenes(values: dict[str, Any], ending: Ending) -> State[Any]:
     try:
         options = checked_options(FlowOptions, values)
+        ending.channels = channels_of(options.notify)
         get_run_logger().info("the same from a terminal: %s", _command(options))
         plan = _made_plans.pop(json.dumps(values_of(options)), None) or _planned(options)
         start(plan)
+        ending.plan = plan
     except FaultsError as error:
         return Failed(message=f"nothing was started: {error}")
     _tag_flow_run(f"exp:{plan.exp_name}", f"cluster:{options.cluster}")

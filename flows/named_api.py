@@ -21,6 +21,7 @@ from preprocess.faults import Fault, FaultsError
 
 ANSWER_S = 5.0
 CLIENT_PASSWORD = "PREFECT_API_AUTH_STRING"  # noqa: S105  # the variable's name
+CLIENT_KEY = "PREFECT_API_KEY"
 SERVER_PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"  # noqa: S105
 NEEDS_PASSWORD = "/admin/version"  # noqa: S105  # a path
 GUIDE = "docs/server.md"
@@ -49,7 +50,7 @@ def check_reachable(url: str, timeout_s: float = ANSWER_S) -> None:
 def check_password(url: str, environ: Mapping[str, str] = os.environ) -> None:
     """Raises FaultsError where the server refuses the user's password, or that he has none."""
     password = setting(CLIENT_PASSWORD, environ)
-    if setting("PREFECT_API_KEY", environ) or _status(url, password) != http.client.UNAUTHORIZED:
+    if setting(CLIENT_KEY, environ) or _status(url, password) != http.client.UNAUTHORIZED:
         return
     what = "is not the server's" if password else "is missing: the server asks for a password"
     remedy = f"export {CLIENT_PASSWORD}=USER:PASSWORD, see {GUIDE}"

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
+from pydantic import Field, field_validator
+from pydantic.config import JsonDict
+
+from preprocess.faults import Fault, FaultsError
 from training.options import Flag, LaunchOptions
+
+BLOCK = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
+A_BLOCK: JsonDict = {"pattern": f"^(?:{BLOCK.pattern})?$"}
 
 
 class FlowOptions(LaunchOptions):
@@ -15,6 +23,28 @@ class FlowOptions(LaunchOptions):
 
     verbose: Annotated[bool, Flag("How to run", "--verbose")] = False
     """Show Prefect's own messages too."""
+
+    notify: Annotated[
+        str, Flag("How to run", "--notify slack-webhook/lab"), Field(json_schema_extra=A_BLOCK)
+    ] = ""
+    """Prefect's notification block, type/name, that is told how the run ended.
+    The Apprise URL in the variable TS_NOTIFY_URL, a secret, is told too."""
+
+    @field_validator("notify", mode="before")
+    @classmethod
+    def _is_no_address(cls, value: Any) -> Any:
+        # Not a ValueError: those are shown with the value.
+        if "://" in str(value):
+            what = "--notify takes the name of a notification block; an address is a secret"
+            raise FaultsError([Fault(what, remedy="put it into the variable TS_NOTIFY_URL")])
+        return value
+
+    @field_validator("notify")
+    @classmethod
+    def _names_a_block(cls, value: str) -> str:
+        if value and not BLOCK.fullmatch(value):
+            raise ValueError("expected type/name of a notification block, as in slack-webhook/lab")
+        return value
 
     @property
     def on_slurm(self) -> bool:

@@ -43,7 +43,14 @@ AWKWARD = [
 TIMES = ["90", "3:00:00", "1-00:00:00", "0:30"]
 NAMES = ["exp", "a.b+c=d-e", "_1", "0"]
 GLOBS = ["model.pt", "renders/*.png", "-x.png", "a b.txt", "**/*.ply"]
-TOLD = {"expect": GLOBS, "exp_name": NAMES, "slurm_job_name": NAMES, "aggregate_job_name": NAMES}
+BLOCKS = ["", "slack-webhook/lab", "-/-"]
+TOLD = {
+    "notify": BLOCKS,
+    "expect": GLOBS,
+    "exp_name": NAMES,
+    "slurm_job_name": NAMES,
+    "aggregate_job_name": NAMES,
+}
 
 
 def some_value(rng: random.Random, name: str, info: FieldInfo):
