@@ -19,6 +19,7 @@ from flows.options import FlowOptions
 from flows.parameters import FIELDS
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from training.display import say
+from training.options import OVERRIDE
 from training.settings import CHECKOUT
 
 PREFECT_FILE = CHECKOUT / "deployments" / "prefect.yaml"
@@ -191,6 +192,15 @@ def _of_one(name: str, given: dict[str, Any], has_schedule: bool) -> Iterator[Fa
             elif has_schedule:
                 remedy = "a schedule can't ask anybody: give it a value"
                 yield Fault(f"{name}: {item['loc'][0]} is missing", remedy=remedy)
+    yield from _wrong_overrides(name, known.get("overrides"))
+
+
+def _wrong_overrides(name: str, overrides: Any) -> Iterator[Fault]:
+    """What the server would refuse only when other deployments are there already."""
+    for text in overrides if isinstance(overrides, list) else []:
+        if isinstance(text, str) and not OVERRIDE.search(text):
+            what = f"{name}: parameter overrides is not valid"
+            yield Fault(what, repr(text), "write key=value")
 
 
 def _wrong_value(name: str, item: Any) -> Fault:

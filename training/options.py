@@ -8,14 +8,24 @@ from pathlib import Path, PurePath
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.config import JsonDict
 
 from preprocess.faults import Fault, FaultsError
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*")
-SLURM_TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<clock>\d+(?::\d+){0,2})")
+SLURM_TIME = re.compile(r"((\d+)-)?(\d+(:\d+){0,2})")
+OVERRIDE = re.compile(r"^~|=")
 MAX_WORKERS = 1024
 MAX_JOBS = 256
+MAX_FAILURES = 100_000
 LONGEST_NAME = 100
+
+# What a form can refuse before anything is started; the validators below say it in words.
+A_NAME: JsonDict = {"pattern": f"^{NAME.pattern}$", "maxLength": LONGEST_NAME}
+A_NAME_OR_NONE: JsonDict = {"pattern": f"^({NAME.pattern})?$", "maxLength": LONGEST_NAME}
+A_TIME: JsonDict = {"pattern": f"^{SLURM_TIME.pattern}$"}
+A_TIME_OR_NONE: JsonDict = {"pattern": f"^({SLURM_TIME.pattern})?$"}
+KEYS_AND_VALUES: JsonDict = {"items": {"type": "string", "pattern": OVERRIDE.pattern}}
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,7 @@ def seconds_of(text: str) -> int:
     match = SLURM_TIME.fullmatch(text.strip())
     if match is None:
         raise ValueError("expected a time such as 90 (minutes), 1:30:00 or 1-00:00:00")
-    days, parts = match["days"], [int(part) for part in match["clock"].split(":")]
+    days, parts = match[2], [int(part) for part in match[3].split(":")]
     if days is not None:  # days-hours[:minutes[:seconds]]
         hours, minutes, seconds = [*parts, 0, 0][:3]
         return ((int(days) * 24 + hours) * 60 + minutes) * 60 + seconds
@@ -58,44 +68,65 @@ class LaunchOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    exp_name: Annotated[str, Flag("What to train", "--exp-name my_exp")]
-    """Experiment: with a scene it names one output folder; passed as shared.exp_name."""
+    exp_name: Annotated[
+        str,
+        Flag("What to train", "--exp-name my_exp"),
+        Field(title="Experiment", json_schema_extra=A_NAME),
+    ]
+    """Experiment (letters, digits, _.+=-): with a scene it names one output folder; passed as
+    shared.exp_name."""
 
     scene_name_includes: Annotated[
-        str, Flag("What to train", "--scene-name-includes hi4d_pair17_dance")
+        str,
+        Flag("What to train", "--scene-name-includes hi4d_pair17_dance"),
+        Field(title="Scenes whose name includes"),
     ] = ""
     """Only scenes whose seq_name contains this text."""
 
-    run_all: Annotated[bool, Flag("What to train", "--run-all")] = False
+    run_all: Annotated[
+        bool, Flag("What to train", "--run-all"), Field(title="All matched scenes")
+    ] = False
     """Train all matched scenes; without it exactly one scene must match."""
 
-    scenes_dir: Annotated[str, Flag("What to train", "--scenes-dir my_scenes")] = (
-        "preprocess/scenes"
-    )
+    scenes_dir: Annotated[
+        str, Flag("What to train", "--scenes-dir my_scenes"), Field(title="Folder of scene files")
+    ] = "preprocess/scenes"
     """Folder of scene files; the shipped registry when not given."""
 
     overrides: Annotated[
-        tuple[str, ...], Flag("What to train", "--overrides train.optimization.epochs=60 seed=1")
+        tuple[str, ...],
+        Flag("What to train", "--overrides train.optimization.epochs=60 seed=1"),
+        Field(json_schema_extra=KEYS_AND_VALUES),
     ] = ()
     """Hydra overrides, key=value, forwarded to the trainer untouched."""
 
-    force: Annotated[bool, Flag("What to train", "--force")] = False
+    force: Annotated[bool, Flag("What to train", "--force"), Field(title="What is done again")] = (
+        False
+    )
     """Train again what is done; the previous outputs are kept under superseded/."""
 
     dry_run: Annotated[bool, Flag("How to run", "--dry-run")] = False
     """Print what would run; create nothing, start nothing."""
 
-    workers: Annotated[int, Flag("How to run", "--workers 2"), Field(ge=0, le=MAX_WORKERS)] = 0
+    workers: Annotated[
+        int,
+        Flag("How to run", "--workers 2"),
+        Field(title="Scenes at once", ge=0, le=MAX_WORKERS),
+    ] = 0
     """Scenes at once on this machine; 0: one per GPU, or one where there is no GPU."""
 
-    time_limit: Annotated[str, Flag("How to run", "--time-limit 3:00:00")] = "1-00:00:00"
-    """A scene's longest time, in Slurm's formats; then it is stopped and can be resumed.
-    In a Slurm job it counts where it is shorter than the job's own time."""
+    time_limit: Annotated[
+        str, Flag("How to run", "--time-limit 3:00:00"), Field(json_schema_extra=A_TIME)
+    ] = "1-00:00:00"
+    """A scene's longest time, in Slurm's formats (90 is minutes); then it is stopped and can be
+    resumed. In a Slurm job it counts where it is shorter than the job's own time."""
 
     max_retries: Annotated[int, Flag("How to run", "--max-retries 0"), Field(ge=0, le=100)] = 2
     """Further starts of a scene whose machine, not whose training, failed."""
 
-    max_failures: Annotated[int, Flag("How to run", "--max-failures 3"), Field(ge=0)] = 0
+    max_failures: Annotated[
+        int, Flag("How to run", "--max-failures 3"), Field(ge=0, le=MAX_FAILURES)
+    ] = 0
     """Start no further scene after this many have failed; 0: never give up."""
 
     kill_grace: Annotated[int, Flag("How to run", "--kill-grace 60"), Field(ge=1, le=3600)] = 20
@@ -110,25 +141,30 @@ class LaunchOptions(BaseModel):
     """Hydra config that overrides are checked against; for another script none: only parsed."""
 
     expect: Annotated[
-        tuple[str, ...], Flag("The trainer", "--expect model.pt 'renders/*.png'")
+        tuple[str, ...],
+        Flag("The trainer", "--expect model.pt 'renders/*.png'"),
+        Field(title="Promised outputs"),
     ] = ()
     """Outputs (globs) another script promises in the scene's folder; none: exit status counts."""
 
     results_root: Annotated[str, Flag("Folders", "--results-root /scratch/me/results")] = ""
-    """Where results go (TS_RESULTS_ROOT)."""
+    """Where results go; when not given TS_RESULTS_ROOT, or outputs/results."""
 
     scene_data_root: Annotated[str, Flag("Folders", "--scene-data-root /scratch/me/scenes")] = ""
-    """Where scene data lies, one folder a scene (TS_SCENE_DATA_ROOT)."""
+    """Where scene data lies, one folder a scene; when not given TS_SCENE_DATA_ROOT, or
+    outputs/scenes."""
 
     state_root: Annotated[str, Flag("Folders", "--state-root /scratch/me/state")] = ""
-    """Where plans and logs of the launcher go (TS_STATE_ROOT)."""
+    """Where plans and logs of the launcher go; when not given TS_STATE_ROOT, or outputs/state."""
 
     submit: Annotated[bool, Flag("Slurm", "--submit")] = False
     """Submit through Slurm (array mode) instead of running here."""
 
-    slurm_job_name: Annotated[str, Flag("Slurm", "--slurm.job-name my_job", "--slurm.job-name")] = (
-        ""
-    )
+    slurm_job_name: Annotated[
+        str,
+        Flag("Slurm", "--slurm.job-name my_job", "--slurm.job-name"),
+        Field(json_schema_extra=A_NAME_OR_NONE),
+    ] = ""
     """Slurm job name, whatever the Slurm script says; the experiment's name when not given."""
 
     slurm_script: Annotated[
@@ -139,11 +175,15 @@ class LaunchOptions(BaseModel):
     slurm_array_parallelism: Annotated[
         int,
         Flag("Slurm", "--slurm.array-parallelism 2", "--slurm.array-parallelism"),
-        Field(ge=1, le=MAX_JOBS),
+        Field(title="Scenes at once", ge=1, le=MAX_JOBS),
     ] = MAX_JOBS
     """At most this many scenes at once."""
 
-    slurm_time: Annotated[str, Flag("Slurm", "--slurm.time 3:00:00", "--slurm.time")] = ""
+    slurm_time: Annotated[
+        str,
+        Flag("Slurm", "--slurm.time 3:00:00", "--slurm.time"),
+        Field(title="A scene's time", json_schema_extra=A_TIME_OR_NONE),
+    ] = ""
     """A scene's time in its job, in Slurm's formats; the Slurm script's when not given."""
 
     slurm_scenes_per_job: Annotated[
@@ -161,15 +201,25 @@ class LaunchOptions(BaseModel):
     yes: Annotated[bool, Flag("Slurm", "--yes")] = False
     """Submit without asking, on a terminal too; whoever answers no gets exit status 130."""
 
-    auto_schedule_aggregate: Annotated[bool, Flag("Aggregate", "--no-auto-schedule-aggregate")] = (
-        True
-    )
+    auto_schedule_aggregate: Annotated[
+        bool,
+        Flag("Aggregate", "--no-auto-schedule-aggregate"),
+        Field(title="After the scenes"),
+    ] = True
     """Chain the aggregate stage: the summary, and after DiFix generation the trainer's own."""
 
-    aggregate_job_name: Annotated[str, Flag("Aggregate", "--aggregate-job-name my_agg")] = ""
+    aggregate_job_name: Annotated[
+        str,
+        Flag("Aggregate", "--aggregate-job-name my_agg"),
+        Field(json_schema_extra=A_NAME_OR_NONE),
+    ] = ""
     """Slurm job name of the aggregate stage; the job's name with _aggregate when not given."""
 
-    aggregate_time: Annotated[str, Flag("Aggregate", "--aggregate-time 0:30:00")] = "1:00:00"
+    aggregate_time: Annotated[
+        str,
+        Flag("Aggregate", "--aggregate-time 0:30:00"),
+        Field(title="Time limit", json_schema_extra=A_TIME),
+    ] = "1:00:00"
     """Slurm time limit of the aggregate stage."""
 
     status: Annotated[bool, Flag("Watching", "--status --exp-name my_exp")] = False

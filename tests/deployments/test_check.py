@@ -54,6 +54,7 @@ def test_the_shipped_file_is_sound():
         ("run_all: true", "time_limit: 3:00:00", ["parameter time_limit", "10800", "in quotes"]),
         ("run_all: true", "time_limit: soon", ["parameter time_limit is not valid: 'soon'"]),
         ("run_all: true", "overrides: a=1", ["parameter overrides"]),
+        ("run_all: true", "overrides: [seed]", ["overrides is not valid: 'seed'", "key=value"]),
         (
             "cluster: local",
             "cluster: lokal",
