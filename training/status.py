@@ -41,6 +41,8 @@ class SceneState:
     job_id: str = ""
     elapsed_s: float | None = None
     """Of the running attempt, or of all attempts."""
+    message: str = ""
+    """Of the last attempt, what it ended with."""
 
 
 @dataclass(frozen=True)
@@ -213,6 +215,7 @@ class _Look:
             node=self.last.host if self.last else "",
             job_id=self.last.slurm_job_id if self.last else "",
             elapsed_s=self.record.seconds if self.record else None,
+            message=self.last.message if self.last else "",
         )
 
 

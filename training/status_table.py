@@ -13,6 +13,8 @@ from training.status import SceneState, Snapshot, State
 
 HEADINGS = ("scene", "state", "cause", "attempt", "node", "job", "elapsed", "log")
 MOST_CAUSE = 60
+MOST_FAILURES = 5
+"""So many failed scenes are told with their messages; hundreds mostly have one reason."""
 
 
 def render(snapshot: Snapshot, most_scenes: int | None = None) -> str:
@@ -21,7 +23,9 @@ def render(snapshot: Snapshot, most_scenes: int | None = None) -> str:
     left_out = len(snapshot.scenes) - len(scenes)
     more = [f"… and {left_out} more scenes"] if left_out else []
     table = _aligned([HEADINGS, *map(_cells, scenes)])
-    return "\n".join([*table, *more, "", *_jobs(snapshot.queue.jobs), *_counts(snapshot)])
+    failures = _failures(snapshot, MOST_FAILURES if most_scenes is None else 1)
+    below = [*_jobs(snapshot.queue.jobs), *failures, *_counts(snapshot)]
+    return "\n".join([*table, *more, "", *below])
 
 
 def clock(seconds: float) -> str:
@@ -32,6 +36,13 @@ def clock(seconds: float) -> str:
     if days:
         return f"{days}-{hours:02}:{minutes:02}:{rest:02}"
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def estimate(seconds: float) -> str:
+    """`about 0:40 left, until 14:05`."""
+    end = (now() + timedelta(seconds=seconds)).astimezone()
+    day = "" if end.date() == now().astimezone().date() else f"{end:%Y-%m-%d} "
+    return f"about {clock(seconds)} left, until {day}{end:%H:%M}"
 
 
 def _first(snapshot: Snapshot, most: int) -> list[SceneState]:
@@ -72,6 +83,14 @@ def _jobs(jobs: Iterable[StageJob]) -> list[str]:
     return [*lines, ""] if lines else []
 
 
+def _failures(snapshot: Snapshot, most: int) -> list[str]:
+    """Why scenes failed, in the words of their records."""
+    failed = [each for each in snapshot.of("failed") if each.message]
+    lines = [f"{each.scene}: {each.message}" for each in failed[:most]]
+    lines += [f"… and {len(failed) - most} more failed"] if len(failed) > most else []
+    return [*lines, ""] if lines else []
+
+
 def _counts(snapshot: Snapshot) -> list[str]:
     found = Counter(each.state for each in snapshot.scenes)
     counts = ", ".join(f"{found[state]} {state}" for state in get_args(State) if found[state])
@@ -85,8 +104,4 @@ def _counts(snapshot: Snapshot) -> list[str]:
 
 def _estimate(snapshot: Snapshot) -> list[str]:
     left = snapshot.seconds_left
-    if left is None:
-        return []
-    end = (now() + timedelta(seconds=left)).astimezone()
-    day = "" if end.date() == now().astimezone().date() else f"{end:%Y-%m-%d} "
-    return [f"about {clock(left)} left, until {day}{end:%H:%M}, if all take as long as the done"]
+    return [] if left is None else [f"{estimate(left)}, if all take as long as the done"]

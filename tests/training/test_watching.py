@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -334,6 +335,15 @@ def test_a_short_table_shows_what_a_person_looks_for(tmp_path):
     lines = status_table.render(snapshot(tmp_path, *scenes), 4).splitlines()
     assert [line.split()[0] for line in lines[1:5]] == ["s000", "x", "y", "z"]
     assert lines[5] == "… and 996 more scenes"
+
+
+def test_failures_are_told_in_words(tmp_path):
+    """The first few with their messages, and how many more."""
+    failed = [replace(scene(f"s{i}", "failed"), message=f"why {i}") for i in range(8)]
+    text = status_table.render(snapshot(tmp_path, *failed, scene("x", "done", 1)))
+    assert "s0: why 0\n" in text
+    assert "s4: why 4\n… and 3 more failed\n" in text
+    assert "why 5" not in text
 
 
 def test_a_thousand_scenes_ask_slurm_nothing_where_all_is_local(watched, monkeypatch):

@@ -16,6 +16,8 @@ from training.slurm.script import parse, value_of
 MAX_ARRAY_SIZE = 1001
 """Slurm's own default of MaxArraySize: indices go up to one less."""
 PROBE_S = 300
+ARRAY_LOG = r"-(?P<array>\d+)_(?:(?P<offset>\d+)\+)?(?P<task>\d+)\.out"
+"""What follows the job's name in the name of an array task's log, as a regular expression."""
 ARRAY_JOB = "<array_job_id>"
 """Stands for an id in a preview."""
 
@@ -39,7 +41,7 @@ def array_job(plan: Plan, part: ArrayPart, after: str = "") -> list[str]:
     slurm = slurm_of(plan)
     bound = f"%{slurm.parallelism}" if slurm.parallelism < part.count else ""
     return [
-        *_sbatch(plan, slurm.job_name, slurm.time_s, array=True),
+        *_sbatch(plan, slurm.job_name, slurm.time_s, f"%A_{_offset(part)}%a"),
         f"--array=0-{part.count - 1}{bound}",
         "--requeue",
         *([f"--dependency=afterany:{after}"] if after else []),
@@ -123,8 +125,12 @@ def slurm_of(plan: Plan) -> SlurmPlan:
     return plan.slurm
 
 
-def _sbatch(plan: Plan, name: str, time_s: int, *, array: bool = False) -> Iterator[str]:
-    ids = "%A_%a" if array else "%j"
+def _offset(part: ArrayPart) -> str:
+    """Tells a log which of the plan's scenes the index is counted from."""
+    return f"{part.offset}+" if part.offset else ""
+
+
+def _sbatch(plan: Plan, name: str, time_s: int, ids: str = "%j") -> Iterator[str]:
     folder = str(plan.job_logs).replace("%", "%%")  # Slurm reads % in file names
     yield from ("sbatch", "--parsable", f"--job-name={name}", f"--time={slurm_time(time_s)}")
     yield from (f"--chdir={CHECKOUT}", f"--output={folder}/%x-{ids}.out", "--open-mode=append")

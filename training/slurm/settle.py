@@ -10,11 +10,12 @@ import contextlib
 import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import TypeGuard
 
 from training.claims import SILENT_S, ClaimHeldError, EndedJob, acquire, silence_s
 from training.outcome import Outcome, outcome_of
 from training.outputs import has_checkpoint
-from training.plan import LOG, ScenePlan
+from training.plan import LOG, Plan, ScenePlan
 from training.records import (
     Cause,
     RecordError,
@@ -23,6 +24,7 @@ from training.records import (
     write_record,
 )
 from training.slurm import client
+from training.slurm.unbegun import find_unbegun, write_down
 from training.slurm.words import NODE_LOST, SETTLED, JobEnd, cause_of_job
 
 PATIENCE_S = 60.0
@@ -41,17 +43,26 @@ def settle(scene: ScenePlan, job_id: str, end: JobEnd | None, wait_s: float = WA
 
 
 def settle_all(
-    outputs: Iterable[Path], queued: Collection[str], patience_s: float = PATIENCE_S
+    outputs: Iterable[Path],
+    queued: Collection[str],
+    plans: Iterable[Plan] = (),
+    patience_s: float = PATIENCE_S,
 ) -> list[Outcome]:
     """Settle what nobody else did: output folders whose job is not among the `queued` any more.
 
-    Asks Slurm once for all of them, and not at all when there are none. What Slurm does not know
-    yet is left for the next time, until the scene has been silent for `patience_s`.
+    With `plans`, newest first, scenes whose array tasks never came to our code, too. Asks Slurm
+    once for all of them, and not at all when there are none. What Slurm does not know yet is left
+    for the next time, until the scene has been silent for `patience_s`.
     """
-    unsettled = {output: record for output in outputs if (record := _unsettled(output))}
+    records = _readable_records(outputs)
+    unbegun = find_unbegun(plans, queued, records)
+    unsettled = {output: record for output, record in records.items() if _is_unsettled(record)}
     jobs = {output: record.attempts[-1].slurm_job_id for output, record in unsettled.items()}
     jobs = {output: job_id for output, job_id in jobs.items() if job_id and job_id not in queued}
-    ends = client.job_ends(set(jobs.values()))
+    ends = client.job_ends({*jobs.values(), *(each.job_id for each in unbegun)})
+    for each in unbegun:
+        if each.job_id in ends or each.silence_s >= patience_s:
+            write_down(each, ends.get(each.job_id))
     return [
         settle_output(unsettled[output].scene, output, job_id, ends.get(job_id), wait_s=0)
         for output, job_id in jobs.items()
@@ -140,12 +151,16 @@ def _unwritten(error: Exception) -> str:
     return f"its record can't be written: {error}"
 
 
-def _unsettled(output: Path) -> RunRecord | None:
-    """The record, if its last attempt does not say how it ended."""
-    try:
-        record = read_record(output)
-    except RecordError:
-        return None
+def _readable_records(outputs: Iterable[Path]) -> dict[Path, RunRecord | None]:
+    found = {}
+    for output in outputs:
+        with contextlib.suppress(RecordError):
+            found[output] = read_record(output)
+    return found
+
+
+def _is_unsettled(record: RunRecord | None) -> TypeGuard[RunRecord]:
+    """Whether the last attempt does not say how it ended."""
     if record is None or not record.attempts:
-        return None
-    return record if record.status == "running" or _is_unexplained(record) else None
+        return False
+    return record.status == "running" or _is_unexplained(record)
