@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -9,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 State = Literal["queued", "free", "busy", "leaving", "lost"]
+NAMED = re.compile(r"Slurm job (?P<job_id>\S+)(?: on (?P<node>\S+))?")
+"""A job as text, see `Job.__str__`."""
 
 
 class JobsError(Exception):
@@ -42,6 +45,12 @@ class Job:
     def go_to(self, state: State) -> None:
         """Change its state."""
         self.state, self.since = state, time.monotonic()
+
+
+def job_and_node(text: str) -> tuple[str, str]:
+    """The id and the node of a job that is given as text; empty where it is none."""
+    named = NAMED.fullmatch(text)
+    return (named["job_id"], named["node"] or "") if named else ("", "")
 
 
 @dataclass(frozen=True)
