@@ -26,6 +26,8 @@ from flows.jobs import JobsError
 from flows.notify import Ending, channels_of, told_ending
 from flows.options import FlowOptions
 from flows.parameters import values_of, with_flow_parameters
+from flows.run_page import RunPage
+from flows.task_log import tell_only_news
 from flows.task_runner import SceneTaskRunner
 from flows.watch import CancelledElsewhereError, SceneWatch
 from preprocess.faults import MOST_NAMES, FaultsError
@@ -90,9 +92,16 @@ def _train_scenes(values: dict[str, Any], ending: Ending) -> State[Any]:
     except FaultsError as error:
         return Failed(message=f"nothing was started: {error}")
     _tag_flow_run(f"exp:{plan.exp_name}", f"cluster:{options.cluster}")
+    if not options.verbose:
+        tell_only_news()
+    with _run_page(plan) as page:
+        return page.final(_run(plan, page))
+
+
+def _run(plan: Plan, page: RunPage) -> State[Any]:
     try:
         with _place(plan):
-            return final_state(plan, _aggregate(plan, _train(plan)))
+            return final_state(plan, _aggregate(plan, _train(plan, page)))
     except STOPS:
         stop_scenes()
         return Cancelled(message="stopped on request")
@@ -161,12 +170,19 @@ def _tag_flow_run(*names: str) -> None:
         client.update_flow_run(context.flow_run.id, tags={*context.flow_run.tags, *names})
 
 
-def _train(plan: Plan) -> list[PrefectConcurrentFuture[Any]]:
+def _run_page(plan: Plan) -> RunPage:
+    run = FlowRunContext.get()
+    if run is None or run.flow_run is None:
+        raise RuntimeError("outside of a flow run")
+    return RunPage(plan, run.flow_run.id, get_run_logger())
+
+
+def _train(plan: Plan, page: RunPage) -> list[PrefectConcurrentFuture[Any]]:
     """Run the scenes that are to run on a cluster of their own; returns when all have ended."""
     scenes = plan.of("run")
     if not scenes:
         return []
-    watch = SceneWatch(plan)
+    watch = SceneWatch(plan, [page])
     # A runner of its own, not the flow's: its size comes from the plan, and it is closed, its
     # machines given back, before the aggregate starts.
     with _scene_runner(plan, watch) as runner:
