@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 from flows.environment import forget_passwords, prefect_api, send_the_rest
 from flows.options import FlowOptions
 from flows.stops import Stops, first_stop_interrupts
-from training.display import say
+from training.display import Lines, say, terminal
 from training.execute import ending_bound_s, mark_cancelled, wait_until_ended
 from training.plan import Plan
 from training.run import DONE, FAILED, INTERRUPTED, header, run_command, write_summary
 from training.summary import table
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import State
+    from prefect import Flow
+    from prefect.client.schemas.objects import FlowRun, State
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +38,8 @@ def launch(options: FlowOptions, plan: Plan) -> int:
             say(warning)
     say(header(plan))
     with first_stop_interrupts() as stops:
-        state = _run_flow(options, plan)
+        with terminal(plan) as display:
+            state = _run_flow(options, plan, display)
         if state is None or state.is_cancelled():
             _wait_for_the_end(plan, stops)
             write_summary(plan)
@@ -65,12 +67,16 @@ def _wait_for_the_end(plan: Plan, stops: Stops) -> None:
     wait_until_ended(plan.of("run"), max(map(ending_bound_s, plan.scenes)), at_once)
 
 
-def _run_flow(options: FlowOptions, plan: Plan) -> State[Any] | None:
+def _run_flow(options: FlowOptions, plan: Plan, display: Lines) -> State[Any] | None:
     """The flow run's final state; None when a stop came between its steps."""
     try:
         with prefect_api(plan.roots.state_root, verbose=options.verbose) as api:
-            from flows.flow import run_plan  # while the server starts
+            if display.is_live:
+                say("Prefect starts")
+            from flows.flow import run_plan, train_scenes  # while the server starts
 
+            if display.is_live and api.server is None:  # our own has no UI
+                train_scenes.on_running(_tell_address)
             api.wait_until_ready()
             forget_passwords()
             state = run_plan(options, plan)
@@ -79,6 +85,14 @@ def _run_flow(options: FlowOptions, plan: Plan) -> State[Any] | None:
     except KeyboardInterrupt:
         mark_cancelled(plan)
         return None
+
+
+def _tell_address(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001  # Prefect names them
+    """Say where the run is in Prefect's UI."""
+    from prefect.utilities.urls import url_for
+
+    if address := url_for(flow_run):
+        say(f"in Prefect's UI: {address}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from prefect.tasks import Task
 from flows.bodies import NotStartedError, SceneNotDoneError
 from flows.jobs import Job, JobsError
 from flows.workers import WorkerLostError
-from training.display import Lines, Viewer
+from training.display import Viewer, viewer_of
 from training.outcome import Outcome
 from training.plan import Plan, ScenePlan
 from training.records import Cause
@@ -33,7 +33,7 @@ class SceneWatch:
     def __init__(self, plan: Plan, viewers: Iterable[Viewer] = ()) -> None:
         self._plan = plan
         self._scenes = {scene.name: scene for scene in plan.scenes}
-        self._viewers: tuple[Viewer, ...] = (Lines(len(plan.of("run"))), *viewers)
+        self._viewers: tuple[Viewer, ...] = (viewer_of(plan), *viewers)
         self._lock = threading.Lock()
         self._failures = 0
         self._starts: dict[str, int] = {}

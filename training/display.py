@@ -1,4 +1,7 @@
-"""What a launch says on the terminal: plain lines, which also read well in a file."""
+"""What a launch says on the terminal: plain lines, which also read well in a file.
+
+On a terminal that can show it, `training.live_display` adds a live part below them.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,13 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol, TextIO
 
 from training.logs import LogFollower, last_lines, latest_progress, progress_text
 from training.outcome import Outcome
-from training.plan import ScenePlan
+from training.plan import Plan, ScenePlan
 
 PROGRESS_EVERY_S = 10.0
 FAILURE_LINES = 5
@@ -22,9 +27,9 @@ def say(text: str, stream: TextIO | None = None) -> None:
     """Print; a reader that has gone (`| head`) or is full silences us, it ends no training."""
     stream = stream or sys.stdout
     try:
-        print(text, file=stream, flush=True)
+        print(f"{text}\n", end="", file=stream, flush=True)  # at once: threads print too
     except (OSError, ValueError):  # gone, full, closed
-        _silence(stream)
+        silence(stream)
 
 
 def show_any_letter() -> None:
@@ -34,7 +39,8 @@ def show_any_letter() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _silence(stream: TextIO) -> None:
+def silence(stream: TextIO) -> None:
+    """Have what is written from now on go nowhere."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -54,6 +60,9 @@ class Viewer(Protocol):
 
 class Lines:
     """Lines about the scenes of one launch; of a single scene the whole log."""
+
+    is_live = False
+    """Whether there is more to see than lines."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -103,6 +112,9 @@ class Lines:
                 if follower and (news := follower.news()):
                     say(news)
 
+    def close(self) -> None:
+        """Leave the terminal as it was found."""
+
     def _show_progress(self, scene: ScenePlan) -> None:
         since, shown = self._shown[scene.name]
         if time.monotonic() - since < PROGRESS_EVERY_S:
@@ -112,3 +124,32 @@ class Lines:
         if text and text != shown:
             say(f"{scene.name}: {text}")
             self._shown[scene.name] = (time.monotonic(), text)
+
+
+_shown: list[Lines] = []
+"""What shows a launch on this process's terminal: it has one."""
+
+
+@contextmanager
+def terminal(plan: Plan) -> Iterator[Lines]:
+    """What shows a launch on this process's terminal, until the end of the block."""
+    viewer = _live_display(plan) or Lines(len(plan.of("run")))
+    _shown.append(viewer)
+    try:
+        yield viewer
+    finally:
+        _shown.remove(viewer)
+        viewer.close()
+
+
+def viewer_of(plan: Plan) -> Lines:
+    """What `terminal` has opened; plain lines in a process that shares its terminal with others."""
+    return _shown[-1] if _shown else Lines(len(plan.of("run")))
+
+
+def _live_display(plan: Plan) -> Lines | None:
+    if not sys.stdout.isatty():
+        return None
+    from training.live_display import live_display
+
+    return live_display(plan)

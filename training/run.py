@@ -13,7 +13,7 @@ if __name__ == "__main__":  # as a script: the packages lie above its own folder
 
 from preprocess.faults import MOST_NAMES, FaultsError  # noqa: E402
 from training.cli import parse_options  # noqa: E402
-from training.display import Lines, say, show_any_letter  # noqa: E402
+from training.display import say, show_any_letter, terminal  # noqa: E402
 from training.options import LaunchOptions  # noqa: E402
 from training.plan import Action, Plan, render  # noqa: E402
 from training.planning import is_done, make_plan  # noqa: E402
@@ -81,7 +81,8 @@ def launch(options: LaunchOptions, plan: Plan) -> int:
 
     say(header(plan))
     local.start(plan)
-    stop = local.run_plan(plan, Lines(len(plan.of("run"))))
+    with terminal(plan) as display:
+        stop = local.run_plan(plan, display)
     write_summary(plan)
     say(table(*plan.experiment))
     if stop.urgency:
