@@ -13,7 +13,7 @@ from pydantic.config import JsonDict
 from preprocess.faults import Fault, FaultsError
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*")
-SLURM_TIME = re.compile(r"((\d+)-)?(\d+(:\d+){0,2})")
+SLURM_TIME = re.compile(r"(([0-9]+)-)?([0-9]+(:[0-9]+){0,2})")
 OVERRIDE = re.compile(r"^~|=")
 MAX_WORKERS = 1024
 MAX_JOBS = 256
@@ -100,9 +100,7 @@ class LaunchOptions(BaseModel):
     ] = ()
     """Hydra overrides, key=value, forwarded to the trainer untouched."""
 
-    force: Annotated[bool, Flag("What to train", "--force"), Field(title="What is done again")] = (
-        False
-    )
+    force: Annotated[bool, Flag("What to train", "--force"), Field(title="Done scenes too")] = False
     """Train again what is done; the previous outputs are kept under superseded/."""
 
     dry_run: Annotated[bool, Flag("How to run", "--dry-run")] = False
@@ -170,7 +168,7 @@ class LaunchOptions(BaseModel):
     slurm_script: Annotated[
         str, Flag("Slurm", "--slurm.slurm-script site.slurm", "--slurm.slurm-script")
     ] = "training/submit.slurm"
-    """Slurm wrapper script."""
+    """Slurm script: the one place for resources, time, account and environment."""
 
     slurm_array_parallelism: Annotated[
         int,
