@@ -123,7 +123,7 @@ def make_plan(options: LaunchOptions) -> Plan:
             faults.found += preflight.group_faults(trainer.config, options.exp_name, scenes)
     with faults:
         slurm = plan_slurm(options) if options.on_slurm else None
-    absent = _data_faults(scenes, roots) if roots and trainer and trainer.is_own else []
+    absent = _data_faults(options, scenes, roots, trainer) if roots and trainer else []
     if not options.dry_run:
         faults.found += absent
     faults.found += _misplaced(options)
@@ -308,10 +308,18 @@ def _own_sources() -> list[Path]:
     return [path for pattern in OWN_SOURCES for path in CHECKOUT.glob(pattern)]
 
 
-def _data_faults(scenes: Sequence[Scene], roots: Roots) -> list[Fault]:
+def _data_faults(
+    options: LaunchOptions, scenes: Sequence[Scene], roots: Roots, trainer: Trainer
+) -> list[Fault]:
+    """What the project's own trainer would miss on the disk."""
     from preprocess.scene_data import missing_data
 
-    return [fault for scene in scenes for fault in missing_data(scene, roots.scene_data_root)]
+    if not trainer.is_own:
+        return []
+    faults = [f for scene in scenes for f in missing_data(scene, roots.scene_data_root)]
+    if trainer.part:
+        faults += preflight.generation_faults(trainer.config, options.exp_name, scenes, roots)
+    return faults
 
 
 def _misplaced(options: LaunchOptions) -> list[Fault]:

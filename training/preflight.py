@@ -10,6 +10,7 @@ from typing import Any
 
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from preprocess.scene import Scene
+from preprocess.scene_data import truth_folder
 from training.overrides import resolved, select
 from training.settings import VARIABLES, Roots
 
@@ -73,6 +74,32 @@ def group_faults(config: dict[str, Any], exp_name: str, scenes: Sequence[Scene])
     except FaultsError as error:
         return list(error.faults)
     return []
+
+
+def generation_faults(
+    config: dict[str, Any], exp_name: str, scenes: Sequence[Scene], roots: Roots
+) -> list[Fault]:
+    """What DiFix generation would miss: cameras that are named, models where they are required.
+
+    Scene data that is still to be built is not judged.
+    """
+    from training.trainer.config import checked
+    from training.trainer.difix_preflight import checkpoint_faults, targets_of
+
+    schema, faults = checked(_named(config, exp_name))
+    if schema is None or faults:
+        return []  # told by `schema_faults`
+    settings, found = schema.difix_data_generation, list[Fault]()
+    for scene in scenes:
+        output = roots.output_folder(scene.seq_name, exp_name)
+        found += checkpoint_faults(output, settings)
+        truth = truth_folder(scene, roots.scene_data_root)
+        if scene.synthetic is None or (truth and truth.root.is_dir()):
+            try:
+                targets_of(scene, truth, settings.target_cameras)
+            except FaultsError as error:
+                found += error.faults
+    return found
 
 
 def settled(config: dict[str, Any], exp_name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 
 import pytest
@@ -67,4 +68,20 @@ def test_a_test_group_that_matches_nothing_is_found_before_anything_starts(lab):
     result = lab.run(*mode, stand_in=False)
     assert result.returncode == 2
     assert "runs once for all scenes" in result.stderr
+    assert not (lab.root / "results").exists()
+
+
+def test_cameras_that_scenes_lack_and_missing_models_are_found_before_anything_starts(lab):
+    """All of them, by scene, with the nearest cameras; exit status 2 and nothing is created."""
+    add_scenes(lab)
+    key = "difix_data_generation"
+    named = (f"{key}.target_cameras.mode=explicit", f"{key}.target_cameras.ids=[99]")
+    for scene, camera in itertools.product(SCENES, (4, 28, 52)):
+        (lab.root / "scenes" / "truth" / scene / "images" / str(camera)).mkdir(parents=True)
+    result = lab.run(*FLAGS, *named, f"{key}.require_checkpoint=true", stand_in=False)
+    assert result.returncode == 2
+    for scene in SCENES:
+        assert f"names a camera that {scene} lacks: 99" in result.stderr
+        assert f"{scene}/exp/checkpoints/last.pt" in result.stderr
+    assert "nearest: 52, 4" in result.stderr
     assert not (lab.root / "results").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from preprocess.faults import Fault, FaultsError
 from preprocess.layout import SceneFolder
@@ -13,7 +14,7 @@ from training.trainer.difix_names import KEY, Group, group_of
 from training.trainer.difix_shard import FOLDER, ShardFolder
 from training.trainer.files import OutputFolder
 from training.trainer.preflight import attempt, data_faults, read_scene, training_frames
-from training.trainer.schema import Config, TargetCameras, under_checkout
+from training.trainer.schema import Config, DifixDataGeneration, TargetCameras, under_checkout
 
 SHOWN_CAMERAS = 3
 
@@ -49,16 +50,16 @@ def check_generation(config: Config) -> GenerationInputs:
     faults += data_faults(scene, data, root)
     trained = None if faults else attempt(faults, lambda: training_frames(data, scene.cam_id))
     group = attempt(faults, lambda: group_of(scene.seq_name, settings))
-    targets = attempt(faults, lambda: _targets(scene, truth, settings.target_cameras))
-    faults += _checkpoint_faults(config)
+    targets = attempt(faults, lambda: targets_of(scene, truth, settings.target_cameras))
+    faults += checkpoint_faults(config.output, settings)
     if faults or truth is None or trained is None or group is None or targets is None:
         raise FaultsError(faults)
     frames = tuple(data.frames(scene.cam_id)[:: settings.frame_stride])
     return GenerationInputs(scene, data, truth, group, targets, trained, frames)
 
 
-def _targets(scene: Scene, truth: SceneFolder | None, wanted: TargetCameras) -> tuple[int, ...]:
-    """The target cameras, ascending."""
+def targets_of(scene: Scene, truth: SceneFolder | None, wanted: TargetCameras) -> tuple[int, ...]:
+    """The target cameras, ascending; raises FaultsError for those that the scene lacks."""
     there = [] if truth is None else truth.cameras()
     others = [camera for camera in there if camera != scene.cam_id]
     if not others:
@@ -82,9 +83,10 @@ def _camera_fault(camera: int, scene: Scene, others: Sequence[int]) -> Fault:
     return Fault(f"{key} names a camera that {scene.seq_name} lacks", str(camera), remedy)
 
 
-def _checkpoint_faults(config: Config) -> list[Fault]:
-    path = OutputFolder(config.output).checkpoint
-    if path.exists() or not config.difix_data_generation.require_checkpoint:
+def checkpoint_faults(output: Path, settings: DifixDataGeneration) -> list[Fault]:
+    """That a trained model is required and not in the scene's output folder."""
+    path = OutputFolder(output).checkpoint
+    if path.exists() or not settings.require_checkpoint:
         return []
     remedy = f"train the scene first (run_mode=train), or set {KEY}.require_checkpoint=false"
     return [Fault("the scene has no trained checkpoint", str(path), remedy)]
