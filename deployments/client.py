@@ -9,7 +9,15 @@ from typing import Any
 
 import httpx
 
-from flows.named_api import CLIENT_PASSWORD, check_password, check_reachable, named_api, setting
+from flows.named_api import (
+    CLIENT_KEY,
+    CLIENT_PASSWORD,
+    check_password,
+    check_reachable,
+    named_api,
+    setting,
+    trusted,
+)
 from preprocess.faults import Fault, FaultsError
 
 ANSWER_S = 30.0
@@ -40,13 +48,14 @@ def api_client(environ: Mapping[str, str] = os.environ) -> httpx.Client:
     if not url:
         remedy = "export PREFECT_API_URL=http://HOST:PORT/api, or run python -m deployments.serve"
         raise FaultsError([Fault("no Prefect server is named", remedy=remedy)])
-    check_reachable(url)
+    check_reachable(url, environ)
     check_password(url, environ)
     user, _, password = setting(CLIENT_PASSWORD, environ).partition(":")
-    key = setting("PREFECT_API_KEY", environ)
+    key = setting(CLIENT_KEY, environ)
     return PatientClient(
         base_url=url,
         auth=(user, password) if user else None,
         headers={"Authorization": f"Bearer {key}"} if key else {},
         timeout=ANSWER_S,
+        verify=trusted(environ),
     )

@@ -16,6 +16,7 @@ import httpx
 
 from deployments.check import PREFECT_FILE, PrefectFile, checked_file
 from deployments.client import api_client
+from deployments.heartbeats import settle_automation
 from preprocess.faults import Fault, FaultsError
 from training.display import say
 from training.settings import CHECKOUT
@@ -40,6 +41,7 @@ def deploy(path: Path = PREFECT_FILE, environ: Mapping[str, str] = os.environ) -
             deployment = client.get(f"/deployments/name/{name}").raise_for_status().json()
             _refuse_unknown_parameters(client, deployment)
             _keep_schedules(client, deployment, schedules)
+        settle_automation(client)
     return found
 
 

@@ -43,6 +43,8 @@ KEEP_S = 1.0
 LOOPBACK = ("127.0.0.1", 0)
 POLL_S = 0.05
 LOG = "server.log"
+HEARTBEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "60"
+"""Seconds between a run's signs of life; see `deployments.heartbeats`."""
 
 
 @contextmanager
@@ -128,9 +130,9 @@ def use_named(url: str, environ: Environ = os.environ) -> None:
 
     Raises FaultsError when it does not answer, or refuses the user's password.
     """
-    check_reachable(url)
+    check_reachable(url, environ)
     check_password(url, environ)
-    for warning in exposure(url):
+    for warning in exposure(url, environ):
         say(f"warning: {warning}", sys.stderr)
 
 
@@ -154,6 +156,7 @@ def send_the_rest(timeout_s: float = STOP_S) -> None:
 
 
 def _keep_quiet(environ: Environ, verbose: bool) -> None:
+    environ.setdefault(*HEARTBEAT)
     environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     environ.setdefault("DO_NOT_TRACK", "1")
     environ.setdefault("PREFECT_CLI_PROMPT", "false")

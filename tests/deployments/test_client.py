@@ -34,7 +34,7 @@ def busy_server():
 @pytest.fixture
 def ask(busy_server, monkeypatch):
     """One request through the client, without a Prefect server's checks."""
-    monkeypatch.setattr(client, "check_reachable", lambda _: None)
+    monkeypatch.setattr(client, "check_reachable", lambda *_: None)
     monkeypatch.setattr(client, "check_password", lambda *_: None)
     monkeypatch.setattr(client, "ASK_AGAIN_S", 0.01)
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sqlite3
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,15 @@ import httpx
 import pytest
 
 from deployments.check import PREFECT_FILE
+from deployments.client import api_client
+from deployments.heartbeats import (
+    HEARTBEAT,
+    MESSAGE,
+    NAME,
+    SILENCE_S,
+    automation,
+    settle_automation,
+)
 from deployments.leftovers import end_leftovers
 
 BOUND_S = 30
@@ -54,6 +64,9 @@ def test_a_run_from_the_form_is_trained_and_recorded(served):
     assert "--overrides 'text=a b' do=ok" in line
     inherited = json.loads((served.output("a_1", "form") / "environment.json").read_text())
     assert served.password not in inherited.values()
+    own = {"resource": {"id": [f"prefect.flow-run.{run['id']}"]}}
+    beats = {**own, "event": {"name": [HEARTBEAT]}}
+    assert served.ask("POST", "/events/filter", filter=beats).json()["total"] >= 1
     again = served.submit(
         "train-scenes/local", **served.parameters("form", overrides=["text=a b", "do=ok"])
     ).json()
@@ -184,6 +197,75 @@ def test_a_run_that_lost_its_executor_is_told_at_the_next_start(served, monkeypa
     state = served.state(lost)
     assert state["type"] == "CRASHED"
     assert "was killed" in state["message"]
+
+
+def run_of(served, flow: str) -> str:
+    """A run that says Running; nothing executes it."""
+    flow_id = served.ask("POST", "/flows/", name=flow).json()["id"]
+    state = {"type": "RUNNING"}
+    return served.ask("POST", "/flow_runs/", flow_id=flow_id, state=state).json()["id"]
+
+
+def beat(served, run_id: str, flow: str) -> None:
+    """A heartbeat as Prefect's engine sends it."""
+    event = {
+        "id": str(uuid.uuid4()),
+        "event": HEARTBEAT,
+        "occurred": datetime.now(UTC).isoformat(),
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{run_id}"},
+        "related": [
+            {
+                "prefect.resource.id": f"prefect.flow.{uuid.uuid4()}",
+                "prefect.resource.role": "flow",
+                "prefect.resource.name": flow,
+            }
+        ],
+    }
+    auth = tuple(served.password.split(":"))
+    httpx.post(f"{served.url}/events", json=[event], auth=auth).raise_for_status()
+
+
+def automations(served) -> list[dict]:
+    named = {"name": {"any_": [NAME]}}
+    return served.ask("POST", "/automations/filter", automations=named).json()
+
+
+def test_a_run_that_falls_silent_is_crashed_and_no_other(served, eventually):
+    """By the automation, with the shortest silence that Prefect takes."""
+    wanted = automation()
+    wanted["trigger"]["within"] = 10
+    (made,) = automations(served)
+    served.ask("PUT", f"/automations/{made['id']}", **wanted)
+    theirs, silent, living = (
+        run_of(served, flow) for flow in ("theirs", "train-scenes", "train-scenes")
+    )
+    beat(served, theirs, "theirs")
+    beat(served, silent, "train-scenes")
+
+    def has_fired() -> bool:
+        beat(served, living, "train-scenes")
+        return served.state(silent)["type"] == "CRASHED"
+
+    eventually(has_fired, "the end of the silent run")
+    assert served.state(silent)["message"] == MESSAGE
+    assert [served.state(each)["type"] for each in (living, theirs)] == ["RUNNING", "RUNNING"]
+
+
+def test_a_deploy_makes_one_automation_and_keeps_what_people_changed_of_it(served, monkeypatch):
+    """A message to the lab added as an action, the automation switched off."""
+    monkeypatch.setenv("PREFECT_API_URL", served.url)
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", served.password)
+    (made,) = automations(served)
+    own = automation() | {"enabled": False}
+    own["actions"].append({"type": "do-nothing"})
+    own["trigger"]["within"] = 3600
+    served.ask("PUT", f"/automations/{made['id']}", **own)
+    with api_client() as client:
+        settle_automation(client)
+    (kept,) = automations(served)
+    assert kept["enabled"] is False
+    assert [each["type"] for each in kept["actions"]] == ["change-flow-run-state", "do-nothing"]
+    assert kept["trigger"]["within"] == SILENCE_S
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])

@@ -61,6 +61,13 @@ def test_our_server_answers_who_has_the_password_and_nobody_else(state_root, pla
     assert api.server.returncode is not None
 
 
+def test_the_password_of_a_named_server_is_forgotten_too():
+    """Trainers and jobs need neither the server nor its secrets."""
+    environ = {"PREFECT_API_AUTH_STRING": "lab:secret", "PREFECT_API_KEY": "key", "HOME": "/root"}
+    environment.forget_passwords(environ)
+    assert environ == {"HOME": "/root"}
+
+
 def test_two_flows_at_once_have_two_databases_and_the_next_takes_a_free_one(state_root, plain):
     """SQLite is never shared; a database that was migrated is not made again."""
     other = dict(plain)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from ipaddress import ip_address
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
+from deployments.client import api_client
 from flows import named_api
 from flows.environment import prefect_api
-from flows.named_api import check_password, exposure
+from flows.named_api import check_password, check_reachable, exposure
 from preprocess.faults import FaultsError
 
 PASSWORD = "admin:secret"
@@ -37,6 +45,58 @@ def server():
         threading.Thread(target=made.serve_forever, daemon=True).start()
         yield made
         made.shutdown()
+
+
+def own_certificate(file) -> None:
+    """A key, and a certificate for 127.0.0.1 that it has signed itself, as one PEM file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "lab")])
+    began, day = dt.datetime.now(dt.UTC), dt.timedelta(days=1)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(began - day)
+        .not_valid_after(began + day)
+        .add_extension(address, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    as_text = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, *as_text)
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+
+
+@pytest.fixture
+def tls_server(server, tmp_path):
+    """The same behind TLS with the lab's own certificate, in `server.certificate`."""
+    server.certificate = tmp_path / "lab.pem"
+    own_certificate(server.certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(server.certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.url = server.url.replace("http:", "https:")
+    return server
+
+
+@pytest.mark.parametrize("name", ["PREFECT_API_SSL_CERT_FILE", "SSL_CERT_FILE"])
+def test_a_labs_own_certificate_is_trusted_where_it_is_named(tls_server, name):
+    """By all our requests, as by Prefect's own."""
+    environ = {"PREFECT_API_URL": tls_server.url, "PREFECT_API_AUTH_STRING": PASSWORD}
+    environ[name] = str(tls_server.certificate)
+    with prefect_api(tls_server.certificate.parent, environ, verbose=False) as api:
+        assert api.url == tls_server.url
+    with api_client(environ) as client:
+        assert client.get("/admin/version").status_code == 200
+
+
+def test_an_unknown_certificate_is_a_fault_that_says_how_to_name_it(tls_server):
+    """Not a traceback, and not trusted."""
+    with pytest.raises(FaultsError, match="export PREFECT_API_SSL_CERT_FILE=FILE"):
+        check_reachable(tls_server.url, {})
+    with pytest.raises(FaultsError, match="PREFECT_API_SSL_CERT_FILE can't be used"):
+        check_reachable(tls_server.url, {"PREFECT_API_SSL_CERT_FILE": "/nowhere.pem"})
 
 
 @pytest.fixture
