@@ -148,7 +148,7 @@ def viewer_of(plan: Plan) -> Lines:
 
 
 def _live_display(plan: Plan) -> Lines | None:
-    if not sys.stdout.isatty():
+    if not (sys.stdout and sys.stdout.isatty()):  # None where it was closed
         return None
     from training.live_display import live_display
 

@@ -25,8 +25,8 @@ class Running:
 
     name: str
     elapsed_s: float
-    progress: str = ""
-    """`epoch 3/30, loss 0.0123`."""
+    says: str = ""
+    """`epoch 3/30, loss 0.0123`, or its log's last line."""
     where: str = ""
     """The Slurm job and its node; empty on this machine."""
     starts: int = 1
@@ -115,8 +115,14 @@ def _scenes(board: Board, rows: int, width: int) -> list[Text]:
 def _scene(each: Running, width: int) -> str:
     name = set_cell_size(each.name, width)
     again = f"start {each.starts}" if each.starts > 1 else ""
-    parts = [f"{clock(each.elapsed_s):>7}", each.progress or "starts", again, each.where]
+    parts = [f"{clock(each.elapsed_s):>7}", _plain(each.says), again, each.where]
     return f"  {name} " + "  ".join(filter(None, parts))
+
+
+def _plain(text: str) -> str:
+    """One line without what would move the cursor: a trainer may say anything."""
+    printable = "".join(c if c.isprintable() else " " for c in Text.from_ansi(text).plain)
+    return " ".join(printable.split())
 
 
 def _fitted(line: Text, width: int, encoding: str) -> Text:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any, TextIO, cast
+from typing import IO, TextIO, cast
 
 from rich.console import Console, Group
 from rich.control import Control
@@ -26,7 +26,13 @@ from rich.segment import ControlType
 
 from training.display import Lines, silence
 from training.live_board import Board, Phase, Running, draw
-from training.logs import latest_progress, progress_text
+from training.logs import (
+    HEADING,
+    last_lines,
+    latest_progress,
+    progress_fraction,
+    progress_text,
+)
 from training.outcome import Outcome
 from training.plan import Plan, ScenePlan
 from training.status import SceneState, State, seconds_left
@@ -56,16 +62,17 @@ class Screen:
         self._lock = threading.RLock()
         self._live: Live | None = None
         self._was_suspended = False
+        self._is_closed = False
         self._streams = sys.stdout, sys.stderr
         self._on_continue = signal.signal(signal.SIGCONT, self._continued)
         sys.stdout = cast("TextIO", _Above(self, sys.stdout))
-        if sys.stderr.isatty():
+        if sys.stderr and sys.stderr.isatty():
             sys.stderr = cast("TextIO", _Above(self, sys.stderr))
 
     def show(self, lines: Group) -> None:
         """Replace the last lines."""
         with self.whole():
-            if not _is_in_foreground(self.console.file):
+            if self._is_closed or not _is_in_foreground(self.console.file):
                 return
             if self._live is None:
                 self._live = Live(
@@ -88,13 +95,16 @@ class Screen:
 
     def close(self) -> None:
         """Leave the last lines as they are and give the streams back."""
-        signal.signal(signal.SIGCONT, self._on_continue)
+        if self._is_closed:
+            return
         try:
             with self.whole():
+                self._is_closed = True
                 if self._live is not None:
                     self._live.stop()
         finally:
             self._live = None
+            signal.signal(signal.SIGCONT, self._on_continue)
             sys.stdout, sys.stderr = self._streams
 
     def _continued(self, _number: int, _frame: FrameType | None) -> None:
@@ -146,24 +156,26 @@ class _Start:
     since: float = field(default_factory=time.monotonic)
     read: float = 0.0
     """When its log was read last."""
-    progress: dict[str, Any] = field(default_factory=dict)
+    says: str = ""
+    fraction: float = 0.0
+    """How much of its epochs is behind it."""
+
+    def look(self) -> None:
+        """Read its log's end: progress, or what a trainer without such lines says last."""
+        progress = latest_progress(self.scene.log)
+        words = "" if progress else next(iter(last_lines(self.scene.log, 1)), "")
+        says = progress_text(progress) if progress else words * (not words.startswith(HEADING))
+        self.says, self.fraction = says, progress_fraction(progress or {})
+        self.read = time.monotonic()
 
     def running(self) -> Running:
         return Running(
             name=self.scene.name,
             elapsed_s=time.monotonic() - self.since,
-            progress=" ".join(progress_text(self.progress).split()),
+            says=self.says,
             where=self.where,
             starts=self.number,
         )
-
-    @property
-    def fraction(self) -> float:
-        """How much of its epochs is behind it."""
-        epoch, epochs = self.progress.get("epoch"), self.progress.get("epochs")
-        if not (isinstance(epoch, int) and isinstance(epochs, int) and epochs > 0):
-            return 0.0
-        return min(1.0, max(0.0, epoch / epochs))
 
 
 class LiveDisplay(Lines):
@@ -229,8 +241,7 @@ class LiveDisplay(Lines):
         with self._lock:
             shown = list(self._starts.values())[: self._screen.console.height]
         for start in sorted(shown, key=lambda each: each.read)[:MOST_READS]:
-            start.progress = latest_progress(start.scene.log) or {}
-            start.read = time.monotonic()
+            start.look()
 
     def _show(self, phase: Phase = "going on") -> None:
         if phase == "going on" and os.path.lexists(self._plan.cancelled):

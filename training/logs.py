@@ -57,11 +57,22 @@ def latest_progress(log: Path) -> dict[str, Any] | None:
 
 
 def progress_text(progress: dict[str, Any]) -> str:
-    """`epoch 3/30, loss 0.0123` from a progress line."""
-    total = f"/{progress['epochs']}" if "epochs" in progress else ""
-    parts = [f"epoch {progress['epoch']}{total}"] if "epoch" in progress else []
+    """`epoch 3/30, loss 0.0123` or `sample 24/400` from a progress line."""
+    epochs = f"/{progress['epochs']}" if "epochs" in progress else ""
+    parts = [f"epoch {progress['epoch']}{epochs}"] if "epoch" in progress else []
+    samples = f"/{progress['of']}" if "of" in progress else ""
+    parts += [f"sample {progress['samples']}{samples}"] if "samples" in progress else []
     parts += [f"loss {progress['loss']:.4g}"] if isinstance(progress.get("loss"), float) else []
     return ", ".join(parts)
+
+
+def progress_fraction(progress: dict[str, Any]) -> float:
+    """How much is behind, of 1, by epochs or samples; 0 where the line does not say."""
+    for part, whole in (("epoch", "epochs"), ("samples", "of")):
+        done, total = progress.get(part), progress.get(whole)
+        if isinstance(done, int) and isinstance(total, int) and total > 0:
+            return min(1.0, max(0.0, done / total))
+    return 0.0
 
 
 class LogFollower:

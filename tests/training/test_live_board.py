@@ -60,6 +60,13 @@ def test_a_running_scene_has_a_line_with_all_that_is_known():
     assert " ".join(line.split()) == words
 
 
+def test_what_a_trainer_says_is_one_plain_line():
+    """Colours, tabs, a carriage return of a progress bar, codes that move the cursor."""
+    says = "\x1b[32mloading\x1b[0m\timages\x1b[2A\x07 9%"
+    line = drawn(board(running=[Running("a", 7.0, says)]))[2]
+    assert " ".join(line.split()) == "a 0:07 loading images 9%"
+
+
 def test_more_scenes_than_rows():
     """As many as fit, those that have run longest; how many more; a row stays free."""
     lines = drawn(board(total=256, running=running(256)), height=12)

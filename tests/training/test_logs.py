@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from training.logs import MOST_AT_ONCE, LogFollower, last_lines, latest_progress, progress_text
+from training.logs import (
+    MOST_AT_ONCE,
+    LogFollower,
+    last_lines,
+    latest_progress,
+    progress_fraction,
+    progress_text,
+)
 
 
 def test_progress_is_the_last_whole_line_of_this_attempt(tmp_path):
@@ -14,6 +21,16 @@ def test_progress_is_the_last_whole_line_of_this_attempt(tmp_path):
     assert latest_progress(log) is None
     log.write_text(log.read_text() + 'TS_PROGRESS {"epoch": 1, "loss": 0.25}\nTS_PROGRESS {"ep')
     assert progress_text(latest_progress(log)) == "epoch 1, loss 0.25"
+
+
+def test_progress_of_whatever_a_trainer_counts():
+    """Epochs, or the samples of a data set; how much is behind, where it says so."""
+    samples = {"samples": 24, "dropped": 0, "of": 96}
+    assert progress_text(samples) == "sample 24/96"
+    assert progress_fraction(samples) == 0.25
+    assert progress_fraction({"epoch": 3, "epochs": 4}) == 0.75
+    unknown = ({}, {"epoch": 3}, {"epoch": "x", "epochs": 4}, {"epoch": 1, "epochs": 0})
+    assert sum(map(progress_fraction, unknown)) == 0
 
 
 def test_a_broken_progress_line_is_no_progress(tmp_path):
