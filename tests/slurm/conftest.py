@@ -47,6 +47,15 @@ def slurm_lab(lab: Any, slurm: Cluster) -> Iterator[Any]:
 
 
 @pytest.fixture
+def array_lab(slurm_lab: Any, slurm: Cluster) -> Any:
+    """A lab on Slurm with four scenes, to submit as arrays."""
+    for number in range(4):
+        slurm_lab.add_scene(f"a_{number}")
+    slurm_lab.slurm = slurm
+    return slurm_lab
+
+
+@pytest.fixture
 def slurm_accounting_lab(lab: Any, slurm_accounting: Cluster) -> Iterator[Any]:
     """The lab on `slurm_accounting`."""
     yield from lab_on(lab, slurm_accounting)

@@ -191,5 +191,19 @@ def test_each_fault_has_its_cause_and_its_retry(flow_lab, slurm, prefect_api, ev
     assert prefect_api.only_run("faults")["state"]["type"] == "FAILED"
 
 
+def test_a_preempted_scene_starts_again_elsewhere(flow_lab, slurm, eventually):
+    """More urgent people take its node: the cause is Slurm's, another job goes on."""
+    flow_lab.add_scene("a", do="resume")
+    flow = start(flow_lab, "preempted")
+    eventually(lambda: is_ready(flow_lab, "preempted", "a"), "the trainer")
+    urgent = slurm.preempt(job_of(flow_lab, "preempted", "a"))
+    out = end(flow)
+    slurm.call("scancel", urgent)
+    assert causes(flow_lab, "preempted", "a") == ["preempted", "ok"]
+    first, second = attempts(flow_lab, "preempted", "a")
+    assert first["slurm_job_id"] != second["slurm_job_id"]
+    assert "a failed (preempted)" in out
+
+
 def is_of(process: psutil.Process, jobs: dict[str, str]) -> bool:
     return process.environ().get("SLURM_JOB_ID") == jobs["worker"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+from datetime import datetime
 
 import pytest
 
@@ -98,8 +99,8 @@ def test_garbage_in_the_queue_is_no_job():
     garbage = f"squeue: warning: x\n\n1{SEPARATOR}2{SEPARATOR}\n"
     assert formats.queued_jobs(garbage) == []
     assert formats.queue_ends(garbage) == {}
-    assert formats.account_ends("x|y\nslurmdbd is away\n") == {}
-    assert formats.completion_ends(["", "JobId=", "nonsense"]) == {}
+    assert formats.account_runs("x|y\nslurmdbd is away\n") == []
+    assert formats.completion_runs(["", "JobId=", "nonsense"]) == []
 
 
 def test_the_queue_holds_ended_jobs_apart():
@@ -121,13 +122,32 @@ def test_accounting_tells_the_last_run_that_had_a_node():
 12_2|RUNNING|0:0|n2|2026-11-23T18:20:05|Unknown
 12_[4-7%2]|PENDING|0:0|None assigned|Unknown|Unknown
 """
-    ends = formats.account_ends(text)
+    ends = formats.last_ends(formats.account_runs(text))
     assert {job_id: end.state for job_id, end in ends.items()} == {
         "12_0": "NODE_FAIL",
         "12_1": "CANCELLED",
     }
     assert (ends["12_1"].by_uid, ends["12_1"].signal, ends["12_1"].node) == (1000, 15, "n2")
     assert ends["12_1"].end.isoformat().startswith("2026-11-23T18:20:07")
+
+
+def test_a_job_that_was_started_again_has_the_run_of_that_moment():
+    """Preempted, then queued again by hand: each attempt has its own run; the present has none."""
+    text = """\
+12_0|PREEMPTED|0:0|n1|2026-11-23T18:00:00|2026-11-23T18:10:00
+12_0|REQUEUED|0:0|n2|2026-11-23T18:20:00|2026-11-23T18:30:00
+12_0|RUNNING|0:0|n2|2026-11-23T18:40:00|Unknown
+13_0|NODE_FAIL|0:0|n2|2026-11-23T18:00:00|2026-11-23T19:00:00
+"""
+    runs = formats.account_runs(text)
+
+    def state(clock):
+        moment = datetime.fromisoformat(f"2026-11-23T{clock}").astimezone()
+        run = formats.run_at(runs, "12_0", moment)
+        return run and run.state
+
+    moments = ("18:00:00.5", "18:09:59", "18:15:00", "18:20:01", "18:41:00")
+    assert list(map(state, moments)) == ["PREEMPTED", "PREEMPTED", None, "REQUEUED", None]
 
 
 def test_job_completion_text_names_array_tasks():
@@ -137,7 +157,7 @@ def test_job_completion_text_names_array_tasks():
         " StartTime=2026-11-23T18:18:59 EndTime=2026-11-23T18:19:00 NodeList=n1 WorkDir=/tmp"
         " ArrayJobId=1 ArrayTaskId=4 DerivedExitCode=0:0 ExitCode=0:9 "
     )
-    (end,) = formats.completion_ends([line]).values()
+    (end,) = formats.completion_runs([line])
     assert (end.job_id, end.state, end.node, end.signal) == ("1_4", "TIMEOUT", "n1", 9)
 
 

@@ -20,8 +20,9 @@ from training.records import RecordError, read_record
 from training.retries import ELSEWHERE, starts_again
 from training.slurm import client
 from training.slurm.jobs import slurm_of
-from training.slurm.own_job import own_job_id
+from training.slurm.own_job import is_started_again, own_job_id
 from training.slurm.planning import START_S
+from training.slurm.settle import settle_former_run
 from training.trainer_process import ASKED, block_signals
 
 DONE, NOT_DONE = 0, 1
@@ -39,6 +40,8 @@ def main(argv: list[str]) -> int:
     if reason := _reason_not_to_start(plan, scene):
         say(f"{scene.name}: not started, {reason}")
         return NOT_DONE
+    if is_started_again():
+        settle_former_run(scene, own_job_id())
     outcome = _to_the_end(plan, scene, job_ends)
     say(f"{outcome}, log {outcome.log}")
     if outcome.status == "failed":

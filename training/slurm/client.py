@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 
@@ -156,15 +157,26 @@ def job_ends(job_ids: Collection[str]) -> dict[str, JobEnd]:
     wanted, ends = set(job_ids), dict[str, JobEnd]()
     with contextlib.suppress(SlurmError):
         if wanted and _has_accounting():
-            ends = _account_ends(wanted)
+            ends = formats.last_ends(_account_runs(wanted))
     with contextlib.suppress(SlurmError):
         if not wanted <= ends.keys():
             # A job that was started again has an end in the text while it runs: the queue decides.
             queue = _squeue("--states=all")
             living = {job.job_id for job in formats.queued_jobs(queue)}
-            told = formats.queue_ends(queue) | _completed_ends()
+            told = formats.queue_ends(queue) | formats.last_ends(_completed_runs())
             ends = {job_id: end for job_id, end in told.items() if job_id not in living} | ends
     return {job_id: end for job_id, end in ends.items() if job_id in wanted}
+
+
+def former_run(job_id: str, moment: datetime) -> JobEnd | None:
+    """How that run of a job ended that was under way at `moment`; the job may run again since.
+
+    None where neither accounting nor job completion text tells, or can be asked from here.
+    """
+    runs: list[JobEnd] = []
+    with contextlib.suppress(SlurmError):
+        runs = _account_runs({job_id}) if _has_accounting() else _completed_runs()
+    return formats.run_at(runs, job_id, moment)
 
 
 def a_node_address() -> str | None:
@@ -182,26 +194,26 @@ def _has_accounting() -> bool:
     return _configuration().get("AccountingStorageType", "").endswith("slurmdbd")
 
 
-def _completed_ends() -> dict[str, JobEnd]:
+def _completed_runs() -> list[JobEnd]:
     """What the job completion text has, where there is one; no query."""
     site = _configuration()
     if site.get("JobCompType", "") != "jobcomp/filetxt":
-        return {}
+        return []
     try:
         with Path(site.get("JobCompLoc", "")).open("rb") as stream:
             stream.seek(0, os.SEEK_END)
             stream.seek(max(0, stream.tell() - COMPLETION_TAIL))
             text = stream.read().decode("utf-8", errors="replace")
     except OSError:
-        return {}
-    return formats.completion_ends(text.splitlines())
+        return []
+    return formats.completion_runs(text.splitlines())
 
 
-def _account_ends(job_ids: set[str]) -> dict[str, JobEnd]:
+def _account_runs(job_ids: set[str]) -> list[JobEnd]:
     whole_jobs = ",".join(sorted({job_id.partition("_")[0] for job_id in job_ids}))
     command = ["sacct", "--duplicates", "--allocations", "--parsable2", "--noheader"]
     command += [f"--jobs={whole_jobs}", "--format=" + ",".join(formats.ACCOUNT_FIELDS)]
-    return formats.account_ends(_call(command))
+    return formats.account_runs(_call(command))
 
 
 def _look_up(command: Sequence[str]) -> str | None:

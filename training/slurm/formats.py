@@ -87,34 +87,41 @@ def queue_ends(text: str) -> dict[str, JobEnd]:
     }
 
 
-def account_ends(text: str) -> dict[str, JobEnd]:
-    """The ended jobs of sacct's answer (--parsable2 --duplicates).
+def account_runs(text: str) -> list[JobEnd]:
+    """The runs of jobs in sacct's answer (--parsable2 --duplicates), in the order of time.
 
-    Of a job that was started again by Slurm the last run that had a node counts; one that has not
-    ended is left out.
+    One that has not ended has such a state; a job that Slurm started again has several.
     """
-    ends: dict[str, JobEnd] = {}
-    for line in text.splitlines():
-        values = line.split("|")
-        if len(values) != len(ACCOUNT_FIELDS):
-            continue
-        row = dict(zip(ACCOUNT_FIELDS, values, strict=True))
-        _take_newer(ends, _account_end(row))
-    return {job_id: end for job_id, end in ends.items() if end.state in ENDED}
+    rows = (line.split("|") for line in text.splitlines())
+    return [
+        _account_end(dict(zip(ACCOUNT_FIELDS, values, strict=True)))
+        for values in rows
+        if len(values) == len(ACCOUNT_FIELDS)
+    ]
 
 
-def completion_ends(lines: Iterable[str]) -> dict[str, JobEnd]:
-    """The ends in Slurm's job completion text, by the same rule.
+def completion_runs(lines: Iterable[str]) -> list[JobEnd]:
+    """The runs of jobs in Slurm's job completion text, in the order of time.
 
     Format: `key=value` pairs, a job a line (slurm.conf(5), JobCompType=jobcomp/filetxt). `sacct -c`
     reads the same file, but garbles names with spaces and leaves out the tasks of arrays.
     """
+    found = (dict(COMPLETION.findall(line)) for line in lines)
+    return [_completion_end(each) for each in found if "JobId" in each and "JobState" in each]
+
+
+def last_ends(runs: Iterable[JobEnd]) -> dict[str, JobEnd]:
+    """By job the end of its last run that had a node; a job whose last run goes on is left out."""
     ends: dict[str, JobEnd] = {}
-    for line in lines:
-        values = dict(COMPLETION.findall(line))
-        if "JobId" in values and "JobState" in values:
-            _take_newer(ends, _completion_end(values))
-    return ends
+    for run in runs:
+        _take_newer(ends, run)
+    return {job_id: end for job_id, end in ends.items() if end.state in ENDED}
+
+
+def run_at(runs: Iterable[JobEnd], job_id: str, moment: datetime) -> JobEnd | None:
+    """The run of a job that was under way at a moment and has ended since; None if none is told."""
+    own = (run for run in runs if run.job_id == job_id and run.state in ENDED)
+    return next((run for run in own if run.held(moment)), None)
 
 
 def configuration(text: str) -> dict[str, str]:
@@ -188,7 +195,7 @@ def _completion_end(values: dict[str, str]) -> JobEnd:
 
 
 def _take_newer(ends: dict[str, JobEnd], end: JobEnd) -> None:
-    """Lines come in the order of time; a run cancelled before it got a node says nothing new."""
+    """Runs come in the order of time; one cancelled before it got a node says nothing new."""
     former = ends.get(end.job_id)
     if former is None or end.node or end.state not in ENDED:
         ends[end.job_id] = end

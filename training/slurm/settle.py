@@ -70,6 +70,19 @@ def settle_all(
     ]
 
 
+def settle_former_run(scene: ScenePlan, job_id: str) -> None:
+    """In a job that Slurm has started again: have the record say why its former run ended.
+
+    Where Slurm does not tell, whoever goes on writes that the supervisor died.
+    """
+    record = _readable_records([scene.output]).get(scene.output)
+    if not _is_unsettled(record) or record.attempts[-1].slurm_job_id != job_id:
+        return
+    end = client.former_run(job_id, record.attempts[-1].start)
+    if end is not None and cause_of_job(end)[0]:
+        settle(scene, job_id, end)
+
+
 def settle_output(
     scene: str, output: Path, job_id: str, end: JobEnd | None, wait_s: float
 ) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pwd
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from training.records import Cause
 
@@ -60,6 +60,8 @@ DIRECTIVES = {
     "node configuration": "--cpus-per-task, --mem, --gres, --nodes: no node has all of it",
 }
 """What in a refusal tells which directive caused it, the most telling first."""
+CLOCKS_DIFFER = timedelta(seconds=2)
+"""Slurm's times are whole seconds, and nodes' clocks are not quite one."""
 OPTION = re.compile(r"--[a-z][a-z-]+")
 
 
@@ -81,6 +83,12 @@ class JobEnd:
     def __str__(self) -> str:
         where = f" on {self.node}" if self.node else ""
         return f"job {self.job_id}{where} {self._how()}"
+
+    def held(self, moment: datetime) -> bool:
+        """Whether the job ran at that moment, by a clock that may be a little off."""
+        if self.start is None or self.end is None:
+            return False
+        return self.start - CLOCKS_DIFFER <= moment <= self.end + CLOCKS_DIFFER
 
     def _how(self) -> str:
         if self.state == "CANCELLED":

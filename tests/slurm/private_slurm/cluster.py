@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from private_slurm import daemons, processes
+from private_slurm.configuration import URGENT
 from private_slurm.layout import Layout
 
 DEADLINE_S = 60
@@ -93,6 +94,13 @@ class Cluster:
     def walltime_now(self, job_id: str) -> None:
         """Lets the job's time end now. Slurm looks every 30 s: TIMEOUT comes within that."""
         self.call("scontrol", "update", f"jobid={job_id}", "EndTime=now")
+
+    def preempt(self, job_id: str) -> str:
+        """Takes a running job's node with a more urgent job, which needs all of it; its id."""
+        node = self.job(job_id)["NodeList"]
+        where = (f"--partition={URGENT}", f"--nodelist={node}", "--exclusive", "--mem=0")
+        what = ("--time=10", "--output=/dev/null", "--wrap=sleep 600")
+        return self.call("sbatch", "--parsable", *where, *what).strip()
 
     def crash_node(self, name: str, *, jobs_survive: bool = False) -> None:
         """The node dies, and Slurm notices at once: its jobs get NODE_FAIL or are requeued.

@@ -11,6 +11,8 @@ from pathlib import Path
 from private_slurm.layout import Layout
 
 GPUS = 2
+URGENT = "urgent"
+"""The partition whose jobs preempt others."""
 CGROUPS = Path("/sys/fs/cgroup")
 
 SLURM = """\
@@ -53,6 +55,9 @@ MinJobAge=300
 CompleteWait=0
 ReturnToService=2
 JobRequeue=1
+# a job in the partition `urgent` takes the place of one in the default partition
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 JobCompType=jobcomp/filetxt
 JobCompLoc={folder}/jobs.txt
 """
@@ -111,7 +116,9 @@ def node_lines(layout: Layout) -> str:
         for name, port in layout.nodes.items()
     ]
     nodes = ",".join(layout.nodes)
-    return "\n".join([*lines, f"PartitionName=gpu Nodes={nodes} Default=YES MaxTime=INFINITE", ""])
+    lines += [f"PartitionName=gpu Nodes={nodes} Default=YES MaxTime=INFINITE PriorityTier=1"]
+    lines += [f"PartitionName={URGENT} Nodes={nodes} MaxTime=INFINITE PriorityTier=2"]
+    return "\n".join([*lines, ""])
 
 
 def files(layout: Layout) -> dict[str, str]:

@@ -1,0 +1,142 @@
+"""`training/run.py --submit` on a real Slurm: what can go wrong in the queue and on the nodes."""
+
+from __future__ import annotations
+
+from array_on_slurm import (
+    GENERATE,
+    is_ready,
+    running,
+    state,
+    submit,
+    submit_some,
+    submitted,
+    wait_ended,
+)
+
+
+def test_a_failing_aggregate_is_told(array_lab, eventually):
+    """The trainer's own exit status is the job's; log and job log say why."""
+    _, aggregate = submit(array_lab, "--overrides", GENERATE, "do=fail_aggregate")
+    assert wait_ended(array_lab, eventually, aggregate) == ["FAILED"]
+    (log,) = (array_lab.root / "state" / "slurm").glob(f"*/exp_aggregate-{aggregate}.out")
+    assert "aggregate of exp: exit status 1" in log.read_text()
+
+
+def test_a_cancelled_task_is_cancelled_and_the_next_submission_trains_it(array_lab, eventually):
+    """scancel of one task: its trainer gets its grace, Slurm's word settles it, nothing is left."""
+    overrides = ("--overrides", GENERATE, "do=zero_on_term", "only=a_1")
+    array, aggregate = submit(array_lab, *overrides)
+    eventually(lambda: is_ready(array_lab, "a_1"), "the trainer")
+    array_lab.slurm.call("scancel", f"{array}_1")
+    eventually(lambda: not array_lab.slurm.squeue(), "an empty queue")
+    assert state(array_lab, aggregate) == "CANCELLED"
+    last = array_lab.record("a_1")["attempts"][-1]
+    assert (last["cause"], last["slurm_job_id"]) == ("worker_lost", f"{array}_1")
+    assert f"told to end by Slurm (job {array}_1 on " in last["message"]
+    again = array_lab.run("--submit", "--run-all", *overrides)
+    assert array_lab.causes("a_1")[0] == "cancelled"
+    assert "a_1: last: cancelled" in again.stdout
+    array, _ = submitted(again.stdout)
+    eventually(lambda: len(array_lab.starts("a_1")) == 2, "the second start")
+    assert [job.job_id for job in running(array_lab)] == [f"{array}_0"]
+
+
+def test_a_scene_of_a_killed_node_is_trained_once_more(array_lab, eventually):
+    """Slurm queues it again; the dead node's attempt is node_failure, then it goes on."""
+    array, aggregate = submit(array_lab, "--overrides", GENERATE, "do=resume", "only=a_2")
+    eventually(lambda: is_ready(array_lab, "a_2"), "the trainer")
+    eventually(lambda: len(array_lab.slurm.squeue()) == 2, "the end of the other scenes")
+    array_lab.slurm.crash_node(array_lab.slurm.job(f"{array}_2")["NodeList"])
+    assert wait_ended(array_lab, eventually, aggregate) == ["COMPLETED"]
+    assert array_lab.causes("a_2") == ["node_failure", "ok"]
+    assert [len(array_lab.starts(f"a_{number}")) for number in range(4)] == [1, 1, 2, 1]
+    assert {a["slurm_job_id"] for a in array_lab.record("a_2")["attempts"]} == {f"{array}_2"}
+
+
+def test_a_timeout_with_a_checkpoint_goes_on_in_the_next_run_of_the_job(array_lab, eventually):
+    """Our deadline comes before Slurm's: the record says timeout, and the task is queued again."""
+    flags = ("--slurm.time", "0:08", "--scene-name-includes", "a_0")
+    array, aggregate = submit_some(array_lab, *flags, "--overrides", GENERATE, "do=resume")
+    assert wait_ended(array_lab, eventually, aggregate) == ["COMPLETED"]
+    assert array_lab.causes("a_0") == ["timeout", "ok"]
+    assert array_lab.slurm.job(f"{array}_0")["Restarts"] == "1"
+
+
+def test_slurm_queues_again_without_end_but_we_do_not_start_without_end(array_lab, eventually):
+    """--max-retries counts the starts of all runs of the job."""
+    flags = ("--scene-name-includes", "a_0", "--max-retries", "0")
+    (array,) = submit_some(array_lab, *flags, "--overrides", "do=hang")
+    eventually(lambda: is_ready(array_lab, "a_0"), "the trainer")
+    array_lab.slurm.call("scontrol", "requeue", f"{array}_0")
+    assert wait_ended(array_lab, eventually, array) == ["FAILED"]
+    assert len(array_lab.starts("a_0")) == 1
+    (log,) = (array_lab.root / "state" / "slurm").glob(f"*/exp-{array}_0.out")
+    assert "started 1 times already (--max-retries)" in log.read_text()
+
+
+def test_a_walltime_kill_is_a_timeout_by_slurms_word(array_lab, eventually):
+    """Slurm ends it before we do: settled by the next submission, which goes on from there."""
+    flags = ("--scene-name-includes", "a_0", "--overrides", "do=resume")
+    (array,) = submit_some(array_lab, *flags)
+    eventually(lambda: is_ready(array_lab, "a_0"), "the trainer")
+    array_lab.slurm.walltime_now(f"{array}_0")
+    assert wait_ended(array_lab, eventually, array) == ["TIMEOUT"]
+    (array,) = submit_some(array_lab, *flags)
+    assert wait_ended(array_lab, eventually, array) == ["COMPLETED"]
+    assert array_lab.causes("a_0") == ["timeout", "ok"]
+    assert (array_lab.output("a_0") / "resumed.txt").exists()
+
+
+def test_usr1_from_slurm_reaches_the_trainer(array_lab, eventually):
+    """`exec` in the wrapper: what is sent to the batch shell goes to Python, and from it on."""
+    one = ("--scene-name-includes", "a_0")
+    (array,) = submit_some(array_lab, *one, "--overrides", "do=usr1")
+    eventually(lambda: is_ready(array_lab, "a_0"), "the trainer")
+    array_lab.slurm.call("scancel", "--batch", "--signal=USR1", f"{array}_0")
+    assert wait_ended(array_lab, eventually, array) == ["COMPLETED"]
+    assert (array_lab.output("a_0") / "usr1.txt").exists()
+
+
+def test_what_slurm_refuses_is_told_before_anything_is_created(array_lab):
+    """A partition and an account that are not there: Slurm's words and the line, exit status 2."""
+    script = array_lab.root / "site.slurm"
+    script.write_text('#!/bin/bash\n#SBATCH --time=10 -p nope\nexec python training/run.py "$@"\n')
+    result = array_lab.run("--submit", "--run-all", "--slurm.slurm-script", str(script))
+    assert result.returncode == 2
+    assert "invalid partition specified: nope" in result.stderr
+    assert f"{script}:2" in result.stderr
+    assert not (array_lab.root / "state").exists()
+    assert not array_lab.slurm.squeue()
+
+
+def test_more_than_a_node_has_is_refused_before_it_is_queued(array_lab):
+    """--gres=gpu:9: no node can ever hold it."""
+    script = array_lab.root / "site.slurm"
+    script.write_text("#!/bin/bash\n#SBATCH --time=10 --gres=gpu:9\ntrue\n")
+    result = array_lab.run("--submit", "--run-all", "--slurm.slurm-script", str(script))
+    assert result.returncode == 2
+    assert "Requested node configuration is not available" in result.stderr
+    assert not array_lab.slurm.squeue()
+    assert not [path for path in (array_lab.root / "state").rglob("*") if path.is_file()]
+
+
+def test_max_failures_keeps_further_tasks_from_starting(array_lab, eventually):
+    """Once so many have failed, tasks that still wait end without a start."""
+    flags = ("--slurm.array-parallelism", "1", "--max-failures", "1")
+    (array,) = submit(array_lab, *flags, "--overrides", "do=fail")
+    eventually(lambda: not array_lab.slurm.squeue(), "an empty queue")
+    assert sum(len(array_lab.starts(f"a_{number}")) for number in range(4)) == 1
+    (log,) = (array_lab.root / "state" / "slurm").glob(f"*/exp-{array}_3.out")
+    assert "1 scenes have failed (--max-failures)" in log.read_text()
+
+
+def test_a_preempted_task_is_queued_again_by_slurm_and_goes_on(array_lab, eventually):
+    """A job of more urgent people takes its node; the cause is Slurm's, the scene ends as done."""
+    one = ("--scene-name-includes", "a_0", "--overrides", "do=resume")
+    (array,) = submit_some(array_lab, *one)
+    eventually(lambda: is_ready(array_lab, "a_0"), "the trainer")
+    urgent = array_lab.slurm.preempt(f"{array}_0")
+    assert wait_ended(array_lab, eventually, array) == ["COMPLETED"]
+    array_lab.slurm.call("scancel", urgent)
+    assert array_lab.causes("a_0") == ["preempted", "ok"]
+    assert (array_lab.output("a_0") / "resumed.txt").exists()
