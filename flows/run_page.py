@@ -5,6 +5,7 @@ Scenes' threads only leave word here. A server that is slow or lost costs nothin
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import queue
@@ -30,8 +31,9 @@ from training.plan import Plan, ScenePlan
 from training.records import now
 from training.report.rows import row_of
 
-FIRST_S = 1.0
-"""A run that has nothing to do is over by then, and is shown once."""
+FIRST_S = (1.0, 10.0)
+"""A run that has nothing to do is over by the first, and is shown once; most have begun by the
+second."""
 LAST_S = 20.0
 """So long a run's end waits for its page."""
 
@@ -90,12 +92,9 @@ class RunPage:
     def _keep_current(self) -> None:
         rows = {scene.name: row_of(scene.name, scene.output) for scene in self._plan.scenes}
         board = Board(self._plan, rows, socket.gethostname())
-        over, every_s = None, FIRST_S
-        while over is None:
-            over = self._listen(board, time.monotonic() + every_s)
-            every_s = EVERY_S
-            if over is None:
-                self._try(lambda: self._publish(board))
+        pauses = itertools.chain(FIRST_S, itertools.repeat(EVERY_S))
+        while not (over := self._listen(board, time.monotonic() + next(pauses))):
+            self._try(lambda: self._publish(board))
         self._try(lambda: self._publish_last(board, over.end))
 
     def _listen(self, board: Board, until: float) -> Over | None:

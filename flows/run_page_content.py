@@ -25,7 +25,7 @@ from training.status import seconds_left
 EVERY_S = 30.0
 BAR = 40
 MOST_NAMED = 12
-LONGEST_CAUSE = 300
+LONGEST_CAUSE = 120
 LOG_LINES = 20
 IN_TABLE = [each for each in METRICS if each.key in {"psnr", "ssim", "samples", "dropped"}]
 REPLACED = "\N{REPLACEMENT CHARACTER}"
@@ -113,12 +113,15 @@ def _named(state: str, scenes: Sequence[Standing]) -> list[str]:
 
 
 def table(facts: Facts, scenes: Sequence[Standing]) -> list[dict[str, str]]:
-    """A row a scene; columns that would be empty are left out."""
+    """A row a scene; columns that would be empty are left out.
+
+    Cells are Markdown: the UI shows them so (its second version, to which it can be switched, as
+    plain text).
+    """
     rows = [_cells(facts, each) for each in scenes]
     used = {name for row in rows for name, text in row.items() if text}
     return [
-        {name: clean(" ".join(text.split())) for name, text in row.items() if name in used}
-        for row in rows
+        {name: escaped(clean(text)) for name, text in row.items() if name in used} for row in rows
     ]
 
 
@@ -128,7 +131,7 @@ def _cells(facts: Facts, each: Standing) -> dict[str, str]:
     return {
         "scene": each.scene,
         "state": each.state,
-        "cause": ": ".join(filter(None, [each.cause, each.message]))[:LONGEST_CAUSE],
+        "cause": _cut(": ".join(filter(None, [each.cause, each.message]))),
         "attempts": str(each.attempt or ""),
         "duration": "" if each.elapsed_s is None else duration(each.elapsed_s),
         hours: f"{each.total_s / 3600:.2f}" if has_run else "",
@@ -137,6 +140,11 @@ def _cells(facts: Facts, each: Standing) -> dict[str, str]:
         "node": each.node,
         "log": str(each.log) if has_run else "",
     }
+
+
+def _cut(text: str) -> str:
+    """Longer ones push the other columns away; the log and the report have the rest."""
+    return text if len(text) <= LONGEST_CAUSE else f"{text[: LONGEST_CAUSE - 1]}…"
 
 
 def started_line(event: Started) -> str:

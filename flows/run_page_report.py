@@ -12,15 +12,15 @@ from training.report.blocks import Block, Document, Items, Picture, Table, Text
 from training.report.content import document
 from training.report.markdown import Address, to_markdown
 from training.report.rows import Row
-from training.report.thumbnails import data_uri, smaller
+from training.report.thumbnails import data_uri, smaller_and_smaller
 from training.report.timeline import spans_of
 from training.report.write import place_of
 
 MOST_LINES = 50
 MOST_ITEMS = 20
-PICTURES_SIZE = 600_000
+PICTURES_SIZE = 800_000
 """Characters that all pictures together may take."""
-WIDTHS = (960, 640, 480, 320)
+SIZES = (960, 720, 480, 320)
 QUALITY = 80
 
 
@@ -69,8 +69,9 @@ def thumbnails(most: int) -> Address:
 
     def address(path: Path) -> str:
         try:
-            tries = (data_uri("image/jpeg", smaller(path, width, QUALITY)) for width in WIDTHS)
-            return next((uri for uri in tries if len(uri) <= most), "")
+            tries = smaller_and_smaller(path, SIZES, QUALITY)
+            uris = (data_uri("image/jpeg", each) for each in tries)
+            return next((uri for uri in uris if len(uri) <= most), "")
         except Exception:  # noqa: BLE001 - no picture is worth a report
             return ""
 

@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 from training.report.blocks import Block, Document, Facts, Heading, Items, Picture, Table, Text
 
-SPECIAL = re.compile(r"([\\`*|\[\]~])")
+SPECIAL = re.compile(r"([\\`*|\[\]~]|(?<![^\W_])_|_(?![^\W_]))")
+"""What Markdown gives a meaning; underscores have one at the edge of a word."""
 
 
 Address = Callable[[Path], str]

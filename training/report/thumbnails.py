@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 
 def smaller(path: Path, widest: int, quality: int = 85) -> bytes:
     """A picture as JPEG, at most so many pixels wide and high; raises OSError if it is none."""
+    return next(smaller_and_smaller(path, [widest], quality))
+
+
+def smaller_and_smaller(path: Path, sizes: Sequence[int], quality: int) -> Iterator[bytes]:
+    """The same in each of the sizes, which fall; read once."""
     from PIL import Image
 
     with Image.open(path) as picture:
         shown = picture.convert("RGB")
-    shown.thumbnail((widest, widest))
-    stream = io.BytesIO()
-    shown.save(stream, "JPEG", quality=quality)
-    return stream.getvalue()
+    for size in sizes:
+        shown.thumbnail((size, size))
+        stream = io.BytesIO()
+        shown.save(stream, "JPEG", quality=quality)
+        yield stream.getvalue()
 
 
 def data_uri(kind: str, content: bytes) -> str:

@@ -1,0 +1,110 @@
+"""Plans, records and word of starts and ends, as the page of a flow run gets them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from flows.run_page_board import Board, Ended, Started
+from training.outcome import Outcome
+from training.plan import Plan, ScenePlan
+from training.records import Attempt, Cause, RunRecord, now, status_of, write_record
+from training.report.rows import row_of
+from training.settings import Roots
+
+BEGIN = now()
+
+
+def roots_in(folder: Path) -> Roots:
+    """Roots of one's own."""
+    return Roots(
+        results_root=folder / "results",
+        scene_data_root=folder / "data",
+        state_root=folder / "state",
+    )
+
+
+def planned(folder: Path, *names: str, max_retries=0, gpus=("0",), **actions) -> Plan:
+    """A plan to run scenes, or to skip or not to touch some."""
+    roots = roots_in(folder)
+    scenes = [
+        ScenePlan(
+            name=name,
+            exp_name="exp",
+            scene={},
+            scene_file=Path("x"),
+            action=actions.get(name, "run"),
+            reason="held by process 7 on n3",
+            command=("python",),
+            environment={},
+            output=roots.output_folder(name, "exp"),
+            fingerprint="f",
+            promises=(),
+            time_limit_s=60,
+            kill_grace_s=1,
+            cancelled=roots.state_root / "plans" / "p.cancelled",
+        )
+        for name in names
+    ]
+    return Plan(
+        plan_id="p",
+        created=BEGIN,
+        exp_name="exp",
+        roots=roots,
+        scenes=tuple(scenes),
+        workers=2,
+        gpus=gpus,
+        max_retries=max_retries,
+        max_failures=0,
+    )
+
+
+def record(scene, cause=Cause.OK, minutes=60, *, before_plan=False, message="", **metrics):
+    """What a supervisor wrote of a scene's only attempt; a cause of None runs."""
+    start = BEGIN + timedelta(minutes=-90 if before_plan else 1)
+    attempt = Attempt(
+        start=start,
+        end=start + timedelta(minutes=minutes) if cause else None,
+        host="n1",
+        pid=1,
+        cause=cause,
+        message=message,
+        slurm_job_id="12",
+    )
+    write_record(
+        scene.output,
+        RunRecord(
+            scene=scene.name,
+            exp_name="exp",
+            fingerprint="f",
+            status=status_of(cause) if cause else "running",
+            attempts=(attempt,),
+            metrics=metrics,
+        ),
+    )
+
+
+def board_of(plan):
+    return Board(plan, rows_of(plan), "here")
+
+
+def rows_of(plan):
+    return {each.name: row_of(each.name, each.output) for each in plan.scenes}
+
+
+def end(board, scene, cause=Cause.OK, **record_settings):
+    """A scene ends, as its supervisor and its task run tell it."""
+    record(scene, cause, **record_settings)
+    message = record_settings.get("message", "")
+    outcome = Outcome(
+        scene=scene.name, status=status_of(cause), cause=cause, log=scene.log, message=message
+    )
+    board.ended(Ended(scene, outcome), row_of(scene.name, scene.output))
+
+
+def started(board, scene, starts=1, where=""):
+    board.started(Started(scene, starts, where, now() - timedelta(minutes=30)))
+
+
+def states(board, **settings):
+    return [(each.scene, each.state) for each in board.standings(now(), **settings)]
