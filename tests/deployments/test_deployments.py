@@ -136,13 +136,17 @@ def test_a_schedule_fires_and_does_not_overlap(served, eventually):
     served.ask("DELETE", f"/deployments/{made['id']}")
 
 
-def test_a_deploy_leaves_peoples_switches_and_schedules(served):
+def test_a_deploy_leaves_peoples_switches_and_schedules(served, eventually):
     """Prefect's own replaces all of them by the file's."""
     path = f"/deployments/{served.deployment('train-scenes/nightly')['id']}/schedules"
     (schedule,) = served.deployment("train-scenes/nightly")["schedules"]
     own = {"schedule": {"cron": "0 12 * * 6", "timezone": "UTC"}, "active": False}
     served.ask("PATCH", f"{path}/{schedule['id']}", active=True)
-    httpx.post(served.url + path, json=[own], auth=tuple(served.password.split(":")))
+    auth = tuple(served.password.split(":"))
+    eventually(
+        lambda: httpx.post(served.url + path, json=[own], auth=auth).status_code == 201,
+        "a schedule made in the UI",
+    )
     result = served.command("deployments.deploy")
     assert result.returncode == 0, result.stderr
     found = served.deployment("train-scenes/nightly")["schedules"]
