@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
+import signal
 import threading
 import uuid
 from pathlib import Path
@@ -17,6 +19,8 @@ from flows.run_page import RunPage
 from flows.run_page_artifacts import Artifacts
 from training.outcome import Outcome
 from training.records import Cause
+
+FLOW = ("-m", "flows.train")
 
 
 @pytest.fixture
@@ -93,3 +97,119 @@ def test_a_server_that_is_lost_is_told_once(plan_of, page_of, capsys, monkeypatc
         page.final(Completed(message="done"))
     said = capsys.readouterr().err.splitlines()
     assert said == ["the run's page in Prefect's UI is not current (OSError: connection refused)"]
+
+
+@pytest.fixture
+def flow_lab(lab, prefect_api):
+    """A lab whose flows report to the server of these tests."""
+    lab.environment["PREFECT_API_URL"] = prefect_api.url
+    lab.environment["NO_PROXY"] = "127.0.0.1"
+    for name in ("a_1", "a_2"):
+        lab.add_scene(name)
+    return lab
+
+
+class Shown:
+    """What the server has of the artifacts of a run, whose experiment gives it its name."""
+
+    def __init__(self, api, exp_name):
+        self._api, self._exp_name = api, exp_name
+
+    def artifacts(self):
+        """By kind; the server has one of each, and it is the latest of its key."""
+        run = self._api.only_run(self._exp_name)
+        wanted = {"flow_runs": {"id": {"any_": [run["id"]]}}}
+        found = self._api.ask("/artifacts/filter", **wanted)
+        latest = self._api.ask("/artifacts/latest/filter", **wanted)
+        assert {each["latest_id"]: each["data"] for each in latest} == {
+            each["id"]: each["data"] for each in found
+        }
+        kinds = [each["key"].split("-")[-2] for each in found]
+        assert len(set(kinds)) == len(kinds)
+        return {kind: each["data"] for kind, each in zip(kinds, found, strict=True)}
+
+    @property
+    def progress(self):
+        return self.artifacts().get("progress", "")
+
+    @property
+    def rows(self):
+        return json.loads(self.artifacts().get("scenes", "[]"))
+
+    @property
+    def states(self):
+        return [(row["scene"], row["state"]) for row in self.rows]
+
+    def log(self):
+        run = self._api.only_run(self._exp_name)
+        found = self._api.ask("/logs/filter", logs={"flow_run_id": {"any_": [run["id"]]}})
+        return [each["message"] for each in found]
+
+
+def test_the_page_is_there_while_the_run_goes_on_and_final_at_its_end(
+    flow_lab, prefect_api, eventually
+):
+    """One scene runs, one is queued; then both are done, and the report is there."""
+    shown = Shown(prefect_api, "Page.live")
+    flags = ("--run-all", "--workers", "1", "--exp-name", "Page.live", "--overrides", "do=wait")
+    flow = flow_lab.popen(*flags, program=FLOW)
+    eventually((flow_lab.output("a_1", "Page.live") / "ready.txt").exists, "the trainer")
+    half_way = [("a_1", "running"), ("a_2", "queued")]
+    eventually(lambda: shown.states == half_way, "the page with a scene that runs")
+    assert "| 0 | 1 | 1 | 0 |" in shown.progress
+    for name in ("a_1", "a_2"):
+        output = flow_lab.output(name, "Page.live")
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "go.txt").touch()
+    out, err = flow.communicate(timeout=100)
+    assert flow.returncode == 0, out + err
+    assert shown.states == [("a_1", "done"), ("a_2", "done")]
+    assert [row["PSNR dB"] for row in shown.rows] == ["20.0", "20.0"]
+    assert "**Completed: 2 of 2 scenes done**" in shown.progress
+    assert "- mean PSNR: 20.0 dB" in shown.artifacts()["report"]
+
+
+def test_a_failed_scene_is_first_with_cause_and_log_and_its_last_words_are_in_the_log(
+    flow_lab, prefect_api
+):
+    """And the log has start and end of each scene by name, without Prefect's own chatter."""
+    flags = ("--run-all", "--exp-name", "page-fails", "--overrides", "do=fail", "only=a_2")
+    result = flow_lab.run(*flags, program=FLOW)
+    assert result.returncode == 1, result.stdout + result.stderr
+    shown = Shown(prefect_api, "page-fails")
+    assert shown.states == [("a_2", "failed"), ("a_1", "done")]
+    first, log_path = shown.rows[0], flow_lab.output("a_2", "page-fails") / "train.log"
+    assert first["cause"] == "trainer_error: exit status 1: the loss is not a number"
+    assert first["log"] == str(log_path)
+    assert "**Failed: 1 of 2 scenes done; not done: a_2 (trainer_error)**" in shown.progress
+    log = shown.log()
+    (failed,) = [each for each in log if each.startswith("a_2: failed (trainer_error)")]
+    assert "    | training a_2 from camera 28\n    | the loss is not a number" in failed
+    assert f"a_2: started, log {log_path}" in log
+    assert [each for each in log if each.startswith("a_1: done, PSNR 20.00 dB after")]
+    assert not [each for each in log if "hook" in each or "Traceback" in each]
+
+
+def test_a_cancelled_run_says_so_of_its_scenes(flow_lab, prefect_api, eventually):
+    """The one that ran is cancelled, the other one was not started."""
+    flags = ("--run-all", "--workers", "1", "--exp-name", "page-cancel", "--kill-grace", "1")
+    flow = flow_lab.popen(*flags, "--overrides", "do=hang", program=FLOW)
+    eventually((flow_lab.output("a_1", "page-cancel") / "ready.txt").exists, "the trainer")
+    flow.send_signal(signal.SIGINT)
+    out, err = flow.communicate(timeout=60)
+    assert flow.returncode == 130, out + err
+    shown = Shown(prefect_api, "page-cancel")
+    assert shown.states == [("a_1", "cancelled"), ("a_2", "not started")]
+    assert "**Cancelled: stopped on request**" in shown.progress
+
+
+def test_a_run_with_nothing_to_do_shows_what_is_done(flow_lab, prefect_api):
+    """Cheaply: no report again."""
+    flags = ("--run-all", "--exp-name", "page-idle")
+    assert flow_lab.run(*flags).returncode == 0
+    result = flow_lab.run(*flags, program=FLOW)
+    assert result.returncode == 0, result.stdout + result.stderr
+    shown = Shown(prefect_api, "page-idle")
+    assert set(shown.artifacts()) == {"progress", "scenes"}
+    assert shown.states == [("a_1", "done"), ("a_2", "done")]
+    assert "nothing to do: 2 of 2 scenes done" in shown.progress
