@@ -107,7 +107,7 @@ def _scenes(board: Board, rows: int, width: int) -> list[Text]:
         return []
     shown = board.running if len(board.running) <= rows else board.running[: rows - 1]
     more = len(board.running) - len(shown)
-    widest = min(max(8, width // 3), max((cell_len(each.name) for each in shown), default=0))
+    widest = min(max(8, width // 2), max((cell_len(each.name) for each in shown), default=0))
     lines = [Text(_scene(each, widest)) for each in shown]
     return [*lines, Text(f"  and {more} more", "dim")] if more else lines
 

@@ -12,17 +12,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import IO, TextIO, cast
 
 from rich.console import Console, Group
-from rich.control import Control
 from rich.file_proxy import FileProxy
 from rich.live import Live
-from rich.segment import ControlType
 
 from training.display import Lines, silence
 from training.live_board import Board, Phase, Running, draw
@@ -41,7 +39,6 @@ TICK_S = 1.0
 CLOSE_S = 2.0
 MOST_READS = 8
 """Logs read in one tick: on a shared disk, of many scenes, each read is a request."""
-START_OF_LINE = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
 
 
 def live_display(plan: Plan) -> LiveDisplay | None:
@@ -61,10 +58,11 @@ class Screen:
         self.console = console
         self._lock = threading.RLock()
         self._live: Live | None = None
-        self._was_suspended = False
         self._is_closed = False
         self._streams = sys.stdout, sys.stderr
-        self._on_continue = signal.signal(signal.SIGCONT, self._continued)
+        self._on_suspend = signal.getsignal(signal.SIGTSTP)
+        if self._on_suspend is signal.SIG_DFL:
+            signal.signal(signal.SIGTSTP, self._suspend)
         sys.stdout = cast("TextIO", _Above(self, sys.stdout))
         if sys.stderr and sys.stderr.isatty():
             sys.stderr = cast("TextIO", _Above(self, sys.stderr))
@@ -87,10 +85,12 @@ class Screen:
 
     @contextmanager
     def whole(self) -> Iterator[None]:
-        """One thread at a time, and nothing is redrawn where others have written meanwhile."""
+        """One thread at a time, and nothing is redrawn in the background."""
         with self._lock:
-            if self._was_suspended or not _is_in_foreground(self.console.file):
-                self._leave()
+            if self._live is not None and not _is_in_foreground(self.console.file):
+                self._live = None  # its lines are above what a shell has written
+                self.console.pop_render_hook()
+                self.console.clear_live()
             yield
 
     def close(self) -> None:
@@ -104,20 +104,23 @@ class Screen:
                     self._live.stop()
         finally:
             self._live = None
-            signal.signal(signal.SIGCONT, self._on_continue)
+            signal.signal(signal.SIGTSTP, self._on_suspend)
             sys.stdout, sys.stderr = self._streams
 
-    def _continued(self, _number: int, _frame: FrameType | None) -> None:
-        self._was_suspended = True  # a shell has written below; no lock in a signal's handler
+    def _suspend(self, _number: int, _frame: FrameType | None) -> None:
+        """Ctrl-Z: give the shell a tidy screen, and begin anew below what it has written."""
+        with self._lock:  # nobody draws before this process goes on
+            self._erase()
+            signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTSTP)
+            signal.signal(signal.SIGTSTP, self._suspend)
 
-    def _leave(self) -> None:
-        """Begin anew below what is there."""
-        self._was_suspended = False
-        if self._live is not None:
-            self._live = None
-            self.console.pop_render_hook()
-            self.console.clear_live()
-            self.console.control(START_OF_LINE)
+    def _erase(self) -> None:
+        live, self._live = self._live, None
+        if live is not None:
+            live.transient = True
+            with suppress(OSError, ValueError):
+                live.stop()
 
 
 class _Above(FileProxy):

@@ -24,6 +24,7 @@ def on_terminal(lab, prefect_api):
     yield open_one
     for terminal in opened:
         terminal.close()
+        print(terminal.all)  # beside a failure
 
 
 def test_bar_scenes_address_failure_and_table(lab, on_terminal, prefect_api, eventually):
