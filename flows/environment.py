@@ -162,6 +162,7 @@ def _keep_quiet(environ: Environ, verbose: bool) -> None:
     environ.setdefault("PREFECT_CLI_PROMPT", "false")
     if not verbose:  # the flow says itself how scenes end; the API still gets what is logged
         environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+        environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")  # a lost server: pages
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -151,11 +152,20 @@ def test_what_a_webhook_raises_is_told_without_its_words():
     assert deliver({"lab": send}, TOLD) == {"lab": "ConnectionError"}
 
 
-def test_a_block_is_found_by_its_name_and_told(webhook, prefect_server):
+@pytest.fixture
+def in_server(prefect_api):
+    """This process speaks to the server."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: prefect_api.url}):
+        yield
+
+
+@pytest.mark.usefixtures("in_server")
+def test_a_block_is_found_by_its_name_and_told(webhook):
     """A real block on a real server; a misspelt one names the nearest, with nothing sent."""
     from prefect.blocks.notifications import CustomWebhookNotificationBlock
 
-    assert prefect_server.api_healthcheck() is None
     CustomWebhookNotificationBlock(
         name="lab",
         url=f"http://127.0.0.1:{webhook.server_port}/{SECRET}",
@@ -175,7 +185,8 @@ def test_a_block_is_found_by_its_name_and_told(webhook, prefect_server):
 def test_a_failed_run_is_told_and_its_trainers_do_not_know_whom(lab, prefect_api, webhook):
     """Counts, scene, cause, report and the run's address; the secret is nowhere else.
 
-    The same command again trains the failed scene and says so; then there is nothing to say.
+    The same command again, with a webhook that refuses: no failure, one line of warning. Then there
+    is nothing to do, and nothing is said.
     """
     for name in ("a_1", "a_2"):
         lab.add_scene(name)
@@ -184,32 +195,38 @@ def test_a_failed_run_is_told_and_its_trainers_do_not_know_whom(lab, prefect_api
     result = lab.run(*flags, program=FLOW)
     assert result.returncode == 1, result.stderr
     (told,) = webhook.told
-    run = prefect_api.only_run("told")
     assert told["title"] == "told: Failed"
     said, took, report, address = told["message"].splitlines()
     assert said == "1 of 2 scenes done; not done: a_2 (trainer_error)"
     assert took.startswith("duration: ")
     assert report == f"report: {lab.root}/results/_experiments/told/report.html"
-    assert run["id"] in address
+    assert prefect_api.only_run("told")["id"] in address
     inherited = (lab.output("a_1", "told") / "environment.json").read_text()
     assert SECRET not in inherited + result.stdout + result.stderr
-    assert lab.run(*flags, "do=ok", program=FLOW).returncode == 0
+    webhook.status = 500
+    result = lab.run(*flags, "do=ok", program=FLOW)
+    assert result.returncode == 0, result.stderr
     assert webhook.told[1]["title"] == "told: Completed"
+    (line,) = [each for each in result.stderr.splitlines() if "TS_NOTIFY_URL" in each]
+    assert line.startswith("warning: TS_NOTIFY_URL: could not be told how the run ended")
+    assert SECRET not in result.stdout + result.stderr
     assert lab.run(*flags, "do=ok", program=FLOW).returncode == 0
     assert len(webhook.told) == 2
 
 
-def test_a_broken_webhook_fails_no_run(lab, prefect_api, webhook):
-    """It is told in one line, on the terminal and in the run's log, without the address."""
+def test_a_stopped_run_is_told(lab, prefect_api, webhook, eventually):
+    """Ctrl-C; with how far it came."""
     lab.add_scene("a_1")
-    webhook.status = 500
     lab.environment |= {"PREFECT_API_URL": prefect_api.url, "TS_NOTIFY_URL": webhook.url}
-    result = lab.run("--exp-name", "refused", program=FLOW)
-    assert result.returncode == 0, result.stderr
-    (line,) = [each for each in result.stderr.splitlines() if "told" in each]
-    assert line.startswith("warning: TS_NOTIFY_URL: could not be told how the run ended")
-    assert SECRET not in result.stdout + result.stderr
-    assert prefect_api.only_run("refused")["state"]["type"] == "COMPLETED"
+    flags = ("--exp-name", "stopped", "--kill-grace", "1", "--overrides", "do=hang")
+    process = lab.popen(*flags, program=FLOW)
+    eventually((lab.output("a_1", "stopped") / "ready.txt").exists, "the trainer")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    (told,) = webhook.told
+    assert (told["title"], told["type"]) == ("stopped: Cancelled", "warning")
+    assert told["message"].splitlines()[0] == "stopped on request; 0 of 1 scenes done"
 
 
 def test_whom_nobody_can_tell_is_found_before_anything_starts(lab, prefect_api):
