@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 
+from flows.busy_database import AskedAgain
 from training.processes import die_with_parent
 
 SHUTDOWN_S = 3
@@ -28,7 +29,7 @@ def main(argv: list[str]) -> int:
     import uvicorn
     from prefect.server.api.server import create_app
 
-    app = create_app(ephemeral=WITH_UI not in argv[2:], final=True)
+    app = AskedAgain(create_app(ephemeral=WITH_UI not in argv[2:], final=True))
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=SHUTDOWN_S)
     uvicorn.Server(config).run(sockets=[listening])
     return 0
