@@ -55,7 +55,7 @@ class RunPage:
         self._facts = Facts.of(plan)
         self._artifacts = Artifacts(flow_run_id)
         self._events: queue.SimpleQueue[Started | Ended | Over] = queue.SimpleQueue()
-        self._end = "ended without a word"
+        self._end = "ended unexpectedly"
         self._has_complained = False
         # Prefect finds its settings and its server in the context.
         self._thread = threading.Thread(

@@ -36,11 +36,13 @@ class Recorder(Artifacts):
         super().__init__(uuid.uuid4())
         self.sent: list[tuple[str, str]] = []
         self.fault: Exception | None = None
+        self.tries = 0
         self.let_go = threading.Event()
         self.let_go.set()
 
     def show(self, key: str, _kind: str, _description: str, data: str) -> None:
         self.let_go.wait(60)
+        self.tries += 1
         if self.fault:
             raise self.fault
         self.sent.append((key, data))
@@ -87,16 +89,21 @@ def test_a_server_that_hangs_keeps_nobody(plan_of, page_of):
     page._artifacts.let_go.set()
 
 
-def test_a_server_that_is_lost_is_told_once(plan_of, page_of, capsys, monkeypatch):
+def test_a_server_that_is_lost_is_told_once(plan_of, page_of, capsys, monkeypatch, eventually):
     """In one line; when it is back the page goes on."""
     monkeypatch.setattr(run_page, "LAST_S", 60)
-    monkeypatch.setattr(run_page, "FIRST_S", [0.0] * 5)
+    monkeypatch.setattr(run_page, "EVERY_S", 0.01)
+    monkeypatch.setattr(run_page, "FIRST_S", [])
     page = page_of(plan_of("a"))
-    page._artifacts.fault = OSError("connection refused")
+    server = page._artifacts
+    server.fault = OSError("connection refused")
     with page:
+        eventually(lambda: server.tries > 2, "several tries")
+        server.fault = None
         page.final(Completed(message="done"))
     said = capsys.readouterr().err.splitlines()
     assert said == ["the run's page in Prefect's UI is not current (OSError: connection refused)"]
+    assert "**Completed: done**" in server.sent[-3][1]
 
 
 @pytest.fixture
