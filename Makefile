@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SLURM = PYTHONPATH=tests/slurm $(PYTHON) -B -m private_slurm
 
-.PHONY: demo ui test lint clean slurm-up slurm-down
+.PHONY: demo ui test lint docs screenshots clean slurm-up slurm-down
 .DEFAULT_GOAL := demo
 
 demo: .venv/.trainer ## train the bundled scenes on this machine and show the results
@@ -19,6 +19,14 @@ lint: .venv/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+docs: .venv/.trainer ## docs/flags.md from the options' definition
+	$(BIN)/python -m flows.flags_page
+
+# The folder is named and emptied by pytest: it shows in the pictures.
+screenshots: .venv/.dev ## docs/images: the form, a run's page and the report, in a few minutes
+	TS_SCREENSHOTS=docs/images $(BIN)/python -m pytest -n 0 -k screenshots \
+	  --basetemp /tmp/training-scheduler tests/deployments/test_ui.py
 
 slurm-up: ## a private Slurm on this machine (as root); ACCOUNTING=1 with sacct's database
 	@$(SLURM) up $(if $(filter-out 0,$(ACCOUNTING)),--accounting)
