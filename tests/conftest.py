@@ -158,6 +158,23 @@ class PrefectApi:
         nodes = {node["label"]: node for _, node in graph["nodes"]}
         return {parent["id"] for parent in nodes[name]["parents"]}
 
+    def artifacts(self, run: dict[str, Any]) -> dict[str, str]:
+        """Of a flow run, by kind; there is one of each, and it is the latest of its key."""
+        wanted = {"flow_runs": {"id": {"any_": [run["id"]]}}}
+        found = self.ask("/artifacts/filter", **wanted)
+        latest = self.ask("/artifacts/latest/filter", **wanted)
+        assert {each["latest_id"]: each["data"] for each in latest} == {
+            each["id"]: each["data"] for each in found
+        }
+        kinds = [each["key"].split("-")[-2] for each in found]
+        assert len(set(kinds)) == len(kinds)
+        return {kind: each["data"] for kind, each in zip(kinds, found, strict=True)}
+
+    def logs(self, run: dict[str, Any]) -> list[str]:
+        """What the log of a flow run says, its task runs' too."""
+        found = self.ask("/logs/filter", logs={"flow_run_id": {"any_": [run["id"]]}})
+        return [each["message"] for each in found]
+
     def answers(self) -> bool:
         with contextlib.suppress(OSError):
             return self.ask("/health") is True

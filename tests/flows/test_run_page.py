@@ -117,40 +117,30 @@ def flow_lab(lab, prefect_api):
 
 
 class Shown:
-    """What the server has of the artifacts of a run, whose experiment gives it its name."""
+    """What the server shows of a run, whose experiment gives it its name."""
 
     def __init__(self, api, exp_name):
         self._api, self._exp_name = api, exp_name
 
+    @property
+    def run(self):
+        return self._api.only_run(self._exp_name)
+
+    @property
     def artifacts(self):
-        """By kind; the server has one of each, and it is the latest of its key."""
-        run = self._api.only_run(self._exp_name)
-        wanted = {"flow_runs": {"id": {"any_": [run["id"]]}}}
-        found = self._api.ask("/artifacts/filter", **wanted)
-        latest = self._api.ask("/artifacts/latest/filter", **wanted)
-        assert {each["latest_id"]: each["data"] for each in latest} == {
-            each["id"]: each["data"] for each in found
-        }
-        kinds = [each["key"].split("-")[-2] for each in found]
-        assert len(set(kinds)) == len(kinds)
-        return {kind: each["data"] for kind, each in zip(kinds, found, strict=True)}
+        return self._api.artifacts(self.run)
 
     @property
     def progress(self):
-        return self.artifacts().get("progress", "")
+        return self.artifacts.get("progress", "")
 
     @property
     def rows(self):
-        return json.loads(self.artifacts().get("scenes", "[]"))
+        return json.loads(self.artifacts.get("scenes", "[]"))
 
     @property
     def states(self):
         return [(row["scene"], row["state"]) for row in self.rows]
-
-    def log(self):
-        run = self._api.only_run(self._exp_name)
-        found = self._api.ask("/logs/filter", logs={"flow_run_id": {"any_": [run["id"]]}})
-        return [each["message"] for each in found]
 
 
 def test_the_page_is_there_while_the_run_goes_on_and_final_at_its_end(
@@ -173,7 +163,7 @@ def test_the_page_is_there_while_the_run_goes_on_and_final_at_its_end(
     assert shown.states == [("a_1", "done"), ("a_2", "done")]
     assert [row["PSNR dB"] for row in shown.rows] == ["20.0", "20.0"]
     assert "**Completed: 2 of 2 scenes done**" in shown.progress
-    assert "- mean PSNR: 20.0 dB" in shown.artifacts()["report"]
+    assert "- mean PSNR: 20.0 dB" in shown.artifacts["report"]
 
 
 def test_a_failed_scene_is_first_with_cause_and_log_and_its_last_words_are_in_the_log(
@@ -189,7 +179,7 @@ def test_a_failed_scene_is_first_with_cause_and_log_and_its_last_words_are_in_th
     assert first["cause"] == "trainer_error: exit status 1: the loss is not a number"
     assert first["log"] == str(log_path)
     assert "**Failed: 1 of 2 scenes done; not done: a_2 (trainer_error)**" in shown.progress
-    log = shown.log()
+    log = prefect_api.logs(shown.run)
     (failed,) = [each for each in log if each.startswith("a_2: failed (trainer_error)")]
     assert "    | training a_2 from camera 28\n    | the loss is not a number" in failed
     assert f"a_2: started, log {log_path}" in log
@@ -217,6 +207,6 @@ def test_a_run_with_nothing_to_do_shows_what_is_done(flow_lab, prefect_api):
     result = flow_lab.run(*flags, program=FLOW)
     assert result.returncode == 0, result.stdout + result.stderr
     shown = Shown(prefect_api, "page-idle")
-    assert set(shown.artifacts()) == {"progress", "scenes"}
+    assert set(shown.artifacts) == {"progress", "scenes"}
     assert shown.states == [("a_1", "done"), ("a_2", "done")]
     assert "nothing to do: 2 of 2 scenes done" in shown.progress

@@ -134,10 +134,15 @@ def test_eight_scenes_at_parallelism_two(flow_lab, slurm, prefect_api, eventuall
     runs = prefect_api.task_runs(run)
     assert set(runs) == {*names, "aggregate"}
     assert prefect_api.parents(run, "aggregate") == {runs[name]["id"] for name in names}
+    rows = json.loads(prefect_api.artifacts(run)["scenes"])
+    page = {row["scene"]: (row["state"], row["job"], row["node"]) for row in rows}
+    logged = prefect_api.logs(run)
     for name in names:
         (attempt,) = attempts(flow_lab, "eight", name)
         where = f"Slurm job {attempt['slurm_job_id']} on {attempt['host']}"
         assert attempt["host"] in slurm.nodes
+        assert page[name] == ("done", attempt["slurm_job_id"], attempt["host"])
+        assert [line for line in logged if line.startswith(f"{name}: started in {where}, log ")]
         assert seen.jobs()[attempt["slurm_job_id"]].startswith("eight-w")
         log = flow_lab.output(name, "eight") / "train.log"
         assert runs[name]["state"]["message"] == f"{where}, log {log}"
