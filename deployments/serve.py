@@ -25,7 +25,7 @@ from deployments import ENGINE, WORKER_STARTED
 from deployments.check import PrefectFile, checked_file
 from deployments.deploy import deploy
 from deployments.leftovers import end_leftovers
-from flows.environment import API, HEARTBEAT, LOOPBACK, start_server, use_named
+from flows.environment import API, LOOPBACK, RUN_SETTINGS, settle, start_server, use_named
 from flows.named_api import SERVER_PASSWORD, named_api
 from flows.server import WITH_UI
 from flows.stops import Stops, first_stop_interrupts
@@ -114,14 +114,13 @@ def _settled_api(folder: Path, lock: int) -> Iterator[API]:
     environ = os.environ
     environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     environ.setdefault("DO_NOT_TRACK", "1")
-    environ.setdefault(*HEARTBEAT)
+    settle(RUN_SETTINGS, environ)
     if url := named_api(environ):
         use_named(url, environ)
         yield API(url)
         return
     environ.setdefault("PREFECT_HOME", str(folder))
-    for name, value in OWN_SETTINGS.items():
-        environ.setdefault(name, value)
+    settle(OWN_SETTINGS, environ)
     with _listening() as listening:
         api = start_server(environ, (lock,), listening, _password(folder), WITH_UI)
         try:

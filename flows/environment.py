@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,8 +43,11 @@ KEEP_S = 1.0
 LOOPBACK = ("127.0.0.1", 0)
 POLL_S = 0.05
 LOG = "server.log"
-HEARTBEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "60"
-"""Seconds between a run's signs of life; see `deployments.heartbeats`."""
+RUN_SETTINGS = {
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60",  # seconds; see deployments.heartbeats
+    "PREFECT_API_REQUEST_TIMEOUT": "30",  # tried six times; a server may fall silent for good
+}
+"""Of the processes of our flow runs."""
 
 
 @contextmanager
@@ -58,6 +61,7 @@ def prefect_api(state_root: Path, environ: Environ = os.environ, *, verbose: boo
     The server starts while the caller goes on: call `API.wait_until_ready` before its first use.
     Raises FaultsError when the user's API does not answer, or not to him.
     """
+    settle(RUN_SETTINGS, environ)
     _keep_quiet(environ, verbose)
     if url := named_api(environ):
         use_named(url, environ)
@@ -125,6 +129,12 @@ class API:
         return FaultsError([Fault(f"Prefect's server {what}", str(self.log), remedy)])
 
 
+def settle(settings: Mapping[str, str], environ: Environ) -> None:
+    """Set what the user has not."""
+    for name, value in settings.items():
+        environ.setdefault(name, value)
+
+
 def use_named(url: str, environ: Environ = os.environ) -> None:
     """Check the API that the user names; warns about one that strangers can use.
 
@@ -156,7 +166,6 @@ def send_the_rest(timeout_s: float = STOP_S) -> None:
 
 
 def _keep_quiet(environ: Environ, verbose: bool) -> None:
-    environ.setdefault(*HEARTBEAT)
     environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     environ.setdefault("DO_NOT_TRACK", "1")
     environ.setdefault("PREFECT_CLI_PROMPT", "false")
