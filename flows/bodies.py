@@ -37,8 +37,8 @@ class NotStartedError(Exception):
     """So many scenes have failed that this one was not started."""
 
 
-def train_one_scene(scene: ScenePlan, *, another_follows: bool = False) -> Outcome:
-    """Run one scene, and make ready for another.
+def train_one_scene(scene: ScenePlan) -> Outcome:
+    """Run one scene.
 
     Raises SceneNotDoneError with the log's last lines unless it ends as done, NotStartedError once
     --max-failures was reached.
@@ -46,7 +46,7 @@ def train_one_scene(scene: ScenePlan, *, another_follows: bool = False) -> Outco
     if scene.enough_failures.exists():
         raise NotStartedError(f"{scene.name}: not started, --max-failures was reached")
     with _busy():
-        outcome = run_scene(scene, stop=_stop, another_follows=another_follows)
+        outcome = run_scene(scene, stop=_stop)
     if outcome.status != "done":
         raise not_done(scene, outcome)
     return outcome

@@ -79,8 +79,7 @@ def _within(call: Call, scene: ScenePlan, job: Job) -> Call:
     left = job.ends_at - time.monotonic() - ending_bound_s(scene)
     limited = scene.model_copy(update={"time_limit_s": max(1, min(scene.time_limit_s, int(left)))})
     args = [limited if each is scene else each for each in call.args]
-    keywords = {**call.keywords, "another_follows": job.scenes_left > 1}
-    return functools.partial(call.func, *args, **keywords)
+    return functools.partial(call.func, *args, **call.keywords)
 
 
 def _scene_of(call: Call) -> ScenePlan | None:

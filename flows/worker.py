@@ -22,8 +22,8 @@ from distributed import Worker
 from flows import bodies, connection
 from flows.addresses import local_address_towards
 from flows.clusters import WORKER
-from training.execute import SUPERVISOR
 from training.plan import Plan
+from training.supervisor_process import SUPERVISOR
 
 DEATH_TIMEOUT_S = 30
 """A scheduler that can't be reached for so long is taken for gone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -89,6 +90,13 @@ def kill_descendants() -> None:
             process.kill()
         except psutil.NoSuchProcess:
             continue
+
+
+def reap_orphans() -> None:
+    """Take the exit statuses of adopted processes that have ended; for who waits for no child."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def signal_name(exit_status: int) -> str:

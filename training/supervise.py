@@ -1,8 +1,9 @@
-"""Run one scene's plan in a process that outlives neither its launcher nor its trainer.
+"""Run scenes' plans in a process that outlives neither its launcher nor its trainers.
 
-`python -m training.supervise PARENT_PID` reads a ScenePlan as JSON on standard input and prints an
-Outcome as JSON. It is a process, so that a launcher, flow or Dask worker killed by -9 still leaves
-a true record: the kernel signals this one, which stops the trainer and writes the record.
+`python -m training.supervise PARENT_PID` reads a ScenePlan as JSON, a line of standard input, and
+prints an Outcome as JSON; so again, one after the other, until its input ends. It is a process, so
+that a launcher, flow or Dask worker killed by -9 still leaves a true record: the kernel signals
+this one, which stops the trainer and writes the record.
 """
 
 from __future__ import annotations
@@ -14,24 +15,22 @@ from training.attempt import run_attempt
 from training.outcome import Outcome
 from training.plan import ScenePlan
 from training.processes import die_with_parent
-from training.trainer_process import PARENT_DIED, block_signals
+from training.trainer_process import PARENT_DIED, block_signals, forget_forwarded
 
 
 def main(argv: list[str]) -> int:
-    """Supervise one start; exit status 0 whenever the outcome was printed."""
+    """Supervise one start after the other; exit status 0 whenever each outcome was printed."""
     parent = int(argv[0])
     block_signals()
     die_with_parent(PARENT_DIED)
-    import psutil  # noqa: F401  # needed at the end; this process may have been started early
+    import psutil  # noqa: F401  # needed at the end of a start; the first scene may come later
 
-    given = sys.stdin.read()
-    if not given:  # started for a scene that did not come
-        return 0
-    plan = ScenePlan.model_validate_json(given)
-    if os.getppid() != parent:  # it died before the kernel knew that we care
-        return 1
-    outcome = run_attempt(plan, parent)
-    _report(outcome)
+    for line in sys.stdin:
+        plan = ScenePlan.model_validate_json(line)
+        if os.getppid() != parent:  # it died before the kernel knew that we care
+            return 1
+        forget_forwarded()
+        _report(run_attempt(plan, parent))
     return 0
 
 

@@ -1,7 +1,7 @@
 """One trainer, from start to end: own process group, deadline, TERM then KILL, nothing left behind.
 
-For a single-threaded process that does nothing else (`training.supervise`): signals are blocked and
-waited for, so that nothing polls and no signal is lost.
+For a single-threaded process that does nothing else meanwhile (`training.supervise`): signals are
+blocked and waited for, so that nothing polls and no signal is lost.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from training.processes import adopt_orphans, die_with_parent, kill_descendants, signal_group
+from training.processes import (
+    adopt_orphans,
+    die_with_parent,
+    kill_descendants,
+    reap_orphans,
+    signal_group,
+)
 
 PARENT_DIED = signal.SIGUSR2
 """What the kernel sends when our parent ends; its own number, since at that moment the parent can
@@ -56,6 +62,12 @@ def block_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, WAITED_FOR)
 
 
+def forget_forwarded() -> None:
+    """Drop signals that were meant for a former trainer."""
+    while signal.sigtimedwait(FORWARDED, 0):
+        pass
+
+
 def run_trainer(
     command: Sequence[str],
     environment: Mapping[str, str],
@@ -84,6 +96,7 @@ def run_trainer(
         signal_group(process.pid, signal.SIGKILL)
         process.wait()
         kill_descendants()
+        reap_orphans()
     return TrainerEnd(process.returncode, stopped)
 
 
