@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
 import struct
 import subprocess
@@ -31,6 +32,7 @@ class PseudoTerminal:
         self.screen = pyte.HistoryScreen(*size, history=HISTORY, ratio=0.5)
         self._stream = pyte.ByteStream(self.screen)
         self._lock = threading.Lock()
+        self._closed = threading.Event()
         self.raw = b""
         self._ours, theirs = os.openpty()
         self.resize(*size)
@@ -55,7 +57,9 @@ class PseudoTerminal:
         os.write(self._ours, keys)
 
     def _read(self) -> None:
-        while True:
+        while not self._closed.is_set():
+            if not select.select([self._ours], [], [], 0.1)[0]:
+                continue
             try:
                 new = os.read(self._ours, 65536)
             except OSError:  # all that had the terminal have ended
@@ -89,9 +93,13 @@ class PseudoTerminal:
 
     def hang_up(self) -> None:
         """The window is closed: what is written from now on fails."""
+        self._closed.set()
+        self._reader.join(30)
         os.close(self._ours)
 
     def close(self) -> None:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(30)
+        if not self._closed.is_set():
+            self.hang_up()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 from pathlib import Path
@@ -17,6 +18,17 @@ from training.outcome import Outcome
 from training.plan import Plan, ScenePlan
 from training.records import Cause
 from training.settings import Roots
+
+
+class Window(io.StringIO):
+    """Takes what is written until it is closed by its user."""
+
+    has_gone = False
+
+    def write(self, text: str) -> int:
+        if self.has_gone:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().write(text)
 
 
 class Lab:
@@ -37,7 +49,7 @@ class Lab:
             workers=2,
             slurm=None,
         )
-        self.file = io.StringIO()
+        self.file = Window()
         console = Console(
             file=self.file, force_terminal=True, width=80, height=24, soft_wrap=True, markup=False
         )
@@ -138,6 +150,24 @@ def test_what_others_say_goes_above(launch):
     assert above[-3:] == ["of another console", "[red]not markup[/red]", "last"]
     assert live[0].startswith("exp ─")
     assert live[2].split()[0] == "a_0"
+
+
+def test_a_window_that_goes_ends_nothing(launch):
+    """No error reaches those who tell what happens, nor who closes the display."""
+    lab = launch(2)
+    lab.display.started(lab.scenes[0], 1)
+    lab.file.has_gone = True
+    lab.display.ended(lab.scenes[0], lab.outcome(lab.scenes[0], "done", Cause.OK))
+    lab.look()
+    lab.display.close()
+
+
+def test_errors_that_go_to_a_file_are_not_taken_over(launch, capsys):
+    """`2> errors` on a terminal."""
+    lab = launch(2)
+    say("a warning", sys.stderr)
+    assert capsys.readouterr().err == "a warning\n"
+    assert lab.lines == []
 
 
 def test_after_its_end_lines_are_just_printed(launch, capsys):

@@ -114,10 +114,10 @@ def test_a_stop_is_said_and_the_terminal_is_in_order(lab, on_terminal, eventuall
 
 
 def test_ctrl_c_is_a_key(lab, on_terminal, eventually):
-    """Pressed twice on the terminal, while a trainer ignores TERM: its echo tears nothing."""
+    """Pressed twice, while a trainer ignores TERM: its echo behind a full line tears nothing."""
     lab.add_scene("a_1", do="ignore_term")
     lab.add_scene("a_2", do="ignore_term")
-    terminal = on_terminal("--run-all", "--workers", "2", "--kill-grace", "3600")
+    terminal = on_terminal("--run-all", "--workers", "2", "--kill-grace", "3600", size=(34, 24))
     eventually(lambda: terminal.seen.count("epoch 1/2") == 2, "the epochs")
     terminal.write(b"\x03")
     eventually(lambda: "stopping: 2 not done" in terminal.seen, "the stop")
@@ -229,16 +229,6 @@ def test_a_terminal_without_our_letters(lab, on_terminal):
     assert terminal.wait() == 0
     assert "1 of 1" in terminal.all
     assert terminal.raw.isascii()
-
-
-def test_errors_that_go_to_a_file_stay_out_of_the_live_part(lab, on_terminal, tmp_path):
-    """`2> errors`: standard error is not taken over."""
-    lab.add_scene("a_1")
-    with (tmp_path / "errors").open("wb") as errors:
-        terminal = on_terminal(stderr=errors)
-        assert terminal.wait() == 0
-    assert (tmp_path / "errors").read_bytes() == b""
-    assert "1 of 1" in terminal.all
 
 
 def test_nothing_heavy_is_imported_where_there_is_no_terminal(lab):
