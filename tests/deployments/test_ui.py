@@ -1,0 +1,153 @@
+"""Prefect's own UI in a real browser: the form, what it refuses, and the page of a run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from prefect_ui import PrefectUI, chromium, missing
+
+from flows.parameters import FIELDS, title_of
+
+STAND_IN = Path(__file__).resolve().parents[1] / "stand_in_trainer.py"
+PICTURES = os.environ.get("TS_SCREENSHOTS", "")
+COMPLETED = (33, 157, 75)  # a scene's bar in the graph
+GRAPH = "//canvas"
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    if lacks := missing():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(lacks)
+    with chromium(tmp_path_factory.mktemp("profile")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def ui(driver, place):
+    """Somebody who has logged in."""
+    place.start()
+    made = PrefectUI(driver, place.url.removesuffix("/api"))
+    made.log_in(place.password)
+    return made
+
+
+def count_runs(served) -> int:
+    return served.ask("POST", "/flow_runs/count").json()
+
+
+def see_graph(ui) -> None:
+    """Whole, as it is after the end: while a run goes on it shows the last moments."""
+    ui.driver.refresh()
+    ui.until(lambda: COMPLETED in ui.colours(GRAPH), "the graph's bars")
+
+
+def fill_in(ui, served, exp_name: str) -> None:
+    """What a run of the stand-in trainer on the two scenes needs."""
+    ui.open_form("local")
+    ui.fill("What to train: Experiment", exp_name)
+    ui.fill("What to train: Folder of scene files", str(served.root / "registry"))
+    ui.fill("How to run: Scenes at once", "2")
+    ui.fill("The trainer: Train script", str(STAND_IN))
+
+
+@pytest.mark.usefixtures("served")
+def test_the_form_is_in_the_order_of_use(ui):
+    """Group by group, each field with its title; a choice is a menu, a number has its bounds."""
+    ui.open_form("local")
+    shown = [label.removesuffix(" (Optional)") for label in ui.labels()]
+    titles = [title_of(name) for name in FIELDS]
+    assert [label for label in shown if label in titles] == titles
+    workers = ui.field("How to run: Scenes at once")
+    assert [workers.get_attribute(each) for each in ("type", "min", "max")] == [
+        "number",
+        "0",
+        "1024",
+    ]
+    ui.choose("How to run: Cluster", "slurm")
+    assert ui.field("How to run: Cluster").text == "slurm"
+    assert ui.field("How to run: Time limit").get_attribute("value") == "1-00:00:00"
+
+
+def test_a_wrong_value_is_refused_at_its_field(ui, served):
+    """And no run is made."""
+    before = count_runs(served)
+    fill_in(ui, served, "a/b")
+    ui.fill("How to run: Time limit", "soon")
+    ui.add_row("What to train: Overrides", "seed")
+    ui.click("Submit")
+    assert "'a/b' does not match" in ui.complaint("What to train: Experiment")
+    assert "'soon' does not match" in ui.complaint("How to run: Time limit")
+    assert "'seed' does not match" in ui.complaint("What to train: Overrides")
+    assert count_runs(served) == before
+
+
+def test_a_run_from_the_form_has_its_page(ui, served):
+    """Completed; the graph has edges from both scenes into the aggregate; a table of the scenes."""
+    fill_in(ui, served, "from_the_form")
+    ui.add_row("What to train: Overrides", "do=ok")
+    ui.submit()
+    run = ui.view_run()
+    ui.ends("Completed")
+    made = served.ask("GET", f"/flow_runs/{run}").json()
+    assert made["parameters"]["overrides"] == ["do=ok"]
+    assert made["state"]["message"] == "2 of 2 scenes done"
+    nodes = dict(served.ask("GET", f"/flow_runs/{run}/graph-v2").json()["nodes"])
+    into = {node["label"]: {each["id"] for each in node["parents"]} for node in nodes.values()}
+    assert {nodes[each]["label"] for each in into["aggregate"]} == {"a_1", "a_2"}
+    see_graph(ui)
+    ui.click("Artifacts")
+    ui.open_artifact("scenes")
+    rows = ui.table()
+    assert [(row["scene"], row["state"]) for row in rows] == [("a_1", "done"), ("a_2", "done")]
+
+
+@pytest.mark.usefixtures("served")
+def test_what_only_the_flow_can_refuse_is_told_in_words(ui):
+    """The run is Failed, not crashed, and says what is wrong and the nearest right key."""
+    ui.open_form("local")
+    ui.fill("What to train: Experiment", "refused")
+    ui.add_row("What to train: Overrides", "train.optimization.epoch=3")
+    ui.submit()
+    ui.view_run()
+    ui.ends("Failed")
+    ui.click("Details")
+    ui.until(lambda: ui.says("nothing was started"), "the message")
+    assert ui.says("did you mean train.optimization.epochs")
+
+
+def test_without_a_browser_one_line_says_what_is_missing(monkeypatch):
+    """The tests above are skipped with it, and fail with it where CI is set."""
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    assert missing().endswith("apt-get install --no-install-recommends chromium chromium-driver")
+
+
+@pytest.mark.skipif(not PICTURES, reason="make screenshots makes them")
+@pytest.mark.timeout(1800)
+def test_screenshots_for_the_docs(ui, served):
+    """The form, a run's page and the report, of the bundled scenes, really trained."""
+    folder = Path(PICTURES)
+    folder.mkdir(parents=True, exist_ok=True)
+    ui.open_form("local")
+    ui.fill("What to train: Experiment", "first_look")
+    ui.add_row("What to train: Overrides", "train.optimization.epochs=20")
+    ui.fill("How to run: Scenes at once", "2")
+    ui.driver.execute_script(
+        "arguments[0].blur(); scrollTo(0, 0)", ui.field("How to run: Scenes at once")
+    )
+    ui.screenshot(folder / "form.png")
+    ui.submit()
+    ui.view_run()
+    ui.ends("Completed", 1500)
+    see_graph(ui)
+    ui.click("Artifacts")
+    ui.see("//a[contains(., '-report-')]")
+    ui.screenshot(folder / "run.png")
+    ui.open_artifact("scenes")
+    ui.see("//table")
+    ui.screenshot(folder / "scenes_artifact.png")
+    report = served.root / "results" / "_experiments" / "first_look" / "report.html"
+    ui.driver.get(report.as_uri())
+    ui.see("//img")
+    ui.screenshot(folder / "report.png")
