@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -51,6 +52,8 @@ OWN_SETTINGS = {  # of a server for one person; what the user sets wins
 
 def main() -> int:
     """Serve until Ctrl-C or SIGTERM (exit status 130); 2 for a fault, 1 when a part of it died."""
+    parser = ArgumentParser(prog="python -m deployments.serve", description=__doc__)
+    parser.parse_args()  # it takes none, and says so
     adopt_orphans()
     with first_stop_interrupts() as stops, ExitStack() as stack:
         try:

@@ -95,7 +95,10 @@ class SceneTaskRunner(DaskTaskRunner):
 
     def __exit__(self, *exception: object) -> None:
         self.cancel_all()
-        super().__exit__(*exception)
+        try:
+            super().__exit__(*exception)
+        except Exception:  # what became of the task runs is known: a broken cluster changes nothing
+            self.logger.exception("the Dask cluster could not be closed in good order")
 
     def cancel_all(self) -> None:
         """Give up what runs and what waits; returns when no task run is left (Prefect's hook)."""

@@ -250,6 +250,23 @@ def test_a_cluster_that_goes_away_is_a_lost_worker(body, starts, eventually):
         assert isinstance(abandoned(), WorkerLostError)
 
 
+def test_a_cluster_that_can_not_be_closed_changes_no_result(runner, body):
+    """Dask's client may break when it closes while it connects anew: what ran has run."""
+
+    def break_down():
+        raise ValueError("as told")
+
+    @flow
+    def closed_badly():
+        with runner:
+            (future,) = runner.map(task(body), {"name": ["fine"]})
+            runner._exit_stack.callback(break_down)
+            future.wait()
+        return Completed(data=future.result())
+
+    assert closed_badly() == "fine"
+
+
 def test_a_copy_keeps_class_and_settings():
     """Prefect duplicates the runner for each flow run."""
     runner = SceneTaskRunner(3, cluster_class=local_cluster, cluster_kwargs={"workers": 3})

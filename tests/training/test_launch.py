@@ -324,3 +324,13 @@ def test_the_log_of_a_scene_trained_again_is_shown(lab):
     lab.add_scene("a_1")
     lab.run()
     assert "training a_1 from camera 28" in lab.run("--force").stdout
+
+
+def test_the_flows_address_for_messages_does_not_reach_trainers(lab):
+    """It is a secret: whoever has exported it starts the launcher with it too."""
+    lab.add_scene("a")
+    lab.environment["TS_NOTIFY_URL"] = "json://somewhere"
+    assert lab.run().returncode == 0
+    inherited = json.loads((lab.output("a") / "environment.json").read_text())
+    assert "TS_RESULTS_ROOT" in inherited
+    assert "TS_NOTIFY_URL" not in inherited
