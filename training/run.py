@@ -11,6 +11,9 @@ from typing import TypeVar
 ROOT = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":  # as a script: the packages lie above its own folder
     sys.path[0] = str(ROOT)
+    from training.slurm.stages import become_stage
+
+    become_stage(sys.argv[1:])  # in a Slurm job; nothing of the launcher is needed there
 
 from preprocess.faults import MOST_NAMES, FaultsError  # noqa: E402
 from training.cli import parse_options  # noqa: E402
@@ -18,7 +21,7 @@ from training.display import say, show_any_letter, terminal  # noqa: E402
 from training.options import LaunchOptions  # noqa: E402
 from training.plan import Action, Plan, render  # noqa: E402
 from training.planning import is_done, make_plan  # noqa: E402
-from training.slurm.stages import IN_JOB, become_stage  # noqa: E402
+from training.slurm.stages import refuse_stage  # noqa: E402
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 FLOWS_SECRET = "TS_NOTIFY_URL"  # noqa: S105  # a variable's name
@@ -45,8 +48,7 @@ def run_command(
     arguments = sys.argv[1:] if argv is None else list(argv)
     before = "nothing was started:\n"
     try:
-        if arguments[:1] == [IN_JOB]:
-            become_stage(arguments[1:])
+        refuse_stage(arguments)
         options = parse_options(arguments, model, prog)
         if options.only_looks:
             before = ""

@@ -1,15 +1,18 @@
-"""What our Slurm jobs do: the Slurm script calls `training/run.py --in-job STAGE PLAN [more]`."""
+"""What our Slurm jobs do: the Slurm script calls `training/run.py --in-job STAGE PLAN [more]`.
+
+Light: it comes before all else in a job, and the stage's module begins anew.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from pathlib import Path
 
 from preprocess.faults import Fault, FaultsError, did_you_mean
-from training.settings import CHECKOUT
 
+ROOT = Path(__file__).resolve().parents[2]
 IN_JOB = "--in-job"
 MODULES = {
     "array": "training.slurm.array_task",
@@ -20,10 +23,17 @@ MODULES = {
 """By stage; as names, since nothing here may import a flow."""
 
 
-def become_stage(arguments: Sequence[str]) -> NoReturn:
-    """Replace this process by the stage's module; raises FaultsError for an unknown stage."""
-    stage, *more = arguments or [""]
-    if stage not in MODULES:
+def become_stage(arguments: Sequence[str]) -> None:
+    """Replace this process by the stage's module, where a command line's arguments name one."""
+    if len(arguments) > 1 and arguments[0] == IN_JOB and arguments[1] in MODULES:
+        _, stage, *more = arguments
+        os.chdir(ROOT)
+        command = [sys.executable, "-m", MODULES[stage], *more]
+        os.execv(sys.executable, command)  # noqa: S606 - no shell wanted
+
+
+def refuse_stage(arguments: Sequence[str]) -> None:
+    """Raises FaultsError for arguments that ask for a stage that there is not."""
+    if arguments[:1] == [IN_JOB]:
+        stage = next(iter(arguments[1:]), "")
         raise FaultsError([Fault(f"{IN_JOB}: no such stage", stage, did_you_mean(stage, MODULES))])
-    os.chdir(CHECKOUT)
-    os.execv(sys.executable, [sys.executable, "-m", MODULES[stage], *more])  # noqa: S606 - no shell wanted
