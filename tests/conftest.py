@@ -159,16 +159,12 @@ class PrefectApi:
         return {parent["id"] for parent in nodes[name]["parents"]}
 
     def artifacts(self, run: dict[str, Any]) -> dict[str, str]:
-        """Of a flow run, by kind; there is one of each, and it is the latest of its key."""
+        """Of a flow run, by kind: the latest of each key, of which the run has made no other."""
         wanted = {"flow_runs": {"id": {"any_": [run["id"]]}}}
-        found = self.ask("/artifacts/filter", **wanted)
+        made = {each["id"] for each in self.ask("/artifacts/filter", **wanted)}
         latest = self.ask("/artifacts/latest/filter", **wanted)
-        assert {each["latest_id"]: each["data"] for each in latest} == {
-            each["id"]: each["data"] for each in found
-        }
-        kinds = [each["key"].split("-")[-2] for each in found]
-        assert len(set(kinds)) == len(kinds)
-        return {kind: each["data"] for kind, each in zip(kinds, found, strict=True)}
+        assert made <= {each["latest_id"] for each in latest}  # one may be made in between
+        return {each["key"].split("-")[-2]: each["data"] for each in latest}
 
     def logs(self, run: dict[str, Any]) -> list[str]:
         """What the log of a flow run says, its task runs' too."""

@@ -36,10 +36,12 @@ class PseudoTerminal:
         self.raw = b""
         self._ours, theirs = os.openpty()
         self.resize(*size)
+        # pytest's workers inherit a size of another terminal, which readline has exported
+        inherited = {k: v for k, v in os.environ.items() if k not in {"COLUMNS", "LINES"}}
         streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs, **more}
         self.process = subprocess.Popen(
             command,
-            env={**os.environ, "TERM": "xterm", **environment},
+            env={**inherited, "TERM": "xterm", **environment},
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  # one call
             **streams,

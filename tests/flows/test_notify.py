@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from flows import notify
+from flows.environment import send_the_rest
 from flows.notify import channels_of, deliver, hide_url
 from flows.notify_text import LONGEST, Notice, notice
 from flows.options import FlowOptions
@@ -159,6 +160,7 @@ def in_server(prefect_api):
 
     with temporary_settings({PREFECT_API_URL: prefect_api.url}):
         yield
+        send_the_rest()  # or what sends events goes on sending later tests' there
 
 
 @pytest.mark.usefixtures("in_server")

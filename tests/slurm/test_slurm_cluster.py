@@ -215,7 +215,9 @@ def test_make_slurm_up_and_down(slurm):
         out = subprocess.check_output([*make, "slurm-up"], **shared)
         conf = out.removeprefix("export SLURM_CONF=").strip()
         nodes = subprocess.check_output(
-            ["sinfo", "--noheader", "--Node"], env={**environment, "SLURM_CONF": conf}, text=True
+            ["sinfo", "--noheader", "--Node", "--partition=gpu"],
+            env={**environment, "SLURM_CONF": conf},
+            text=True,
         )
         assert len(nodes.splitlines()) == 4
         subprocess.run([*make, "slurm-down"], check=True, **shared)
