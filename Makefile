@@ -13,7 +13,7 @@ ui: .venv/.trainer ## Prefect's UI with the deployments, until Ctrl-C
 	$(BIN)/python -m deployments.serve
 
 test: .venv/.dev ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/.dev
 	$(BIN)/ruff check

@@ -21,6 +21,13 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parent.parent
 STAND_IN = Path(__file__).resolve().parent / "stand_in_trainer.py"
 DEADLINE_S = 60
+LONG_FIRST = ("slurm", "deployments", "flows", "training", "trainer", "preprocess")
+"""Folders by how long their files take: of two processes none is left alone with a long one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG_FIRST.index(item.path.parent.name))
+
 
 
 def wait_for(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from array_on_slurm import (
     GENERATE,
     is_ready,
@@ -12,6 +13,7 @@ from array_on_slurm import (
     submitted,
     wait_ended,
 )
+from flow_on_slurm import script
 
 
 def test_a_failing_aggregate_is_told(array_lab, eventually):
@@ -107,6 +109,19 @@ def test_what_slurm_refuses_is_told_before_anything_is_created(array_lab):
     assert f"{script}:2" in result.stderr
     assert not (array_lab.root / "state").exists()
     assert not array_lab.slurm.squeue()
+
+
+@pytest.mark.parametrize("directive", ["--account=nobody", "--qos=golden"])
+def test_an_account_or_qos_that_is_not_there_is_refused(slurm_accounting_lab, directive):
+    """Where accounting enforces them: Slurm's words, the option, the line; exit status 2."""
+    slurm_accounting_lab.add_scene("a")
+    flags = script(slurm_accounting_lab, directive)
+    result = slurm_accounting_lab.run("--submit", "--run-all", *flags)
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert "nvalid" in result.stderr
+    assert directive.partition("=")[0] in result.stderr
+    assert f"{flags[1]}:3" in result.stderr
+    assert not list((slurm_accounting_lab.root / "state").rglob("*.json"))
 
 
 def test_more_than_a_node_has_is_refused_before_it_is_queued(array_lab):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from private_slurm import daemons, processes
-from private_slurm.configuration import URGENT
+from private_slurm.configuration import ACCOUNT, URGENT
 from private_slurm.layout import Layout
 
 DEADLINE_S = 60
@@ -145,9 +145,12 @@ class Cluster:
         return sorted(self.ready_nodes()) == sorted(self.nodes)
 
     def register(self) -> None:
-        """Accounting knows the cluster's name before its first job ends."""
+        """Accounting knows the cluster, and whose jobs it takes, before its first job."""
+        manage = ("sacctmgr", "--immediate", "add")
         if not self.call("sacctmgr", "--noheader", "--parsable2", "show", "cluster", "private"):
-            self.call("sacctmgr", "--immediate", "add", "cluster", "private")
+            self.call(*manage, "cluster", "private")
+            self.call(*manage, "account", ACCOUNT, "cluster=private")
+            self.call(*manage, "user", "root", f"account={ACCOUNT}")
 
 
 def fields_of(text: str) -> dict[str, str]:

@@ -11,6 +11,8 @@ from pathlib import Path
 from private_slurm.layout import Layout
 
 GPUS = 2
+ACCOUNT = "lab"
+"""With accounting the one account, and root's by default."""
 URGENT = "urgent"
 """The partition whose jobs preempt others."""
 CGROUPS = Path("/sys/fs/cgroup")
@@ -66,6 +68,8 @@ NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none\n"
 ACCOUNTING = """\
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageTRES=gres/gpu
+# an account and a quality of service that are not there are refused
+AccountingStorageEnforce=associations,qos
 AccountingStorageHost=127.0.0.1
 AccountingStoragePass={folder}/munge/socket
 AccountingStoragePort={accounting_port}
