@@ -26,8 +26,11 @@ LONG_FIRST = ("slurm", "deployments", "flows", "training", "trainer", "preproces
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: LONG_FIRST.index(item.path.parent.name))
+    def rank(item: pytest.Item) -> int:
+        name = item.path.parent.name
+        return (*LONG_FIRST, name).index(name)
 
+    items.sort(key=rank)
 
 
 def wait_for(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
