@@ -1,0 +1,176 @@
+"""A Slurm that does as it is told and a clock that is set, for tests of the pool of jobs."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+from flows import job_pool, jobs, slurm_word
+from flows.job_pool import JobPool
+from flows.jobs import Terms
+from training.slurm.client import QueuedJob, SlurmAwayError, SlurmRefusedError
+from training.slurm.words import JobEnd
+
+WALLTIME_S, NEEDED_S = 1000.0, 400.0
+
+
+@dataclass
+class Submitted:
+    """What a cluster knows of a job that it has submitted."""
+
+    name: str
+    node: str
+    job_id: str = ""
+    refusal: Exception | None = None
+    state: str = "PENDING"
+    reason: str = "Resources"
+
+    def row(self) -> QueuedJob:
+        node = self.node if self.state == "RUNNING" else ""
+        return QueuedJob(
+            self.job_id, self.job_id, "", None, self.name, self.state, self.reason, node, 0, 0, ""
+        )
+
+
+class FakeSlurm:
+    """Slurm and a Dask cluster on it: a job runs when told to, and ends when its worker closes."""
+
+    def __init__(self, clock) -> None:
+        self.clock, self.numbers = clock, itertools.count(1)
+        self.jobs: dict[str, Submitted] = {}
+        self.queries: list[float] = []
+        self.cancelled: list[str] = []
+        self.dropped: list[str] = []
+        self.excluded: list[tuple[str, ...]] = []
+        self.refuses = self.away = self.forgets = False
+        self.pool: JobPool
+
+    def _ask(self) -> None:
+        self.queries.append(self.clock())
+        if self.away:
+            raise SlurmAwayError("squeue: Unable to contact slurm controller")
+
+    def my_jobs(self) -> list[QueuedJob]:
+        self._ask()
+        return [job.row() for job in self.living]
+
+    def job_ends(self, job_ids) -> dict[str, JobEnd]:
+        self._ask()
+        ended = [job for job in self.jobs.values() if job not in self.living and not self.forgets]
+        ends = {job.job_id: JobEnd(job.job_id, job.state, node=job.node) for job in ended}
+        return {job_id: ends[job_id] for job_id in job_ids if job_id in ends}
+
+    def cancel(self, job_ids) -> None:
+        self.cancelled += job_ids
+        for job in self.living:
+            if job.job_id in job_ids:
+                job.state = "CANCELLED"
+
+    @property
+    def living(self) -> list[Submitted]:
+        return [job for job in self.jobs.values() if job.state in {"PENDING", "RUNNING"}]
+
+    def add_jobs(self, commands) -> dict[str, Submitted]:
+        made = {}
+        for name, excluded in commands.items():
+            self.excluded.append(tuple(excluded))
+            number = next(self.numbers)
+            made[name] = Submitted(name, f"n{number}", str(number))
+            if self.refuses and (self.refuses is True or excluded):
+                made[name] = Submitted(name, "", refusal=SlurmRefusedError("Invalid qos"))
+            else:
+                self.jobs[name] = made[name]
+        return made
+
+    def drop(self, names) -> None:
+        self.dropped += names
+        for name in names:
+            if name in self.jobs and self.jobs[name].state == "RUNNING":
+                self.jobs[name].state = "COMPLETED"
+                self.pool.worker_went(name)
+
+    def begin(self, *names: str, age_s: float = 0.0) -> None:
+        for name in names:
+            self.jobs[name].state = "RUNNING"
+            about = {"job_id": self.jobs[name].job_id, "node": self.jobs[name].node}
+            self.pool.worker_came(name, f"tls://{name}", {**about, "age_s": age_s})
+
+    def end(self, name: str, state: str) -> None:
+        """The job ends, whether its worker had come or not."""
+        was_there = self.jobs[name].state == "RUNNING"
+        self.jobs[name].state = state
+        if was_there:
+            self.pool.worker_went(name)
+
+
+class Bench:
+    """A pool, its Slurm, and calls that ask for jobs."""
+
+    def __init__(self, monkeypatch, eventually, bound: int, scenes_per_job: int) -> None:
+        self.now, self.unfinished, self.eventually = 0.0, 0, eventually
+        clock = SimpleNamespace(monotonic=lambda: self.now)
+        monkeypatch.setattr(job_pool, "time", clock)
+        monkeypatch.setattr(jobs, "time", clock)
+        monkeypatch.setattr(slurm_word, "time", clock)
+        self.slurm, self.said = FakeSlurm(clock.monotonic), []
+        self.stop, self.threads = threading.Event(), ThreadPoolExecutor(10)
+        terms = Terms(
+            command=lambda _, excluded: excluded,
+            prefix="w",
+            bound=bound,
+            scenes_per_job=scenes_per_job,
+            walltime_s=WALLTIME_S,
+            needed_s=NEEDED_S,
+            lingers_s=60.0,
+            last_words=lambda job_ids: f"jobs {', '.join(job_ids)}: no such file",
+        )
+        self.pool = JobPool(
+            self.slurm, self.slurm, terms, lambda: self.unfinished, self.said.append
+        )
+        self.slurm.pool = self.pool
+
+    def calls(self, count: int = 1) -> list[Call]:
+        """Calls that wait for jobs."""
+        before = self.pool._waiting
+        made = [Call(self) for _ in range(count)]
+        self.eventually(lambda: self.pool._waiting == before + count, "all calls to wait")
+        return made
+
+    def having(self, calls: list[Call], count: int) -> list[Call]:
+        """The calls that have a job, once they are so many."""
+
+        def found():
+            having = [call for call in calls if call.job and not call.future.done()]
+            return having if len(having) == count else None
+
+        return self.eventually(found, f"{count} calls with a job")
+
+    def turns(self, seconds: float) -> None:
+        for _ in range(round(seconds / 0.2)):
+            self.now += 0.2
+            self.pool.turn()
+
+    @property
+    def in_queue(self) -> list[str]:
+        return [job.name for job in self.slurm.living]
+
+
+class Call:
+    """Wants a job, has it until told to end, and then is finished."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench, self.job, self.go = bench, None, threading.Event()
+        bench.unfinished += 1
+        self.future = bench.threads.submit(self._run)
+
+    def _run(self) -> None:
+        with self.bench.pool.lend(self.bench.stop) as self.job:
+            assert self.go.wait(30)
+
+    def end(self) -> None:
+        self.go.set()
+        self.future.result(30)
+        self.bench.unfinished -= 1
