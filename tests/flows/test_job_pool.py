@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from job_pool_bench import NEEDED_S, WALLTIME_S, Bench
+from job_pool_bench import Bench
 
 from flows.jobs import JobsError
 from flows.workers import StoppedError
