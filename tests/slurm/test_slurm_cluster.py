@@ -212,15 +212,14 @@ def test_make_slurm_up_and_down(slurm):
         environment = {**os.environ, "TMPDIR": short}
         make = ["make", "--silent", f"PYTHON={sys.executable}"]
         shared = {"cwd": CHECKOUT, "env": environment, "text": True, "timeout": 60}
-        out = subprocess.check_output([*make, "slurm-up"], **shared)
-        conf = out.removeprefix("export SLURM_CONF=").strip()
-        nodes = subprocess.check_output(
-            ["sinfo", "--noheader", "--Node", "--partition=gpu"],
-            env={**environment, "SLURM_CONF": conf},
-            text=True,
-        )
-        assert len(nodes.splitlines()) == 4
-        subprocess.run([*make, "slurm-down"], check=True, **shared)
+        try:
+            out = subprocess.check_output([*make, "slurm-up"], **shared)
+            conf = out.removeprefix("export SLURM_CONF=").strip()
+            own = {**environment, "SLURM_CONF": conf}
+            sinfo = ["sinfo", "--noheader", "--Node", "--partition=gpu"]
+            assert len(subprocess.check_output(sinfo, env=own).splitlines()) == 4
+        finally:
+            subprocess.run([*make, "slurm-down"], check=True, **shared)
         assert not list(Path(short).iterdir())
 
 
