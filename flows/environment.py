@@ -67,9 +67,8 @@ def prefect_api(state_root: Path, environ: Environ = os.environ, *, verbose: boo
         use_named(url, environ)
         yield API(url)
         return
-    environ.setdefault(
-        "PREFECT_SERVER_UI_ENABLED", "false"
-    )  # as it is: no run has an address there
+    # As it is: no run has an address there.
+    environ.setdefault("PREFECT_SERVER_UI_ENABLED", "false")
     # Lock and socket stay open here too: a server that died is started again with both, and what
     # the flow sends meanwhile waits in the socket's queue.
     with _home(state_root, environ) as lock, socket.create_server(LOOPBACK) as listening:

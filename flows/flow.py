@@ -52,6 +52,8 @@ def run_plan(options: FlowOptions, plan: Plan) -> State[Any]:
     Raises FaultsError, with nothing started, when whom --notify names can't be told.
     """
     channels_of(options.notify)
+    if not options.verbose:
+        tell_only_news()
     values = values_of(options)
     _made_plans[json.dumps(values)] = plan
     try:
@@ -92,8 +94,6 @@ def _train_scenes(values: dict[str, Any], ending: Ending) -> State[Any]:
     except FaultsError as error:
         return Failed(message=f"nothing was started: {error}")
     _tag_flow_run(f"exp:{plan.exp_name}", f"cluster:{options.cluster}")
-    if not options.verbose:
-        tell_only_news()
     with _run_page(plan) as page:
         return page.final(_run(plan, page))
 
@@ -120,7 +120,8 @@ def _command(options: FlowOptions) -> str:
 
 
 def _planned(options: FlowOptions) -> Plan:
-    """A plan for a run that Prefect's UI or a schedule has started."""
+    """A plan for a run that Prefect's UI or a schedule has started; nobody asked for --verbose."""
+    tell_only_news()
     plan = make_plan(options)
     if plan.slurm is None:
         return plan

@@ -43,7 +43,6 @@ class Ended:
 class Standing(SceneState):
     """One scene, as the run page shows it."""
 
-    message: str = ""
     total_s: float = 0.0
     """Of all its attempts."""
     numbers: dict[str, float] = field(default_factory=dict)

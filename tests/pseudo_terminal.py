@@ -10,7 +10,8 @@ import struct
 import subprocess
 import termios
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyte
@@ -105,3 +106,18 @@ class PseudoTerminal:
             self.process.wait(30)
         if not self._closed.is_set():
             self.hang_up()
+
+
+@contextmanager
+def terminals() -> Iterator[Callable[..., PseudoTerminal]]:
+    """Opens terminals, and closes them at the end; pytest shows beside a failure what they said."""
+    opened: list[PseudoTerminal] = []
+
+    def open_one(*arguments: Any, **more: Any) -> PseudoTerminal:
+        opened.append(PseudoTerminal(*arguments, **more))
+        return opened[-1]
+
+    yield open_one
+    for terminal in opened:
+        terminal.close()
+        print(terminal.all)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pseudo_terminal import PseudoTerminal
+from pseudo_terminal import terminals
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 LAUNCHER = [sys.executable, str(CHECKOUT / "training" / "run.py")]
@@ -18,20 +18,13 @@ LAUNCHER = [sys.executable, str(CHECKOUT / "training" / "run.py")]
 @pytest.fixture
 def on_terminal(lab):
     """The launcher on a terminal of its own: `on_terminal("--run-all")`."""
-    opened = []
+    with terminals() as opened:
 
-    def open_one(*flags, size=(100, 24), command=None, environment=None, **more):
-        command = command or [*LAUNCHER, *lab.arguments(*flags)]
-        terminal = PseudoTerminal(
-            command, {**lab.environment, **(environment or {})}, size=size, **more
-        )
-        opened.append(terminal)
-        return terminal
+        def open_one(*flags, command=None, environment=None, **more):
+            command = command or [*LAUNCHER, *lab.arguments(*flags)]
+            return opened(command, {**lab.environment, **(environment or {})}, **more)
 
-    yield open_one
-    for terminal in opened:
-        terminal.close()
-        print(terminal.all)  # beside a failure
+        yield open_one
 
 
 def let_go(lab, *names):
