@@ -20,7 +20,8 @@ from flows.named_api import (
 )
 from preprocess.faults import Fault, FaultsError
 
-ANSWER_S = 30.0
+ANSWER_S = 90.0
+"""Prefect's SQLite waits a minute for its lock, and whoever asks its server with it."""
 BUSY_S = 60.0
 ASK_AGAIN_S = 0.5
 

@@ -150,7 +150,7 @@ class PrefectApi:
         request = urllib.request.Request(
             self.url + path, data=data, headers={"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=90) as answer:
             return json.load(answer)
 
     def only_run(self, exp_name: str) -> dict[str, Any]:

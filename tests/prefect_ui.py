@@ -40,7 +40,7 @@ FLAGS = (
 )
 ONLY_HERE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 WINDOW = (1280, 900)
-PATIENCE_S = 60
+PATIENCE_S = 120
 RUN_S = 180
 RUN_PAGE = "/runs/flow-run/"
 COLOURS = 256

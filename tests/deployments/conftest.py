@@ -17,7 +17,9 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 STAND_IN = CHECKOUT / "tests" / "stand_in_trainer.py"
-BUSY_S = 30
+ANSWER_S = 90
+"""Prefect's SQLite waits a minute for its lock, and whoever asks its server with it."""
+PATIENT_S = 150
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 QUICK = {
     "PREFECT_WORKER_QUERY_SECONDS": "1",
@@ -25,7 +27,7 @@ QUICK = {
 }
 
 
-def wait_for(condition, what, deadline_s=60):
+def wait_for(condition, what, deadline_s=PATIENT_S):
     end = time.monotonic() + deadline_s
     while not (value := condition()):
         assert time.monotonic() < end, f"waited {deadline_s} s for {what}"
@@ -96,7 +98,7 @@ class Served:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=240,
             check=False,
         )
 
@@ -104,9 +106,9 @@ class Served:
         """The server's answer; while its database is busy (503) it is asked again."""
         user, _, password = self.password.partition(":")
         url, auth = self.url + path, (user, password)
-        deadline = time.monotonic() + BUSY_S
+        deadline = time.monotonic() + ANSWER_S
         while True:
-            answer = httpx.request(method, url, json=body or None, auth=auth, timeout=30)
+            answer = httpx.request(method, url, json=body or None, auth=auth, timeout=ANSWER_S)
             if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
                 break
             time.sleep(0.5)
@@ -130,7 +132,7 @@ class Served:
 
     def ended(self, run_id: str) -> dict[str, Any]:
         """Its final state."""
-        wait_for(lambda: self.state(run_id)["type"] in FINAL, "the run's end", 90)
+        wait_for(lambda: self.state(run_id)["type"] in FINAL, "the run's end")
         return self.state(run_id)
 
     def output(self, scene: str, exp_name: str) -> Path:
@@ -164,7 +166,7 @@ class Served:
     def close(self) -> None:
         if self.process and self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(timeout=120)
+            self.process.wait(timeout=PATIENT_S)
         for process in self.left():
             process.kill()
 
@@ -182,3 +184,9 @@ def served(place):
     if place.process is None or place.process.poll() is not None:
         place.start()
     return place
+
+
+@pytest.fixture
+def eventually():
+    """Wait for a condition with a deadline that outlasts a server waiting for its database."""
+    return wait_for
