@@ -21,15 +21,10 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT))
 
-from training.trainer.config import load_config  # noqa: E402
-from training.trainer.difix_names import group_of, sample_id  # noqa: E402
-from training.trainer.difix_shard import (  # noqa: E402
-    Configuration,
-    Sample,
-    deciding_keys,
-    make_shard,
-)
-from training.trainer.difix_shards import Expected  # noqa: E402
+from training.trainer.config.compose import load_config  # noqa: E402
+from training.trainer.difix.sample_names import group_of, sample_id  # noqa: E402
+from training.trainer.difix.shard import Configuration, Sample, deciding_keys, make_shard
+from training.trainer.difix.shard_collection import Expected  # noqa: E402
 
 AGGREGATE = "run_mode=difix_data_generation_aggregate"
 SOURCE, TARGETS = 28, (4, 16, 40, 52, 64, 76, 88)

@@ -26,16 +26,16 @@ sys.path.insert(0, str(CHECKOUT))
 import torch  # noqa: E402
 
 from preprocess.registry import load_scenes  # noqa: E402
-from preprocess.synthetic import ensure_scene_data  # noqa: E402
-from training.trainer.config import load_config  # noqa: E402
-from training.trainer.difix_generate import make_samples  # noqa: E402
-from training.trainer.difix_model import load_model  # noqa: E402
-from training.trainer.difix_pipeline import Pipeline, Renderer, Wanted  # noqa: E402
-from training.trainer.difix_preflight import GenerationInputs, check_generation  # noqa: E402
-from training.trainer.difix_shard import ShardFolder  # noqa: E402
-from training.trainer.difix_views import read_target, read_true_image  # noqa: E402
-from training.trainer.model import SceneModel  # noqa: E402
-from training.trainer.schema import Config  # noqa: E402
+from preprocess.synthetic.build import ensure_scene_data  # noqa: E402
+from training.trainer.config.compose import load_config  # noqa: E402
+from training.trainer.config.schema import Config  # noqa: E402
+from training.trainer.difix.generate import make_samples  # noqa: E402
+from training.trainer.difix.generation_checks import GenerationInputs, check_generation  # noqa: E402
+from training.trainer.difix.pipeline import Pipeline, Renderer, Wanted  # noqa: E402
+from training.trainer.difix.shard import ShardFolder  # noqa: E402
+from training.trainer.difix.trained_model import load_model  # noqa: E402
+from training.trainer.difix.true_views import read_target, read_true_image  # noqa: E402
+from training.trainer.gaussians.model import SceneModel  # noqa: E402
 from training.trainer.signals import Requests  # noqa: E402
 
 NAME = "synthetic_pair01_wave"

@@ -2,7 +2,7 @@
 
     python benchmarks/flow_overhead.py --tasks 100 --workers 2
 
-`stock` is prefect-dask's DaskTaskRunner, `ours` is flows.task_runner.SceneTaskRunner, `bare` is
+`stock` is prefect-dask's DaskTaskRunner, `ours` is flows.runner.task_runner.SceneTaskRunner, `bare` is
 Dask without Prefect; all use one cluster. Each maps the tasks and collects their results in one
 more. Printed per task, median over the rounds: wall time from the first submit to the last
 result, and CPU time of the flow's process and the workers, which a busy machine disturbs less.
@@ -25,7 +25,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from flows.environment import forget_passwords, prefect_api, send_the_rest
+from flows.server.managed import forget_passwords, prefect_api, send_the_rest
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
 def _measure(tasks: int, workers: int, rounds: int) -> None:
     import distributed
 
-    from flows.clusters import local_cluster
+    from flows.runner.local_cluster import local_cluster
 
     with local_cluster(workers) as cluster, distributed.Client(cluster) as client:
         client.wait_for_workers(workers)
@@ -74,7 +74,7 @@ def _cpu_s() -> float:
     """CPU seconds so far of this process and its living children, Prefect's server excepted."""
     here = psutil.Process()
     family = [here, *here.children(recursive=True)]
-    times = [each.cpu_times() for each in family if "flows.server" not in each.cmdline()]
+    times = [each.cpu_times() for each in family if "flows.server.process" not in each.cmdline()]
     return sum(time.user + time.system for time in times)
 
 
@@ -82,7 +82,7 @@ def _runs(client: Any, cluster: Any, workers: int) -> dict[str, Callable[[int], 
     """For each runner a function that runs that many no-op tasks and says how long it took."""
     from prefect_dask import DaskTaskRunner
 
-    from flows.task_runner import SceneTaskRunner
+    from flows.runner.task_runner import SceneTaskRunner
 
     where = {
         "address": cluster.scheduler_address,

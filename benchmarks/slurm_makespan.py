@@ -75,7 +75,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 def _make_prefects_database() -> None:
     """Of a first run alone; `stock` and `flow` both find it made."""
-    from flows.environment import prefect_api
+    from flows.server.managed import prefect_api
 
     with prefect_api(
         Path(os.environ["PREFECT_HOME"]), environ=dict(os.environ), verbose=False
@@ -150,7 +150,7 @@ def _submitit(options: argparse.Namespace) -> None:
 
 
 def _stock(options: argparse.Namespace) -> None:
-    from flows.environment import prefect_api, send_the_rest
+    from flows.server.managed import prefect_api, send_the_rest
 
     state = Path(os.environ["STAMPS"])
     with prefect_api(state, verbose=False) as api:

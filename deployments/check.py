@@ -18,9 +18,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from flows.options import FlowOptions
 from flows.parameters import FIELDS
 from preprocess.faults import Fault, FaultsError, did_you_mean
-from training.display import say
-from training.options import OVERRIDE
-from training.settings import CHECKOUT
+from preprocess.roots import CHECKOUT
+from training.plan.options import OVERRIDE
+from training.system.console import say
 
 PREFECT_FILE = CHECKOUT / "deployments" / "prefect.yaml"
 FLOW_NAMES = {"flows.flow:train_scenes": "train-scenes", "flows.flow:difix_data": "difix-data"}

@@ -14,12 +14,12 @@ from typing import Any
 
 import httpx
 
+from deployments.api_client import api_client
 from deployments.check import PREFECT_FILE, PrefectFile, checked_file
-from deployments.client import api_client
-from deployments.heartbeats import settle_automation
+from deployments.crash_automation import settle_automation
 from preprocess.faults import Fault, FaultsError
-from training.display import say
-from training.settings import CHECKOUT
+from preprocess.roots import CHECKOUT
+from training.system.console import say
 
 CLI_TIMEOUT_S = 300
 POOL_TYPE = "process"

@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 
-from flows.environment import forget_passwords
+from flows.notifications.notify import hide_url
+from flows.server.managed import forget_passwords
 
 WATCH_S = 1.0
 ORPHAN_S = 60.0
@@ -29,6 +30,7 @@ def main() -> int:
     import prefect  # noqa: F401  # has read its settings when it is imported
 
     forget_passwords()
+    hide_url()
     runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
     return 0
 

@@ -25,16 +25,18 @@ import psutil
 from deployments import ENGINE, WORKER_STARTED
 from deployments.check import PrefectFile, checked_file
 from deployments.deploy import deploy
-from deployments.leftovers import end_leftovers
-from flows.environment import API, LOOPBACK, RUN_SETTINGS, settle, start_server, use_named
-from flows.named_api import SERVER_PASSWORD, named_api
-from flows.server import WITH_UI
-from flows.stops import Stops, first_stop_interrupts
+from deployments.orphaned_runs import end_leftovers
+from flows.runner.stop_signals import Stops, first_stop_interrupts
+from flows.server.external_api import SERVER_PASSWORD, named_api
+from flows.server.managed import API, LOOPBACK, RUN_SETTINGS, settle, start_server, use_named
+from flows.server.process import WITH_UI
 from preprocess.faults import Fault, FaultsError
-from training.display import say
-from training.files import write_atomically
-from training.processes import adopt_orphans
-from training.settings import CHECKOUT, resolve_roots
+from preprocess.roots import CHECKOUT
+from training.system.atomic_write import write_atomically
+from training.system.console import say
+from training.system.exit_status import FAILED, INTERRUPTED, USAGE
+from training.system.paths import resolve_roots
+from training.system.processes import adopt_orphans
 
 PORT = 4200
 WORKER_LOG = "worker.log"
@@ -43,7 +45,6 @@ PASSWORD = "password"  # noqa: S105  # a file's name
 START_S = 60.0
 END_S = 150.0
 POLL_S = 0.2
-FAILED, USAGE, INTERRUPTED = 1, 2, 130
 OWN_SETTINGS = {  # of a server for one person; what the user sets wins
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
     "PREFECT_WORKER_QUERY_SECONDS": "2",
@@ -168,7 +169,7 @@ def _worker(folder: Path, lock: int, stops: Stops) -> Iterator[subprocess.Popen[
     environ = {key: value for key, value in os.environ.items() if key != SERVER_PASSWORD}
     with (folder / WORKER_LOG).open("wb") as log:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "deployments.worker"],
+            [sys.executable, "-m", "deployments.process_worker"],
             cwd=CHECKOUT,
             env=environ,
             stdin=subprocess.DEVNULL,

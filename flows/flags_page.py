@@ -8,10 +8,10 @@ from typing import Any, Literal, get_args, get_origin
 
 from flows.options import FlowOptions
 from flows.parameters import FIELDS, title_of
-from training.display import say
-from training.files import write_atomically
-from training.options import LaunchOptions, flag_name, flag_of
-from training.settings import CHECKOUT
+from preprocess.roots import CHECKOUT
+from training.plan.options import LaunchOptions, flag_name, flag_of
+from training.system.atomic_write import write_atomically
+from training.system.console import say
 
 PAGE = CHECKOUT / "docs" / "flags.md"
 HEAD = """# Flags and fields

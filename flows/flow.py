@@ -20,25 +20,26 @@ from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.bodies import aggregate_experiment, stop_scenes, train_one_scene
-from flows.clusters import local_cluster
-from flows.jobs import JobsError
-from flows.notify import Ending, channels_of, told_ending
+from flows.notifications.notify import Ending, channels_of, told_ending
 from flows.options import FlowOptions
 from flows.parameters import values_of, with_flow_parameters
-from flows.run_page import RunPage
-from flows.task_log import tell_only_news
-from flows.task_runner import SceneTaskRunner
-from flows.watch import CancelledElsewhereError, SceneWatch
+from flows.run_page.page import RunPage
+from flows.runner.dispatch import JobsError
+from flows.runner.local_cluster import local_cluster
+from flows.runner.log_filter import tell_only_news
+from flows.runner.scene_events import CancelledElsewhereError, SceneWatch
+from flows.runner.task_runner import SceneTaskRunner
+from flows.runner.tasks import aggregate_experiment, stop_scenes, train_one_scene
 from preprocess.faults import MOST_NAMES, FaultsError
-from training.cli import command_line_of
-from training.display import say
-from training.execute import mark_cancelled
-from training.local import STOPPING, start
-from training.options import checked_options
-from training.plan import Plan
-from training.planning import is_done, make_plan
-from training.summary import collect
+from training.cli.parser import command_line_of
+from training.execution.local import STOPPING, start
+from training.execution.run_scene import mark_cancelled
+from training.plan.make_plan import make_plan
+from training.plan.model import Plan
+from training.plan.options import checked_options
+from training.plan.scene_decision import is_done
+from training.report.summary import collect
+from training.system.console import say
 
 STOPS = (KeyboardInterrupt, TerminationSignal, CancelledElsewhereError)
 
@@ -125,7 +126,7 @@ def _planned(options: FlowOptions) -> Plan:
     plan = make_plan(options)
     if plan.slurm is None:
         return plan
-    from flows.slurm_checks import as_it_stands
+    from flows.slurm.preflight import as_it_stands
 
     plan, warnings = as_it_stands(plan)
     for warning in warnings:
@@ -137,7 +138,7 @@ def _place(plan: Plan) -> AbstractContextManager[None]:
     """What the plan's cluster needs around its runners."""
     if plan.slurm is None:
         return nullcontext()
-    from flows.slurm import slurm_jobs
+    from flows.slurm.runners import slurm_jobs
 
     return slurm_jobs(plan)
 
@@ -200,7 +201,7 @@ def _train(plan: Plan, page: RunPage) -> list[PrefectConcurrentFuture[Any]]:
 
 def _scene_runner(plan: Plan, watch: SceneWatch) -> SceneTaskRunner:
     if plan.slurm is not None:
-        from flows.slurm import scene_runner
+        from flows.slurm.runners import scene_runner
 
         return scene_runner(plan, watch.begun)
     workers = min(plan.workers, len(plan.of("run")))
@@ -230,7 +231,7 @@ def _aggregate(plan: Plan, scenes: Iterable[PrefectConcurrentFuture[Any]]) -> st
 
 def _aggregate_runner(plan: Plan) -> TaskRunner[Any]:
     if plan.slurm is not None:
-        from flows.slurm import aggregate_runner
+        from flows.slurm.runners import aggregate_runner
 
         return aggregate_runner(plan)
     return ThreadPoolTaskRunner(max_workers=1)

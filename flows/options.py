@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from pydantic.config import JsonDict
 
 from preprocess.faults import Fault, FaultsError
-from training.options import Flag, LaunchOptions
+from training.plan.options import Flag, LaunchOptions
 
 BLOCK = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
 A_BLOCK: JsonDict = {"pattern": f"^(?:{BLOCK.pattern})?$"}

@@ -13,7 +13,7 @@ from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 from flows.options import FlowOptions
-from training.options import flag_of
+from training.plan.options import flag_of
 
 NOT_A_FLOWS = frozenset(
     {"submit", "yes", "dry_run", "status", "watch", "logs", "cancel", "verbose"}

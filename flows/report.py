@@ -10,15 +10,15 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from preprocess.faults import Fault, FaultsError
-from training.cli import parse_options
-from training.display import say, show_any_letter
-from training.options import Flag, LaunchOptions, flag_of, folder_name
+from training.cli.parser import parse_options
+from training.plan.options import Flag, LaunchOptions, flag_of, folder_name
 from training.report.comparison import compare, write_comparison
 from training.report.known import scenes_by_part
-from training.report.rows import collect
-from training.run import DONE, FAILED, INTERRUPTED, USAGE
-from training.settings import Roots, resolve_roots
-from training.summary import summarise, table
+from training.report.scene_rows import collect
+from training.report.summary import summarise, table
+from training.system.console import say, show_any_letter
+from training.system.exit_status import DONE, FAILED, INTERRUPTED, USAGE
+from training.system.paths import Roots, resolve_roots
 
 PROG = "python -m flows.report"
 DESCRIPTION = "Write the report of an experiment from its records: page, table, plots."

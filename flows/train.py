@@ -9,14 +9,19 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from flows.environment import forget_passwords, prefect_api, send_the_rest
+from flows.notifications.notify import hide_url
 from flows.options import FlowOptions
-from flows.stops import Stops, first_stop_interrupts
-from training.display import Lines, say, terminal
-from training.execute import ending_bound_s, mark_cancelled, wait_until_ended
-from training.plan import Plan
-from training.run import DONE, FAILED, INTERRUPTED, header, run_command, write_summary
-from training.summary import table
+from flows.runner.stop_signals import Stops, first_stop_interrupts
+from flows.server.managed import forget_passwords, prefect_api, send_the_rest
+from training.display.lines import Lines
+from training.display.plan_text import header
+from training.display.terminal import terminal
+from training.execution.run_scene import ending_bound_s, mark_cancelled, wait_until_ended
+from training.plan.model import Plan
+from training.report.summary import table
+from training.run import run_command, write_summary
+from training.system.console import say
+from training.system.exit_status import DONE, FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -31,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def launch(options: FlowOptions, plan: Plan) -> int:
     """Run a plan as a flow; raises FaultsError when Prefect's API can't be had."""
     if plan.slurm is not None:
-        from flows.slurm_checks import as_it_stands
+        from flows.slurm.preflight import as_it_stands
 
         plan, warnings = as_it_stands(plan)
         for warning in warnings:
@@ -58,7 +63,7 @@ def _wait_for_the_end(plan: Plan, stops: Stops) -> None:
     def at_once() -> bool:
         nonlocal hurried
         if stops.urgent and not hurried and plan.slurm is not None:
-            from flows.job_guard import end_jobs
+            from flows.slurm.job_guard import end_jobs
 
             end_jobs(plan)
             hurried = True
@@ -79,6 +84,7 @@ def _run_flow(options: FlowOptions, plan: Plan, display: Lines) -> State[Any] | 
                 train_scenes.on_running(_tell_address)
             api.wait_until_ready()
             forget_passwords()
+            hide_url()
             state = run_plan(options, plan)
             send_the_rest()
             return state

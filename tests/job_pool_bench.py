@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import SimpleNamespace
 
-from flows import job_pool, jobs, slurm_word
-from flows.job_pool import JobPool
-from flows.jobs import Terms
+from flows.slurm import job as job_module
+from flows.slurm import job_pool, polling
+from flows.slurm.job import Terms
+from flows.slurm.job_pool import JobPool
 from training.slurm.client import QueuedJob, SlurmAwayError, SlurmRefusedError
-from training.slurm.words import JobEnd
+from training.slurm.job_states import JobEnd
 
 WALLTIME_S, NEEDED_S = 1000.0, 400.0
 
@@ -113,8 +114,8 @@ class Bench:
         self.now, self.unfinished, self.eventually = 0.0, 0, eventually
         clock = SimpleNamespace(monotonic=lambda: self.now)
         monkeypatch.setattr(job_pool, "time", clock)
-        monkeypatch.setattr(jobs, "time", clock)
-        monkeypatch.setattr(slurm_word, "time", clock)
+        monkeypatch.setattr(job_module, "time", clock)
+        monkeypatch.setattr(polling, "time", clock)
         self.slurm, self.said = FakeSlurm(clock.monotonic), []
         self.stop, self.threads = threading.Event(), ThreadPoolExecutor(10)
         terms = Terms(

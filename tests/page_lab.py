@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from flows.run_page_board import Board, Ended, Started
-from training.outcome import Outcome
-from training.plan import Plan, ScenePlan
-from training.records import Attempt, Cause, RunRecord, now, status_of, write_record
-from training.report.rows import row_of
-from training.settings import Roots
+from flows.run_page.board import Board, Ended, Started
+from training.plan.model import Plan, ScenePlan
+from training.records.outcome import Outcome
+from training.records.record import Attempt, Cause, RunRecord, now, status_of, write_record
+from training.report.scene_rows import row_of
+from training.system.paths import Roots
 
 BEGIN = now()
 

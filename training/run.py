@@ -8,25 +8,29 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from training.display.plan_text import header
+
 ROOT = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":  # as a script: the packages lie above its own folder
     sys.path[0] = str(ROOT)
-    from training.slurm.stages import become_stage
+    from training.jobs.job_entry import become_stage
 
     become_stage(sys.argv[1:])  # in a Slurm job; nothing of the launcher is needed there
 
-from preprocess.faults import MOST_NAMES, FaultsError  # noqa: E402
-from training.cli import parse_options  # noqa: E402
-from training.display import say, show_any_letter, terminal  # noqa: E402
-from training.options import LaunchOptions  # noqa: E402
-from training.plan import Action, Plan, render  # noqa: E402
-from training.planning import is_done, make_plan  # noqa: E402
-from training.slurm.stages import refuse_stage  # noqa: E402
+from preprocess.faults import FaultsError  # noqa: E402
+from training.cli.parser import parse_options  # noqa: E402
+from training.display.plan_text import render  # noqa: E402
+from training.display.terminal import terminal  # noqa: E402
+from training.jobs.job_entry import refuse_stage  # noqa: E402
+from training.plan.make_plan import make_plan  # noqa: E402
+from training.plan.model import Plan  # noqa: E402
+from training.plan.options import LaunchOptions  # noqa: E402
+from training.plan.scene_decision import is_done  # noqa: E402
+from training.system.console import say, show_any_letter  # noqa: E402
+from training.system.exit_status import DONE, FAILED, INTERRUPTED, USAGE  # noqa: E402
 
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 FLOWS_SECRET = "TS_NOTIFY_URL"  # noqa: S105  # a variable's name
 """The flow's address for messages: trainers and jobs of the launcher would inherit it."""
-FATE: dict[Action, str] = {"run": "", "skip": "skipped, ", "held": "not run, "}
 Options = TypeVar("Options", bound=LaunchOptions)
 
 
@@ -52,7 +56,7 @@ def run_command(
         options = parse_options(arguments, model, prog)
         if options.only_looks:
             before = ""
-            from training.watching import watch_command
+            from training.cli.experiment_commands import watch_command
 
             return watch_command(options) or DONE
         plan = make_plan(options)
@@ -71,7 +75,7 @@ def preview(options: LaunchOptions, plan: Plan) -> str:
     """What a dry run prints: the plan, and for --submit the exact sbatch command lines."""
     if not options.submit:
         return render(plan)
-    from training.slurm.submission import preview as submission_preview
+    from training.jobs.submit import preview as submission_preview
 
     return submission_preview(plan)
 
@@ -79,11 +83,11 @@ def preview(options: LaunchOptions, plan: Plan) -> str:
 def launch(options: LaunchOptions, plan: Plan) -> int:
     """Run a plan on this machine and summarise its experiment, or submit it and leave."""
     if options.submit:
-        from training.slurm.submission import submit
+        from training.jobs.submit import submit
 
         return submit(options, plan)
-    from training import local
-    from training.summary import table
+    from training.execution import local
+    from training.report.summary import table
 
     say(header(plan))
     local.start(plan)
@@ -102,9 +106,9 @@ def _aggregate(plan: Plan) -> int:
     """Merge what all scenes have made, where the plan says so."""
     if plan.aggregate is None or not plan.aggregate.command:
         return DONE
-    from training.aggregate import AggregateError, merge_in_process
-    from training.execute import mark_cancelled
-    from training.stopping import stop_on_signals
+    from training.execution.merge import AggregateError, merge_in_process
+    from training.execution.run_scene import mark_cancelled
+    from training.system.stop_request import stop_on_signals
 
     with stop_on_signals(lambda: mark_cancelled(plan)) as stop:
         try:
@@ -118,24 +122,12 @@ def _aggregate(plan: Plan) -> int:
 
 def write_summary(plan: Plan) -> None:
     """Summarise the experiment; a disk that refuses is told and ends nothing."""
-    from training.summary import summarise
+    from training.report.summary import summarise
 
     try:
         summarise(*plan.experiment)
     except OSError as error:
         say(f"the summary can't be written: {error}", sys.stderr)
-
-
-def header(plan: Plan) -> str:
-    """What is about to happen: a line a scene, or a count where many share a reason."""
-    scenes: dict[str, list[str]] = {}
-    for scene in plan.scenes:
-        scenes.setdefault(FATE[scene.action] + scene.reason, []).append(scene.name)
-    lines = [f"warning: {warning}" for warning in plan.warnings]
-    for fate, names in scenes.items():
-        shown = names if len(names) <= MOST_NAMES else [f"{len(names)} scenes"]
-        lines += [f"{name}: {fate}" for name in shown]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

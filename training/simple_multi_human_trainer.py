@@ -25,12 +25,11 @@ if str(CHECKOUT) not in sys.path:  # started by its path, from any folder
 
 from preprocess.faults import FaultsError  # noqa: E402
 from preprocess.scene_data import SceneDataError  # noqa: E402
-from training.trainer.config import load_config  # noqa: E402
+from training.system.exit_status import DONE, FAILED, USAGE  # noqa: E402
+from training.trainer.config.compose import load_config  # noqa: E402
+from training.trainer.config.schema import Config  # noqa: E402
 from training.trainer.errors import Terminated, TrainingError  # noqa: E402
-from training.trainer.schema import Config  # noqa: E402
 from training.trainer.signals import TERMINATED, Requests  # noqa: E402
-
-DONE, FAILED, MISCONFIGURED = 0, 1, 2
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -47,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         run(config, requests)
     except FaultsError as error:
         print(error, file=sys.stderr)
-        return MISCONFIGURED
+        return USAGE
     except (OSError, SceneDataError, TrainingError) as error:
         print(f"{what} failed: {error}", file=sys.stderr)
         return FAILED
@@ -57,11 +56,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _train(config: Config, requests: Requests) -> None:
-    from training.trainer.preflight import check_inputs
+    from training.trainer.input_checks import check_inputs
 
     inputs = check_inputs(config)
     _use_cores()
-    from training.trainer.export import export_people
+    from training.trainer.gaussians.ply_export import export_people
     from training.trainer.loop import train
     from training.trainer.setup import prepare
 
@@ -74,17 +73,17 @@ def _train(config: Config, requests: Requests) -> None:
 
 
 def _generate(config: Config, requests: Requests) -> None:
-    from training.trainer.difix_preflight import check_generation
+    from training.trainer.difix.generation_checks import check_generation
 
     inputs = check_generation(config)
     _use_cores()
-    from training.trainer.difix_generate import generate
+    from training.trainer.difix.generate import generate
 
     generate(config, inputs, requests)
 
 
 def _aggregate(config: Config, requests: Requests) -> None:
-    from training.trainer.difix_aggregate import aggregate
+    from training.trainer.difix.merge_shards import aggregate
 
     aggregate(config, requests)
 

@@ -6,7 +6,7 @@ import pytest
 
 from deployments.check import PREFECT_FILE, checked_file, main
 from preprocess.faults import FaultsError
-from training.settings import CHECKOUT
+from preprocess.roots import CHECKOUT
 
 
 @pytest.fixture

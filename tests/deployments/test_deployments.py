@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deployments.api_client import api_client
 from deployments.check import PREFECT_FILE
-from deployments.client import api_client
-from deployments.heartbeats import (
+from deployments.crash_automation import (
     HEARTBEAT,
     MESSAGE,
     NAME,
@@ -23,7 +23,7 @@ from deployments.heartbeats import (
     automation,
     settle_automation,
 )
-from deployments.leftovers import end_leftovers
+from deployments.orphaned_runs import end_leftovers
 
 BOUND_S = 90
 """Half a minute, and the minute that Prefect's SQLite may wait for its lock."""

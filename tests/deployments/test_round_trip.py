@@ -11,8 +11,8 @@ from pydantic.fields import FieldInfo
 
 from flows.options import FlowOptions
 from flows.parameters import FIELDS, values_of
-from training.cli import command_line_of, parse_options
-from training.options import checked_options
+from training.cli.parser import command_line_of, parse_options
+from training.plan.options import checked_options
 
 AWKWARD = [
     "",

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from preprocess.data_checks import missing_data
 from preprocess.faults import Fault
 from preprocess.layout import EVERYONE, SceneFolder
 from preprocess.scene import Scene
@@ -23,7 +24,6 @@ from preprocess.scene_data import (
     load_depth,
     load_image,
     load_mask,
-    missing_data,
     truth_folder,
 )
 
@@ -196,7 +196,7 @@ def test_asking_what_is_missing_imports_nothing_heavy() -> None:
     """The launcher asks it for every scene before anything starts."""
     code = (
         "import sys, pathlib; from preprocess.scene import Scene;"
-        "from preprocess.scene_data import missing_data;"
+        "from preprocess.data_checks import missing_data;"
         "scene = Scene(seq_name='a', cam_id=4, synthetic={'action': 'hug', 'people': ['ada']});"
         "assert missing_data(scene, pathlib.Path('.'));"
         "assert not {'numpy', 'torch', 'PIL'} & set(sys.modules)"

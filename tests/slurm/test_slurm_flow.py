@@ -91,7 +91,7 @@ def check_privacy(lab: Any, flow: Any, exp_name: str, job_id: str) -> None:
     scheme, host, port = address.replace("/", "").split(":")
     assert scheme == "tls"
     assert listening(psutil.Process(flow.pid)) == [(host, int(port))]
-    (worker,) = [p for p in lab.strays() if "flows.worker" in p.cmdline()]
+    (worker,) = [p for p in lab.strays() if "flows.slurm.dask_worker" in p.cmdline()]
     assert [ip for ip, _ in listening(worker)] == [host]
     strangers = Security.temporary().get_connection_args("client")
     for _, own_port in [(host, port), *listening(worker)]:
@@ -181,7 +181,9 @@ def test_each_fault_has_its_cause_and_its_retry(flow_lab, slurm, prefect_api, ev
     slurm.walltime_now(jobs["walltime"])
     slurm.call("scancel", jobs["cancelled"])
     slurm.crash_node(slurm.job(jobs["node"])["NodeList"])
-    (worker,) = [p for p in flow_lab.strays() if "flows.worker" in p.cmdline() and is_of(p, jobs)]
+    (worker,) = [
+        p for p in flow_lab.strays() if "flows.slurm.dask_worker" in p.cmdline() and is_of(p, jobs)
+    ]
     worker.kill()
     out = end(flow, 1)
     assert causes(flow_lab, "faults", "cancelled") == ["cancelled"]

@@ -11,9 +11,9 @@ import psutil
 import pytest
 from flow_on_slurm import start
 
-from training.records import Cause
+from training.jobs.job_cause import cause_of_job
+from training.records.record import Cause
 from training.slurm import client
-from training.slurm.words import cause_of_job
 
 DONE, FAILED, GOING_ON, INTERRUPTED = 0, 1, 3, 130
 GENERATE = "run_mode=difix_data_generation_generate"

@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from training.files import write_atomically
-from training.report import charts
-from training.report.averages import METRICS, Metric, shown
 from training.report.blocks import (
     Block,
     Document,
@@ -22,11 +19,14 @@ from training.report.blocks import (
     Table,
     Text,
 )
-from training.report.charts import BLUE, INK, RED, Plot
-from training.report.rows import Row
+from training.report.metrics import METRICS, Metric, shown
+from training.report.plots import charts
+from training.report.plots.charts import BLUE, INK, RED, Plot
+from training.report.scene_rows import Row
 from training.report.tables import aligned, csv_text
 from training.report.write import place_of, write_document, write_plots
-from training.settings import Roots
+from training.system.atomic_write import write_atomically
+from training.system.paths import Roots
 
 COMPARED = ("psnr", "ssim", "mpjpe_mm", "samples", "dropped")
 LESS_IS_BETTER = {"mpjpe_mm", "dropped"}

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from training.records import now
-from training.report.averages import shown
+from training.records.record import now
 from training.report.blocks import (
     Block,
     Document,
@@ -20,10 +19,11 @@ from training.report.blocks import (
     Table,
     Text,
 )
-from training.report.charts import MOST_NAMED
-from training.report.rows import Row, before, is_number
+from training.report.metrics import shown
+from training.report.plots.charts import MOST_NAMED
+from training.report.plots.timeline import Span, longest_and_median_wait
+from training.report.scene_rows import Row, before, is_number
 from training.report.tables import average_cells, duration, headings, scene_cells
-from training.report.timeline import Span, longest_and_median_wait
 
 MOST_PICTURES = 12
 

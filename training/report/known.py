@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from preprocess.faults import FaultsError
-from training.experiments import Experiment, find_experiment
-from training.outputs import PARTS
-from training.plan import Plan
-from training.records import RECORD
-from training.settings import Roots
+from training.plan.experiments import Experiment, find_experiment
+from training.plan.model import Plan
+from training.records.expected_outputs import PARTS
+from training.records.record import RECORD
+from training.system.paths import Roots
 
 
 def scenes_by_part(exp_name: str, roots: Roots) -> dict[str, list[str]]:

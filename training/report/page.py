@@ -18,7 +18,7 @@ from training.report.blocks import (
     Table,
     Text,
 )
-from training.report.thumbnails import data_uri, smaller
+from training.report.plots.thumbnails import data_uri, smaller
 
 WIDEST = 1200
 """Pixels of a scene's picture; plots stay as they are."""

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from training.report.averages import Average, averages, shown, used_metrics
-from training.report.rows import Row, before
+from training.report.metrics import Average, averages, shown, used_metrics
+from training.report.scene_rows import Row, before
 
 FIXED = (
     "scene",

@@ -7,15 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.files import write_atomically
 from training.report.blocks import Document, Picture
-from training.report.charts import Plot
 from training.report.content import document
-from training.report.gantt import GANTT, gantt
 from training.report.known import plans_of
 from training.report.markdown import linked_from, to_markdown
 from training.report.page import to_html
-from training.report.plots import (
+from training.report.plots.bars import (
     DURATION,
     PSNR,
     SAMPLES,
@@ -23,10 +20,13 @@ from training.report.plots import (
     psnr_by_scene,
     samples_by_scene,
 )
-from training.report.rows import Row
+from training.report.plots.charts import Plot
+from training.report.plots.gantt import GANTT, gantt
+from training.report.plots.timeline import Span, spans_of
+from training.report.scene_rows import Row
 from training.report.tables import to_csv
-from training.report.timeline import Span, spans_of
-from training.settings import Roots
+from training.system.atomic_write import write_atomically
+from training.system.paths import Roots
 
 FEWEST_FOR_PLOTS = 2
 """Of a single scene the table says it all."""

@@ -14,9 +14,9 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from training.slurm import formats
-from training.slurm.formats import QueuedJob
-from training.slurm.words import JobEnd, directive_of
+from training.slurm import parsers
+from training.slurm.job_states import JobEnd, directive_of
+from training.slurm.parsers import QueuedJob
 
 __all__ = ["QueuedJob"]  # beside what is defined here
 
@@ -126,7 +126,7 @@ def test_only(command: Sequence[str]) -> None:
 
 def my_jobs() -> list[QueuedJob]:
     """My jobs that have not ended, an array's tasks one by one; one query."""
-    return formats.queued_jobs(_squeue())
+    return parsers.queued_jobs(_squeue())
 
 
 def cancel(job_ids: Collection[str]) -> None:
@@ -157,13 +157,13 @@ def job_ends(job_ids: Collection[str]) -> dict[str, JobEnd]:
     wanted, ends = set(job_ids), dict[str, JobEnd]()
     with contextlib.suppress(SlurmError):
         if wanted and _has_accounting():
-            ends = formats.last_ends(_account_runs(wanted))
+            ends = parsers.last_ends(_account_runs(wanted))
     with contextlib.suppress(SlurmError):
         if not wanted <= ends.keys():
             # A job that was started again has an end in the text while it runs: the queue decides.
             queue = _squeue("--states=all")
-            living = {job.job_id for job in formats.queued_jobs(queue)}
-            told = formats.queue_ends(queue) | formats.last_ends(_completed_runs())
+            living = {job.job_id for job in parsers.queued_jobs(queue)}
+            told = parsers.queue_ends(queue) | parsers.last_ends(_completed_runs())
             ends = {job_id: end for job_id, end in told.items() if job_id not in living} | ends
     return {job_id: end for job_id, end in ends.items() if job_id in wanted}
 
@@ -176,7 +176,7 @@ def former_run(job_id: str, moment: datetime) -> JobEnd | None:
     runs: list[JobEnd] = []
     with contextlib.suppress(SlurmError):
         runs = _account_runs({job_id}) if _has_accounting() else _completed_runs()
-    return formats.run_at(runs, job_id, moment)
+    return parsers.run_at(runs, job_id, moment)
 
 
 def a_node_address() -> str | None:
@@ -206,21 +206,21 @@ def _completed_runs() -> list[JobEnd]:
             text = stream.read().decode("utf-8", errors="replace")
     except OSError:
         return []
-    return formats.completion_runs(text.splitlines())
+    return parsers.completion_runs(text.splitlines())
 
 
 def _account_runs(job_ids: set[str]) -> list[JobEnd]:
     whole_jobs = ",".join(sorted({job_id.partition("_")[0] for job_id in job_ids}))
     command = ["sacct", "--duplicates", "--allocations", "--parsable2", "--noheader"]
-    command += [f"--jobs={whole_jobs}", "--format=" + ",".join(formats.ACCOUNT_FIELDS)]
-    return formats.account_runs(_call(command))
+    command += [f"--jobs={whole_jobs}", "--format=" + ",".join(parsers.ACCOUNT_FIELDS)]
+    return parsers.account_runs(_call(command))
 
 
 def _look_up(command: Sequence[str]) -> str | None:
     """The id of the job that this command line has made, ended or not; None when there is none."""
     name = next((word[11:] for word in command if word.startswith("--job-name=")), "")
     line = " ".join(command)
-    for job in formats.all_jobs(_squeue("--states=all")):
+    for job in parsers.all_jobs(_squeue("--states=all")):
         if job.name == name and job.command and line.endswith(f" {job.command}"):
             return job.array_job_id
     return None
@@ -228,7 +228,7 @@ def _look_up(command: Sequence[str]) -> str | None:
 
 def _squeue(*more: str) -> str:
     return _call(
-        ["squeue", "--me", "--array", "--noheader", f"--Format={formats.QUEUE_FORMAT}", *more]
+        ["squeue", "--me", "--array", "--noheader", f"--Format={parsers.QUEUE_FORMAT}", *more]
     )
 
 
@@ -238,7 +238,7 @@ def _configuration() -> dict[str, str]:
 
 @cache
 def _site(_slurm_conf: str) -> dict[str, str]:
-    return formats.configuration(_call(["scontrol", "show", "config"]))
+    return parsers.configuration(_call(["scontrol", "show", "config"]))
 
 
 def _job_id(answer: str) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from preprocess.faults import Fault, FaultsError
-from training.trainer.files import write_bytes
-from training.trainer.schema import Config
+from training.trainer.config.schema import Config
+from training.trainer.output_files import write_bytes
 
 FORMAT = 1
 WHERE_NOT_WHAT = ("shared.", "run_mode", "difix_data_generation.")

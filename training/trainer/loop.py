@@ -11,19 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from training.trainer.cameras.views import View, ViewReader
 from training.trainer.checkpoints import load_checkpoint, save_checkpoint
+from training.trainer.config.schema import Config
 from training.trainer.errors import Terminated, TrainingError
-from training.trainer.files import OutputFolder
-from training.trainer.model import SceneModel
+from training.trainer.gaussians.model import SceneModel
+from training.trainer.gaussians.render import render
+from training.trainer.gaussians.visibility import borrow_hidden_colors
 from training.trainer.novel_views import NovelViews
 from training.trainer.objective import color_loss, gaussian_prior, pose_prior, shape_loss
 from training.trainer.optimizers import Optimizers
-from training.trainer.rendering import render
-from training.trainer.reports import Reports
-from training.trainer.schema import Config
+from training.trainer.output_files import OutputFolder
+from training.trainer.run_reports import Reports
 from training.trainer.signals import Requests
-from training.trainer.views import View, ViewReader
-from training.trainer.visibility import borrow_hidden_colors
 
 
 @dataclass

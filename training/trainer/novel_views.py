@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from preprocess.layout import EVERYONE, SceneFolder
-from training.trainer.camera import Camera
+from training.trainer.cameras.camera import Camera
+from training.trainer.cameras.strategies import STRATEGIES, Surroundings
+from training.trainer.cameras.views import View, ViewReader
+from training.trainer.config.schema import TrainingViews
 from training.trainer.errors import TrainingError
-from training.trainer.model import SceneModel
-from training.trainer.pictures import to_image
-from training.trainer.placement import STRATEGIES, Surroundings
+from training.trainer.evaluation.pictures import to_image
+from training.trainer.gaussians.model import SceneModel
+from training.trainer.gaussians.render import Rendered, render
 from training.trainer.refiner import Refiner
-from training.trainer.rendering import Rendered, render
-from training.trainer.schema import TrainingViews
-from training.trainer.views import View, ViewReader
 
 BODY_AROUND_JOINTS = 0.2  # metres of body beyond the outermost joints
 PELVIS, NECK = 0, 12

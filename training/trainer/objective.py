@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from training.trainer import losses
-from training.trainer.model import SceneModel
-from training.trainer.rendering import Rendered
-from training.trainer.schema import LossWeights
-from training.trainer.views import View
+from training.trainer.cameras.views import View
+from training.trainer.config.schema import LossWeights
+from training.trainer.gaussians.model import SceneModel
+from training.trainer.gaussians.render import Rendered
 
 
 def shape_loss(seen: Rendered, view: View, weights: LossWeights) -> Tensor:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.trainer.model import SceneModel
-from training.trainer.schema import LearningRates
+from training.trainer.config.schema import LearningRates
+from training.trainer.gaussians.model import SceneModel
 
 
 @dataclass(frozen=True)

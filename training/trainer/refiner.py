@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from training.trainer.pictures import to_image
+from training.trainer.evaluation.pictures import to_image
 
 PROMPT = "remove degradation"
 TIMESTEP = 199

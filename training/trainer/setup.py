@@ -7,25 +7,25 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from preprocess.body import BodyFileError, BodyModel, Space, load_body
+from preprocess.body.body_model import BodyFileError, BodyModel, Space, load_body
 from preprocess.faults import Fault, FaultsError
-from training.trainer.bodies import joints_of, read_bodies
+from training.trainer.cameras.views import View, ViewReader
 from training.trainer.checkpoints import identity_of
-from training.trainer.evaluation import Truth, rendered_images
-from training.trainer.files import OutputFolder
+from training.trainer.config.schema import Config, under_checkout
+from training.trainer.evaluation.evaluate import Truth, rendered_images
+from training.trainer.evaluation.metrics import find_lpips
+from training.trainer.experiment_loggers import open_trackers
+from training.trainer.gaussians.body_parameters import joints_of, read_bodies
+from training.trainer.gaussians.model import BodyParameters, Gaussians, Poses, SceneModel
+from training.trainer.gaussians.surface import spread_points
+from training.trainer.input_checks import Inputs
 from training.trainer.loop import Run, resume
-from training.trainer.metrics import find_lpips
-from training.trainer.model import BodyParameters, Gaussians, Poses, SceneModel
 from training.trainer.novel_views import NovelViews
 from training.trainer.optimizers import make_optimizers
-from training.trainer.preflight import Inputs
+from training.trainer.output_files import OutputFolder
 from training.trainer.refiner import DifixRefiner
-from training.trainer.reports import Reports
-from training.trainer.schema import Config, under_checkout
+from training.trainer.run_reports import Reports
 from training.trainer.signals import Requests
-from training.trainer.surface import spread_points
-from training.trainer.tracking import open_trackers
-from training.trainer.views import View, ViewReader
 
 GAUSSIANS_PER_PIXEL = 1
 MIN_GAUSSIANS, MAX_GAUSSIANS = 1_000, 50_000

@@ -1,0 +1,78 @@
+"""The report of a flow run as one Markdown text with small pictures inside, whatever its size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from flows.run_page.content import clean
+from training.plan.model import Plan
+from training.report.blocks import Block, Document, Items, Picture, Table, Text
+from training.report.content import document
+from training.report.markdown import Address, to_markdown
+from training.report.plots.thumbnails import data_uri, smaller_and_smaller
+from training.report.plots.timeline import spans_of
+from training.report.scene_rows import Row
+from training.report.write import place_of
+
+MOST_LINES = 50
+MOST_ITEMS = 20
+PICTURES_SIZE = 800_000
+"""Characters that all pictures together may take."""
+SIZES = (960, 720, 480, 320)
+QUALITY = 80
+
+
+def report(plan: Plan, rows: Sequence[Row]) -> str:
+    """The report of the chosen scenes."""
+    on_gpus = bool(plan.slurm or plan.gpus)
+    title = f"{plan.exp_name} ({plan.part})" if plan.part else plan.exp_name
+    root = plan.roots.results_root
+    whole = document(
+        title, rows, spans_of(rows, [plan]), [], _pages(plan), on_gpus=on_gpus, root=root
+    )
+    short = shortened(whole)
+    pictures = sum(isinstance(block, Picture) for block in short.blocks)
+    return clean(to_markdown(short, thumbnails(PICTURES_SIZE // max(1, pictures))))
+
+
+def _pages(plan: Plan) -> list[str]:
+    """Where the whole report is, if this run has written it."""
+    page = place_of(plan.roots, plan.exp_name, plan.part).file("report.html")
+    try:
+        is_new = page.stat().st_mtime >= plan.created.timestamp()
+    except OSError:
+        return []
+    return [f"The whole report, with plots: {page}"] if is_new else []
+
+
+def shortened(whole: Document) -> Document:
+    """With the first lines of what is long."""
+    return replace(whole, blocks=tuple(each for block in whole.blocks for each in _short(block)))
+
+
+def _short(block: Block) -> Iterator[Block]:
+    match block:
+        case Table(lines=lines) if len(lines) > MOST_LINES:
+            yield replace(block, lines=lines[:MOST_LINES])
+            yield Text(f"The first {MOST_LINES} of {len(lines):,}; the table of scenes has all.")
+        case Items(items) if len(items) > MOST_ITEMS:
+            yield Items(items[:MOST_ITEMS])
+            yield Text(f"The first {MOST_ITEMS} of {len(items):,}; the table of scenes has all.")
+        case _:
+            yield block
+
+
+def thumbnails(most: int) -> Address:
+    """Pictures as data URIs of at most so many characters each."""
+
+    def address(path: Path) -> str:
+        try:
+            tries = smaller_and_smaller(path, SIZES, QUALITY)
+            uris = (data_uri("image/jpeg", each) for each in tries)
+            return next((uri for uri in uris if len(uri) <= most), "")
+        except Exception:  # noqa: BLE001 - no picture is worth a report
+            return ""
+
+    return address

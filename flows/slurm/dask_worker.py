@@ -1,0 +1,133 @@
+"""The Dask worker of one Slurm job: `--in-job worker PLAN NAME` in the Slurm script.
+
+It ends when the flow tells it to or is gone. It never ends before the scene that it runs: the
+trainer gets its grace and the record is written, and only then is the job over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import dask
+import psutil
+from distributed import Worker
+
+from flows.runner import tasks
+from flows.runner.local_cluster import WORKER
+from flows.slurm import connection
+from flows.slurm.addresses import local_address_towards
+from training.execution.supervisor_client import SUPERVISOR
+from training.plan.model import Plan
+from training.system.exit_status import DONE, FAILED
+
+DEATH_TIMEOUT_S = 30
+"""A scheduler that can't be reached for so long is taken for gone."""
+
+
+class SceneWorker(Worker):  # type: ignore[misc]  # Dask has no types
+    """A worker that ends what it runs when it closes, for whatever reason; without web server."""
+
+    def start_http_server(self, *_: Any, **__: Any) -> None:
+        """Nothing (Dask's hook): it would listen in clear."""
+
+    async def close(self, *args: Any, **settings: Any) -> str | None:
+        """Close, and tell a running scene to stop first (Dask's hook)."""
+        tasks.stop_scenes()
+        closed: str | None = await super().close(*args, **settings)
+        return closed
+
+
+def main(argv: list[str]) -> int:
+    """Work for the flow of a plan until it needs this worker no more."""
+    plan, name = Plan.model_validate_json(Path(argv[0]).read_bytes()), argv[1]
+    try:
+        link = connection.read(plan)
+        security = link.security
+    except (OSError, ValueError):
+        return _say(f"the flow of {plan.plan_id} has ended: nothing to do", DONE)
+    try:
+        asyncio.run(_work(link.address, security, name))
+    except (OSError, TimeoutError) as error:
+        return _say(f"the scheduler at {link.address} can't be reached: {error}", FAILED)
+    finally:
+        signal.signal(signal.SIGTERM, lambda *_: tasks.hurry_scenes())  # the loop's is gone
+        tasks.wait_for_scenes()
+    return DONE
+
+
+async def _work(address: str, security: Any, name: str) -> None:
+    host = local_address_towards(address.split("://")[1].rpartition(":")[0])
+    with dask.config.set(WORKER):
+        worker = SceneWorker(
+            address,
+            name=name,
+            nthreads=1,
+            host=host,
+            security=security,
+            dashboard=False,
+            memory_limit=0,  # the memory is the trainer's, which Dask does not see
+            death_timeout=DEATH_TIMEOUT_S,
+            local_directory=os.environ.get("TMPDIR", "/tmp"),  # noqa: S108  # empty: nothing spills
+            startup_information=STARTUP_INFORMATION,
+        )
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, _on_term, worker)
+        loop.add_signal_handler(signal.SIGUSR1, _forward, signal.SIGUSR1)
+        async with worker:
+            await worker.finished()
+
+
+STARTUP_INFORMATION = {
+    "job_id": lambda _: os.environ.get("SLURM_JOB_ID", ""),
+    "node": lambda _: os.environ.get("SLURMD_NODENAME", ""),
+    "age_s": lambda _: job_age_s(),
+}
+"""What the flow learns of the job when its worker comes."""
+
+
+def job_age_s() -> float:
+    """Seconds since Slurm started this job's processes."""
+    started = psutil.Process().create_time()
+    for parent in psutil.Process().parents():
+        if parent.name() == "slurmstepd":
+            started = parent.create_time()
+            break
+    return time.time() - started
+
+
+_closing: set[asyncio.Task[Any]] = set()
+
+
+def _on_term(worker: SceneWorker) -> None:
+    """Slurm ends this job: the scene first, whose outcome still reaches the flow, then we."""
+    tasks.hurry_scenes()
+
+    async def close_after_scene() -> None:
+        await asyncio.to_thread(tasks.wait_for_scenes)
+        await worker.close()
+
+    _closing.add(asyncio.ensure_future(close_after_scene()))
+
+
+def _forward(number: int) -> None:
+    """Pass a site's warning signal (`#SBATCH --signal=B:USR1@60`) on to the trainer."""
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if SUPERVISOR in child.cmdline():
+                child.send_signal(number)
+
+
+def _say(text: str, status: int) -> int:
+    print(text, flush=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,43 @@
+"""What Slurm tells before a flow starts: what it would refuse, and what it has already."""
+
+from __future__ import annotations
+
+from flows.slurm.addresses import scheduler_address
+from preprocess.faults import Fault, FaultsError
+from training.jobs.current_plan import settled, with_held
+from training.jobs.experiment_jobs import scenes_queued, stage_jobs
+from training.jobs.sbatch_commands import slurm_of, worker_job
+from training.jobs.test_submit import refusal, try_out
+from training.plan.model import Plan
+from training.slurm import client
+from training.slurm.client import SlurmError
+
+
+def as_it_stands(plan: Plan) -> tuple[Plan, list[str]]:
+    """The plan without scenes that other jobs of its experiment have, and warnings.
+
+    Raises FaultsError when Slurm would refuse a scene's job, does not answer, or an interface is
+    not there.
+    """
+    slurm = slurm_of(plan)
+    own_address(plan)
+    command = worker_job(plan, "w1", slurm.time_s * slurm.scenes_per_job)
+    try:
+        queue = client.my_jobs()
+        plan = settled(plan, queue)
+        plan = with_held(plan, scenes_queued(stage_jobs(queue, plan)))
+        return plan, try_out(plan, [command])
+    except client.SlurmRefusedError as error:
+        raise FaultsError([refusal(plan, error)]) from error
+    except SlurmError as error:
+        remedy = "try again when it does"
+        raise FaultsError([Fault("Slurm does not answer", str(error), remedy)]) from error
+
+
+def own_address(plan: Plan) -> str:
+    """The address of this machine that a node of the cluster can reach; raises FaultsError."""
+    try:
+        node = client.a_node_address()
+    except SlurmError:
+        node = None
+    return scheduler_address(slurm_of(plan).interface, node)

@@ -1,0 +1,54 @@
+"""What of a scene's data is not on this machine; looks at folders only and reads no file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from preprocess.faults import Fault, did_you_mean
+from preprocess.layout import EVERYONE
+from preprocess.scene import Scene
+from preprocess.scene_data import training_folder, truth_folder
+
+
+def missing_data(scene: Scene, scene_data_root: Path) -> list[Fault]:
+    """What of the scene's data is not on this machine; a synthetic scene can always be built.
+
+    Looks at folders only: what lies in the files is checked when they are read.
+    """
+    if scene.synthetic is not None:
+        from preprocess.synthetic.recipe import recipe_faults
+
+        return recipe_faults(scene)
+    return _missing_training(scene, scene_data_root) + _missing_truth(scene, scene_data_root)
+
+
+def _missing_training(scene: Scene, scene_data_root: Path) -> list[Fault]:
+    folder = training_folder(scene, scene_data_root)
+    if not folder.root.is_dir():
+        remedy = "put the scene's data there, or name its parent with TS_SCENE_DATA_ROOT"
+        return [Fault(f"{scene.seq_name}: no scene data at", str(folder.root), remedy)]
+    images = folder.image(scene.cam_id, 0).parent
+    if not images.is_dir():
+        remedy = did_you_mean(str(scene.cam_id), map(str, folder.cameras()))
+        what = f"{scene.seq_name}: no images of the source camera (cam_id)"
+        return [Fault(what, str(images), f"cameras with images: {remedy}")]
+    kinds = {
+        "cameras": folder.camera(scene.cam_id, 0).parent,
+        "masks": folder.mask(scene.cam_id, EVERYONE, 0).parent,
+        "body parameters": folder.smplx(0).parent,
+        "depth": folder.depth(scene.cam_id, 0).parent,
+    }
+    return [
+        Fault(f"{scene.seq_name}: no {kind} at", str(path), "preprocess the scene to the end")
+        for kind, path in kinds.items()
+        if not path.is_dir()
+    ]
+
+
+def _missing_truth(scene: Scene, scene_data_root: Path) -> list[Fault]:
+    truth = truth_folder(scene, scene_data_root)
+    if truth is None or truth.cameras():
+        return []
+    remedy = "correct raw_gt_dir_path, or leave it out to train without evaluation"
+    what = f"{scene.seq_name}: raw_gt_dir_path has no images of any camera"
+    return [Fault(what, str(truth.root), remedy)]

@@ -1,0 +1,70 @@
+"""The command `python -m preprocess.synthetic`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from preprocess.faults import Fault, FaultsError, did_you_mean
+from preprocess.registry import load_scenes
+from preprocess.roots import resolve_root_folders
+from preprocess.scene import Scene
+from preprocess.synthetic import build
+from preprocess.synthetic.build import ensure_scene_data
+
+SCENES_DIR = Path(__file__).parent.parent / "scenes"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; exit status 0, or 2 for a fault."""
+    options = _parser().parse_args(arguments)
+    try:
+        scenes = _chosen(load_scenes(options.scenes_dir), options.names)
+        made = ensure_scene_data(scenes, _root(options.scene_data_root))
+    except FaultsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    _say("".join(f"built {path}\n" for path in made))
+    return 0
+
+
+def _say(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:  # piped into head: what was built is built
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m preprocess.synthetic", description=build.__doc__
+    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("names", nargs="*", metavar="SEQ_NAME", help="default: all scenes")
+    parser.add_argument("--scenes-dir", type=Path, default=SCENES_DIR, metavar="DIR")
+    parser.add_argument("--scene-data-root", default="", metavar="DIR")
+    return parser
+
+
+def _chosen(scenes: list[Scene], names: list[str]) -> list[Scene]:
+    by_name = {scene.seq_name: scene for scene in scenes}
+    faults = [
+        Fault("no scene has the seq_name", name, did_you_mean(name, by_name))
+        for name in names
+        if name not in by_name
+    ]
+    if faults:
+        raise FaultsError(faults)
+    return [by_name[name] for name in names] or scenes
+
+
+def _root(flag: str) -> Path:
+    return resolve_root_folders({"scene_data_root": flag})["scene_data_root"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""The recipe of a synthetic scene: what `"synthetic": {…}` in a scene file says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from preprocess.faults import Fault, did_you_mean
+from preprocess.scene import Scene
+from preprocess.synthetic.wardrobe import PEOPLE
+
+CAMERAS = (4, 16, 28, 40, 52, 64, 76, 88)
+"""The camera ids of Hi4D."""
+
+
+def _known(name: str) -> str:
+    if name not in PEOPLE:
+        raise PydanticCustomError("person", "is nobody in preprocess/synthetic/wardrobe.py")
+    return name
+
+
+class Recipe(BaseModel):
+    """Who does what, seen how: everything that decides a synthetic scene's data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    action: Literal["wave", "hug", "dance", "talk"]
+    people: Annotated[
+        tuple[Annotated[str, AfterValidator(_known)], ...], Field(min_length=2, max_length=3)
+    ]
+    seed: Annotated[int, Field(ge=0)] = 0
+    frames: Annotated[int, Field(ge=1, le=999)] = 12
+    image_size: Annotated[int, Field(ge=16, le=1024)] = 96
+    cameras: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = CAMERAS
+    skip_frames: tuple[int, ...] = ()
+
+
+def recipe_of(scene: Scene) -> Recipe:
+    """The scene's recipe; raises pydantic.ValidationError."""
+    return Recipe.model_validate_json(json.dumps(scene.synthetic))
+
+
+def recipe_faults(scene: Scene) -> list[Fault]:
+    """What is wrong with the recipe of a synthetic scene."""
+    try:
+        recipe = recipe_of(scene)
+    except ValidationError as error:
+        return [_key_fault(scene, each) for each in error.errors()]
+    faults = _number_faults(scene, recipe)
+    if scene.cam_id not in recipe.cameras:
+        remedy = f"choose one of {', '.join(map(str, recipe.cameras))}"
+        faults.append(
+            Fault(f"{_file(scene)}: cam_id is no camera of it", str(scene.cam_id), remedy)
+        )
+    if scene.raw_gt_dir_path is not None and not _own_place(scene.raw_gt_dir_path, scene):
+        remedy = f'the builder writes below the scene data root: "truth/{scene.seq_name}"'
+        what = f"{_file(scene)}: raw_gt_dir_path of a synthetic scene"
+        faults.append(Fault(what, scene.raw_gt_dir_path, remedy))
+    return faults
+
+
+def _file(scene: Scene) -> object:
+    return scene.file or scene.seq_name
+
+
+def _number_faults(scene: Scene, recipe: Recipe) -> list[Fault]:
+    faults = []
+    if len(set(recipe.cameras)) < len(recipe.cameras):
+        shown = ", ".join(map(str, recipe.cameras))
+        faults.append(Fault(f"{_file(scene)}: synthetic.cameras names a camera twice", shown))
+    for frame in recipe.skip_frames:
+        if not 1 <= frame <= recipe.frames:
+            what = f"{_file(scene)}: synthetic.skip_frames is no frame"
+            faults.append(Fault(what, str(frame), f"frames are 1 to {recipe.frames}"))
+    return faults
+
+
+def _own_place(path: str, scene: Scene) -> bool:
+    """Below the scene data root, and not in the training folder."""
+    parts = PurePosixPath(path).parts
+    outside = path.startswith(("/", "~")) or ".." in parts
+    return bool(parts) and not outside and parts[0] != scene.seq_name
+
+
+def _key_fault(scene: Scene, error: ErrorDetails) -> Fault:
+    key = ".".join(map(str, error["loc"]))
+    remedies = {
+        "extra_forbidden": did_you_mean(key, Recipe.model_fields),
+        "person": did_you_mean(str(error["input"]), PEOPLE),
+        "missing": 'e.g. {"action": "wave", "people": ["ada", "ben"]}',
+    }
+    what = f"{_file(scene)}: synthetic.{key}: {error['msg']}"
+    return Fault(what, json.dumps(error["input"])[:80], remedies.get(error["type"], ""))

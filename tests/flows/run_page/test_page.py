@@ -1,0 +1,212 @@
+"""The page of a flow run: its thread, and what a real server has of real runs."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import signal
+import threading
+import uuid
+from pathlib import Path
+
+import pytest
+from page_lab import planned, record
+from prefect.states import Completed
+
+from flows.run_page import page as run_page
+from flows.run_page.artifacts import Artifacts
+from flows.run_page.page import RunPage
+from training.records.outcome import Outcome
+from training.records.record import Cause
+
+FLOW = ("-m", "flows.train")
+
+
+@pytest.fixture
+def plan_of(tmp_path):
+    """A plan with folders of its own."""
+    return functools.partial(planned, tmp_path)
+
+
+class Recorder(Artifacts):
+    """Keeps what would be sent; as slow or as broken as a test wants."""
+
+    def __init__(self) -> None:
+        super().__init__(uuid.uuid4())
+        self.sent: list[tuple[str, str]] = []
+        self.fault: Exception | None = None
+        self.tries = 0
+        self.let_go = threading.Event()
+        self.let_go.set()
+
+    def show(self, key: str, _kind: str, _description: str, data: str) -> None:
+        self.let_go.wait(60)
+        self.tries += 1
+        if self.fault:
+            raise self.fault
+        self.sent.append((key, data))
+
+
+@pytest.fixture
+def page_of(monkeypatch):
+    """A page whose artifacts go nowhere."""
+
+    def page_of(plan):
+        page = RunPage(plan, uuid.uuid4(), logging.getLogger("test"))
+        page._artifacts = Recorder()
+        return page
+
+    monkeypatch.setattr(run_page, "LAST_S", 0.5)
+    return page_of
+
+
+def test_many_scenes_are_a_handful_of_writes(plan_of, page_of, monkeypatch):
+    """However fast they start and end; the last writes have all of them."""
+    monkeypatch.setattr(run_page, "LAST_S", 60)
+    plan = plan_of(*(f"scene{number:04}" for number in range(300)))
+    outcome = Outcome(scene="", status="done", cause=Cause.OK, log=Path("l"))
+    with page_of(plan) as page:
+        for scene in plan.scenes:
+            page.started(scene, 1)
+            record(scene)
+            page.ended(scene, outcome.model_copy(update={"scene": scene.name}))
+        page.final(Completed(message="300 of 300 scenes done"))
+    sent = page._artifacts.sent
+    assert 3 <= len(sent) <= 7
+    assert "300 of 300 scenes done" in sent[-3][1]
+    assert sent[-2][1].count('"done"') == 300
+
+
+def test_a_server_that_hangs_keeps_nobody(plan_of, page_of):
+    """Neither the scenes nor, for longer than a moment, the end of the run."""
+    plan = plan_of("a")
+    page = page_of(plan)
+    page._artifacts.let_go.clear()
+    with page:
+        page.started(plan.scenes[0], 1)
+    assert page._artifacts.sent == []
+    page._artifacts.let_go.set()
+
+
+def test_a_server_that_is_lost_is_told_once(plan_of, page_of, capsys, monkeypatch, eventually):
+    """In one line; when it is back the page goes on."""
+    monkeypatch.setattr(run_page, "LAST_S", 60)
+    monkeypatch.setattr(run_page, "EVERY_S", 0.01)
+    monkeypatch.setattr(run_page, "FIRST_S", [])
+    page = page_of(plan_of("a"))
+    server = page._artifacts
+    server.fault = OSError("connection refused")
+    with page:
+        eventually(lambda: server.tries > 2, "several tries")
+        server.fault = None
+        page.final(Completed(message="done"))
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["the run's page in Prefect's UI is not current (OSError: connection refused)"]
+    assert "**Completed: done**" in server.sent[-3][1]
+
+
+@pytest.fixture
+def flow_lab(lab, prefect_api):
+    """A lab whose flows report to the server of these tests."""
+    lab.environment["PREFECT_API_URL"] = prefect_api.url
+    lab.environment["NO_PROXY"] = "127.0.0.1"
+    for name in ("a_1", "a_2"):
+        lab.add_scene(name)
+    return lab
+
+
+class Shown:
+    """What the server shows of a run, whose experiment gives it its name."""
+
+    def __init__(self, api, exp_name):
+        self._api, self._exp_name = api, exp_name
+
+    @property
+    def run(self):
+        return self._api.only_run(self._exp_name)
+
+    @property
+    def artifacts(self):
+        return self._api.artifacts(self.run)
+
+    @property
+    def progress(self):
+        return self.artifacts.get("progress", "")
+
+    @property
+    def rows(self):
+        return json.loads(self.artifacts.get("scenes", "[]"))
+
+    @property
+    def states(self):
+        return [(row["scene"], row["state"]) for row in self.rows]
+
+
+def test_the_page_is_there_while_the_run_goes_on_and_final_at_its_end(
+    flow_lab, prefect_api, eventually
+):
+    """One scene runs, one is queued; then both are done, and the report is there."""
+    shown = Shown(prefect_api, "Page.live")
+    flags = ("--run-all", "--workers", "1", "--exp-name", "Page.live", "--overrides", "do=wait")
+    flow = flow_lab.popen(*flags, program=FLOW)
+    eventually((flow_lab.output("a_1", "Page.live") / "ready.txt").exists, "the trainer")
+    half_way = [("a_1", "running"), ("a_2", "queued")]
+    eventually(lambda: shown.states == half_way, "the page with a scene that runs")
+    assert "| 0 | 1 | 1 | 0 |" in shown.progress
+    for name in ("a_1", "a_2"):
+        output = flow_lab.output(name, "Page.live")
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "go.txt").touch()
+    out, err = flow.communicate(timeout=100)
+    assert flow.returncode == 0, out + err
+    assert shown.states == [("a_1", "done"), ("a_2", "done")]
+    assert [row["PSNR dB"] for row in shown.rows] == ["20.0", "20.0"]
+    assert "**Completed: 2 of 2 scenes done**" in shown.progress
+    assert "- mean PSNR: 20.0 dB" in shown.artifacts["report"]
+
+
+def test_a_failed_scene_is_first_with_cause_and_log_and_its_last_words_are_in_the_log(
+    flow_lab, prefect_api
+):
+    """And the log has start and end of each scene by name, without Prefect's own chatter."""
+    flags = ("--run-all", "--exp-name", "page-fails", "--overrides", "do=fail", "only=a_2")
+    result = flow_lab.run(*flags, program=FLOW)
+    assert result.returncode == 1, result.stdout + result.stderr
+    shown = Shown(prefect_api, "page-fails")
+    assert shown.states == [("a_2", "failed"), ("a_1", "done")]
+    first, log_path = shown.rows[0], flow_lab.output("a_2", "page-fails") / "train.log"
+    assert first["cause"] == "trainer_error: exit status 1: the loss is not a number"
+    assert first["log"] == str(log_path)
+    assert "**Failed: 1 of 2 scenes done; not done: a_2 (trainer_error)**" in shown.progress
+    log = prefect_api.logs(shown.run)
+    (failed,) = [each for each in log if each.startswith("a_2: failed (trainer_error)")]
+    assert "    | training a_2 from camera 28\n    | the loss is not a number" in failed
+    assert f"a_2: started, log {log_path}" in log
+    assert [each for each in log if each.startswith("a_1: done, PSNR 20.00 dB after")]
+    assert not [each for each in log if "hook" in each or "Traceback" in each]
+
+
+def test_a_cancelled_run_says_so_of_its_scenes(flow_lab, prefect_api, eventually):
+    """The one that ran is cancelled, the other one was not started."""
+    flags = ("--run-all", "--workers", "1", "--exp-name", "page-cancel", "--kill-grace", "1")
+    flow = flow_lab.popen(*flags, "--overrides", "do=hang", program=FLOW)
+    eventually((flow_lab.output("a_1", "page-cancel") / "ready.txt").exists, "the trainer")
+    flow.send_signal(signal.SIGINT)
+    out, err = flow.communicate(timeout=60)
+    assert flow.returncode == 130, out + err
+    shown = Shown(prefect_api, "page-cancel")
+    assert shown.states == [("a_1", "cancelled"), ("a_2", "not started")]
+    assert "**Cancelled: stopped on request**" in shown.progress
+
+
+def test_a_run_with_nothing_to_do_shows_what_is_done(flow_lab, prefect_api):
+    """Cheaply: no report again."""
+    flags = ("--run-all", "--exp-name", "page-idle")
+    assert flow_lab.run(*flags).returncode == 0
+    result = flow_lab.run(*flags, program=FLOW)
+    assert result.returncode == 0, result.stdout + result.stderr
+    shown = Shown(prefect_api, "page-idle")
+    assert set(shown.artifacts) == {"progress", "scenes"}
+    assert shown.states == [("a_1", "done"), ("a_2", "done")]
+    assert "nothing to do: 2 of 2 scenes done" in shown.progress

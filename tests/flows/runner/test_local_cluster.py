@@ -1,0 +1,103 @@
+"""The local Dask cluster: closed to others, deaf to Ctrl-C, one GPU a worker."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import sys
+
+import distributed
+import psutil
+import pytest
+
+from flows.runner.local_cluster import local_cluster
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with local_cluster(2, gpus=("3", "5")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def client(cluster):
+    with distributed.Client(cluster, set_as_default=False) as client:
+        client.wait_for_workers(2)
+        yield client
+
+
+def pinned(client):
+    """The GPU that each worker sees, by process."""
+    seen = client.run(lambda: (os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"]))
+    return dict(seen.values())
+
+
+def workers(client):
+    """The addresses of the workers that there are."""
+    return set(client.scheduler_info()["workers"])
+
+
+def test_who_has_no_key_is_refused(cluster):
+    """Neither in clear nor with a certificate of one's own: loopback is open to other users."""
+    host = cluster.scheduler_address.removeprefix("tls://")
+    with pytest.raises(OSError, match=r"Timed out|Connection"):
+        distributed.Client(f"tcp://{host}", timeout=1)
+    stranger = distributed.Security.temporary()
+    with pytest.raises(OSError, match="certificate"):
+        distributed.Client(f"tls://{host}", security=stranger, timeout=1)
+
+
+def is_served(port: int, page: str) -> bool:
+    """Whether somebody without a key can read a page there."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", f"/{page}")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+@pytest.mark.usefixtures("client")
+def test_nothing_listens_beyond_this_machine():
+    """Scheduler, nannies and workers listen on loopback only, and none shows a page in clear."""
+    here = psutil.Process()
+    listening = [
+        connection.laddr
+        for process in [here, *here.children(recursive=True)]
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) >= 3
+    assert {address.ip for address in listening} == {"127.0.0.1"}
+    for page in ("status", "info/main/workers.html", "json/identity.json", "health", "metrics"):
+        assert not [each.port for each in listening if is_served(each.port, page)]
+
+
+def test_each_worker_has_a_gpu_of_its_own_and_keeps_it_when_restarted(client, eventually):
+    """A worker that died comes back on the GPU that is free, not on its neighbour's."""
+    before = pinned(client)
+    assert sorted(before.values()) == ["3", "5"]
+    victim, kept = before
+    known = workers(client)
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: len(workers(client) - known) == 1, "the worker's return")
+    assert sorted(pinned(client).values()) == ["3", "5"]
+    assert kept in pinned(client)
+
+
+def test_a_terminals_interrupt_does_not_reach_workers(client):
+    """Ctrl-C goes to the whole process group; what it means is the flow's to decide."""
+    before = pinned(client)
+    for pid in before:
+        os.kill(pid, signal.SIGINT)
+    assert client.submit(sum, [1, 2], pure=False).result(timeout=30) == 3
+    assert pinned(client) == before
+
+
+def test_workers_start_light(client):
+    """No torch and no Prefect, whatever this process has imported."""
+    heavy = client.run(lambda: [name for name in ("torch", "prefect") if name in sys.modules])
+    assert list(heavy.values()) == [[], []]

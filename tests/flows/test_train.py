@@ -1,0 +1,279 @@
+"""`python -m flows.train` as a user runs it: real server, real Dask workers, real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+FLOW = ("-m", "flows.train")
+BOUND_S = 45
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory):
+    """A Prefect server of these tests, as a lab would run one."""
+    home, port = tmp_path_factory.mktemp("prefect"), free_port()
+    environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "0"}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
+    with (home / "log").open("wb") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}/api"
+    deadline = time.monotonic() + 120
+    while not answers(url):
+        assert server.poll() is None, (home / "log").read_text()
+        assert time.monotonic() < deadline, "the server does not start"
+        time.sleep(0.1)
+    yield url
+    for process in [*psutil.Process(server.pid).children(recursive=True), server]:
+        process.terminate()
+    server.wait(timeout=30)
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def flow_lab(lab, api):
+    """A lab whose flows report to that server."""
+    lab.environment["PREFECT_API_URL"] = api
+    return lab
+
+
+def ask(api: str, path: str, **body):
+    """What the server says."""
+    data = json.dumps(body).encode() if body else None
+    request = urllib.request.Request(
+        f"{api}{path}", data=data, headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def only_run(api: str, exp_name: str):
+    """The one flow run with that name."""
+    (run,) = ask(api, "/flow_runs/filter", flow_runs={"name": {"any_": [exp_name]}})
+    return run
+
+
+def task_runs(api: str, run) -> dict[str, dict]:
+    found = ask(api, "/task_runs/filter", flow_runs={"id": {"any_": [run["id"]]}})
+    return {each["name"]: each for each in found}
+
+
+def children_of(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+def test_all_scenes_done_is_a_completed_flow_with_edges_into_the_aggregate(flow_lab, api):
+    """Task runs are named by scene, each has an edge into the aggregate; records agree."""
+    for name in ("a_1", "a_2", "a_3"):
+        flow_lab.add_scene(name)
+    result = flow_lab.run("--run-all", "--workers", "2", "--exp-name", "whole", program=FLOW)
+    assert result.returncode == 0, result.stdout + result.stderr
+    run = only_run(api, "whole")
+    assert (run["state"]["type"], run["state"]["message"]) == ("COMPLETED", "3 of 3 scenes done")
+    assert {"exp:whole", "cluster:local"} <= set(run["tags"])
+    runs = task_runs(api, run)
+    assert set(runs) == {"a_1", "a_2", "a_3", "aggregate"}
+    graph = ask(api, f"/flow_runs/{run['id']}/graph-v2")
+    nodes = {node["label"]: node for _, node in graph["nodes"]}
+    parents = {parent["id"] for parent in nodes["aggregate"]["parents"]}
+    assert parents == {runs[name]["id"] for name in ("a_1", "a_2", "a_3")}
+    assert flow_lab.record("a_1", "whole")["status"] == "done"
+    assert "3 of 3" in (flow_lab.root / "results/_experiments/whole/report.md").read_text()
+
+
+def test_a_failed_scene_is_a_failed_flow_that_names_it(flow_lab, api):
+    """The others finish, the aggregate runs, the task run carries the log's last lines."""
+    for name in ("a_1", "a_2", "a_3"):
+        flow_lab.add_scene(name)
+    flags = ("--run-all", "--exp-name", "part", "--overrides", "do=fail", "only=a_2")
+    result = flow_lab.run(*flags, program=FLOW)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stdout + result.stderr
+    run = only_run(api, "part")
+    assert run["state"]["type"] == "FAILED"
+    assert run["state"]["message"] == "2 of 3 scenes done; not done: a_2 (trainer_error)"
+    runs = task_runs(api, run)
+    states = {name: each["state_type"] for name, each in runs.items()}
+    assert states == {
+        "a_1": "COMPLETED",
+        "a_2": "FAILED",
+        "a_3": "COMPLETED",
+        "aggregate": "COMPLETED",
+    }
+    assert "the loss is not a number" in runs["a_2"]["state"]["message"]
+    assert len(flow_lab.record("a_2", "part")["attempts"]) == 1
+
+
+def test_what_is_done_is_not_trained_again(flow_lab, api):
+    """Launcher and flow share the records: a flow after the launcher has nothing to do."""
+    flow_lab.add_scene("a_1")
+    assert flow_lab.run("--exp-name", "again").returncode == 0
+    result = flow_lab.run("--exp-name", "again", program=FLOW)
+    assert result.returncode == 0
+    assert "a_1: skipped, done" in result.stdout
+    assert set(task_runs(api, only_run(api, "again"))) == {"aggregate"}
+
+
+def test_a_trainer_gets_the_same_environment_from_the_flow_as_from_the_launcher(flow_lab):
+    """Nothing of Dask's that decides how it computes: one thread, a heap trimmed at every turn."""
+    harmless = ("PREFECT_", "DO_NOT_TRACK", "__DASK_PARENT_PID", "PYTHONHASHSEED")
+    flow_lab.add_scene("a_1")
+    environments = []
+    for program in (FLOW, ("training/run.py",)):
+        flow_lab.run("--force", program=program)
+        text = (flow_lab.output("a_1") / "environment.json").read_text()
+        environments.append(json.loads(text))
+    ours, theirs = environments
+    other = {key: value for key, value in ours.items() if theirs.get(key) != value}
+    assert [key for key in other if not key.startswith(harmless)] == []
+
+
+@pytest.fixture
+def hanging(flow_lab, eventually):
+    """A flow of two scenes whose first trainer hangs at its first start."""
+    flow_lab.add_scene("a_1")
+    flow_lab.add_scene("a_2")
+    flow_lab.flags = ("--run-all", "--kill-grace", "1", "--overrides", "do=resume", "only=a_1")
+    process = flow_lab.popen(*flow_lab.flags, program=FLOW)
+    eventually((flow_lab.output("a_1") / "ready.txt").exists, "the trainer")
+    process.trainer = int(flow_lab.starts("a_1")[0].split()[0])
+    return process
+
+
+def test_a_killed_dask_worker_costs_one_start(flow_lab, hanging, alive):
+    """The scene starts again on another worker and ends done; its neighbour starts once."""
+    supervisor = psutil.Process(hanging.trainer).parent()
+    supervisor.parent().kill()
+    out, err = hanging.communicate(timeout=120)
+    assert hanging.returncode == 0, out + err
+    assert flow_lab.causes("a_1") == ["worker_lost", "ok"]
+    assert [len(flow_lab.starts(name)) for name in ("a_1", "a_2")] == [2, 1]
+    assert not alive(hanging.trainer)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_flow_leaves_nothing_running_and_says_cancelled(
+    flow_lab, hanging, alive, eventually, number
+):
+    """Ctrl-C or TERM: exit status 130, records cancelled, no process of ours left."""
+    below = children_of(hanging.pid)
+    hanging.send_signal(number)
+    out, err = hanging.communicate(timeout=60)
+    assert hanging.returncode == 130, out + err
+    assert flow_lab.causes("a_1") == ["cancelled"]
+    assert not alive(hanging.trainer)
+    eventually(lambda: not [each for each in below if alive(each.pid)], "their end", 15)
+
+
+@pytest.mark.parametrize("gap_s", [0.5, 3.0])
+def test_a_second_ctrl_c_ends_a_flow_at_once(flow_lab, alive, eventually, gap_s):
+    """Whether it comes while the cluster closes or later: no grace of an hour, a true record."""
+    flow_lab.add_scene("a_1")
+    flow = flow_lab.popen("--kill-grace", "3600", "--overrides", "do=ignore_term", program=FLOW)
+    eventually((flow_lab.output("a_1") / "ready.txt").exists, "the trainer")
+    flow.send_signal(signal.SIGINT)
+    time.sleep(gap_s)  # nothing to wait for: the moment is what differs
+    flow.send_signal(signal.SIGINT)
+    out, err = flow.communicate(timeout=45)
+    assert flow.returncode == 130, out + err
+    assert flow_lab.causes("a_1") == ["cancelled"]
+    assert not alive(int(flow_lab.starts("a_1")[0].split()[0]))
+    assert "Traceback" not in out + err
+
+
+def test_kill_9_of_the_flow_leaves_nothing_and_the_same_command_finishes(
+    flow_lab, hanging, alive, eventually
+):
+    """Workers, supervisors and trainers end by themselves; the record does not say running."""
+    below = children_of(hanging.pid)
+    hanging.kill()
+    eventually(lambda: not [each for each in below if alive(each.pid)], "their end", BOUND_S)
+    assert flow_lab.causes("a_1") == ["worker_lost"]
+    again = flow_lab.run(*flow_lab.flags, program=FLOW)
+    assert again.returncode == 0, again.stdout
+    assert flow_lab.causes("a_1") == ["worker_lost", "ok"]
+
+
+def test_max_failures_holds_in_a_flow_too(flow_lab):
+    """After one failure no further scene starts."""
+    for name in ("a_1", "a_2", "a_3"):
+        flow_lab.add_scene(name)
+    flags = ("--run-all", "--max-failures", "1", "--overrides", "do=fail")
+    result = flow_lab.run(*flags, program=FLOW)
+    assert result.returncode == 1
+    assert sum(len(flow_lab.starts(name)) for name in ("a_1", "a_2", "a_3")) == 1
+
+
+def test_an_api_that_does_not_answer_is_a_fault_in_seconds(lab):
+    """The address and the remedy, exit status 2, nothing started."""
+    lab.add_scene("a_1")
+    lab.environment["PREFECT_API_URL"] = f"http://127.0.0.1:{free_port()}/api"
+    result = lab.run(program=FLOW)
+    assert result.returncode == 2
+    assert "PREFECT_API_URL" in result.stderr
+    assert not (lab.root / "results").exists()
+
+
+def test_without_a_server_the_flow_brings_its_own_and_leaves_the_users_alone(lab, tmp_path):
+    """From nothing: a database below the state root, none in ~/.prefect, no server left."""
+    lab.add_scene("a_1")
+    del lab.environment["PREFECT_HOME"]
+    lab.environment["HOME"] = str(tmp_path / "home")
+    result = lab.run(program=FLOW)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert list((lab.root / "state" / "prefect").glob("*/prefect.db"))
+    assert not Path(tmp_path / "home" / ".prefect" / "prefect.db").exists()
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(lab.root) in str(p.info)]
+
+
+def test_a_flow_outlives_its_server(lab, eventually):
+    """The server is killed in the middle: it is started again, and the flow ends as it should."""
+    lab.add_scene("a_1")
+    flow = lab.popen("--overrides", "do=wait", program=FLOW)
+    eventually((lab.output("a_1") / "ready.txt").exists, "the trainer")
+    (server,) = [p for p in children_of(flow.pid) if "flows.server.process" in p.cmdline()]
+    server.kill()
+    (lab.output("a_1") / "go.txt").touch()
+    out, err = flow.communicate(timeout=100)
+    assert flow.returncode == 0, out + err
+    assert "Completed, 1 of 1 scenes done" in out
+
+
+def test_a_dry_run_is_the_launchers_to_the_letter_and_needs_no_prefect(lab):
+    """One plan, two ways to run it."""
+    lab.add_scene("a_1")
+    ours, theirs = lab.run("--dry-run", program=FLOW), lab.run("--dry-run")
+    assert ours.stdout == theirs.stdout
+    assert not (lab.root / "state").exists()
+
+
+def test_an_old_result_is_not_taken_for_this_configurations(flow_lab, api):
+    """Done before with other overrides, and not started now: the flow is not green."""
+    for name in ("a_1", "a_2"):
+        flow_lab.add_scene(name)
+    flags = ("--run-all", "--exp-name", "old", "--max-failures", "1", "--overrides")
+    assert flow_lab.run(*flags, "do=ok").returncode == 0
+    assert flow_lab.run(*flags, "do=fail", program=FLOW).returncode == 1
+    assert only_run(api, "old")["state"]["message"].startswith("0 of 2 scenes done")

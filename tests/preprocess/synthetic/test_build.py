@@ -1,0 +1,373 @@
+"""Synthetic scenes: what the builder writes is true, repeatable and whole."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from preprocess.body.body_model import load_body, pose_vector
+from preprocess.data_checks import missing_data
+from preprocess.faults import FaultsError
+from preprocess.layout import EVERYONE, SceneFolder
+from preprocess.registry import load_scenes
+from preprocess.scene import Scene
+from preprocess.scene_data import (
+    load_body_parameters,
+    load_camera,
+    load_depth,
+    load_image,
+    load_mask,
+    training_folder,
+    truth_folder,
+)
+from preprocess.synthetic import build, studio
+from preprocess.synthetic.__main__ import SCENES_DIR
+from preprocess.synthetic.build import ensure_scene_data
+from preprocess.synthetic.mesh_renderer import project
+from preprocess.synthetic.recipe import CAMERAS, recipe_of
+from preprocess.synthetic.wardrobe import PEOPLE
+
+SHIPPED = load_scenes(SCENES_DIR)
+SIZE, FRAMES = 48, 4
+CHECKOUT = Path(build.__file__).parents[2]
+
+
+def small(**changes: Any) -> Scene:
+    recipe = {
+        "action": "dance",
+        "people": ["ada", "dan"],
+        "frames": FRAMES,
+        "image_size": SIZE,
+        "cameras": [4, 28, 52],
+    } | changes
+    return Scene(seq_name="small", cam_id=28, raw_gt_dir_path="truth/small", synthetic=recipe)
+
+
+SMALL = small(skip_frames=[3])
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[SceneFolder, SceneFolder]:
+    """The training folder and the truth folder of SMALL."""
+    root = tmp_path_factory.mktemp("built")
+    ensure_scene_data([SMALL], root)
+    truth = truth_folder(SMALL, root)
+    assert truth is not None
+    return training_folder(SMALL, root), truth
+
+
+def digests(root: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def joints(folder: SceneFolder, frame: int) -> torch.Tensor:
+    parameters = load_body_parameters(folder, frame)
+    betas, trans = (torch.from_numpy(parameters[key]) for key in ("betas", "trans"))
+    return load_body().joint_transforms(betas, pose_vector(parameters), trans)[1]
+
+
+def test_the_training_folder_holds_the_source_camera_only_the_truth_all(
+    built: tuple[SceneFolder, SceneFolder],
+) -> None:
+    training, truth = built
+    assert training.cameras() == [28]
+    assert truth.cameras() == [4, 28, 52]
+    for folder in built:
+        assert folder.frames(28) == [1, 2, 3, 4]
+    assert training.skip_frames() == {3}
+    assert truth.skip_frames() == frozenset()
+
+
+def test_every_kind_of_data_can_be_read_and_has_one_size(
+    built: tuple[SceneFolder, SceneFolder],
+) -> None:
+    for folder in built:
+        for camera in folder.cameras():
+            assert load_image(folder, camera, 2).shape == (SIZE, SIZE, 3)
+            assert load_depth(folder, camera, 2).shape == (SIZE, SIZE)
+            assert load_camera(folder, camera, 2).intrinsics[0, 2] == SIZE / 2
+
+
+def test_both_layouts_tell_of_the_same_bodies(built: tuple[SceneFolder, SceneFolder]) -> None:
+    for folder in built:
+        smplx, smpl = (load_body_parameters(folder, 2, space) for space in ("smplx", "smpl"))
+        assert (smplx["betas"] == smpl["betas"]).all()
+        assert (smplx["root_pose"] == smpl["global_orient"]).all()
+        assert (smplx["body_pose"] == smpl["body_pose"][:, :21]).all()
+        assert (smplx["trans"] == smpl["transl"]).all()
+        assert np.abs(smplx["body_pose"]).max() > 0.3
+
+
+def test_masks_share_out_the_people_and_nothing_else_is_coloured(
+    built: tuple[SceneFolder, SceneFolder],
+) -> None:
+    _, truth = built
+    for camera in truth.cameras():
+        everyone = load_mask(truth, camera, EVERYONE, 1)
+        first, second = (load_mask(truth, camera, person, 1) for person in (0, 1))
+        assert not (first & second).any()
+        assert ((first | second) == everyone).all()
+        assert ((load_depth(truth, camera, 1) > 0) == everyone).all()
+        outside = load_image(truth, camera, 1)[~_grown(everyone)]
+        assert (outside > 225).all()  # white but for the JPEG
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    padded = np.pad(mask, 2)
+    size = range(5)
+    return np.any([padded[y : y + SIZE, x : x + SIZE] for y in size for x in size], axis=0)
+
+
+def test_cameras_masks_depth_and_true_bodies_agree(
+    built: tuple[SceneFolder, SceneFolder],
+) -> None:
+    """Each true joint lies in its person's mask, just behind the depth, unless another hides it."""
+    _, truth = built
+    inside, behind = [], []
+    for camera in truth.cameras():
+        view = load_camera(truth, camera, 2)
+        everyone, depth = load_mask(truth, camera, EVERYONE, 2), load_depth(truth, camera, 2)
+        points, distance = project(
+            joints(truth, 2).reshape(-1, 3).numpy(), view.intrinsics, view.extrinsics
+        )
+        column, row = np.clip(points, 0, SIZE - 1).astype(int).T
+        seen = everyone[row, column]
+        inside.append(seen.mean())
+        behind.append(distance[seen] - depth[row, column][seen])
+    assert np.mean(inside) > 0.9
+    assert np.median(np.concatenate(behind)) == pytest.approx(0.08, abs=0.07)
+    assert np.concatenate(behind).min() > -0.1
+
+
+def test_the_nearer_person_hides_the_farther() -> None:
+    """From the side the dancers stand in line: the visible parts differ between opposite sides."""
+    from preprocess.synthetic.studio import record
+
+    scene = small(action="wave", frames=1, cameras=list(CAMERAS))
+    counts = {
+        view.camera_id: np.bincount(view.person[view.person >= 0], minlength=2)
+        for view in record(scene).views
+    }
+    left, right = counts[4], counts[52]
+    assert left[0] > 3 * left[1]
+    assert right[1] > 3 * right[0]
+
+
+def test_everybody_wears_the_colours_of_the_wardrobe() -> None:
+    """Skin, hair, shoes and both colours of both garments can be found in the picture."""
+    from preprocess.synthetic.studio import record
+
+    recipe = {"action": "wave", "frames": 1, "image_size": 128, "cameras": [4, 28, 52, 88]}
+    for names in (("ada", "ben"), ("cleo", "dan"), ("eve", "ada")):
+        views = record(small(people=list(names), **recipe)).views
+        for index, name in enumerate(names):
+            pixels = np.concatenate([view.image[view.person == index] for view in views])
+            person = PEOPLE[name]
+            garments = (person.top, person.bottom)
+            cloths = [color for cloth in garments for color in (cloth.first, cloth.second)]
+            for color in (person.skin, person.hair, person.shoes, *cloths):
+                assert _share(pixels, color) > 0.002, (name, color)
+
+
+def _share(pixels: np.ndarray, color: tuple[int, int, int]) -> float:
+    """Of the pixels, those of that colour, lit from a half to fully."""
+    light = (pixels @ np.array(color)) / np.dot(color, color)
+    off = np.abs(pixels - light[:, None] * np.array(color)).max(axis=1)
+    return float(((off < 6) & (light > 0.5) & (light < 1.1)).mean())
+
+
+def test_feet_stand_on_the_floor(built: tuple[SceneFolder, SceneFolder]) -> None:
+    _, truth = built
+    parameters = load_body_parameters(truth, 2)
+    betas, trans = (torch.from_numpy(parameters[key]) for key in ("betas", "trans"))
+    vertices = load_body().vertices(betas, pose_vector(parameters), trans)
+    assert vertices[..., 1].amin(dim=1).tolist() == pytest.approx([0, 0], abs=1e-3)
+
+
+def test_initial_estimates_are_off_by_centimetres_and_far_off_in_skipped_frames(
+    built: tuple[SceneFolder, SceneFolder],
+) -> None:
+    training, truth = built
+    error = {
+        frame: (joints(training, frame) - joints(truth, frame)).norm(dim=-1).mean().item()
+        for frame in (1, 2, 3, 4)
+    }
+    for frame in (1, 2, 4):
+        assert 0.02 < error[frame] < 0.15
+        assert error[3] > 1.5 * error[frame]
+    depths = [load_depth(folder, 28, 1) for folder in built]
+    seen = depths[1] > 0
+    assert 0.001 < np.abs(depths[0] - depths[1])[seen].mean() < 0.05
+    assert ((depths[0] > 0) == seen).all()
+
+
+def test_estimates_follow_time_in_part() -> None:
+    """The error of one frame resembles the next frame's more than a distant one's."""
+    from preprocess.synthetic.estimates import correlated_noise
+
+    noise = correlated_noise(np.random.default_rng(0), 40, (2000,))
+    correlation = np.corrcoef(noise)
+    assert noise.std() == pytest.approx(1, abs=0.05)
+    assert correlation[0, 1] == pytest.approx(0.76, abs=0.06)
+    assert correlation[0, 30] == pytest.approx(0.4, abs=0.08)
+
+
+def test_the_same_scene_gives_the_same_bytes_another_seed_other_estimates(tmp_path: Path) -> None:
+    scene = small(frames=2, cameras=[28])
+    for name in ("a", "b"):
+        ensure_scene_data([scene], tmp_path / name)
+    ensure_scene_data([small(frames=2, cameras=[28], seed=1)], tmp_path / "c")
+    first, second, third = (digests(tmp_path / name) for name in ("a", "b", "c"))
+    assert first == second
+    differing = {path for path in first if first[path] != third[path]}
+    assert "small/smplx/000001.npz" in differing
+    assert "truth/small/smplx/000001.npz" not in differing
+
+
+def test_what_is_built_is_not_built_again(
+    built: tuple[SceneFolder, SceneFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("built again")
+
+    monkeypatch.setattr(studio, "write_view", fail)
+    assert ensure_scene_data([SMALL], built[0].root.parent) == []
+
+
+def test_two_builders_at_once_leave_one_whole_scene(tmp_path: Path) -> None:
+    scene = small(frames=2)
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda _: ensure_scene_data([scene], tmp_path), range(2)))
+    assert sorted(path for paths in made for path in paths) == [
+        tmp_path / "small",
+        tmp_path / "truth/small",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["small", "truth"]
+    assert training_folder(scene, tmp_path).frames(28) == [1, 2]
+
+
+def test_a_full_disk_is_a_fault_and_leaves_no_half_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def full(folder: SceneFolder, *_: object) -> None:
+        folder.image(28, 1).parent.mkdir(parents=True)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(studio, "write_view", full)
+    with pytest.raises(FaultsError, match=r"small: .*No space left[\s\S]*TS_SCENE_DATA_ROOT"):
+        ensure_scene_data([small(frames=1)], tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.name != "truth"] == []
+
+
+def test_what_a_killed_builder_left_goes_after_a_while_what_is_being_built_stays(
+    tmp_path: Path,
+) -> None:
+    old, new = tmp_path / ".small.00000000", tmp_path / ".small.11111111"
+    for folder in (old, new):
+        (folder / "images").mkdir(parents=True)
+    os.utime(old, (0, 0))
+    ensure_scene_data([small(frames=1, cameras=[28])], tmp_path)
+    assert not old.exists()
+    assert new.exists()
+
+
+def test_a_root_that_cannot_be_written_is_a_fault(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way", encoding="utf-8")
+    with pytest.raises(FaultsError, match="can't be written: Not a directory"):
+        ensure_scene_data([small(frames=1)], blocked)
+
+
+def test_data_of_another_recipe_is_not_taken_for_the_scenes(
+    built: tuple[SceneFolder, SceneFolder],
+) -> None:
+    with pytest.raises(FaultsError, match="built from another recipe") as caught:
+        ensure_scene_data([small(seed=9)], built[0].root.parent)
+    assert str(built[0].root) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"action": "wawe"}, "synthetic.action: Input should be 'wave'"),
+        ({"people": ["ada", "bne"]}, r'wardrobe\.py: "bne"[\s\S]*did you mean ben'),
+        ({"people": ["ada"]}, "at least 2 items"),
+        ({"frame": 3}, r"frame: Extra inputs[\s\S]*did you mean frames"),
+        ({"image_size": "96"}, 'valid integer: "96"'),
+        ({"cameras": [4, 16]}, r"cam_id is no camera of it: 28[\s\S]*4, 16"),
+        ({"cameras": [28, 28]}, "a camera twice"),
+        ({"skip_frames": [7]}, "skip_frames"),
+    ],
+)
+def test_a_wrong_recipe_is_found_before_anything_is_built(
+    tmp_path: Path, changes: dict[str, Any], expected: str
+) -> None:
+    scene = small(**changes)
+    with pytest.raises(FaultsError, match=expected):
+        ensure_scene_data([scene], tmp_path)
+    assert missing_data(scene, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["/data/truth", "~/truth", "../truth", "small/truth", "small", ""])
+def test_the_truth_is_never_built_outside_the_root_or_in_the_training_folder(
+    tmp_path: Path, path: str
+) -> None:
+    scene = small().model_copy(update={"raw_gt_dir_path": path})
+    with pytest.raises(FaultsError, match="raw_gt_dir_path of a synthetic scene"):
+        ensure_scene_data([scene], tmp_path)
+
+
+def test_scenes_without_a_recipe_are_left_alone(tmp_path: Path) -> None:
+    assert ensure_scene_data([Scene(seq_name="mine", cam_id=4)], tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_shipped_scenes_are_sound_and_of_two_pairs(tmp_path: Path) -> None:
+    assert [scene for scene in SHIPPED if missing_data(scene, tmp_path)] == []
+    assert {scene.seq_name.split("_")[1] for scene in SHIPPED} == {"pair01", "pair02"}
+    assert sorted(len(recipe_of(scene).people) for scene in SHIPPED) == [2, 2, 2, 3]
+
+
+@pytest.mark.parametrize("scene", SHIPPED, ids=lambda scene: scene.seq_name)
+def test_in_every_shipped_scene_everybody_can_be_seen_by_the_source_camera(scene: Scene) -> None:
+    from preprocess.synthetic.studio import record
+
+    changes = {"frames": 4, "image_size": SIZE, "cameras": [4, 16, 28], "skip_frames": []}
+    recipe = dict(scene.synthetic or {}) | changes
+    views = record(scene.model_copy(update={"synthetic": recipe})).views
+    for view in views:
+        if view.camera_id == scene.cam_id:
+            for person in range(len(recipe["people"])):
+                own = view.person == person
+                assert own.mean() > 0.02
+                assert view.image[own].std(axis=0).mean() > 20
+
+
+def test_where_all_is_built_the_command_needs_no_torch(
+    built: tuple[SceneFolder, SceneFolder],
+) -> None:
+    code = (
+        "import sys, pathlib, json; from preprocess.scene import Scene;"
+        "from preprocess.synthetic.build import ensure_scene_data;"
+        "ensure_scene_data([Scene(**json.loads(sys.argv[1]))], pathlib.Path(sys.argv[2]));"
+        "assert not {'numpy', 'torch', 'PIL'} & set(sys.modules)"
+    )
+    scene = SMALL.model_dump_json(exclude_unset=True)
+    command = [sys.executable, "-c", code, scene, str(built[0].root.parent)]
+    subprocess.run(command, cwd=CHECKOUT, check=True, timeout=60)

@@ -1,0 +1,375 @@
+"""--status, --watch, --logs, --cancel on a machine without Slurm: from records and claims alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from training.cli import status_table
+from training.jobs import status
+from training.jobs.status import Queue, Snapshot
+from training.plan.experiments import Experiment
+from training.records.scene_state import SceneState
+from training.system.paths import Roots
+
+DONE, FAILED, USAGE, GOING_ON, INTERRUPTED = 0, 1, 2, 3, 130
+WAITING = ("--run-all", "--overrides", "do=wait")
+
+
+@pytest.fixture
+def watched(lab, tmp_path):
+    """A lab on a machine without Slurm's commands."""
+    lab.environment["PATH"] = str(tmp_path / "bin")
+    return lab
+
+
+def rows(out):
+    """The table's cells by scene and heading."""
+    lines = out.splitlines()
+    starts = [lines[0].index(name) for name in status_table.HEADINGS]
+    ends = [*starts[1:], None]
+    table = {}
+    for line in lines[1 : lines.index("")]:
+        cells = [line[start:end].strip() for start, end in zip(starts, ends, strict=True)]
+        table[cells[0]] = dict(zip(status_table.HEADINGS, cells, strict=True))
+    return table
+
+
+def states(out):
+    return {scene: row["state"] for scene, row in rows(out).items()}
+
+
+def let_go(lab, *scenes):
+    for scene in scenes:
+        (lab.output(scene) / "go.txt").touch()
+
+
+def is_ready(lab, scene):
+    return (lab.output(scene) / "ready.txt").exists()
+
+
+def start_waiting(lab, eventually, *flags):
+    """A launch whose first scene runs until it is told to go on."""
+    launcher = lab.popen(*WAITING, *flags)
+    eventually(lambda: is_ready(lab, "a"), "the first scene")
+    return launcher
+
+
+def test_status_tells_how_each_scene_stands(watched, eventually):
+    """Running with progress, waiting for its turn; then done, failed with its cause and log."""
+    watched.add_scene("a")
+    watched.add_scene("b")
+    launcher = start_waiting(watched, eventually)
+    seen = watched.run("--status")
+    assert seen.returncode == GOING_ON, seen.stderr
+    assert states(seen.stdout) == {"a": "running", "b": "queued"}
+    assert "epoch 1/2" in rows(seen.stdout)["a"]["cause"]
+    assert rows(seen.stdout)["a"]["log"] == str(watched.output("a") / "train.log")
+    let_go(watched, "a")
+    eventually(lambda: is_ready(watched, "b"), "the second scene")
+    seen = watched.run("--status")
+    assert states(seen.stdout) == {"a": "done", "b": "running"}
+    assert "left, until" in seen.stdout
+    let_go(watched, "b")
+    launcher.communicate(timeout=60)
+    seen = watched.run("--status")
+    assert (seen.returncode, states(seen.stdout)) == (DONE, {"a": "done", "b": "done"})
+    assert "experiment exp, 2 scenes: 2 done" in seen.stdout
+
+
+def test_status_fails_when_a_scene_has_failed_and_nothing_goes_on(watched):
+    """With its cause, attempts and log; a scene that never started is named too."""
+    watched.add_scene("a")
+    watched.add_scene("b")
+    watched.run("--run-all", "--max-failures", "1", "--overrides", "do=fail")
+    seen = watched.run("--status")
+    assert seen.returncode == FAILED
+    assert states(seen.stdout) == {"a": "failed", "b": "not started"}
+    assert rows(seen.stdout)["a"]["cause"] == "trainer_error"
+    assert rows(seen.stdout)["a"]["attempt"] == "1"
+
+
+def test_status_knows_an_experiment_by_its_records_alone(watched):
+    """Plans removed, nothing installed but us; the roots as flags."""
+    watched.add_scene("a")
+    watched.run()
+    seen = watched.run("--status", "--state-root", str(watched.root / "nothing"))
+    assert (seen.returncode, states(seen.stdout)) == (DONE, {"a": "done"})
+    assert not (watched.root / "nothing").exists()
+
+
+def test_a_killed_start_is_not_running(watched, eventually):
+    """kill -9 of launcher and supervisor: nobody wrote an end, and nobody holds the scene."""
+    watched.add_scene("a")
+    launcher = start_waiting(watched, eventually)
+    supervisor = watched.record("a")["attempts"][0]["pid"]
+    os.kill(supervisor, signal.SIGKILL)
+    launcher.kill()
+    launcher.communicate(timeout=60)
+    eventually(lambda: not watched.strays(), "the trainer's end")
+    seen = watched.run("--status")
+    assert (seen.returncode, states(seen.stdout)) == (FAILED, {"a": "failed"})
+
+
+def test_an_unreadable_record_is_no_success(watched):
+    """And does not hide the others."""
+    for name in "ab":
+        watched.add_scene(name)
+    watched.run("--run-all")
+    (watched.output("a") / "run.json").write_text("{")
+    seen = watched.run("--status")
+    assert (seen.returncode, states(seen.stdout)) == (FAILED, {"a": "failed", "b": "done"})
+
+
+@pytest.mark.parametrize("flags", [("--status",), ("--logs", "a"), ("--cancel",), ("--watch",)])
+def test_a_mistyped_experiment_names_the_nearest(watched, flags):
+    """A usage error, and nothing is created."""
+    watched.add_scene("a")
+    watched.run()
+    before = sorted(watched.root.rglob("*"))
+    seen = watched.run(*flags, "--exp-name", "exq")
+    assert seen.returncode == USAGE
+    assert "exq" in seen.stderr
+    assert "did you mean exp?" in seen.stderr
+    assert sorted(watched.root.rglob("*")) == before
+
+
+def test_flags_that_exclude_each_other_are_told(watched):
+    """Not the first of them done."""
+    watched.add_scene("a")
+    watched.run()
+    seen = watched.run("--status", "--cancel")
+    assert (seen.returncode, "exclude" in seen.stderr) == (USAGE, True)
+
+
+def test_watch_ends_with_the_experiment(watched, eventually):
+    """A table for each change, and the exit status of the last."""
+    watched.add_scene("a")
+    launcher = start_waiting(watched, eventually)
+    watch = watched.popen("--watch")
+    assert eventually(watch.stdout.readline, "a table").startswith("scene")
+    let_go(watched, "a")
+    out = watch.stdout.read()
+    launcher.communicate(timeout=60)
+    assert watch.wait(timeout=60) == DONE
+    assert "1 running" in out
+    assert "1 done" in out
+
+
+def test_watch_is_left_with_ctrl_c(watched, eventually):
+    """Only the watching ends."""
+    watched.add_scene("a")
+    start_waiting(watched, eventually)
+    watch = watched.popen("--watch")
+    eventually(watch.stdout.readline, "a table")
+    watch.send_signal(signal.SIGINT)
+    _, err = watch.communicate(timeout=60)
+    assert (watch.returncode, err) == (INTERRUPTED, "")
+    assert states(watched.run("--status").stdout) == {"a": "running"}
+
+
+def test_logs_follow_a_scene_until_its_attempt_ends(watched, eventually):
+    """From the beginning, without machine-readable lines, to the last word."""
+    watched.add_scene("a")
+    start_waiting(watched, eventually)
+    logs = watched.popen("--logs", "a")
+    begun = [eventually(logs.stdout.readline, "the log") for _ in range(4)]
+    assert "training a from camera 28\n" in begun
+    with (watched.output("a") / "train.log").open("a") as log:
+        log.write("TS_PROGRESS {}\nlast words")
+    let_go(watched, "a")
+    out, err = logs.communicate(timeout=60)
+    assert (logs.returncode, err) == (DONE, "")
+    assert out.endswith("last words")
+    assert "TS_PROGRESS" not in "".join(begun) + out
+
+
+def test_logs_print_what_has_ended_whole(watched):
+    """Also more than is shown of a log at once while it runs."""
+    watched.add_scene("a")
+    watched.run()
+    log = watched.output("a") / "train.log"
+    log.write_text("".join(f"line {i} ä\n" for i in range(200_000)) + "x" * 2**21, "utf-8")
+    seen = watched.run("--logs", "a")
+    assert seen.returncode == DONE
+    assert seen.stdout == log.read_text(encoding="utf-8")
+
+
+def test_logs_end_with_their_reader(watched, eventually):
+    """`--logs a | head -3` while the scene runs."""
+    watched.add_scene("a")
+    start_waiting(watched, eventually)
+    logs = watched.popen("--logs", "a")
+    eventually(logs.stdout.readline, "the log")
+    logs.stdout.close()
+    log = watched.output("a") / "train.log"
+
+    def has_ended():
+        with log.open("a") as stream:
+            stream.write("more\n")
+        return logs.poll() is not None
+
+    eventually(has_ended, "the end of a reader's reader")
+    assert logs.returncode == DONE
+    assert not logs.stderr.read()
+    logs.stdout = None
+
+
+def test_logs_of_a_mistyped_scene_name_the_nearest(watched):
+    """And one that has not started says so."""
+    for name in ("dance", "waltz"):
+        watched.add_scene(name)
+    watched.run("--run-all", "--max-failures", "1", "--overrides", "do=fail")
+    assert "did you mean dance?" in watched.run("--logs", "danse").stderr
+    seen = watched.run("--logs", "waltz")
+    assert (seen.returncode, "has no log" in seen.stderr) == (USAGE, True)
+
+
+def test_cancel_ends_a_launch_and_the_records_say_so(watched, eventually):
+    """The running scene, the launcher, and what had failed before and waited for its turn."""
+    for name in "abc":
+        watched.add_scene(name)
+    watched.run("--run-all", "--overrides", "do=fail", "only=b")
+    (watched.output("a") / "run.json").unlink()
+    launcher = start_waiting(watched, eventually)
+    ended = watched.run("--cancel")
+    assert (ended.returncode, ended.stderr) == (DONE, "")
+    assert launcher.wait(timeout=60) == INTERRUPTED
+    assert watched.causes("a") == ["cancelled"]
+    assert watched.record("b")["status"] == "cancelled"
+    assert watched.causes("b") == ["trainer_error"], "an attempt keeps its cause"
+    assert not watched.strays()
+    plans = (watched.root / "state" / "plans").glob("*.json")
+    assert all(plan.with_suffix(".cancelled").exists() for plan in plans), "flows look for it"
+    assert watched.run("--cancel").stdout.startswith("experiment exp: nothing is queued")
+
+
+def test_a_launch_ends_when_its_plan_is_cancelled_on_another_machine(watched, eventually):
+    """Which can only leave the mark; the trainer ends as on Ctrl-C."""
+    watched.add_scene("a")
+    watched.add_scene("b")
+    launcher = start_waiting(watched, eventually)
+    (plan,) = (watched.root / "state" / "plans").glob("*.json")
+    plan.with_suffix(".cancelled").touch()
+    assert launcher.wait(timeout=60) == INTERRUPTED
+    assert watched.causes("a") == ["cancelled"]
+    assert not watched.output("b").exists()
+
+
+def is_pending(number, pid):
+    """Whether a stopped process will get the signal (proc(5), ShdPnd)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    pending = next(line for line in lines if line.startswith("ShdPnd"))
+    return bool(int(pending.split()[1], 16) >> (number - 1) & 1)
+
+
+IMPATIENT = """
+import sys
+from training import run
+from training.cli import cancel
+cancel.SLURM_KILLS_S, cancel.SIGNALLED_S = -10, 2
+sys.exit(run.main())
+"""
+
+
+def test_cancel_signals_a_launcher_that_takes_no_notice(watched, eventually):
+    """And tells that it is left, if that does not help within the bound either."""
+    watched.add_scene("a")
+    launcher = start_waiting(watched, eventually, "--kill-grace", "1")
+    launcher.send_signal(signal.SIGSTOP)
+    ended = watched.run("--cancel", program=("-c", IMPATIENT))
+    assert is_pending(signal.SIGTERM, launcher.pid)
+    launcher.send_signal(signal.SIGCONT)
+    assert ended.returncode == FAILED
+    assert f"process {launcher.pid}" in ended.stdout.partition("this is left:")[2]
+    assert launcher.wait(timeout=60) == INTERRUPTED
+    assert watched.causes("a") == ["cancelled"]
+
+
+def test_a_dry_run_cancels_nothing(watched, eventually):
+    """It says what would end."""
+    watched.add_scene("a")
+    start_waiting(watched, eventually)
+    said = watched.run("--cancel", "--dry-run").stdout
+    assert "running: a" in said
+    assert states(watched.run("--status").stdout) == {"a": "running"}
+
+
+def snapshot(tmp_path, *scenes, parallelism=2, **queue):
+    roots = Roots(results_root=tmp_path, scene_data_root=tmp_path, state_root=tmp_path)
+    experiment = Experiment("exp", roots, ())
+    return Snapshot(experiment, scenes, Queue(**queue), (), parallelism)
+
+
+def scene(name, state, elapsed_s=None):
+    return SceneState(name, state, Path("log"), elapsed_s=elapsed_s)
+
+
+def test_the_estimate_is_by_the_done_and_what_runs_at_once(tmp_path):
+    """Two at once, 100 s each: what is left of the running, then the queued."""
+    running = [scene("b", "running", 60), scene("c", "running", 10)]
+    done, queued = scene("a", "done", 100), scene("d", "queued")
+    assert snapshot(tmp_path, done, *running, queued).seconds_left == (40 + 90 + 100) / 2
+    assert snapshot(tmp_path, done, queued, queued, queued).seconds_left == 150
+    assert snapshot(tmp_path, done, scene("b", "running", 200)).seconds_left == 0
+    assert snapshot(tmp_path, queued).seconds_left is None
+    assert snapshot(tmp_path, done).seconds_left is None
+
+
+def test_a_queue_that_is_not_known_is_no_end(tmp_path):
+    """Unless all is done: then nothing more can come."""
+    unknown = "squeue: away"
+    halfway = snapshot(tmp_path, scene("a", "failed"), unknown=unknown)
+    assert halfway.is_active
+    assert "Slurm does not: squeue: away" in status_table.render(halfway)
+    assert snapshot(tmp_path, scene("a", "done"), unknown=unknown).is_done
+
+
+def test_a_short_table_shows_what_a_person_looks_for(tmp_path):
+    """Of a thousand scenes on a small terminal: running and failed ones, and how many more."""
+    scenes = [scene(f"s{i:03}", "done", 1) for i in range(997)]
+    scenes += [scene("x", "running"), scene("y", "failed"), scene("z", "queued")]
+    lines = status_table.render(snapshot(tmp_path, *scenes), 4).splitlines()
+    assert [line.split()[0] for line in lines[1:5]] == ["s000", "x", "y", "z"]
+    assert lines[5] == "… and 996 more scenes"
+
+
+def test_failures_are_told_in_words(tmp_path):
+    """The first few with their messages, and how many more."""
+    failed = [replace(scene(f"s{i}", "failed"), message=f"why {i}") for i in range(8)]
+    text = status_table.render(snapshot(tmp_path, *failed, scene("x", "done", 1)))
+    assert "s0: why 0\n" in text
+    assert "s4: why 4\n… and 3 more failed\n" in text
+    assert "why 5" not in text
+
+
+def test_a_thousand_scenes_ask_slurm_nothing_where_all_is_local(watched, monkeypatch):
+    """One plan read, one record a scene."""
+    for i in range(1000):
+        output = watched.output(f"s{i:03}")
+        output.mkdir(parents=True)
+        attempt = {"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T00:00:09Z", "cause": "ok"}
+        attempt |= {"host": "n1", "pid": 1, "slurm_job_id": f"12_{i}"}
+        record = {"scene": output.parent.name, "exp_name": "exp", "fingerprint": "f"}
+        content = record | {"status": "done", "attempts": [attempt]}
+        (output / "run.json").write_text(json.dumps(content))
+    roots = Roots(results_root=watched.root / "results", scene_data_root=".", state_root=".")
+    monkeypatch.setattr(subprocess, "run", pytest.fail)
+    monkeypatch.setattr(status.client, "my_jobs", list)
+    seen = status.take_snapshot(Experiment("exp", roots, ()))
+    assert len(status_table.render(seen).splitlines()) == 1000 + 3
+    assert seen.is_done
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(7, "0:07"), (3723.9, "1:02:03"), (172800, "2-00:00:00")]
+)
+def test_times_read_as_slurms(seconds, text):
+    """The same format as --time."""
+    assert status_table.clock(seconds) == text

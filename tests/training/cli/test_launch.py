@@ -1,0 +1,336 @@
+"""`training/run.py` as a user runs it: real processes, a stand-in for the trainer."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+AWKWARD = ["a=x,y", "b='q\"uote'", "c=[1, 2]", "d=50%", "e=a#b", "f=süß 北", "g=k=v", "h=a b", "i="]
+
+
+def test_one_scene_is_trained_and_recorded(lab):
+    """One matching scene trains: record done, attempt ok, log with heading, exit status 0."""
+    lab.add_scene("hi4d_pair17_dance")
+    result = lab.run("--scene-name-includes", "pair17")
+    assert result.returncode == 0, result.stderr
+    record = lab.record("hi4d_pair17_dance")
+    assert record["status"] == "done"
+    assert [attempt["exit_status"] for attempt in record["attempts"]] == [0]
+    log = (lab.output("hi4d_pair17_dance") / "train.log").read_text()
+    assert "=== attempt 1" in log
+    assert "training hi4d_pair17_dance from camera 28" in result.stdout  # a single scene's log
+    assert "TS_PROGRESS" not in result.stdout
+
+
+def test_several_scenes_need_run_all(lab):
+    """Several matches without --run-all are refused with the list, and nothing is created."""
+    lab.add_scene("pair17_dance")
+    lab.add_scene("pair17_hug")
+    result = lab.run("--scene-name-includes", "pair17")
+    assert result.returncode == 2
+    assert "pair17_dance, pair17_hug" in result.stderr
+    assert "--run-all" in result.stderr
+    assert not (lab.root / "results").exists()
+
+
+def test_run_all_trains_every_scene_once_and_a_rerun_skips_them(lab):
+    """Done scenes are not trained twice, and the second run says so."""
+    for name in ("a_1", "a_2", "a_3"):
+        lab.add_scene(name)
+    assert lab.run("--run-all", "--workers", "2").returncode == 0
+    again = lab.run("--run-all", "--workers", "2")
+    assert again.returncode == 0
+    assert again.stdout.count("skipped, done") == 3
+    assert all(len(lab.starts(name)) == 1 for name in ("a_1", "a_2", "a_3"))
+
+
+def test_another_configuration_trains_again_and_keeps_the_old_outputs(lab):
+    """A done scene with another fingerprint is trained again; what it had is set aside."""
+    lab.add_scene("a_1")
+    lab.run("--overrides", "x=1")
+    assert lab.run("--overrides", "x=2").returncode == 0
+    assert len(lab.starts("a_1")) == 1
+    kept = list((lab.output("a_1") / "superseded").glob("*/run.json"))
+    assert len(kept) == 1
+    assert len(lab.record("a_1")["attempts"]) == 1
+
+
+def test_force_trains_again_what_is_done(lab):
+    """--force starts a done scene anew and keeps its former outputs."""
+    lab.add_scene("a_1")
+    lab.run()
+    result = lab.run("--force")
+    assert result.returncode == 0
+    assert "--force" in result.stdout
+    assert len(list((lab.output("a_1") / "superseded").iterdir())) == 1
+
+
+def test_dry_run_prints_the_command_that_runs_and_creates_nothing(lab):
+    """What a dry run prints can be pasted, and is what a run executes to the letter."""
+    lab.add_scene("a_1")
+    before = sorted(lab.root.rglob("*"))
+    preview = lab.run("--dry-run", "--overrides", *AWKWARD)
+    assert preview.returncode == 0, preview.stderr
+    assert sorted(lab.root.rglob("*")) == before
+    pasted = next(line for line in preview.stdout.splitlines() if line.startswith("TS_"))
+    lab.run("--overrides", *AWKWARD)
+    executed = (lab.output("a_1") / "train.log").read_text()
+    assert pasted in executed
+    lab.output("a_1").joinpath("arguments.jsonl").unlink()
+    subprocess.run(["bash", "-c", pasted], check=True, capture_output=True)
+    arguments = json.loads((lab.output("a_1") / "arguments.jsonl").read_text())
+    assert shlex.split(pasted)[-len(arguments) :] == arguments
+
+
+def test_awkward_values_reach_the_trainer_unchanged(lab):
+    """Commas, quotes, brackets, %, #, spaces, unicode and = arrive as they were typed."""
+    lab.add_scene("a_1")
+    lab.run("--overrides", *AWKWARD)
+    arguments = json.loads((lab.output("a_1") / "arguments.jsonl").read_text())
+    assert arguments[2:] == AWKWARD
+
+
+@pytest.mark.parametrize(
+    ("do", "cause", "words"),
+    [
+        ("fail", "trainer_error", "the loss is not a number"),
+        ("config", "config", "unknown strategy"),
+        ("memory", "out_of_memory", "MemoryError"),
+        ("nothing", "no_output", "metrics.json"),
+    ],
+)
+def test_a_failure_has_its_cause_and_is_not_retried(lab, do, cause, words):
+    """Exit status 1, the record names the cause, the terminal says why and where the log is."""
+    lab.add_scene("a_1")
+    result = lab.run("--overrides", f"do={do}", "--expect", "metrics.json")
+    assert result.returncode == 1
+    assert lab.causes("a_1") == [cause]
+    assert words in lab.record("a_1")["attempts"][0]["message"]
+    assert words in result.stdout
+    assert "train.log" in result.stdout
+
+
+def test_one_failed_scene_does_not_stop_the_others(lab):
+    """The failed one is named in the report, the others are done, the exit status is 1."""
+    for name in ("a_1", "a_2", "a_3"):
+        lab.add_scene(name)
+    result = lab.run("--run-all", "--overrides", "do=fail", "only=a_2")
+    assert result.returncode == 1
+    assert [lab.record(name)["status"] for name in ("a_1", "a_2", "a_3")] == [
+        "done",
+        "failed",
+        "done",
+    ]
+    report = (lab.root / "results/_experiments/exp/report.md").read_text()
+    assert "2 of 3 scenes done" in report
+    assert "a_2: failed (trainer_error)" in report
+
+
+def test_max_failures_stops_starting_scenes(lab):
+    """After so many failures no further scene starts; what was not started has no record."""
+    for name in ("a_1", "a_2", "a_3"):
+        lab.add_scene(name)
+    result = lab.run("--run-all", "--max-failures", "1", "--overrides", "do=fail")
+    assert result.returncode == 1
+    assert lab.starts("a_1")
+    assert not lab.output("a_2").exists()
+
+
+def test_a_time_limit_ends_a_trainer_that_ignores_term(lab, alive):
+    """TERM, then KILL after the grace; the cause is timeout."""
+    lab.add_scene("a_1")
+    result = lab.run(
+        "--time-limit", "0:00:01", "--kill-grace", "1", "--overrides", "do=ignore_term"
+    )
+    assert result.returncode == 1
+    assert lab.causes("a_1") == ["timeout"]
+    assert not alive(int(lab.starts("a_1")[0].split()[0]))
+
+
+def test_a_timeout_goes_on_from_its_checkpoint_in_the_same_run(lab):
+    """With a checkpoint the scene starts again and ends done: two attempts, one result."""
+    lab.add_scene("a_1")
+    result = lab.run("--time-limit", "0:00:02", "--overrides", "do=resume")
+    assert result.returncode == 0, result.stdout
+    assert lab.causes("a_1") == ["timeout", "ok"]
+    assert (lab.output("a_1") / "resumed.txt").read_text().strip() == "half"
+
+
+def test_a_hundred_megabytes_of_output_go_to_the_log(lab):
+    """A trainer that prints 100 MB is trained, and the launcher's terminal is spared most of it."""
+    lab.add_scene("a_1")
+    result = lab.run("--overrides", "do=flood")
+    assert result.returncode == 0
+    assert (lab.output("a_1") / "train.log").stat().st_size > 100 * 2**20
+    assert len(result.stdout) < 50 * 2**20
+
+
+def test_children_of_a_trainer_end_with_it(lab, alive):
+    """Also a child in a session of its own is gone when the scene has ended."""
+    lab.add_scene("a_1")
+    assert lab.run("--overrides", "do=fork").returncode == 0
+    children = (lab.output("a_1") / "children.txt").read_text().split()
+    assert [alive(int(pid)) for pid in children] == [False, False]
+
+
+def test_a_scene_file_that_vanishes_or_changes_does_not_change_the_plan(lab, eventually):
+    """The second scene's file is removed while the first trains: it trains as planned."""
+    lab.add_scene("a_1")
+    doomed = lab.add_scene("a_2", cam_id=4)
+    process = lab.popen("--run-all", "--overrides", "do=wait", "only=a_1")
+    eventually((lab.output("a_1") / "ready.txt").exists, "the first scene's start")
+    doomed.unlink()
+    (lab.output("a_1") / "go.txt").touch()
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, out
+    assert "from camera 4" in (lab.output("a_2") / "train.log").read_text()
+
+
+def test_a_reader_that_leaves_does_not_end_the_training(lab):
+    """Output piped into `head -1`: no traceback, the scenes are done."""
+    lab.add_scene("a_1")
+    lab.add_scene("a_2")
+    process = lab.popen("--run-all")
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert process.stderr.read() == ""
+    assert lab.record("a_2")["status"] == "done"
+
+
+def test_gpus_are_lent_one_a_scene(lab):
+    """With two GPUs two scenes run at once, each pinned to one by CUDA_VISIBLE_DEVICES."""
+    lab.environment["CUDA_VISIBLE_DEVICES"] = "3,5"
+    for name in ("a_1", "a_2", "a_3"):
+        lab.add_scene(name)
+    assert lab.run("--run-all").returncode == 0
+    used = {lab.starts(name)[0].split()[1] for name in ("a_1", "a_2", "a_3")}
+    assert used == {"3", "5"}
+
+
+def test_help_names_every_flag_of_the_reference(lab):
+    """--help groups all flags under the names that users have."""
+    text = lab.run("--help").stdout
+    for flag in [
+        "--exp-name",
+        "--scene-name-includes",
+        "--run-all",
+        "--submit",
+        "--dry-run",
+        "--overrides",
+        "--slurm.job-name",
+        "--slurm.slurm-script",
+        "--slurm.array-parallelism",
+        "--auto-schedule-aggregate",
+        "--no-auto-schedule-aggregate",
+        "--aggregate-job-name",
+        "--aggregate-time",
+        "--scenes-dir",
+        "--train-script",
+        "--workers",
+        "--force",
+        "--max-failures",
+    ]:
+        assert flag in text
+
+
+def test_ctrl_c_ends_trainers_and_says_cancelled(lab, eventually, alive):
+    """First Ctrl-C: the trainer gets its grace, the record says cancelled, exit status 130."""
+    lab.add_scene("a_1")
+    lab.add_scene("a_2")
+    process = lab.popen("--run-all", "--kill-grace", "1", "--overrides", "do=ignore_term")
+    eventually((lab.output("a_1") / "ready.txt").exists, "the trainer")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert lab.causes("a_1") == ["cancelled"]
+    assert not lab.output("a_2").exists()
+    assert not alive(int(lab.starts("a_1")[0].split()[0]))
+
+
+def test_a_second_ctrl_c_ends_at_once(lab, eventually):
+    """The grace of an hour is cut short; the record still says cancelled."""
+    lab.add_scene("a_1")
+    process = lab.popen("--kill-grace", "3600", "--overrides", "do=ignore_term")
+    eventually((lab.output("a_1") / "ready.txt").exists, "the trainer")
+    process.send_signal(signal.SIGTERM)
+    assert "stopping" in eventually(process.stdout.readline, "the first signal's answer") or any(
+        "stopping" in line for line in iter(process.stdout.readline, "")
+    )
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert lab.causes("a_1") == ["cancelled"]
+
+
+def test_a_trainer_that_exits_0_when_told_to_stop_is_not_done(lab, eventually):
+    """Stopped half-way with an evaluation's files there: cancelled, and trained on the next run."""
+    lab.add_scene("a_1")
+    flags = ("--expect", "metrics.json", "--overrides", "do=zero_on_term")
+    process = lab.popen(*flags)
+    eventually((lab.output("a_1") / "ready.txt").exists, "the trainer")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert lab.record("a_1")["status"] == "cancelled"
+
+
+def test_leftovers_of_a_failed_start_are_not_taken_for_outputs(lab):
+    """The first start writes its metrics and fails, the second writes nothing: not done."""
+    lab.add_scene("a_1")
+    flags = ("--expect", "metrics.json", "--overrides", "do=half")
+    assert lab.run(*flags).returncode == 1
+    assert lab.run(*flags).returncode == 1
+    assert lab.causes("a_1") == ["trainer_error", "no_output"]
+    assert list((lab.output("a_1") / "superseded").glob("*/metrics.json"))
+
+
+def test_a_terminal_without_our_letters_is_no_failure(lab):
+    """A trainer prints arrows, the terminal is ASCII: shown escaped, the scene is done."""
+    lab.add_scene("a_1")
+    lab.environment["PYTHONIOENCODING"] = "ascii"
+    result = lab.run("--overrides", "do=letters")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "\\u2713" in result.stdout
+
+
+def test_a_full_disk_behind_the_terminal_output_ends_no_training(lab):
+    """`> /dev/full`: nobody reads, the scene is done."""
+    lab.add_scene("a_1")
+    command = [sys.executable, "training/run.py", *lab.arguments()]
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        ended = subprocess.run(
+            command,
+            cwd=CHECKOUT,
+            env={**os.environ, **lab.environment},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert lab.record("a_1")["status"] == "done"
+
+
+def test_the_log_of_a_scene_trained_again_is_shown(lab):
+    """--force sets the old log aside: the new one is followed from its beginning."""
+    lab.add_scene("a_1")
+    lab.run()
+    assert "training a_1 from camera 28" in lab.run("--force").stdout
+
+
+def test_the_flows_address_for_messages_does_not_reach_trainers(lab):
+    """It is a secret: whoever has exported it starts the launcher with it too."""
+    lab.add_scene("a")
+    lab.environment["TS_NOTIFY_URL"] = "json://somewhere"
+    assert lab.run().returncode == 0
+    inherited = json.loads((lab.output("a") / "environment.json").read_text())
+    assert "TS_RESULTS_ROOT" in inherited
+    assert "TS_NOTIFY_URL" not in inherited

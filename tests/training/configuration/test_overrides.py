@@ -1,0 +1,149 @@
+"""Overrides against the configuration: refused before anything starts, or passed on untouched."""
+
+from __future__ import annotations
+
+import pytest
+
+from preprocess.faults import FaultsError
+from training.configuration.overrides import assignment, check_syntax, compose, select
+
+CONFIG = """
+seed: 0
+rate: 1e-3
+name: word
+flag: true
+ids: []
+run:
+  epochs: 5
+  limit: null
+  root: ${oc.env:NOWHERE,here}
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "conf" / "train.yaml"
+    path.parent.mkdir()
+    path.write_text(CONFIG)
+    return path
+
+
+def faults_of(config, *overrides):
+    try:
+        _, faults = compose(config, overrides)
+    except FaultsError as error:
+        faults = error.faults
+    return [str(fault) for fault in faults]
+
+
+def test_without_overrides_the_result_is_what_hydra_composes(config):
+    """The quick way and Hydra agree, also on 1e-3: a fingerprint must not depend on the way."""
+    assert compose(config, ()) == compose(config, ("seed=0",))
+
+
+def test_the_shipped_configuration_reads_the_same_both_ways():
+    """The same for the project's own train.yaml."""
+    from training.plan.make_plan import OWN_CONFIG
+
+    assert compose(OWN_CONFIG, ()) == compose(OWN_CONFIG, ("seed=0",))
+
+
+def test_no_override_needs_no_hydra(config):
+    """A plain launch does not pay for Hydra's import."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from pathlib import Path; from training.configuration.overrides import compose;"
+        f"compose(Path({str(config)!r}), ()); sys.exit('hydra' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("run.epoch=5", "did you mean run.epochs?"),
+        ("epochs=5", "did you mean run.epochs?"),
+        ("run.epochs", "write key=value"),
+        ("run.epochs=five", "expected a whole number, like its default 5"),
+        ("run.epochs=2.5", "expected a whole number"),
+        ("rate=fast", "expected a number"),
+        ("flag=1", "expected true or false"),
+        ("ids=4", "expected a list"),
+        ("run=3", "expected a mapping"),
+        ("name=a,b", "sweep"),
+        ("name=a#b", "quoted for Hydra: \"name='a#b'\""),
+        ("shared.exp_name=x", "use --exp-name"),
+        ("~sed", "did you mean seed?"),
+    ],
+)
+def test_a_wrong_override_is_refused_with_its_remedy(config, override, words):
+    """Unknown key, no =, wrong type, sweep, unquoted characters, the launcher's own keys."""
+    (fault,) = faults_of(config, override)
+    assert words in fault
+    assert override in fault
+
+
+def test_all_wrong_overrides_are_shown_at_once(config):
+    """Nobody repairs one override a time."""
+    assert len(faults_of(config, "epochs=5", "foo", "flag=1", "seed=1")) == 3
+
+
+def test_what_is_right_is_composed_beside_what_is_wrong(config):
+    """So that later checks can go on and add their faults to the same message."""
+    content, faults = compose(config, ("seed=7", "epochs=5"))
+    assert content["seed"] == 7
+    assert len(faults) == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("run.epochs=7", "run.epochs", 7),
+        ("rate=1", "rate", 1),
+        ("name='a#b, [%] ü'", "name", "a#b, [%] ü"),
+        ("ids=[4,16]", "ids", [4, 16]),
+        ("run.limit=3", "run.limit", 3),
+        ("+run.new=1", "run.new", 1),
+        ("name=${run.root}", "name", "${run.root}"),
+        ("run.root=/a b/c", "run.root", "/a b/c"),
+    ],
+)
+def test_a_right_override_is_composed(config, override, key, value):
+    """What Hydra will see in the trainer."""
+    assert select(compose(config, (override,))[0], key) == value
+
+
+def test_a_configuration_in_several_files_is_composed_by_hydra(config):
+    """A defaults list and a group: groups can be chosen, keys are checked over all files."""
+    group = config.parent / "db"
+    group.mkdir()
+    (group / "small.yaml").write_text("size: 1\n")
+    (group / "large.yaml").write_text("size: 9\n")
+    config.write_text("defaults:\n  - db: small\n  - _self_\n" + CONFIG)
+    assert compose(config, ("db=large",))[0]["db"] == {"size": 9}
+    assert "did you mean db.size?" in faults_of(config, "db.siez=3")[0]
+
+
+def test_a_script_without_configuration_gets_only_a_syntax_check():
+    """key=value is all that is asked for."""
+    check_syntax(["a=1", "b=x,y#"])
+    with pytest.raises(FaultsError, match="write key=value"):
+        check_syntax(["a=1", "b"])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("pair17_dance", "k=pair17_dance"), ("007", "k='007'"), ("1e3", "k='1e3'"), ("on", "k=on")],
+)
+def test_names_reach_hydra_as_text(text, expected):
+    """A scene called 007 stays 007."""
+    assert assignment("k", text) == expected
+
+
+@pytest.mark.parametrize("content", ["a: [", "- 1", ""])
+def test_a_broken_configuration_is_named(config, content):
+    """Not YAML, a list, empty: the file is in the message."""
+    config.write_text(content)
+    assert "train.yaml" in faults_of(config)[0]

@@ -1,0 +1,157 @@
+"""The exact sbatch command lines."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from preprocess.roots import CHECKOUT
+from training.jobs import sbatch_commands
+from training.plan.model import AggregatePlan, Plan, ScenePlan, SlurmPlan
+from training.system.paths import Roots
+
+SCRIPT = "#!/bin/bash\n#SBATCH --time=3:00:00 --exclude=bad1\ntrue\n"
+
+
+def scene(name: str) -> ScenePlan:
+    return ScenePlan(
+        name=name,
+        exp_name="exp",
+        scene={},
+        scene_file=Path("/s.json"),
+        action="run",
+        reason="new",
+        command=("python",),
+        environment={},
+        output=Path("/results", name, "exp"),
+        fingerprint="",
+        promises=(),
+        time_limit_s=1,
+        kill_grace_s=1,
+        cancelled=Path("/x"),
+    )
+
+
+def plan(scenes: int = 8, parallelism: int = 2, state_root: str = "/state") -> Plan:
+    return Plan(
+        plan_id="exp-1",
+        created=datetime.now(UTC),
+        exp_name="exp",
+        roots=Roots(results_root="/results", scene_data_root="/data", state_root=state_root),
+        scenes=tuple(scene(f"a_{number}") for number in range(scenes)),
+        workers=1,
+        gpus=(),
+        max_retries=2,
+        max_failures=0,
+        aggregate=AggregatePlan(log=Path("/log"), job_name="exp_aggregate", time_limit_s=3600),
+        slurm=SlurmPlan(
+            script=Path("/site.slurm"),
+            script_text=SCRIPT,
+            light_script_text=SCRIPT,
+            job_name="exp",
+            time_s=3 * 3600,
+            scenes_per_job=1,
+            parallelism=parallelism,
+        ),
+    )
+
+
+def common(name: str, time: str, ids: str) -> list[str]:
+    return [
+        "sbatch",
+        "--parsable",
+        f"--job-name={name}",
+        f"--time={time}",
+        f"--chdir={CHECKOUT}",
+        f"--output=/state/slurm/exp-1/%x-{ids}.out",
+        "--open-mode=append",
+    ]
+
+
+def test_an_array():
+    """All of it, to the letter."""
+    assert sbatch_commands.array_job(plan(), sbatch_commands.ArrayPart(0, 8)) == [
+        *common("exp", "03:00:00", "%A_%a"),
+        "--array=0-7%2",
+        "--requeue",
+        *("/state/plans/exp-1.slurm", "--in-job", "array", "/state/plans/exp-1.json", "0"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scenes", "parallelism", "array"),
+    [(1, 1, "0-0"), (8, 8, "0-7"), (8, 256, "0-7"), (8, 7, "0-7%7"), (1, 256, "0-0")],
+)
+def test_the_throttle_is_there_only_where_it_throttles(scenes, parallelism, array):
+    """No %P when there are no more scenes than that."""
+    part = sbatch_commands.ArrayPart(0, scenes)
+    assert f"--array={array}" in sbatch_commands.array_job(plan(scenes, parallelism), part)
+
+
+def test_an_array_larger_than_the_site_allows_is_split():
+    """Parts of at most MaxArraySize, no scene twice or lost; with a bound one after another."""
+    parts = sbatch_commands.array_parts(2500, 1001)
+    assert [(part.offset, part.count) for part in parts] == [(0, 1001), (1001, 1001), (2002, 498)]
+    bounded = plan(2500, 10)
+    assert sbatch_commands.waits_for_former(bounded)
+    second = sbatch_commands.array_job(bounded, parts[1], after="12")
+    assert "--array=0-1000%10" in second
+    assert "--dependency=afterany:12" in second
+    assert second[-1] == "1001"
+    assert not sbatch_commands.waits_for_former(plan(8, 8))
+    assert sbatch_commands.array_parts(0, 1001) == ()
+    assert [part.count for part in sbatch_commands.array_parts(1001, 1001)] == [1001]
+
+
+def test_the_aggregate():
+    """Behind all parts, ended when one fails; behind a flow's jobs however they end."""
+    command = sbatch_commands.aggregate_job(plan(), ["12", "13_4"], ["20"])
+    assert command == [
+        *common("exp_aggregate", "01:00:00", "%j"),
+        "--requeue",
+        "--dependency=afterok:12:13_4,afterany:20",
+        "--kill-on-invalid-dep=yes",
+        *("/state/plans/exp-1.light.slurm", "--in-job", "aggregate", "/state/plans/exp-1.json"),
+    ]
+    alone = sbatch_commands.aggregate_job(plan(), [])
+    assert not any("depend" in word or "invalid" in word for word in alone)
+
+
+def test_a_flows_jobs():
+    """Workers by name and time, on no bad node; the aggregate's and the probe without GPU."""
+    command = sbatch_commands.worker_job(plan(), "w3", 7200, ["n1", "n2"])
+    assert "--job-name=exp-w3" in command
+    assert "--time=02:00:00" in command
+    assert "--no-requeue" in command
+    assert "--exclude=bad1,n1,n2" in command  # the script's own is not hidden
+    assert command[-5:] == [
+        *("/state/plans/exp-1.slurm", "--in-job", "worker", "/state/plans/exp-1.json", "w3")
+    ]
+    assert not any(
+        word.startswith("--exclude") for word in sbatch_commands.worker_job(plan(), "w3", 60)
+    )
+    light = "/state/plans/exp-1.light.slurm"
+    assert light in sbatch_commands.aggregate_worker_job(plan(), "aggregate")
+    assert sbatch_commands.probe_job(plan())[-4:] == [
+        light,
+        "--in-job",
+        "probe",
+        "/state/plans/exp-1.json",
+    ]
+
+
+def test_a_percent_in_a_folder_is_no_placeholder():
+    """Slurm reads %j in --output."""
+    command = sbatch_commands.array_job(plan(state_root="/50%j"), sbatch_commands.ArrayPart(0, 1))
+    assert "--output=/50%%j/slurm/exp-1/%x-%A_%a.out" in command
+    assert "/50%j/plans/exp-1.json" in command
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(1, "00:00:01"), (90 * 60, "01:30:00"), (90061, "1-01:01:01")]
+)
+def test_times_as_sbatch_reads_them(seconds, text):
+    """Days before the clock."""
+    assert sbatch_commands.slurm_time(seconds) == text

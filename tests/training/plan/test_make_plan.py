@@ -1,0 +1,198 @@
+"""What is planned, what is refused, and that both happen before anything is created."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from preprocess.faults import FaultsError
+from training.plan.make_plan import make_plan
+from training.plan.options import LaunchOptions, checked_options
+from training.records.record import Cause
+from training.records.retry_policy import starts_again
+from training.slurm.times import seconds_of
+from training.system.paths import resolve_roots
+
+
+@pytest.fixture
+def options(lab, monkeypatch):
+    """Options of a launch of the project's own trainer in this lab."""
+    for key, value in lab.environment.items():
+        monkeypatch.setenv(key, value)
+
+    def build(**values):
+        given = {"exp_name": "exp", "scenes_dir": str(lab.scenes_dir), "dry_run": True}
+        return checked_options(LaunchOptions, {**given, **values})
+
+    return build
+
+
+def faults_of(options):
+    with pytest.raises(FaultsError) as caught:
+        make_plan(options)
+    return [str(fault) for fault in caught.value.faults]
+
+
+def test_faults_of_all_kinds_are_shown_at_once(lab, options):
+    """A wrong override, a camera clash, a missing script's neighbours: one message, all in it."""
+    lab.add_scene("a_1", cam_id=101)
+    prefix = "train.nv_generation.trn_nv_gen"
+    strategy = f"{prefix}.runtime_camera.strategy=static_orbti"
+    wrong = ("sed=1", "train.optimization.epochs=five", strategy)
+    faults = faults_of(options(overrides=wrong))
+    assert len(faults) == 3
+    assert "did you mean static_orbit?" in "\n".join(faults)
+    faults = faults_of(options(overrides=(f"{prefix}.num_cameras=3",)))
+    assert "101 is in 100..102" in faults[0]
+    assert "start_camera_id" in faults[0]
+
+
+@pytest.mark.parametrize("key", ["results_root", "scene_data_root", "scene_file"])
+def test_an_override_of_a_folder_names_the_flag_instead(lab, options, key):
+    """Trained elsewhere, a scene's outputs would be missing where they are promised."""
+    lab.add_scene("a_1")
+    (fault,) = faults_of(options(overrides=(f"shared.{key}=/elsewhere",)))
+    assert "use --" in fault
+
+
+def test_a_camera_clash_by_interpolation_is_found(lab, options):
+    """num_cameras=${seed}: what counts is what it comes to."""
+    lab.add_scene("a_1", cam_id=28)
+    cameras = "train.nv_generation.trn_nv_gen"
+    wrong = (f"{cameras}.num_cameras=${{seed}}", "seed=5", f"{cameras}.start_camera_id=26")
+    assert "28 is in 26..30" in faults_of(options(overrides=wrong))[0]
+
+
+def test_our_trainer_has_one_configuration(lab, options, tmp_path):
+    """--train-config belongs to other scripts: ours would not read it."""
+    lab.add_scene("a_1")
+    (tmp_path / "mine.yaml").write_text("seed: 1")
+    (fault,) = faults_of(options(train_config=str(tmp_path / "mine.yaml")))
+    assert "train.yaml" in fault
+
+
+def test_a_missing_script_names_its_neighbours(lab, options, tmp_path):
+    """--train-script trane.py beside train.py."""
+    lab.add_scene("a_1")
+    (tmp_path / "train.py").touch()
+    (fault,) = faults_of(options(train_script=str(tmp_path / "trane.py")))
+    assert "did you mean train.py?" in fault
+
+
+def test_an_unknown_run_mode_is_refused(lab, options):
+    """run_mode=trian would only fail on the node."""
+    lab.add_scene("a_1")
+    assert "did you mean train?" in "\n".join(faults_of(options(overrides=("run_mode=trian",))))
+
+
+def test_absent_scene_data_is_a_warning_in_a_dry_run_and_a_fault_in_a_launch(lab, options):
+    """A dry run works on a laptop that has no data; a launch does not start without."""
+    lab.add_scene("a_1")
+    plan = make_plan(options())
+    assert any("a_1" in warning for warning in plan.warnings)
+    assert "a_1" in "\n".join(faults_of(options(dry_run=False)))
+
+
+def test_the_plan_keeps_the_scene_as_it_was(lab, options):
+    """Unknown keys of the scene's JSON are kept."""
+    path = lab.add_scene("a_1", colour="blue")
+    (scene,) = make_plan(options()).scenes
+    assert scene.scene == json.loads(path.read_text())
+
+
+def test_the_fingerprint_follows_what_decides_the_result(lab, options):
+    """Overrides and the scene's JSON change it; where files lie and who watches do not."""
+    lab.add_scene("a_1")
+
+    def print_of(**values):
+        return make_plan(options(**values)).scenes[0].fingerprint
+
+    first = print_of()
+    assert print_of(overrides=("seed=0",)) == first
+    assert print_of(overrides=("shared.wandb.enable=true",)) == first
+    assert print_of(results_root=str(lab.root / "elsewhere")) == first
+    assert print_of(overrides=("seed=1",)) != first
+    lab.add_scene("a_1", ref_frame_idx=3)
+    assert print_of() != first
+
+
+def test_a_broken_record_is_a_fault_and_not_success(lab, options):
+    """Half a record: unknown is never done."""
+    lab.add_scene("a_1")
+    lab.output("a_1").mkdir(parents=True)
+    (lab.output("a_1") / "run.json").write_text('{"status": "done"')
+    assert "not a readable run record" in faults_of(options())[0]
+
+
+def test_a_site_may_name_its_folders_in_a_file(tmp_path):
+    """Flag before variable before paths.yaml before the default."""
+    site = tmp_path / "paths.yaml"
+    site.write_text("results_root: /site/results\nstate_root: /site/state\n")
+    roots = resolve_roots({"results_root": "/flag"}, {"TS_STATE_ROOT": "/variable"}, site)
+    assert str(roots.results_root) == "/flag"
+    assert str(roots.state_root) == "/variable"
+    assert resolve_roots({}, {}, site).results_root.as_posix() == "/site/results"
+    assert resolve_roots({}, {}, site).scene_data_root.name == "scenes"
+    site.write_text("result_root: /x\n")
+    with pytest.raises(FaultsError, match="did you mean results_root"):
+        resolve_roots({}, {}, site)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 5400),
+        ("90:00", 5400),
+        ("1:30:00", 5400),
+        ("1-00", 86400),
+        ("1-00:30", 88200),
+        ("1-00:00:00", 86400),
+    ],
+)
+def test_times_are_read_as_slurm_reads_them(text, seconds):
+    """All of sbatch's formats."""
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("values", "flag"),
+    [
+        ({"exp_name": "a/b"}, "--exp-name"),
+        ({"exp_name": ".hidden"}, "--exp-name"),
+        ({"exp_name": "x" * 300}, "--exp-name"),
+        ({"expect": ("/etc/passwd",)}, "--expect"),
+        ({"expect": ("../*",)}, "--expect"),
+        ({"expect": ("",)}, "--expect"),
+        ({"expect": ("**foo",)}, "--expect"),
+        ({"workers": -1}, "--workers"),
+        ({"time_limit": "banana"}, "--time-limit"),
+        ({"time_limit": "0"}, "--time-limit"),
+        ({"slurm_array_parallelism": "two"}, "--slurm.array-parallelism"),
+    ],
+)
+def test_a_wrong_option_is_named_as_it_was_typed(options, values, flag):
+    """The message begins with the flag, not with a field of ours."""
+    with pytest.raises(FaultsError) as caught:
+        options(**values)
+    assert str(caught.value).startswith(f"{flag} is not valid")
+
+
+@pytest.mark.parametrize(
+    ("cause", "starts", "has_checkpoint", "again"),
+    [
+        (Cause.WORKER_LOST, 1, False, True),
+        (Cause.PREEMPTED, 2, False, True),
+        (Cause.NODE_FAILURE, 3, True, False),
+        (Cause.TIMEOUT, 1, True, True),
+        (Cause.TIMEOUT, 1, False, False),
+        (Cause.TRAINER_ERROR, 1, True, False),
+        (Cause.CONFIG, 1, True, False),
+        (Cause.NO_OUTPUT, 1, True, False),
+        (Cause.OUT_OF_MEMORY, 1, True, False),
+        (Cause.CANCELLED, 1, True, False),
+    ],
+)
+def test_only_what_is_not_the_trainings_fault_starts_again(cause, starts, has_checkpoint, again):
+    """The one retry policy, with at most two further starts."""
+    assert starts_again(cause, starts, 2, has_checkpoint) is again

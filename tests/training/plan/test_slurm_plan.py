@@ -1,0 +1,158 @@
+"""What a plan for Slurm says, and what is refused while it is made; no Slurm needed."""
+
+from __future__ import annotations
+
+import pytest
+
+from flows.options import FlowOptions
+from preprocess.faults import FaultsError
+from preprocess.roots import CHECKOUT
+from training.plan.make_plan import make_plan
+from training.plan.options import LaunchOptions, checked_options
+
+STAND_IN = str(CHECKOUT / "tests" / "stand_in_trainer.py")
+GENERATE = "run_mode=difix_data_generation_generate"
+
+
+@pytest.fixture
+def options(lab, monkeypatch):
+    """Options of a submission in this lab, as a dry run, which needs no Slurm."""
+    lab.add_scene("a_1")
+    for key, value in lab.environment.items():
+        monkeypatch.setenv(key, value)
+
+    def build(model=LaunchOptions, **values):
+        given = {"exp_name": "exp", "scenes_dir": str(lab.scenes_dir), "dry_run": True}
+        given |= {"train_script": STAND_IN, "submit": model is LaunchOptions}
+        return checked_options(model, {**given, **values})
+
+    return build
+
+
+@pytest.fixture
+def site(tmp_path):
+    """Write a Slurm script, and get its path."""
+
+    def write(*lines: str) -> str:
+        path = tmp_path / "site.slurm"
+        path.write_text("\n".join(["#!/bin/bash", *lines, 'exec python training/run.py "$@"']))
+        return str(path)
+
+    return write
+
+
+def faults_of(options) -> str:
+    with pytest.raises(FaultsError) as caught:
+        make_plan(options)
+    return str(caught.value)
+
+
+def test_resources_come_from_the_script_and_flags_win(options, site):
+    """The script's time; --slurm.time before it; names from the experiment."""
+    script = site("#SBATCH --time=90:00 --gres=gpu:1")
+    slurm = make_plan(options(slurm_script=script)).slurm
+    assert (slurm.time_s, slurm.job_name, slurm.parallelism) == (5400, "exp", 256)
+    assert "--gres=gpu:1" in slurm.script_text
+    assert "#SBATCH --time=90:00\n" in slurm.light_script_text
+    plan = make_plan(options(slurm_script=script, slurm_time="1-00", slurm_job_name="mine"))
+    assert (plan.slurm.time_s, plan.slurm.job_name) == (86400, "mine")
+    assert plan.aggregate.job_name == "mine_aggregate"
+
+
+@pytest.mark.parametrize(
+    ("values", "seconds"),
+    [
+        ({"slurm_time": "3:00:00"}, 3 * 3600 - 60),
+        ({"slurm_time": "1"}, 30),
+        ({"slurm_time": "2-00:00:00"}, 2 * 86400 - 60),
+        ({"slurm_time": "3:00:00", "kill_grace": 600}, 3 * 3600 - 640),
+        ({"slurm_time": "3:00:00", "time_limit": "1:00:00"}, 3600),
+        ({"slurm_time": "3:00:00", "time_limit": "5:00:00"}, 3 * 3600 - 60),
+    ],
+)
+def test_our_deadline_comes_before_slurms(options, values, seconds):
+    """With time for the start, the grace and the record, at most half; a shorter limit counts."""
+    (scene,) = make_plan(options(**values)).scenes
+    assert scene.time_limit_s == seconds
+
+
+def test_a_node_may_have_another_interpreter(options):
+    """The commands of a plan for Slurm begin with `python`, whatever runs the launcher."""
+    plan = make_plan(options(overrides=(GENERATE,)))
+    assert plan.scenes[0].command[:2] == ("python", STAND_IN)
+    assert plan.aggregate.command[:2] == ("python", STAND_IN)
+
+
+def test_the_aggregate_of_a_generation(options, lab):
+    """Its run mode, the experiment, every other override; the plan's file in its environment."""
+    plan = make_plan(options(overrides=(GENERATE, "b='x, y'"), aggregate_time="20"))
+    mode = "run_mode=difix_data_generation_aggregate"
+    assert plan.aggregate.command[2:] == (mode, "shared.exp_name=exp", "b='x, y'")
+    assert plan.aggregate.environment["TS_PLAN_FILE"] == str(plan.file)
+    assert plan.aggregate.environment["TS_RESULTS_ROOT"] == lab.environment["TS_RESULTS_ROOT"]
+    assert plan.aggregate.time_limit_s == 1200
+
+
+def test_other_run_modes_only_summarise(options):
+    """No command of the trainer's; nothing at all when it is not wanted; on this machine too."""
+    assert make_plan(options()).aggregate.command == ()
+    assert make_plan(options(submit=False)).aggregate.command == ()
+    assert make_plan(options(auto_schedule_aggregate=False)).aggregate is None
+
+
+def test_a_script_without_a_time_needs_the_flag(options, site):
+    """Neither here nor there is a fault; so is no limit at all."""
+    script = site("#SBATCH --gres=gpu:1")
+    assert "--slurm.time 3:00:00" in faults_of(options(slurm_script=script))
+    assert make_plan(options(slurm_script=script, slurm_time="90")).slurm.time_s == 5400
+    assert "needs a time limit" in faults_of(options(slurm_script=site("#SBATCH -t UNLIMITED")))
+
+
+def test_faults_of_script_and_overrides_come_at_once(options, site):
+    """One message for all."""
+    script = site("#SBATCH --time=banana")
+    told = faults_of(options(slurm_script=script, overrides=("novalue",)))
+    assert "--time=banana" in told
+    assert "novalue" in told
+
+
+def test_no_sbatch_is_told_except_in_a_dry_run(options, monkeypatch, tmp_path):
+    """A submission needs it; a dry run works on a laptop."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert make_plan(options()).slurm
+    assert "no sbatch" in faults_of(options(dry_run=False))
+
+
+def test_flags_of_the_other_command_are_refused(options):
+    """--submit is the launcher's, several scenes a job the flow's."""
+    told = faults_of(options(FlowOptions, submit=True))
+    assert "for the flow say --cluster slurm" in told
+    assert "flows.train" in faults_of(options(slurm_scenes_per_job=2))
+    assert make_plan(options(FlowOptions, cluster="slurm", slurm_scenes_per_job=2)).slurm
+
+
+@pytest.mark.parametrize(
+    ("values", "flag"),
+    [
+        ({"slurm_array_parallelism": 0}, "--slurm.array-parallelism"),
+        ({"slurm_time": "banana"}, "--slurm.time"),
+        ({"slurm_time": "0"}, "--slurm.time"),
+        ({"aggregate_time": ""}, "--aggregate-time"),
+        ({"time_limit": ""}, "--time-limit"),
+        ({"slurm_job_name": "a b"}, "--slurm.job-name"),
+        ({"slurm_job_name": "%j"}, "--slurm.job-name"),
+        ({"aggregate_job_name": "a/b"}, "--aggregate-job-name"),
+    ],
+)
+def test_a_wrong_option_is_named(options, values, flag):
+    """Before anything is planned."""
+    with pytest.raises(FaultsError) as caught:
+        options(**values)
+    assert str(caught.value).startswith(f"{flag} is not valid")
+
+
+def test_an_unknown_stage_is_told(lab):
+    """A Slurm script of another version."""
+    result = lab.run(program=("training/run.py", "--in-job", "arry"))
+    assert result.returncode == 2
+    assert "did you mean array?" in result.stderr

@@ -1,0 +1,144 @@
+"""One owner at a time, also when holders die, race, or sit on another host."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from training.records import claim
+from training.records.claim import ClaimHeldError, EndedJob, acquire, holder_of
+from training.system.processes import process_id
+
+
+def place_claim(output, number=1, age_s=0.0, pid=None, **process):
+    """A claim as another process would have written it."""
+    folder = output / claim.FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    me = vars(process_id(pid or os.getpid()))
+    holder = {"process": {**me, **process}, "launcher": {**me, **process}}
+    path = folder / f"{number:06d}.json"
+    path.write_text(json.dumps({**holder, "since": "then", "slurm_job_id": "42"}))
+    os.utime(path, (time.time() - age_s,) * 2)
+    return path
+
+
+def test_a_held_claim_names_its_holder(tmp_path):
+    """The second to come learns process, host and since when."""
+    acquire(tmp_path, os.getpid())
+    with pytest.raises(ClaimHeldError, match=f"process {os.getpid()} on {socket.gethostname()}"):
+        acquire(tmp_path, os.getpid())
+
+
+def test_a_released_claim_can_be_taken_again_under_a_new_number(tmp_path):
+    """Numbers never restart, or a late heir could pass a new owner."""
+    first = acquire(tmp_path, os.getpid())
+    first.release()
+    assert holder_of(tmp_path) is None
+    assert acquire(tmp_path, os.getpid()).path.stem == "000002"
+
+
+def test_a_dead_holders_claim_is_inherited(tmp_path):
+    """A process that has ended holds nothing, whatever its file says."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    place_claim(tmp_path, pid=child.pid)
+    assert holder_of(tmp_path) is not None
+    child.communicate()
+    assert acquire(tmp_path, os.getpid()).path.stem == "000002"
+
+
+def test_a_reused_process_number_is_not_the_holder(tmp_path):
+    """The same number started at another time is another process."""
+    place_claim(tmp_path, start_ticks=1)
+    assert holder_of(tmp_path) is None
+
+
+def test_after_a_reboot_nobody_holds(tmp_path):
+    """A claim of this host's former boot is free."""
+    place_claim(tmp_path, boot="before")
+    assert holder_of(tmp_path) is None
+
+
+@pytest.mark.parametrize(("age_s", "held"), [(10, True), (claim.STALE_AFTER_S + 60, False)])
+def test_a_holder_on_another_host_lives_by_its_heartbeat(tmp_path, age_s, held):
+    """Touched lately: held. Not touched for minutes: dead."""
+    place_claim(tmp_path, host="elsewhere", age_s=age_s)
+    assert (holder_of(tmp_path) is not None) is held
+
+
+def test_a_late_heir_backs_off_from_a_newer_claim(tmp_path, monkeypatch):
+    """It saw number 1 dead, but 3 was taken meanwhile: creating 2 does not make it an owner."""
+    old = place_claim(tmp_path, start_ticks=1)
+    create = claim._create
+
+    def slow_create(path, launcher):
+        place_claim(tmp_path, number=3)
+        return create(path, launcher)
+
+    monkeypatch.setattr(claim, "_create", slow_create)
+    with pytest.raises(ClaimHeldError):
+        acquire(tmp_path, os.getpid())
+    assert not (old.parent / "000002.json").exists()
+
+
+def test_an_ending_holder_is_waited_for(tmp_path):
+    """Its launcher is dead, so it ends soon: the heir waits, within its bound."""
+    holder = place_claim(tmp_path)
+    content = json.loads(holder.read_text())
+    content["launcher"]["start_ticks"] = 1
+    holder.write_text(json.dumps(content))
+    begun = time.monotonic()
+    with pytest.raises(ClaimHeldError):
+        acquire(tmp_path, os.getpid(), ending_s=0.3)
+    assert time.monotonic() - begun >= 0.3
+
+
+SURE = EndedJob("42")
+UNSURE = EndedJob("42", claim.SILENT_S)
+
+
+@pytest.mark.parametrize(
+    ("ended_job", "age_s", "held"),
+    [
+        (SURE, 0, False),
+        (EndedJob("41"), 0, True),
+        (UNSURE, 5, True),
+        (UNSURE, claim.SILENT_S + 60, False),
+    ],
+)
+def test_the_holder_of_an_ended_job_on_another_host_is_dead(tmp_path, ended_job, age_s, held):
+    """At once by Slurm's word; after its silence where the node may still run it."""
+    place_claim(tmp_path, host="elsewhere", age_s=age_s)
+    assert (holder_of(tmp_path, ended_job) is not None) is held
+    if held:
+        with pytest.raises(ClaimHeldError):
+            acquire(tmp_path, os.getpid(), ended_job=ended_job)
+    else:
+        assert acquire(tmp_path, os.getpid(), ended_job=ended_job).path.stem == "000002"
+
+
+def test_a_process_of_this_host_lives_whatever_slurm_says(tmp_path):
+    """The kernel knows better: what escaped its job may still write."""
+    place_claim(tmp_path)
+    assert holder_of(tmp_path, SURE) is not None
+
+
+def test_an_heir_waits_until_the_silence_of_an_ended_job_is_long_enough(tmp_path):
+    """An unreachable node's holder is inherited once it can be taken for dead."""
+    place_claim(tmp_path, host="elsewhere")
+    claim = acquire(tmp_path, os.getpid(), ending_s=30, ended_job=EndedJob("42", 0.5))
+    assert claim.path.stem == "000002"
+
+
+def test_a_claim_names_the_task_of_an_array_as_people_do(tmp_path, monkeypatch):
+    """The same text as in the record and in scancel."""
+    monkeypatch.setenv("SLURM_JOB_ID", "15")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    acquire(tmp_path, os.getpid())
+    assert holder_of(tmp_path).slurm_job_id == "12_3"

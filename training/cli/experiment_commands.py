@@ -1,0 +1,99 @@
+"""`--status`, `--watch`, `--logs`, `--cancel`: for an experiment that runs elsewhere, or ran."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+
+from preprocess.faults import Fault, FaultsError
+from training.cli.cancel import cancel, what_goes_on
+from training.cli.follow_log import follow
+from training.cli.status_table import render
+from training.jobs.status import Snapshot, take_snapshot
+from training.plan.experiments import Experiment, find_experiment
+from training.plan.options import LaunchOptions
+from training.system.console import say
+from training.system.exit_status import DONE, FAILED, GOING_ON
+from training.system.paths import resolve_roots
+
+REFRESH_S = 5.0
+CLEAR = "\x1b[H\x1b[2J"
+
+
+def watch_command(options: LaunchOptions) -> int | None:
+    """Do what one of the flags asks and return the exit status; None when none is given.
+
+    Raises FaultsError for a mistyped experiment or scene, or flags that exclude each other.
+    """
+    chosen = [
+        flag
+        for flag, given in {
+            "--status/--watch": options.status or options.watch,
+            "--logs": options.logs,
+            "--cancel": options.cancel,
+            "--submit": options.submit,
+        }.items()
+        if given
+    ]
+    if chosen in ([], ["--submit"]):
+        return None
+    if len(chosen) > 1:
+        raise FaultsError([Fault("these exclude each other", ", ".join(chosen), "choose one")])
+    experiment = find_experiment(options.exp_name, resolve_roots(options.model_dump()))
+    if options.logs:
+        follow(experiment, options.logs)
+        return DONE
+    if options.cancel:
+        return _cancel(experiment, dry_run=options.dry_run)
+    return _watch(experiment) if options.watch else _show(experiment)
+
+
+def exit_status(snapshot: Snapshot) -> int:
+    """How the experiment stands, for a script."""
+    if snapshot.is_active:
+        return GOING_ON
+    return DONE if snapshot.is_done else FAILED
+
+
+def _cancel(experiment: Experiment, *, dry_run: bool) -> int:
+    if dry_run:
+        say(f"would be cancelled\n{what_goes_on(take_snapshot(experiment))}")
+        return DONE
+    return DONE if cancel(experiment) else FAILED
+
+
+def _show(experiment: Experiment) -> int:
+    snapshot = take_snapshot(experiment)
+    say(render(snapshot))
+    return exit_status(snapshot)
+
+
+def _watch(experiment: Experiment) -> int:
+    """Refresh until everything has ended; what is no terminal gets a table for every change."""
+    shown: object = None
+    while True:
+        experiment = find_experiment(experiment.name, experiment.roots)  # it may have grown
+        snapshot = take_snapshot(experiment)
+        if sys.stdout.isatty():
+            say(_page(snapshot))
+        elif (states := _states(snapshot)) != shown:
+            say(render(snapshot) + "\n")
+            shown = states
+        if not snapshot.is_active:
+            return exit_status(snapshot)
+        time.sleep(REFRESH_S)
+
+
+def _states(snapshot: Snapshot) -> object:
+    """What a change of is worth another table."""
+    scenes = [(each.state, each.attempt, each.job_id) for each in snapshot.scenes]
+    return scenes, [(each.job.job_id, each.job.state) for each in snapshot.queue.jobs]
+
+
+def _page(snapshot: Snapshot) -> str:
+    """What fits the terminal, without wrapped lines."""
+    size = shutil.get_terminal_size()
+    around = len(render(snapshot, 1).splitlines()) + 1
+    lines = render(snapshot, size.lines - around).splitlines()
+    return CLEAR + "\n".join(line[: size.columns] for line in lines)

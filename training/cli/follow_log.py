@@ -1,0 +1,86 @@
+"""`--logs`: a scene's log from its beginning, and what it gains until its attempt ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from preprocess.faults import Fault, FaultsError, did_you_mean
+from training.plan.experiments import Experiment
+from training.plan.model import LOG
+from training.records.claim import holder_of
+from training.records.record import RecordError, read_record
+from training.system.scene_log import PROGRESS
+
+POLL_S = 0.5
+CHUNK = 2**20
+
+
+def follow(experiment: Experiment, scene: str) -> None:
+    """Print a scene's log until its attempt has ended, or the reader has gone.
+
+    Raises FaultsError when there is no such scene, or no log yet.
+    """
+    if scene not in experiment.scenes:
+        remedy = did_you_mean(scene, experiment.scenes)
+        raise FaultsError([Fault(f"experiment {experiment.name} has no such scene", scene, remedy)])
+    output = experiment.output(scene)
+    if not (output / LOG).exists() and not is_running(output):
+        remedy = f"see --status --exp-name {experiment.name}"
+        raise FaultsError([Fault("the scene has not started: it has no log", scene, remedy)])
+    try:
+        for text in grown(output):
+            sys.stdout.write(text)
+            sys.stdout.flush()
+    except BrokenPipeError:  # `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def is_running(output: Path) -> bool:
+    """Whether an attempt of the scene goes on, by its record and its claim."""
+    try:
+        record = read_record(output)
+    except RecordError:
+        return False
+    return record is not None and record.status == "running" and holder_of(output) is not None
+
+
+def grown(output: Path) -> Iterator[str]:
+    """A log's lines for people as they come; ends with the attempt that runs, if any."""
+    reader = _Reader(output / LOG)
+    while is_running(output):
+        yield from reader.news()
+        time.sleep(POLL_S)
+    yield from reader.news(unfinished=True)
+
+
+class _Reader:
+    """Reads on where it stopped; a log that was set aside is begun anew."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._inode = 0
+        self._offset = 0
+
+    def news(self, *, unfinished: bool = False) -> Iterator[str]:
+        """What is new, in pieces of whole lines; on request a last line that has no end too."""
+        while piece := self._piece(unfinished):
+            self._offset += len(piece)
+            lines = piece.decode("utf-8", errors="replace").splitlines(keepends=True)
+            yield "".join(line for line in lines if not line.startswith(PROGRESS))
+
+    def _piece(self, unfinished: bool) -> bytes:
+        try:
+            with self._log.open("rb") as stream:
+                inode = os.fstat(stream.fileno()).st_ino
+                if inode != self._inode:
+                    self._inode, self._offset = inode, 0
+                stream.seek(self._offset)
+                read = stream.read(CHUNK)
+        except OSError:
+            return b""
+        whole = read.rpartition(b"\n")
+        return whole[0] + whole[1] or (read if unfinished else b"")

@@ -1,0 +1,90 @@
+"""The table of --status: a line a scene, the jobs beside them, counts, and what is left."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import get_args
+
+from training.display.durations import clock, estimate
+from training.jobs.experiment_jobs import StageJob
+from training.jobs.status import Snapshot
+from training.records.scene_state import SceneState, State
+
+HEADINGS = ("scene", "state", "cause", "attempt", "node", "job", "elapsed", "log")
+MOST_CAUSE = 60
+MOST_FAILURES = 5
+"""So many failed scenes are told with their messages; hundreds mostly have one reason."""
+
+
+def render(snapshot: Snapshot, most_scenes: int | None = None) -> str:
+    """The table for a terminal; with `most_scenes`, those that a person looks for first."""
+    scenes = snapshot.scenes if most_scenes is None else _first(snapshot, most_scenes)
+    left_out = len(snapshot.scenes) - len(scenes)
+    more = [f"… and {left_out} more scenes"] if left_out else []
+    table = _aligned([HEADINGS, *map(_cells, scenes)])
+    failures = _failures(snapshot, MOST_FAILURES if most_scenes is None else 1)
+    below = [*_jobs(snapshot.queue.jobs), *failures, *_counts(snapshot)]
+    return "\n".join([*table, *more, "", *below])
+
+
+def _first(snapshot: Snapshot, most: int) -> list[SceneState]:
+    """Running ones first, done ones last."""
+    ranks = {state: rank for rank, state in enumerate(get_args(State))}
+    chosen = sorted(snapshot.scenes, key=lambda each: ranks[each.state])[: max(1, most)]
+    return sorted(chosen, key=lambda each: each.scene)
+
+
+def _cells(each: SceneState) -> tuple[str, ...]:
+    return (
+        each.scene,
+        each.state,
+        each.cause[:MOST_CAUSE],
+        str(each.attempt or ""),
+        each.node,
+        each.job_id,
+        "" if each.elapsed_s is None else clock(each.elapsed_s),
+        str(each.log) if each.attempt else "",
+    )
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def _jobs(jobs: Iterable[StageJob]) -> list[str]:
+    """Jobs that are not one scene's: a flow's workers and probe, and the aggregate."""
+    groups: dict[str, list[str]] = {}
+    for each in jobs:
+        if each.stage != "array":
+            reason = f" ({each.job.reason})" if each.job.is_pending else ""
+            where = f" on {each.job.node}" if each.job.node else ""
+            group = groups.setdefault(f"{each.stage}: {each.job.state}{reason}", [])
+            group.append(f"{each.job.job_id}{where}")
+    lines = [f"{title}, job {', '.join(ids)}" for title, ids in groups.items()]
+    return [*lines, ""] if lines else []
+
+
+def _failures(snapshot: Snapshot, most: int) -> list[str]:
+    """Why scenes failed, in the words of their records."""
+    failed = [each for each in snapshot.of("failed") if each.message]
+    lines = [f"{each.scene}: {each.message}" for each in failed[:most]]
+    lines += [f"… and {len(failed) - most} more failed"] if len(failed) > most else []
+    return [*lines, ""] if lines else []
+
+
+def _counts(snapshot: Snapshot) -> list[str]:
+    found = Counter(each.state for each in snapshot.scenes)
+    counts = ", ".join(f"{found[state]} {state}" for state in get_args(State) if found[state])
+    name, total = snapshot.experiment.name, len(snapshot.scenes)
+    lines = [f"experiment {name}, {total} scene{'s'[: total != 1]}: {counts}"]
+    lines += _estimate(snapshot)
+    if snapshot.queue.unknown:
+        lines.append(f"this is what the records say; Slurm does not: {snapshot.queue.unknown}")
+    return lines
+
+
+def _estimate(snapshot: Snapshot) -> list[str]:
+    left = snapshot.seconds_left
+    return [] if left is None else [f"{estimate(left)}, if all take as long as the done"]

@@ -1,0 +1,99 @@
+"""What a launch says on the terminal: plain lines, which also read well in a file.
+
+On a terminal that can show it, `training.display.live_layout` adds a live part below them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Protocol
+
+from training.plan.model import ScenePlan
+from training.records.outcome import Outcome
+from training.system.console import say
+from training.system.scene_log import LogFollower, last_lines, latest_progress, progress_text
+
+PROGRESS_EVERY_S = 10.0
+FAILURE_LINES = 5
+
+
+class Viewer(Protocol):
+    """Is told what happens to the scenes of one launch, from any thread."""
+
+    def started(self, scene: ScenePlan, starts: int, where: str = "") -> None:
+        """A start of a scene, in the Slurm job that is named, or here."""
+
+    def ended(self, scene: ScenePlan, outcome: Outcome) -> None:
+        """The end of a start."""
+
+    def refresh(self) -> None:
+        """About a second has passed."""
+
+
+class Lines:
+    """Lines about the scenes of one launch; of a single scene the whole log."""
+
+    is_live = False
+    """Whether there is more to see than lines."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._begun = 0
+        self._lock = threading.Lock()
+        self._running: dict[str, ScenePlan] = {}
+        self._followers: dict[str, LogFollower] = {}
+        self._shown: dict[str, tuple[float, str]] = {}
+
+    def say(self, text: str) -> None:
+        """One or more whole lines."""
+        with self._lock:
+            say(text)
+
+    def started(self, scene: ScenePlan, starts: int, where: str = "") -> None:
+        """A start of a scene, in the Slurm job that is named, or here."""
+        with self._lock:
+            self._begun += starts == 1
+            self._running[scene.name] = scene
+            self._shown[scene.name] = (time.monotonic(), "")
+            if self._total == 1:
+                self._followers[scene.name] = LogFollower(scene.log)
+            again = f", start {starts}" if starts > 1 else ""
+            place = f" in {where}" if where else ""
+            begun = f"[{self._begun}/{self._total}] {scene.name}: started{again}{place}"
+            say(f"{begun}, log {scene.log}")
+
+    def ended(self, scene: ScenePlan, outcome: Outcome) -> None:
+        """The end of a start, with its last words when it failed."""
+        self.refresh()
+        with self._lock:
+            self._running.pop(scene.name, None)
+            psnr = outcome.metrics.get("psnr") if outcome.status == "done" else None
+            result = f", PSNR {psnr:.2f} dB" if isinstance(psnr, float) else ""
+            say(f"{outcome}{result} after {outcome.seconds:.0f} s")
+            if outcome.status == "failed" and self._total > 1:
+                say("".join(f"    | {line}\n" for line in last_lines(scene.log, FAILURE_LINES)))
+            if outcome.status == "failed":
+                say(f"    log: {outcome.log}")
+
+    def refresh(self) -> None:
+        """Show what is new in the logs of running scenes."""
+        with self._lock:
+            for scene in self._running.values():
+                self._show_progress(scene)
+                follower = self._followers.get(scene.name)
+                if follower and (news := follower.news()):
+                    say(news)
+
+    def close(self) -> None:
+        """Leave the terminal as it was found."""
+
+    def _show_progress(self, scene: ScenePlan) -> None:
+        since, shown = self._shown[scene.name]
+        if time.monotonic() - since < PROGRESS_EVERY_S:
+            return
+        progress = latest_progress(scene.log)
+        text = progress_text(progress) if progress else ""
+        if text and text != shown:
+            say(f"{scene.name}: {text}")
+            self._shown[scene.name] = (time.monotonic(), text)

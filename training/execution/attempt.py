@@ -1,0 +1,162 @@
+"""One start of a scene, inside its supervisor: claim, record, trainer, verdict, record."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+from training.execution import end_cause
+from training.execution.trainer_process import Limits, TrainerEnd, run_trainer
+from training.plan.model import ENDING_SLACK_S, ScenePlan, runnable
+from training.plan.scene_decision import is_current
+from training.records.claim import SILENT_S, Claim, ClaimHeldError, EndedJob, acquire
+from training.records.expected_outputs import (
+    has_checkpoint,
+    missing_outputs,
+    read_metrics,
+    set_aside,
+    set_stale_aside,
+)
+from training.records.outcome import Outcome, outcome_of
+from training.records.record import (
+    Attempt,
+    Cause,
+    RecordError,
+    RunRecord,
+    now,
+    read_record,
+    write_record,
+)
+from training.system.job_environment import is_started_again, node_name, own_job_id
+
+FROZEN_SCENE = "scene.json"
+
+
+def run_attempt(plan: ScenePlan, parent: int) -> Outcome:
+    """Claim the scene and bring it to an end; never raises for what a disk or a trainer does."""
+    try:
+        held = claim(plan.output, parent, plan.kill_grace_s + ENDING_SLACK_S)
+    except ClaimHeldError as error:
+        return Outcome(scene=plan.name, status="held", message=str(error), log=plan.log)
+    except OSError as error:
+        return _failed(plan, Cause.NO_OUTPUT, f"{plan.output} can't be written: {error}")
+    try:
+        return _run_claimed(plan, held)
+    except RecordError as error:
+        return _failed(plan, Cause.NO_OUTPUT, str(error))
+    except OSError as error:
+        return _failed(plan, Cause.NO_OUTPUT, f"the disk refused: {error}")
+    finally:
+        with contextlib.suppress(OSError):
+            held.release()
+
+
+def claim(output: Path, launcher: int, ending_s: float) -> Claim:
+    """Claim a folder; a job that Slurm has started again inherits from its former run.
+
+    Raises ClaimHeldError, OSError.
+    """
+    if not is_started_again():
+        return acquire(output, launcher, ending_s)
+    former_run = EndedJob(own_job_id(), SILENT_S)
+    return acquire(output, launcher, max(ending_s, SILENT_S + 1), ended_job=former_run)
+
+
+def _run_claimed(plan: ScenePlan, claim: Claim) -> Outcome:
+    record = _record_to_go_on_from(plan)
+    if record.status == "done":
+        return outcome_of(record, plan.log, has_checkpoint(plan.output))
+    if not has_checkpoint(plan.output):
+        set_stale_aside(plan.output, plan.promises)
+    record = record.started(_new_attempt())
+    write_record(plan.output, record)
+    record = _ended(plan, claim, record)
+    write_record(plan.output, record)
+    return outcome_of(record, plan.log, has_checkpoint(plan.output))
+
+
+def _record_to_go_on_from(plan: ScenePlan) -> RunRecord:
+    """The scene's record; outputs of another configuration are set aside first."""
+    record = read_record(plan.output)
+    if record is not None and not is_current(record, plan):
+        set_aside(plan.output)
+        record = None
+    if record is None:
+        return RunRecord(
+            scene=plan.name, exp_name=plan.exp_name, fingerprint=plan.fingerprint, status="running"
+        )
+    if record.status == "done" and missing_outputs(plan.output, plan.promises):
+        return record.model_copy(update={"status": "failed"})
+    if record.status == "running":  # we hold its claim: whoever ran it is dead
+        return record.ended(Cause.WORKER_LOST, None, "its supervisor died")
+    return record
+
+
+def _new_attempt() -> Attempt:
+    return Attempt(start=now(), host=node_name(), pid=os.getpid(), slurm_job_id=own_job_id())
+
+
+def _ended(plan: ScenePlan, claim: Claim, record: RunRecord) -> RunRecord:
+    kills_before = end_cause.kernel_kills()
+    try:
+        _write_heading(plan, len(record.attempts))
+        end = _run(plan, claim)
+    except OSError as error:
+        return record.ended(Cause.TRAINER_ERROR, None, f"the trainer can't be started: {error}")
+    missing = missing_outputs(plan.output, plan.promises)
+    killed = end_cause.kernel_kills() > kills_before
+    sight = end_cause.Sight(killed, plan.cancelled.exists(), own_job_id(), node_name())
+    cause, message = end_cause.cause_of(end, missing, plan.log, sight)
+    return record.ended(cause, end.exit_status, message, read_metrics(plan.output))
+
+
+def _run(plan: ScenePlan, claim: Claim) -> TrainerEnd:
+    def beat() -> None:
+        with contextlib.suppress(OSError):  # a file server that is away does not end a training
+            claim.beat()
+
+    environment = {**os.environ, **plan.environment, "TS_SCENE_FILE": str(_scene_file(plan))}
+    limits = Limits(plan.time_limit_s, plan.kill_grace_s)
+    return run_trainer(runnable(plan.command), environment, plan.log, limits, beat)
+
+
+def _scene_file(plan: ScenePlan) -> Path:
+    """The registry's file while it says what the plan says, else a copy of what the plan says."""
+    with contextlib.suppress(OSError, ValueError):
+        if json.loads(plan.scene_file.read_text(encoding="utf-8")) == plan.scene:
+            return plan.scene_file
+    frozen = plan.output / FROZEN_SCENE
+    frozen.write_text(json.dumps(plan.scene, indent=1), encoding="utf-8")
+    return frozen
+
+
+def _write_heading(plan: ScenePlan, number: int) -> None:
+    time = now().isoformat(timespec="seconds")
+    job = f" in Slurm job {own_job_id()}" if own_job_id() else ""
+    with plan.log.open("a", encoding="utf-8") as log:
+        log.write(f"\n=== attempt {number} on {node_name()}{job} at {time}\n")
+        log.write(f"=== {plan.command_line}\n")
+
+
+def _failed(plan: ScenePlan, cause: Cause, message: str) -> Outcome:
+    return Outcome(scene=plan.name, status="failed", cause=cause, message=message, log=plan.log)
+
+
+def close_record(plan: ScenePlan, parent: int, cause: Cause, message: str) -> Outcome:
+    """Write the end of a start whose supervisor can't any more (it was killed)."""
+    try:
+        claim = acquire(plan.output, parent, plan.kill_grace_s + ENDING_SLACK_S)
+    except (ClaimHeldError, OSError) as error:
+        return _failed(plan, cause, f"{message}; its record can't be written: {error}")
+    try:
+        record = read_record(plan.output)
+        if record is not None and record.status == "running":
+            write_record(plan.output, record.ended(cause, None, message))
+    except (RecordError, OSError) as error:
+        return _failed(plan, cause, f"{message}; its record can't be written: {error}")
+    finally:
+        with contextlib.suppress(OSError):
+            claim.release()
+    return _failed(plan, cause, message)

@@ -1,0 +1,107 @@
+"""From what was seen of a trainer's end to one cause and a sentence about it."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.execution.trainer_process import TrainerEnd
+from training.records.record import Cause
+from training.system.exit_status import USAGE
+from training.system.processes import signal_name
+from training.system.scene_log import last_line, last_words, tail
+
+OUT_OF_MEMORY_SIGNS = (
+    b"CUDA out of memory",
+    b"OutOfMemoryError",
+    b"MemoryError",
+    b"can't allocate memory",
+    b"CUBLAS_STATUS_ALLOC_FAILED",
+)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What was seen around a trainer's end."""
+
+    kernel_killed: bool = False
+    """The kernel killed a process for want of memory meanwhile."""
+    cancelled: bool = False
+    """The plan was cancelled."""
+    job_id: str = ""
+    """The Slurm job that it ran in."""
+    node: str = ""
+
+
+def cause_of(end: TrainerEnd, missing: list[str], log: Path, sight: Sight) -> tuple[Cause, str]:
+    """Join exit status, what stopped the trainer, its outputs and its last words into a cause.
+
+    A trainer that was stopped is never done: many exit with 0 when they are told to end, and
+    their last evaluation's files are there.
+    """
+    if end.stopped:
+        return _stopped(end, sight)
+    if end.exit_status == 0 and missing:
+        return Cause.NO_OUTPUT, "exit status 0, but without " + ", ".join(missing)
+    if end.exit_status == 0:
+        return Cause.OK, ""
+    return _failure(end.exit_status, log, sight.kernel_killed)
+
+
+def _stopped(end: TrainerEnd, sight: Sight) -> tuple[Cause, str]:
+    if end.stopped == "timeout":
+        return Cause.TIMEOUT, "stopped at its time limit"
+    if sight.cancelled:
+        return Cause.CANCELLED, "stopped on request"
+    if end.stopped == "orphaned":
+        return Cause.WORKER_LOST, "the process that had launched it died"
+    if sight.job_id and end.stopped == "launcher":
+        return Cause.WORKER_LOST, f"its flow ended (job {sight.job_id} on {sight.node})"
+    if sight.job_id:
+        # Time, preemption, scancel: only Slurm knows, and whoever looks later asks it once for all.
+        return Cause.WORKER_LOST, f"told to end by Slurm (job {sight.job_id} on {sight.node})"
+    return Cause.CANCELLED, "stopped on request"
+
+
+def _failure(exit_status: int, log: Path, kernel_killed: bool) -> tuple[Cause, str]:
+    line = last_line(log)
+    if exit_status == USAGE:
+        return Cause.CONFIG, last_words(log)
+    if kernel_killed and exit_status == -signal.SIGKILL:
+        return Cause.OUT_OF_MEMORY, "killed by the kernel for want of memory"
+    if any(sign in tail(log) for sign in OUT_OF_MEMORY_SIGNS):
+        return Cause.OUT_OF_MEMORY, line
+    if exit_status < 0:
+        return Cause.TRAINER_ERROR, f"ended by {signal_name(exit_status)}"
+    return Cause.TRAINER_ERROR, f"exit status {exit_status}: {line}"
+
+
+def kernel_kills() -> int:
+    """How many processes of this cgroup the kernel has killed for want of memory (cgroup v2 or v1).
+
+    0 where the kernel does not say.
+    """
+    return sum(_oom_kills(path) for path in _memory_event_files())
+
+
+def _memory_event_files() -> list[Path]:
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+    root = Path("/sys/fs/cgroup")
+    folders = [line.split(":", 2)[1:] for line in lines]
+    return [root / path.strip("/") / "memory.events" for names, path in folders if not names] + [
+        root / "memory" / path.strip("/") / "memory.oom_control"
+        for names, path in folders
+        if names == "memory"
+    ]
+
+
+def _oom_kills(path: Path) -> int:
+    try:
+        fields = dict(line.split() for line in path.read_text(encoding="utf-8").splitlines())
+    except (OSError, ValueError):
+        return 0
+    return int(fields.get("oom_kill", 0))

@@ -1,0 +1,298 @@
+"""Every option of a launch, defined once: command line, form and docs come from here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.config import JsonDict
+
+from preprocess.faults import Fault, FaultsError
+from training.slurm.times import SLURM_TIME, seconds_of
+
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*")
+OVERRIDE = re.compile(r"^~|=")
+MAX_WORKERS = 1024
+MAX_JOBS = 256
+MAX_FAILURES = 100_000
+LONGEST_NAME = 100
+
+# What a form can refuse before anything is started; the validators below say it in words.
+A_NAME: JsonDict = {"pattern": f"^{NAME.pattern}$", "maxLength": LONGEST_NAME}
+A_NAME_OR_NONE: JsonDict = {"pattern": f"^({NAME.pattern})?$", "maxLength": LONGEST_NAME}
+A_TIME: JsonDict = {"pattern": f"^{SLURM_TIME.pattern}$"}
+A_TIME_OR_NONE: JsonDict = {"pattern": f"^({SLURM_TIME.pattern})?$"}
+KEYS_AND_VALUES: JsonDict = {"items": {"type": "string", "pattern": OVERRIDE.pattern}}
+
+
+@dataclass(frozen=True)
+class Flag:
+    """How an option shows on the command line: its group, an example, its name when not derived."""
+
+    group: str
+    example: str
+    name: str = ""
+
+
+def folder_name(value: str) -> str:
+    """An experiment's name; raises ValueError for one that can't name a folder."""
+    if not NAME.fullmatch(value):
+        raise ValueError("use letters, digits and _ . + = - (it names a folder)")
+    if len(value) > LONGEST_NAME:
+        raise ValueError(f"use at most {LONGEST_NAME} characters (it names a folder)")
+    return value
+
+
+class LaunchOptions(BaseModel):
+    """What a person asks for; `training.plan.model` turns it into what will run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    exp_name: Annotated[
+        str,
+        Flag("What to train", "--exp-name my_exp"),
+        Field(title="Experiment", json_schema_extra=A_NAME),
+    ]
+    """Experiment (letters, digits, _.+=-): with a scene it names one output folder; passed as
+    shared.exp_name."""
+
+    scene_name_includes: Annotated[
+        str,
+        Flag("What to train", "--scene-name-includes hi4d_pair17_dance"),
+        Field(title="Scenes whose name includes"),
+    ] = ""
+    """Only scenes whose seq_name contains this text."""
+
+    run_all: Annotated[
+        bool, Flag("What to train", "--run-all"), Field(title="All matched scenes")
+    ] = False
+    """Train all matched scenes; without it exactly one scene must match."""
+
+    scenes_dir: Annotated[
+        str, Flag("What to train", "--scenes-dir my_scenes"), Field(title="Folder of scene files")
+    ] = "preprocess/scenes"
+    """Folder of scene files; the shipped registry when not given."""
+
+    overrides: Annotated[
+        tuple[str, ...],
+        Flag("What to train", "--overrides train.optimization.epochs=60 seed=1"),
+        Field(json_schema_extra=KEYS_AND_VALUES),
+    ] = ()
+    """Hydra overrides, key=value, forwarded to the trainer untouched."""
+
+    force: Annotated[bool, Flag("What to train", "--force"), Field(title="Done scenes too")] = False
+    """Train again what is done; the previous outputs are kept under superseded/."""
+
+    dry_run: Annotated[bool, Flag("How to run", "--dry-run")] = False
+    """Print what would run; create nothing, start nothing."""
+
+    workers: Annotated[
+        int,
+        Flag("How to run", "--workers 2"),
+        Field(title="Scenes at once", ge=0, le=MAX_WORKERS),
+    ] = 0
+    """Scenes at once on this machine; 0: one per GPU, or one where there is no GPU."""
+
+    time_limit: Annotated[
+        str, Flag("How to run", "--time-limit 3:00:00"), Field(json_schema_extra=A_TIME)
+    ] = "1-00:00:00"
+    """A scene's longest time, in Slurm's formats (90 is minutes); then it is stopped and can be
+    resumed. In a Slurm job it counts where it is shorter than the job's own time."""
+
+    max_retries: Annotated[int, Flag("How to run", "--max-retries 0"), Field(ge=0, le=100)] = 2
+    """Further starts of a scene whose machine, not whose training, failed."""
+
+    max_failures: Annotated[
+        int, Flag("How to run", "--max-failures 3"), Field(ge=0, le=MAX_FAILURES)
+    ] = 0
+    """Start no further scene after this many have failed; 0: never give up."""
+
+    kill_grace: Annotated[int, Flag("How to run", "--kill-grace 60"), Field(ge=1, le=3600)] = 20
+    """Seconds a stopped trainer gets to write its checkpoint before it is killed."""
+
+    train_script: Annotated[str, Flag("The trainer", "--train-script my_trainer.py")] = (
+        "training/simple_multi_human_trainer.py"
+    )
+    """Any script that takes key=value arguments."""
+
+    train_config: Annotated[str, Flag("The trainer", "--train-config conf/train.yaml")] = ""
+    """Hydra config that overrides are checked against; for another script none: only parsed."""
+
+    expect: Annotated[
+        tuple[str, ...],
+        Flag("The trainer", "--expect model.pt 'renders/*.png'"),
+        Field(title="Promised outputs"),
+    ] = ()
+    """Outputs (globs) another script promises in the scene's folder; none: exit status counts."""
+
+    results_root: Annotated[str, Flag("Folders", "--results-root /scratch/me/results")] = ""
+    """Where results go; when not given TS_RESULTS_ROOT, or outputs/results."""
+
+    scene_data_root: Annotated[str, Flag("Folders", "--scene-data-root /scratch/me/scenes")] = ""
+    """Where scene data lies, one folder a scene; when not given TS_SCENE_DATA_ROOT, or
+    outputs/scenes."""
+
+    state_root: Annotated[str, Flag("Folders", "--state-root /scratch/me/state")] = ""
+    """Where plans and logs of the launcher go; when not given TS_STATE_ROOT, or outputs/state."""
+
+    submit: Annotated[bool, Flag("Slurm", "--submit")] = False
+    """Submit through Slurm (array mode) instead of running here."""
+
+    slurm_job_name: Annotated[
+        str,
+        Flag("Slurm", "--slurm.job-name my_job", "--slurm.job-name"),
+        Field(json_schema_extra=A_NAME_OR_NONE),
+    ] = ""
+    """Slurm job name, whatever the Slurm script says; the experiment's name when not given."""
+
+    slurm_script: Annotated[
+        str, Flag("Slurm", "--slurm.slurm-script site.slurm", "--slurm.slurm-script")
+    ] = "training/submit.slurm"
+    """Slurm script: the one place for resources, time, account and environment."""
+
+    slurm_array_parallelism: Annotated[
+        int,
+        Flag("Slurm", "--slurm.array-parallelism 2", "--slurm.array-parallelism"),
+        Field(title="Scenes at once", ge=1, le=MAX_JOBS),
+    ] = MAX_JOBS
+    """At most this many scenes at once."""
+
+    slurm_time: Annotated[
+        str,
+        Flag("Slurm", "--slurm.time 3:00:00", "--slurm.time"),
+        Field(title="A scene's time", json_schema_extra=A_TIME_OR_NONE),
+    ] = ""
+    """A scene's time in its job, in Slurm's formats; the Slurm script's when not given."""
+
+    slurm_scenes_per_job: Annotated[
+        int,
+        Flag("Slurm", "--slurm.scenes-per-job 4", "--slurm.scenes-per-job"),
+        Field(ge=1, le=1000),
+    ] = 1
+    """Scenes that one job of the flow trains one after another, in as many times the time."""
+
+    slurm_interface: Annotated[str, Flag("Slurm", "--slurm.interface ib0", "--slurm.interface")] = (
+        ""
+    )
+    """Network interface by which nodes reach this machine; found automatically when not given."""
+
+    yes: Annotated[bool, Flag("Slurm", "--yes")] = False
+    """Submit without asking, on a terminal too; whoever answers no gets exit status 130."""
+
+    auto_schedule_aggregate: Annotated[
+        bool,
+        Flag("Aggregate", "--no-auto-schedule-aggregate"),
+        Field(title="After the scenes"),
+    ] = True
+    """Chain the aggregate stage: the summary, and after DiFix generation the trainer's own."""
+
+    aggregate_job_name: Annotated[
+        str,
+        Flag("Aggregate", "--aggregate-job-name my_agg"),
+        Field(json_schema_extra=A_NAME_OR_NONE),
+    ] = ""
+    """Slurm job name of the aggregate stage; the job's name with _aggregate when not given."""
+
+    aggregate_time: Annotated[
+        str,
+        Flag("Aggregate", "--aggregate-time 0:30:00"),
+        Field(title="Time limit", json_schema_extra=A_TIME),
+    ] = "1:00:00"
+    """Slurm time limit of the aggregate stage."""
+
+    status: Annotated[bool, Flag("Watching", "--status --exp-name my_exp")] = False
+    """Show what has become of an experiment's scenes; exit status 0: all done, 3: going on, 1: not
+    all done and nothing goes on any more."""
+
+    watch: Annotated[bool, Flag("Watching", "--watch --exp-name my_exp")] = False
+    """The same, again and again until all has ended or Ctrl-C."""
+
+    logs: Annotated[str, Flag("Watching", "--logs hi4d_pair17_dance --exp-name my_exp")] = ""
+    """Follow the log of the scene with this name until its attempt ends."""
+
+    cancel: Annotated[bool, Flag("Watching", "--cancel --exp-name my_exp")] = False
+    """End all that an experiment has queued or running: array, flow, aggregate, local run."""
+
+    @field_validator("exp_name")
+    @classmethod
+    def _exp_name_is_a_folder_name(cls, value: str) -> str:
+        return folder_name(value)
+
+    @field_validator("slurm_job_name", "aggregate_job_name")
+    @classmethod
+    def _job_name_is_plain(cls, value: str) -> str:
+        # Slurm puts it into the names of files, where % and / mean something.
+        if value and not (NAME.fullmatch(value) and len(value) <= LONGEST_NAME):
+            raise ValueError(f"use at most {LONGEST_NAME} letters, digits and _ . + = -")
+        return value
+
+    @field_validator("expect")
+    @classmethod
+    def _globs_stay_in_the_folder(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for glob in value:
+            path = PurePath(glob)
+            if not glob or path.is_absolute() or ".." in path.parts or path == PurePath():
+                raise ValueError(f"{glob!r}: name files inside the scene's output folder")
+            try:
+                next(Path().glob(glob), None)
+            except (ValueError, IndexError, NotImplementedError) as error:
+                raise ValueError(f"{glob!r} is not a glob: {error}") from error
+        return value
+
+    @field_validator("time_limit", "aggregate_time")
+    @classmethod
+    def _time_is_slurms(cls, value: str) -> str:
+        if seconds_of(value) <= 0:
+            raise ValueError("must be more than zero")
+        return value
+
+    @field_validator("slurm_time")
+    @classmethod
+    def _time_is_slurms_or_the_scripts(cls, value: str) -> str:
+        return cls._time_is_slurms(value) if value else value
+
+    @property
+    def on_slurm(self) -> bool:
+        """Whether scenes run in Slurm jobs."""
+        return self.submit
+
+    @property
+    def only_looks(self) -> bool:
+        """Whether an experiment is to be looked at, or ended, and nothing to be started."""
+        return bool(self.status or self.watch or self.logs or self.cancel)
+
+    @property
+    def time_limit_s(self) -> int:
+        """The time limit of one scene in seconds."""
+        return seconds_of(self.time_limit)
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def flag_name(field: str, model: type[BaseModel] = LaunchOptions) -> str:
+    """The command line's name of an option: `exp_name` is `--exp-name`."""
+    return flag_of(field, model).name or "--" + field.replace("_", "-")
+
+
+def flag_of(field: str, model: type[BaseModel] = LaunchOptions) -> Flag:
+    """The `Flag` a field is annotated with."""
+    return next(item for item in model.model_fields[field].metadata if isinstance(item, Flag))
+
+
+def checked_options(model: type[T], values: dict[str, Any]) -> T:
+    """Build options; raises FaultsError that names each wrong option as the user typed it."""
+    try:
+        return model(**values)
+    except ValidationError as error:
+        raise FaultsError(
+            Fault(
+                f"{flag_name(str(item['loc'][0]), model)} is not valid",
+                repr(item["input"]),
+                item["msg"].removeprefix("Value error, "),
+            )
+            for item in error.errors()
+        ) from error

@@ -1,0 +1,55 @@
+"""What one call to run a scene gave, as plain data that travels between processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from training.records.record import Cause, RunRecord
+
+
+class Outcome(BaseModel):
+    """The end of one start; `held` means that another run has the scene and nothing was done."""
+
+    model_config = ConfigDict(frozen=True)
+
+    scene: str
+    status: Literal["done", "failed", "cancelled", "held"]
+    cause: Cause | None = None
+    message: str = ""
+    log: Path
+    seconds: float = 0.0
+    metrics: dict[str, Any] = {}
+    has_checkpoint: bool = False
+    host: str = ""
+    """The machine, in Slurm the node."""
+    slurm_job_id: str = ""
+
+    def __str__(self) -> str:
+        cause = f" ({self.cause})" if self.cause not in (None, Cause.OK) else ""
+        message = f": {self.message}" if self.message else ""
+        return f"{self.scene} {self.status}{cause}{self.place}{message}"
+
+    @property
+    def place(self) -> str:
+        """` in Slurm job 12 on n1`; empty on this machine."""
+        return f" in Slurm job {self.slurm_job_id} on {self.host}" if self.slurm_job_id else ""
+
+
+def outcome_of(record: RunRecord, log: Path, has_checkpoint: bool) -> Outcome:
+    """The outcome of a record whose last attempt has ended."""
+    last = record.attempts[-1]
+    return Outcome(
+        scene=record.scene,
+        status="failed" if record.status == "running" else record.status,
+        cause=last.cause,
+        message=last.message,
+        log=log,
+        seconds=record.seconds,
+        metrics=record.metrics,
+        has_checkpoint=has_checkpoint,
+        host=last.host,
+        slurm_job_id=last.slurm_job_id,
+    )

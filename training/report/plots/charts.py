@@ -1,0 +1,113 @@
+"""What all plots share: size, colours, axes. Matplotlib is imported when the first one is drawn."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from training.report.plots.timeline import Kind
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MOST_NAMED = 60
+"""With more scenes than this, a plot shows them without names, or bins them."""
+WIDTH_IN = 9.0
+ROW_IN = 0.25
+FRAME_IN = 1.1
+DPI = 120
+LONGEST_LABEL = 42
+INK, SOFT, LINE = "#1b2430", "#5b6675", "#dfe4ea"
+BLUE, GREY, RED = "#2f6fb0", "#a9b3bf", "#c4483a"
+KIND_COLOURS: dict[Kind, str] = {
+    "done": BLUE,
+    "running": "#4c9f70",
+    "interrupted": "#e2a33c",
+    "failed": RED,
+    "cancelled": "#7d8794",
+}
+WAIT_COLOUR = "#d3dae2"
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawn picture."""
+
+    name: str
+    title: str
+    png: bytes
+    note: str = ""
+
+
+def axes(rows: int = 0, height_in: float = 4.0) -> Axes:
+    """Empty axes: as high as so many rows need, or of that height."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of its caches it need not speak
+    height = FRAME_IN + ROW_IN * max(rows, 2) if rows else height_in
+    figure = Figure(figsize=(WIDTH_IN, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    made = figure.add_subplot()
+    made.spines[["top", "right"]].set_visible(False)
+    made.spines[["left", "bottom"]].set_color(LINE)
+    made.tick_params(colors=SOFT, labelcolor=INK, labelsize=8.5, length=3)
+    made.grid(visible=True, color=LINE, linewidth=0.6)
+    made.set_axisbelow(True)
+    for axis in (made.xaxis, made.yaxis):
+        axis.label.set(size=9, color=SOFT)
+    return made
+
+
+def name_rows(made: Axes, names: Sequence[str]) -> None:
+    """One row a name, the first on top."""
+    made.set_yticks(range(len(names)), [label(name) for name in names], parse_math=False)
+    made.set_ylim(len(names) - 0.4, -0.6)
+    made.grid(visible=False, axis="y")
+    made.tick_params(axis="y", length=0)
+
+
+def label(text: str) -> str:
+    """A name that leaves room for the plot."""
+    if len(text) <= LONGEST_LABEL:
+        return text
+    half = LONGEST_LABEL // 2
+    return f"{text[: half - 1]}…{text[-half:]}"
+
+
+def legend(made: Axes) -> None:
+    """Above the plot, in one line."""
+    handles, names = made.get_legend_handles_labels()
+    if handles:
+        made.legend(
+            handles,
+            names,
+            ncols=len(names),
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            frameon=False,
+            fontsize=8.5,
+            borderaxespad=0.2,
+        )
+
+
+def png(made: Axes) -> bytes:
+    """The finished picture."""
+    stream = io.BytesIO()
+    made.figure.savefig(stream, format="png")  # type: ignore[union-attr]
+    return stream.getvalue()
+
+
+def time_unit(seconds: float) -> tuple[float, str]:
+    """A unit in which so many seconds read well, and its name."""
+    if seconds < 180:  # noqa: PLR2004 - three minutes
+        return 1.0, "seconds"
+    return (60.0, "minutes") if seconds < 3 * 3600 else (3600.0, "hours")
+
+
+def unnamed(count: int, how: str) -> str:
+    """What is said where there are too many scenes for names."""
+    return f"{count:,} scenes: {how}"

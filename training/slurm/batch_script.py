@@ -1,0 +1,260 @@
+"""The Slurm script's `#SBATCH` directives, read as sbatch reads them.
+
+Source: sbatch(1) and Slurm's src/sbatch/opt.c: directives stand before the first command; their
+words (shell quotes, `#` begins a comment) are one command line for getopt_long, the last one wins.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from preprocess.faults import Fault, FaultsError, did_you_mean
+from training.slurm.times import seconds_of
+
+MAGIC = "#SBATCH"
+NO_LIMIT = {"0", "-1", "infinite", "unlimited"}
+WITH_VALUE = """
+account/A array/a bb bbf begin/b chdir/D cluster-constraint clusters/M comment constraint/C
+container core-spec/S cores-per-socket cpu-freq cpus-per-gpu cpus-per-task/c deadline delay-boot
+dependency/d distribution/m error/e exclude/x export export-file extra-node-info/B gid gpu-bind
+gpu-freq gpus/G gpus-per-node gpus-per-socket gpus-per-task gres gres-flags hint input/i job-name/J
+kill-on-invalid-dep licenses/L mail-type mail-user mcs-label mem mem-bind mem-per-cpu mem-per-gpu
+mincpus nodefile/F nodelist/w nodes/N ntasks/n ntasks-per-core ntasks-per-gpu ntasks-per-node
+ntasks-per-socket open-mode output/o partition/p power prefer priority profile qos/q reservation
+signal sockets-per-node switches thread-spec threads-per-core time/t time-min tmp tres-per-task uid
+wckey wrap
+"""
+WITHOUT_VALUE = """
+contiguous exclusive get-user-env help/h hold/H ignore-pbs nice no-kill/k no-requeue overcommit/O
+oversubscribe/s parsable propagate quiet/Q reboot requeue spread-job test-only usage use-min-nodes
+verbose/v version/V wait/W
+"""
+"""Or with one that follows `=`."""
+BARE = {option.partition("/")[0] for option in WITHOUT_VALUE.split()}
+KNOWN = BARE | {option.partition("/")[0] for option in WITH_VALUE.split()}
+SHORT = {
+    option[-1]: option[:-2] for option in (WITH_VALUE + WITHOUT_VALUE).split() if "/" in option
+}
+OURS = {"array", "dependency", "help", "test-only", "usage", "version", "wait", "wrap"}
+"""What a job's submission sets itself, or what makes none."""
+NUMBER = re.compile(r"[1-9]\d*")
+MEMORY = re.compile(r"\d+[KMGTkmgt]?[Bb]?")
+SHAPES = {
+    "cpus-per-task": (NUMBER, "a number of CPUs, e.g. 8"),
+    "ntasks": (NUMBER, "a number of tasks, e.g. 1"),
+    "mem": (MEMORY, "an amount such as 96G"),
+    "mem-per-cpu": (MEMORY, "an amount such as 4G"),
+    "mem-per-gpu": (MEMORY, "an amount such as 96G"),
+}
+GPU_WORD = re.compile(r"(gres[:/])?(gpu|mps|shard)\b")
+GPU_OPTION = re.compile(r"gpus(-per-.*)?|(mem|cpus|ntasks)-per-gpu|gpu-(bind|freq)")
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word of a directive line, its quotes removed."""
+
+    line: int
+    place: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Directive:
+    """One option of sbatch, by its long name; `value` is None for one without."""
+
+    name: str
+    value: str | None
+    words: tuple[Word, ...]
+
+
+@dataclass(frozen=True)
+class SlurmScript:
+    """A Slurm script and what its directives say."""
+
+    path: Path
+    text: str
+    directives: tuple[Directive, ...]
+
+    def value(self, name: str) -> str | None:
+        """The value of a long option; None where the script is silent."""
+        return value_of(self.directives, name)
+
+
+def read_script(path: Path) -> SlurmScript:
+    """Read and check a Slurm script; raises FaultsError with all that is wrong with it."""
+    if not path.is_file():
+        near = [each.name for each in path.parent.glob("*.slurm")] if path.parent.is_dir() else []
+        remedy = did_you_mean(path.name, near) if near else "check the path"
+        raise FaultsError([Fault("--slurm.slurm-script is not a file", str(path), remedy)])
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FaultsError([Fault("the Slurm script can't be read", f"{path}: {error}")]) from error
+    directives, problems = parse(text)
+    if not text.startswith("#!"):
+        problems.insert(0, (1, "no interpreter in the first line", "begin it with #!/bin/bash"))
+    if problems:
+        what = "the Slurm script is not right"
+        raise FaultsError(Fault(what, f"{path}:{n}: {value}", hint) for n, value, hint in problems)
+    return SlurmScript(path, text, directives)
+
+
+def value_of(directives: tuple[Directive, ...], name: str) -> str | None:
+    """The value of the last directive of that name."""
+    return next((each.value for each in reversed(directives) if each.name == name), None)
+
+
+def limit_s(value: str) -> int | None:
+    """Seconds of a time limit, None for no limit; raises ValueError for what is not a time."""
+    return None if value.lower() in NO_LIMIT else seconds_of(value)
+
+
+Problem = tuple[int, str, str]
+"""Line number, what is wrong, the remedy."""
+
+
+def parse(text: str) -> tuple[tuple[Directive, ...], list[Problem]]:
+    """The directives of a script's text, and what is wrong with them."""
+    words, problems = _words(text)
+    directives: list[Directive] = []
+    while words:
+        try:
+            directives += _take(words)
+        except _ProblemError as problem:
+            problems.append(problem.args[0])
+    problems += [found for each in directives if (found := _problem_of(each))]
+    return tuple(directives), sorted(problems)
+
+
+def light_text(text: str) -> str:
+    """The same script without what asks for GPUs, or shares of them; the rest as it stands."""
+    instead: dict[Word, list[str]] = {}
+    for directive in parse(text)[0]:
+        lighter = _without_gpus(directive)
+        if lighter is not None:
+            instead |= {word: [] for word in directive.words}
+            instead[directive.words[0]] = lighter
+    touched = {word.line for word in instead}
+    words, _ = _words(text)
+    lines = text.splitlines(keepends=True)
+    for number in touched:
+        of_line = (word for word in words if word.line == number)
+        kept = [new for word in of_line for new in instead.get(word, [word.text])]
+        line = f"{MAGIC} {shlex.join(kept)}\n" if kept else f"# without GPU: {lines[number - 1]}"
+        lines[number - 1] = line
+    return "".join(lines)
+
+
+class _ProblemError(Exception):
+    """Carries one Problem."""
+
+
+def _words(text: str) -> tuple[list[Word], list[Problem]]:
+    words: list[Word] = []
+    problems: list[Problem] = []
+    for number, line in _directive_lines(text):
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
+        lexer.whitespace_split, lexer.commenters = True, "#"
+        try:
+            words += [Word(number, place, each) for place, each in enumerate(lexer)]
+        except ValueError:
+            problems.append((number, f"{MAGIC}{line}: unmatched quote", "close the quote"))
+    return words, problems
+
+
+def _directive_lines(text: str) -> Iterator[tuple[int, str]]:
+    """What follows `#SBATCH`, with line numbers, up to the first command."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith(MAGIC):
+            yield number, line.removeprefix(MAGIC)
+        elif line.strip() and not line.lstrip().startswith("#"):
+            return
+
+
+def _take(words: list[Word]) -> list[Directive]:
+    """Take the next option, or a bundle of short ones, and its value off the front."""
+    word = words.pop(0)
+    if word.text.startswith("--") and len(word.text) > len("--"):
+        return [_take_long(word, words)]
+    if word.text.startswith("-") and len(word.text) > 1:
+        return _take_short(word, words)
+    raise _ProblemError((word.line, f"{word.text!r} is not an option", "write --option=value"))
+
+
+def _take_long(word: Word, words: list[Word]) -> Directive:
+    given, equals, value = word.text.removeprefix("--").partition("=")
+    name = _full_name(given, word)
+    if equals:
+        return Directive(name, value, (word,))
+    if name in BARE:
+        return Directive(name, None, (word,))
+    if name not in KNOWN:  # of a newer Slurm, or of a plugin of the site
+        has_value = bool(words) and not words[0].text.startswith("-")
+        return _with_next(name, word, words) if has_value else Directive(name, None, (word,))
+    return _with_next(name, word, words)
+
+
+def _full_name(given: str, word: Word) -> str:
+    """A long option's name from an abbreviation, as getopt_long allows it."""
+    if given in KNOWN:
+        return given
+    longer = sorted(name for name in KNOWN if name.startswith(given))
+    if len(longer) > 1:
+        remedy = "write " + " or ".join(f"--{name}" for name in longer)
+        raise _ProblemError((word.line, f"--{given} is ambiguous", remedy))
+    return longer[0] if longer else given
+
+
+def _take_short(word: Word, words: list[Word]) -> list[Directive]:
+    found: list[Directive] = []
+    for place, letter in enumerate(word.text[1:], 2):
+        if letter not in SHORT:
+            remedy = "see `sbatch --help`; long options are --option=value"
+            raise _ProblemError((word.line, f"-{letter} is no option of sbatch", remedy))
+        name = SHORT[letter]
+        if name not in BARE:
+            rest = word.text[place:]
+            last = Directive(name, rest, (word,)) if rest else _with_next(name, word, words)
+            return [*found, last]
+        found.append(Directive(name, None, (word,)))
+    return found
+
+
+def _with_next(name: str, word: Word, words: list[Word]) -> Directive:
+    if not words:
+        raise _ProblemError((word.line, f"--{name} has no value", f"write --{name}=VALUE"))
+    value = words.pop(0)
+    return Directive(name, value.text, (word, value))
+
+
+def _problem_of(directive: Directive) -> Problem | None:
+    name, value, line = directive.name, directive.value or "", directive.words[0].line
+    shown = f"--{name}={value}" if directive.value is not None else f"--{name}"
+    if name in OURS:
+        return line, shown, "remove it: the launcher sets it where it is needed"
+    if name in {"time", "time-min"}:
+        try:
+            limit_s(value)
+        except ValueError as error:
+            return line, shown, str(error)
+    if name in SHAPES and not SHAPES[name][0].fullmatch(value):
+        return line, shown, f"expected {SHAPES[name][1]}"
+    return None
+
+
+def _without_gpus(directive: Directive) -> list[str] | None:
+    """The words that a directive becomes without GPUs; None where it asks for none."""
+    if GPU_OPTION.fullmatch(directive.name):
+        return []
+    if directive.name != "gres" and not directive.name.startswith("tres-"):
+        return None
+    parts = (directive.value or "").split(",")
+    kept = [part for part in parts if not GPU_WORD.match(part)]
+    if kept == parts:
+        return None
+    return [f"--{directive.name}={','.join(kept)}"] if kept else []

@@ -1,0 +1,216 @@
+"""From what Slurm's commands print to plain data."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from training.slurm.job_states import ENDED, JobEnd
+
+SEPARATOR = "\x1f"
+"""Between fields: no job name or path holds it."""
+QUEUE_FIELDS = (
+    "JobArrayID",
+    "JobID",
+    "ArrayJobID",
+    "ArrayTaskID",
+    "Name",
+    "State",
+    "Reason",
+    "NodeList",
+    "TimeUsed",
+    "TimeLeft",
+    "exit_code",
+    "StartTime",
+    "EndTime",
+    "Command",
+)
+QUEUE_FORMAT = ",".join(f"{field}:{SEPARATOR}" for field in QUEUE_FIELDS)
+"""For squeue's --Format."""
+ACCOUNT_FIELDS = ("JobID", "State", "ExitCode", "NodeList", "Start", "End")
+"""For sacct's --format."""
+CLOCK = re.compile(r"(?:(?P<days>\d+)-)?(?P<clock>\d+(?::\d+){1,2})")
+COMPLETION = re.compile(r"(\w+)=(\S*)")
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """One of my jobs as squeue shows it; an array's tasks are jobs of their own."""
+
+    job_id: str
+    """As people type it: `12`, or `12_3` for an array's task."""
+    raw_id: str
+    array_job_id: str
+    array_task_id: int | None
+    name: str
+    state: str
+    reason: str
+    node: str
+    elapsed_s: int | None
+    time_left_s: int | None
+    command: str
+    """Script and arguments, with a space between."""
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it waits for its start."""
+        return self.state == "PENDING"
+
+
+def queued_jobs(text: str) -> list[QueuedJob]:
+    """The jobs of squeue's answer that have not ended; lines that are no job are left out."""
+    return [_queued(row) for row in _rows(text) if row["State"] not in ENDED]
+
+
+def all_jobs(text: str) -> list[QueuedJob]:
+    """The jobs of squeue's answer, ended ones included."""
+    return [_queued(row) for row in _rows(text)]
+
+
+def queue_ends(text: str) -> dict[str, JobEnd]:
+    """The ended jobs of squeue's answer (--states=all)."""
+    return {
+        row["JobArrayID"]: JobEnd(
+            job_id=row["JobArrayID"],
+            state=row["State"],
+            exit_code=_number(row["exit_code"]) >> 8,
+            signal=_number(row["exit_code"]) & 127,
+            node=_node(row["NodeList"]),
+            start=_moment(row["StartTime"]),
+            end=_moment(row["EndTime"]),
+        )
+        for row in _rows(text)
+        if row["State"] in ENDED
+    }
+
+
+def account_runs(text: str) -> list[JobEnd]:
+    """The runs of jobs in sacct's answer (--parsable2 --duplicates), in the order of time.
+
+    One that has not ended has such a state; a job that Slurm started again has several.
+    """
+    rows = (line.split("|") for line in text.splitlines())
+    return [
+        _account_end(dict(zip(ACCOUNT_FIELDS, values, strict=True)))
+        for values in rows
+        if len(values) == len(ACCOUNT_FIELDS)
+    ]
+
+
+def completion_runs(lines: Iterable[str]) -> list[JobEnd]:
+    """The runs of jobs in Slurm's job completion text, in the order of time.
+
+    Format: `key=value` pairs, a job a line (slurm.conf(5), JobCompType=jobcomp/filetxt). `sacct -c`
+    reads the same file, but garbles names with spaces and leaves out the tasks of arrays.
+    """
+    found = (dict(COMPLETION.findall(line)) for line in lines)
+    return [_completion_end(each) for each in found if "JobId" in each and "JobState" in each]
+
+
+def last_ends(runs: Iterable[JobEnd]) -> dict[str, JobEnd]:
+    """By job the end of its last run that had a node; a job whose last run goes on is left out."""
+    ends: dict[str, JobEnd] = {}
+    for run in runs:
+        _take_newer(ends, run)
+    return {job_id: end for job_id, end in ends.items() if end.state in ENDED}
+
+
+def run_at(runs: Iterable[JobEnd], job_id: str, moment: datetime) -> JobEnd | None:
+    """The run of a job that was under way at a moment and has ended since; None if none is told."""
+    own = (run for run in runs if run.job_id == job_id and run.state in ENDED)
+    return next((run for run in own if run.held(moment)), None)
+
+
+def configuration(text: str) -> dict[str, str]:
+    """Keys and values of `scontrol show config`."""
+    pairs = (line.partition("=") for line in text.splitlines())
+    return {key.strip(): value.strip() for key, equals, value in pairs if equals}
+
+
+def seconds_of_clock(text: str) -> int | None:
+    """Seconds of `3:07`, `1:00:00` or `2-00:00:00`; None for `UNLIMITED` and the like."""
+    match = CLOCK.fullmatch(text)
+    if match is None:
+        return None
+    seconds = 0
+    for part in match["clock"].split(":"):
+        seconds = seconds * 60 + int(part)
+    return int(match["days"] or 0) * 86400 + seconds
+
+
+def _rows(text: str) -> Iterator[dict[str, str]]:
+    for line in text.splitlines():
+        values = line.split(SEPARATOR)[:-1]
+        if len(values) == len(QUEUE_FIELDS):
+            yield dict(zip(QUEUE_FIELDS, values, strict=True))
+
+
+def _queued(row: dict[str, str]) -> QueuedJob:
+    task = row["ArrayTaskID"]
+    return QueuedJob(
+        job_id=row["JobArrayID"],
+        raw_id=row["JobID"],
+        array_job_id=row["ArrayJobID"],
+        array_task_id=int(task) if task.isdecimal() else None,
+        name=row["Name"],
+        state=row["State"],
+        reason=row["Reason"],
+        node=_node(row["NodeList"]),
+        elapsed_s=seconds_of_clock(row["TimeUsed"]),
+        time_left_s=seconds_of_clock(row["TimeLeft"]),
+        command=row["Command"],
+    )
+
+
+def _account_end(row: dict[str, str]) -> JobEnd:
+    state, _, by = row["State"].partition(" by ")
+    status, _, number = row["ExitCode"].partition(":")
+    return JobEnd(
+        job_id=row["JobID"],
+        state=state.split(" ")[0].rstrip("+"),
+        exit_code=_number(status),
+        signal=_number(number),
+        node=_node(row["NodeList"]),
+        start=_moment(row["Start"]),
+        end=_moment(row["End"]),
+        by_uid=int(by) if by.isdecimal() else None,
+    )
+
+
+def _completion_end(values: dict[str, str]) -> JobEnd:
+    array = values.get("ArrayJobId")
+    status, _, number = values.get("ExitCode", "").partition(":")
+    return JobEnd(
+        job_id=f"{array}_{values.get('ArrayTaskId')}" if array else values["JobId"],
+        state=values["JobState"],
+        exit_code=_number(status),
+        signal=_number(number),
+        node=_node(values.get("NodeList", "")),
+        start=_moment(values.get("StartTime", "")),
+        end=_moment(values.get("EndTime", "")),
+    )
+
+
+def _take_newer(ends: dict[str, JobEnd], end: JobEnd) -> None:
+    """Runs come in the order of time; one cancelled before it got a node says nothing new."""
+    former = ends.get(end.job_id)
+    if former is None or end.node or end.state not in ENDED:
+        ends[end.job_id] = end
+
+
+def _node(text: str) -> str:
+    return "" if text in {"(null)", "None assigned", "N/A"} else text
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
+
+
+def _moment(text: str) -> datetime | None:
+    """Slurm's local time with this host's zone."""
+    with contextlib.suppress(ValueError):
+        return datetime.fromisoformat(text).astimezone()
+    return None

@@ -1,0 +1,90 @@
+"""The strategies that place virtual cameras around the people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import roma
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.trainer.cameras.camera import Camera
+from training.trainer.config.schema import RuntimeCamera
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where the people are, all lengths in metres.
+
+    `center` (3,), the `radius` around it that holds everyone, and the direction `up` (3,) of their
+    upright bodies.
+    """
+
+    center: Tensor
+    radius: float
+    up: Tensor
+
+
+def static_orbit(
+    people: Surroundings, source: Camera, settings: RuntimeCamera, count: int
+) -> list[Camera]:
+    """A full circle around the people, as far away as the field of view needs to hold them.
+
+    The first camera stands half a step beside the source camera's direction.
+    """
+    distance = settings.margin * people.radius / math.sin(source.narrow_half_angle)
+    elevation = math.radians(settings.elevation_deg)
+    flat = _horizontal(source.position - people.center, people.up)
+    offset = distance * (math.cos(elevation) * flat + math.sin(elevation) * people.up)
+    angles = [2 * math.pi * (i + 0.5) / count for i in range(count)]
+    return [_orbited(people, source, offset, angle) for angle in angles]
+
+
+def source_arc(
+    people: Surroundings, source: Camera, settings: RuntimeCamera, count: int
+) -> list[Camera]:
+    """To both sides of the source camera, at its height and distance, evenly over `arc_deg`."""
+    offset = source.position - people.center
+    arc = math.radians(settings.arc_deg)
+    angles = [arc * ((i + 0.5) / count - 0.5) for i in range(count)]
+    if count % 2:  # the middle one would stand on the source camera
+        angles[count // 2] = arc / 2
+    return [_orbited(people, source, offset, angle) for angle in angles]
+
+
+Place = Callable[[Surroundings, Camera, RuntimeCamera, int], list[Camera]]
+STRATEGIES: dict[str, Place] = {"static_orbit": static_orbit, "source_arc": source_arc}
+
+
+def look_at(position: Tensor, target: Tensor, up: Tensor) -> Tensor:
+    """World-to-camera (4, 4) of a camera at `position` (3,) that sees `target` in its middle."""
+    forward = _unit(target - position)
+    right = _unit(torch.linalg.cross(forward, up))
+    down = torch.linalg.cross(forward, right)
+    rotation = torch.stack([right, down, forward])
+    viewmat = torch.eye(4, dtype=position.dtype)
+    viewmat[:3, :3] = rotation
+    viewmat[:3, 3] = -rotation @ position
+    return viewmat
+
+
+def _orbited(people: Surroundings, source: Camera, offset: Tensor, angle: float) -> Camera:
+    position = people.center + _rotated(offset, people.up, angle)
+    viewmat = look_at(position, people.center, people.up)
+    return Camera(viewmat, source.intrinsics, source.width, source.height)
+
+
+def _rotated(vector: Tensor, axis: Tensor, angle: float) -> Tensor:
+    turn: Tensor = roma.rotvec_to_rotmat(angle * axis)
+    return turn @ vector
+
+
+def _horizontal(vector: Tensor, up: Tensor) -> Tensor:
+    return _unit(vector - (vector @ up) * up)
+
+
+def _unit(vector: Tensor) -> Tensor:
+    return functional.normalize(vector, dim=0)

@@ -1,0 +1,116 @@
+"""The trainer's configuration: composed by Hydra, checked by the schema; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from preprocess.faults import Fault, FaultsError, did_you_mean
+from preprocess.roots import CHECKOUT
+from training.configuration.overrides import compose, resolved
+from training.trainer.config.schema import Config, TargetCameras
+
+CONFIG_FILE = CHECKOUT / "training" / "configs" / "train.yaml"
+REQUIRED = ("scene_name", "exp_name")
+MISSING = "???"
+AGGREGATE = "difix_data_generation_aggregate"
+UNION_PARTS = ("literal['auto']", "constrained-int", "int", "none")
+
+
+def load_config(overrides: Sequence[str]) -> Config:
+    """Compose train.yaml with overrides and check it.
+
+    Raises FaultsError with everything that is wrong with overrides, types and combinations.
+    """
+    content, faults = compose(CONFIG_FILE, overrides, reserved={})
+    if content["run_mode"] == AGGREGATE and content["shared"]["scene_name"] == MISSING:
+        content["shared"]["scene_name"] = ""  # it is about all scenes
+    for key in REQUIRED:
+        if content["shared"][key] == MISSING:
+            faults.append(Fault(f"shared.{key} is missing", remedy=f"add shared.{key}=NAME"))
+    config, more = checked(content)
+    if faults or more or config is None:
+        raise FaultsError(faults + more)
+    return config
+
+
+def checked(content: dict[str, Any]) -> tuple[Config | None, list[Fault]]:
+    """A composed configuration against the schema: the result, or what is wrong with it."""
+    try:
+        config = Config.model_validate(resolved(content))
+    except ValidationError as error:
+        return None, _schema_faults(error)
+    except FaultsError as error:
+        return None, list(error.faults)
+    return config, _contradictions(config)
+
+
+def _schema_faults(error: ValidationError) -> list[Fault]:
+    """Errors of pydantic in words of train.yaml, one for each key."""
+    values: dict[str, Any] = {}
+    remedies: dict[str, list[str]] = {}
+    for item in error.errors():
+        # A key of several types comes once for each, with the type behind its name.
+        key = ".".join(str(part) for part in item["loc"] if str(part) not in UNION_PARTS)
+        values[key] = item["input"]
+        remedies.setdefault(key, []).append(_remedy_of(item))
+    return [
+        Fault(f"{key} has a wrong value", repr(values[key]), ", or ".join(remedies[key]))
+        for key in values
+    ]
+
+
+def _remedy_of(item: Any) -> str:
+    if item["type"] == "extra_forbidden":
+        return "remove it: train.yaml has no such key"
+    if item["type"] == "literal_error":
+        valid = item["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        return did_you_mean(str(item["input"]), valid)
+    return str(item["msg"]).replace("Input should be", "expected")
+
+
+def _contradictions(config: Config) -> list[Fault]:
+    """What no key alone shows to be wrong."""
+    optimization, views = config.train.optimization, config.train.nv_generation.trn_nv_gen
+    faults = []
+    if {"/", "\0"} & set(config.shared.exp_name) or config.shared.exp_name in ("", ".", ".."):
+        remedy = "it names one folder: leave out slashes"
+        faults.append(Fault("shared.exp_name can't be used", repr(config.shared.exp_name), remedy))
+    faults += _target_camera_faults(config.difix_data_generation.target_cameras)
+    if config.pose_epochs > optimization.epochs:
+        faults.append(
+            Fault(
+                "train.optimization.pose_epochs is more than all epochs",
+                f"{config.pose_epochs} of {optimization.epochs}",
+                "raise train.optimization.epochs, or set pose_epochs=auto",
+            )
+        )
+    if views.num_cameras and config.nv_gen_epoch >= optimization.epochs:
+        faults.append(
+            Fault(
+                "train.nv_generation.nv_gen_epoch comes after the last epoch",
+                f"{config.nv_gen_epoch} of {optimization.epochs} epochs",
+                "lower it, or set nv_gen_epoch=auto",
+            )
+        )
+    if (views.source == "refined") != config.difix.trn_enable:
+        faults.append(
+            Fault(
+                "source=refined and difix.trn_enable=true go together",
+                f"source={views.source}, difix.trn_enable={str(config.difix.trn_enable).lower()}",
+                "set both or neither: train.nv_generation.trn_nv_gen.source, difix.trn_enable",
+            )
+        )
+    return faults
+
+
+def _target_camera_faults(cameras: TargetCameras) -> list[Fault]:
+    key, explicit = "difix_data_generation.target_cameras", cameras.mode == "explicit"
+    if explicit and not cameras.ids:
+        return [Fault(f"{key}.mode=explicit, but no camera is named", remedy=f"set {key}.ids")]
+    if cameras.ids and not explicit:
+        remedy = f"set {key}.mode=explicit, or leave the ids out"
+        return [Fault(f"{key}.ids are given, but its mode is", cameras.mode, remedy)]
+    return []

@@ -1,0 +1,246 @@
+"""The schema of train.yaml: what each key may be; imports no torch."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from preprocess.roots import CHECKOUT
+
+EXPERIMENTS = "_experiments"
+
+Name = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+ImageSource = Literal["rendered", "refined", "captured"]
+Strategy = Literal["static_orbit", "source_arc"]
+Auto = Literal["auto"]
+
+
+def _expression(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"no regular expression: {error}") from error
+    if groups != 1:
+        raise ValueError("expected a regular expression with one (group)")
+    return pattern
+
+
+class Section(BaseModel):
+    """A mapping of train.yaml: unknown keys are refused, types are not bent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Wandb(Section):
+    """Weights & Biases."""
+
+    enable: bool
+    project: Name
+
+
+class Switch(Section):
+    """On or off."""
+
+    enable: bool
+
+
+class Shared(Section):
+    """What launcher and trainer both know: names, folders, tracking."""
+
+    scene_name: Name
+    exp_name: Name
+    results_root: str
+    scene_data_root: str
+    scene_file: str
+    wandb: Wandb
+    tensorboard: Switch
+
+
+class Model(Section):
+    """The people and what is behind them."""
+
+    body_file: str
+    smpl_body_file: str
+    gaussians_per_person: Auto | Positive
+    background: Annotated[float, Field(ge=0, le=1)]
+
+
+class LearningRates(Section):
+    """First learning rate of each kind of parameter."""
+
+    pose_rotation: Rate
+    pose_translation: Rate
+    shape: Rate
+    position: Rate
+    scale: Rate
+    rotation: Rate
+    opacity: Rate
+    color: Rate
+    final_fraction: Fraction
+
+
+class LossWeights(Section):
+    """Weights of the terms of the loss."""
+
+    rgb: Rate
+    ssim: Rate
+    silhouette: Rate
+    depth: Rate
+    offset: Rate
+    scale: Rate
+    pose_prior: Rate
+    pose_smoothness: Rate
+
+
+class Optimization(Section):
+    """How long, how fast, towards what."""
+
+    epochs: Positive
+    pose_epochs: Auto | Count
+    tune_poses_with_gaussians: bool
+    checkpoint_every_epoch: Positive
+    learning_rate: LearningRates
+    loss: LossWeights
+
+
+class PoseEval(Section):
+    """Which poses are evaluated."""
+
+    eval_smpl: bool
+
+
+class Evaluation(Section):
+    """When and on which cameras."""
+
+    eval_every_epoch: Positive
+    held_out_cameras: list[Count]
+    pose_eval: PoseEval
+
+
+class RuntimeCamera(Section):
+    """Where virtual cameras stand."""
+
+    strategy: Strategy
+    elevation_deg: Annotated[float, Field(gt=-90, lt=90)]
+    margin: Annotated[float, Field(ge=1)]
+    arc_deg: Annotated[float, Field(gt=0, le=360)]
+
+
+class TrainingViews(Section):
+    """Which novel views are trained on."""
+
+    source: ImageSource
+    num_cameras: Count
+    start_camera_id: Count
+    captured_cameras: list[Count]
+    weight: Rate
+    runtime_camera: RuntimeCamera
+
+
+class NovelViewGeneration(Section):
+    """When novel views are made."""
+
+    nv_gen_epoch: Auto | Count
+    trn_nv_gen: TrainingViews
+
+
+class Train(Section):
+    """Everything about `run_mode=train`."""
+
+    optimization: Optimization
+    evaluation: Evaluation
+    nv_generation: NovelViewGeneration
+
+
+class Difix(Section):
+    """The image refiner."""
+
+    trn_enable: bool
+    model_id: str
+
+
+class TargetCameras(Section):
+    """Cameras of the refiner's training set."""
+
+    mode: Literal["all_except_source", "explicit"]
+    ids: list[Count]
+
+
+class DataSet(Section):
+    """A data set whose scenes' names begin with its name: how they are grouped for the split."""
+
+    group_pattern: Annotated[str, AfterValidator(_expression)] | None
+    test_groups: list[Name]
+
+
+class DifixDataGeneration(Section):
+    """Making a training set for the refiner."""
+
+    target_cameras: TargetCameras
+    frame_stride: Positive
+    max_samples_per_camera: Positive | None
+    min_mask_coverage: Annotated[float, Field(ge=0, le=1)]
+    require_checkpoint: bool
+    workers: Auto | Positive
+    datasets: dict[str, DataSet]
+    strict: bool
+    test_groups: list[Name] | None
+    allow_partial: bool
+    prompt: str
+
+
+class Config(Section):
+    """train.yaml with overrides, interpolations resolved."""
+
+    run_mode: Literal["train", "difix_data_generation_generate", "difix_data_generation_aggregate"]
+    seed: Count
+    device: Literal["auto", "cpu", "cuda"]
+    shared: Shared
+    model: Model
+    train: Train
+    difix: Difix
+    difix_data_generation: DifixDataGeneration
+
+    @property
+    def pose_epochs(self) -> int:
+        """Epochs of the first stage; `auto` is a fifth of all."""
+        given = self.train.optimization.pose_epochs
+        return self.train.optimization.epochs // 5 if given == "auto" else given
+
+    @property
+    def nv_gen_epoch(self) -> int:
+        """Epoch before which novel views are made.
+
+        `auto`: captured ones when the second stage begins; rendered ones in its middle, when there
+        is something to render.
+        """
+        given = self.train.nv_generation.nv_gen_epoch
+        if given != "auto":
+            return given
+        last = self.train.optimization.epochs - 1
+        captured = self.train.nv_generation.trn_nv_gen.source == "captured"
+        return min(self.pose_epochs if captured else (self.pose_epochs + last) // 2, last)
+
+    @property
+    def experiment_output(self) -> Path:
+        """Folder of what is made of all scenes of this experiment."""
+        return under_checkout(self.shared.results_root) / EXPERIMENTS / self.shared.exp_name
+
+    @property
+    def output(self) -> Path:
+        """This run's output folder."""
+        return (
+            under_checkout(self.shared.results_root) / self.shared.scene_name / self.shared.exp_name
+        )
+
+
+def under_checkout(path: str) -> Path:
+    """An absolute path; a relative one starts at the checkout."""
+    return CHECKOUT / Path(path).expanduser()

@@ -1,0 +1,118 @@
+"""`run_mode=difix_data_generation_aggregate`: merge all scenes' shards into the training set.
+
+    <results>/_experiments/<exp_name>/difix_data/
+        difix/data.json      what the refiner's training reads
+        manifests/           all_samples.jsonl, split_{train,test}.jsonl, split_summary.json
+        meta/                generation_stats.json, dropped_samples.csv, generation_config.yaml
+        report.md
+
+It is there as a whole or not at all; the same shards give the same bytes. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from training.trainer.config.schema import Config
+from training.trainer.difix.dataset import DatasetWriter
+from training.trainer.difix.dataset_summary import (
+    generation_stats,
+    refuse_leaks,
+    report,
+    split_summary,
+)
+from training.trainer.difix.sample_names import KEY, Group, groups_of, held_out
+from training.trainer.difix.shard import FOLDER
+from training.trainer.difix.shard_collection import Expected, Problem, checked_shard, chosen_scenes
+from training.trainer.errors import Terminated, TrainingError
+from training.trainer.output_files import write_bytes, write_json
+from training.trainer.signals import Requests
+
+
+def aggregate(config: Config, requests: Requests) -> None:
+    """Merge the shards of the plan's scenes.
+
+    Raises FaultsError, TrainingError naming every shard that is missing, unfinished or foreign,
+    OSError; Terminated after SIGTERM. An older training set is then as it was.
+    """
+    expected = Expected.of(config)
+    groups = groups_of(chosen_scenes(expected), config.difix_data_generation)
+    tested = held_out(groups.values(), config.difix_data_generation)
+    with _replacing(config.experiment_output / FOLDER) as partial:
+        with DatasetWriter(partial, config.difix_data_generation.prompt) as writer:
+            problems = list(_merge(groups, tested, expected, writer, requests))
+            _refuse(problems, writer, config)
+            writer.close()
+        _write_summaries(partial, config, writer, problems)
+    counts = generation_stats(config.shared.exp_name, writer.counts)["samples_by_split"]
+    sides = ", ".join(f"{count} in {split}" for split, count in counts.items())
+    print(f"{sides}: {config.experiment_output / FOLDER / 'difix' / 'data.json'}", flush=True)
+
+
+def _merge(
+    groups: Mapping[str, Group],
+    tested: frozenset[Group],
+    expected: Expected,
+    writer: DatasetWriter,
+    requests: Requests,
+) -> Iterator[Problem]:
+    """Write one shard after the other; yields those that can't be."""
+    for scene, group in groups.items():
+        if requests.stop:
+            raise Terminated
+        shard = checked_shard(scene, group, expected)
+        if isinstance(shard, Problem):
+            yield shard
+        else:
+            writer.add(shard, expected.folder(scene), "test" if group in tested else "train")
+
+
+def _refuse(problems: list[Problem], writer: DatasetWriter, config: Config) -> None:
+    """Raises TrainingError when the training set would not be whole, or leaks."""
+    if problems and not config.difix_data_generation.allow_partial:
+        listed = "".join(f"\n    {problem}" for problem in problems)
+        raise TrainingError(
+            f"{len(problems)} of {len(problems) + len(writer.counts)} shards can't be merged:"
+            f"{listed}\n    -> generate them again with this configuration, "
+            f"or leave them out with {KEY}.allow_partial=true"
+        )
+    if not any(each.samples for each in writer.counts):
+        raise TrainingError("no shard has a sample: see dropped_samples.csv of the scenes")
+    refuse_leaks(writer.counts)
+
+
+def _write_summaries(
+    root: Path, config: Config, writer: DatasetWriter, left_out: list[Problem]
+) -> None:
+    exp_name, counts = config.shared.exp_name, writer.counts
+    write_json(root / "manifests/split_summary.json", split_summary(exp_name, counts, left_out))
+    write_json(root / "meta/generation_stats.json", generation_stats(exp_name, counts))
+    content = config.model_dump(mode="json", include={"seed", "model", KEY})
+    text = yaml.safe_dump({"exp_name": exp_name, **content}, sort_keys=False)
+    write_bytes(root / "meta/generation_config.yaml", text.encode())
+    write_bytes(root / "report.md", report(exp_name, counts, left_out).encode())
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[Path]:
+    """A folder to write into that takes the place of `folder` when all went well."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    previous = folder.with_name(f".{folder.name}.previous")
+    if previous.exists() and not folder.exists():  # killed between the two renames below
+        previous.rename(folder)
+    for left in (partial, previous):
+        shutil.rmtree(left, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        if folder.exists():
+            folder.rename(previous)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(previous, ignore_errors=True)

@@ -1,0 +1,243 @@
+"""Rendering samples: true images are read ahead, several samples are rendered and written at once.
+
+Rendering takes most of the time and one thread a sample, so a few workers do everything, with
+bounded queues in between. Decisions are made in one place and in order, so what comes out does not
+depend on how many workers there are.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Lock
+from typing import Literal, NamedTuple, TypeVar
+
+import torch
+
+from training.trainer.cameras.camera import Camera
+from training.trainer.cameras.views import camera_of
+from training.trainer.config.schema import DifixDataGeneration
+from training.trainer.difix.generation_checks import GenerationInputs
+from training.trainer.difix.sample_names import sample_id
+from training.trainer.difix.shard import Dropped, Sample, ShardFolder
+from training.trainer.difix.true_views import (
+    Target,
+    TrueImage,
+    Unusable,
+    encoded,
+    of_size,
+    read_target,
+    read_true_image,
+)
+from training.trainer.evaluation.pictures import to_levels
+from training.trainer.gaussians.model import PosedGaussians, SceneModel
+from training.trainer.gaussians.render import render
+
+MOST_WORKERS = 8
+Result = TypeVar("Result")
+Views = tuple[Target, TrueImage]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One sample that may become one."""
+
+    sample_id: str
+    camera: int
+    frame: int
+
+
+class Read(NamedTuple):
+    """What was read for a sample: both views, why there is none, or nothing: it is there."""
+
+    wanted: Wanted
+    found: Views | Unusable | None
+
+
+@dataclass
+class Renderer:
+    """The model as cameras see it; posed once for each frame."""
+
+    model: SceneModel
+    background: float
+    device: torch.device
+    _index: int | None = None
+    _posed: PosedGaussians | None = None
+    # One GPU draws one view at a time.
+    _turn: Lock = field(default_factory=Lock)
+
+    def at(self, index: int) -> PosedGaussians:
+        """Everyone's Gaussians at a frame index; the last one is kept."""
+        if self._index != index or self._posed is None:
+            with torch.inference_mode():
+                self._posed, self._index = self.model.at(index), index
+        return self._posed
+
+    def draw(self, posed: PosedGaussians, target: Target) -> bytes:
+        """What the target camera sees, as a PNG file."""
+        height, width = target.image.pixels.shape[:2]
+        camera = camera_of(target.camera, width, height).to(self.device)
+        return encoded(to_levels(self._image(posed, camera)), ".png")
+
+    def _image(self, posed: PosedGaussians, camera: Camera) -> torch.Tensor:
+        with torch.inference_mode():
+            if self.device.type == "cpu":
+                return render(posed, camera, self.background).image
+            with self._turn:
+                return render(posed, camera, self.background).image.cpu()
+
+
+@dataclass
+class Pipeline:
+    """Makes the samples of one scene; `dropped` grows while they are made."""
+
+    inputs: GenerationInputs
+    settings: DifixDataGeneration
+    renderer: Renderer
+    folder: ShardFolder
+    digest: str
+    dropped: list[Dropped] = field(default_factory=list)
+
+    def samples(self, whole: Mapping[str, Sample]) -> Iterator[Sample]:
+        """Every sample in order of frame and camera; those in `whole` are not made again.
+
+        Raises SceneDataError, OSError.
+        """
+        workers = worker_count(self.settings.workers)
+        with _worker_pool(workers) as pool:
+            read = ahead(pool, self._reading(pool, whole), 2 * workers)
+            yield from ahead(pool, self._making(read, whole), 2 * workers)
+
+    def _reading(
+        self, pool: ThreadPoolExecutor, whole: Mapping[str, Sample]
+    ) -> Iterator[Callable[[], Read]]:
+        """What has to be read, in order; a frame's reference is read once."""
+        for frame in self.inputs.frames:
+            wanted = [self._wanted(camera, frame) for camera in self.inputs.targets]
+            if frame not in self.inputs.trained_frames:
+                yield from (partial(Read, each, Unusable("skip frame")) for each in wanted)
+                continue
+            missing = [each for each in wanted if each.sample_id not in whole]
+            reference = pool.submit(self._reference, frame) if missing else None
+            for each in wanted:
+                if reference is None or each.sample_id in whole:
+                    yield partial(Read, each, None)
+                else:
+                    yield partial(self._read, each, reference)
+
+    def _making(
+        self, read: Iterable[Read], whole: Mapping[str, Sample]
+    ) -> Iterator[Callable[[], Sample]]:
+        """Decides, in order, what becomes a sample."""
+        most = self.settings.max_samples_per_camera or sys.maxsize
+        taken = dict.fromkeys(self.inputs.targets, 0)
+        for wanted, found in read:
+            if min(taken.values()) >= most:
+                return
+            if taken[wanted.camera] >= most:
+                continue
+            if isinstance(found, Unusable):
+                self._drop(wanted, found)
+                continue
+            taken[wanted.camera] += 1
+            if found is None:
+                yield partial(whole.__getitem__, wanted.sample_id)
+            else:
+                posed = self.renderer.at(self.inputs.trained_frames.index(wanted.frame))
+                yield partial(self.make_sample, wanted, found, posed)
+
+    def make_sample(self, wanted: Wanted, found: Views, posed: PosedGaussians) -> Sample:
+        """Render and write one sample; raises OSError."""
+        (target, reference), group = found, self.inputs.group
+        height, width = target.image.pixels.shape[:2]
+        contents = (
+            self.renderer.draw(posed, target),
+            target.image.content,
+            of_size(reference, width, height),
+        )
+        sample = Sample(
+            sample_id=wanted.sample_id,
+            scene=self.inputs.scene.seq_name,
+            dataset=group.dataset,
+            group=group.name,
+            target_camera=wanted.camera,
+            ref_camera=self.inputs.scene.cam_id,
+            target_frame=wanted.frame,
+            ref_frame=wanted.frame,
+            width=width,
+            height=height,
+            mask_coverage=round(target.image.coverage, 6),
+            image="image.png",
+            target_image=f"target_image{target.image.suffix}",
+            ref_image=f"ref_image{reference.suffix}",
+            sizes=(len(contents[0]), len(contents[1]), len(contents[2])),
+        )
+        self.folder.write_sample(sample, contents, self.digest)
+        return sample
+
+    def _read(self, wanted: Wanted, reference: Future[TrueImage | Unusable]) -> Read:
+        true = reference.result()
+        if isinstance(true, Unusable):
+            return Read(wanted, true)
+        at = (wanted.camera, wanted.frame)
+        least = self.settings.min_mask_coverage
+        target = read_target(self.inputs.truth, *at, self.renderer.background, least)
+        return Read(wanted, target if isinstance(target, Unusable) else (target, true))
+
+    def _reference(self, frame: int) -> TrueImage | Unusable:
+        source = self.inputs.scene.cam_id
+        background = self.renderer.background
+        return read_true_image(self.inputs.data, source, frame, background, "reference")
+
+    def _wanted(self, camera: int, frame: int) -> Wanted:
+        scene = self.inputs.scene
+        return Wanted(sample_id(scene.seq_name, camera, scene.cam_id, frame), camera, frame)
+
+    def _drop(self, wanted: Wanted, why: Unusable) -> None:
+        self.dropped.append(
+            Dropped(
+                sample_id=wanted.sample_id,
+                target_camera=wanted.camera,
+                frame=wanted.frame,
+                reason=why.reason,
+                detail=why.detail,
+            )
+        )
+
+
+def ahead(
+    pool: ThreadPoolExecutor, tasks: Iterable[Callable[[], Result]], most: int
+) -> Iterator[Result]:
+    """The tasks' results in order, `most` of them started before they are asked for."""
+    started: deque[Future[Result]] = deque()
+    for task in tasks:
+        started.append(pool.submit(task))
+        if len(started) >= most:
+            yield started.popleft().result()
+    while started:
+        yield started.popleft().result()
+
+
+def worker_count(wanted: int | Literal["auto"]) -> int:
+    """How many samples are made at once."""
+    if wanted != "auto":
+        return wanted
+    given = os.environ.get("SLURM_CPUS_PER_TASK")
+    return min(int(given) if given else len(os.sched_getaffinity(0)), MOST_WORKERS)
+
+
+@contextmanager
+def _worker_pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that draw with one core each; what has not begun at an error never does."""
+    # The number of threads is torch's per thread, and results must not depend on it.
+    pool = ThreadPoolExecutor(workers, "sample", initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,112 @@
+"""Names in the refiner's training set: sample ids, and which data set and group a scene is of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from preprocess.faults import Fault, FaultsError, did_you_mean
+from training.trainer.config.schema import DataSet, DifixDataGeneration
+
+KEY = "difix_data_generation"
+
+
+@dataclass(frozen=True, order=True)
+class Group:
+    """Scenes that never part between train and test; groups of two data sets are never one."""
+
+    dataset: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.dataset}/{self.name}"
+
+
+def sample_id(scene: str, target_camera: int, ref_camera: int, frame: int) -> str:
+    """The id of a sample, whose reference shows the same frame.
+
+    A scene's name can be read back from it, so samples of two scenes never share an id.
+    """
+    cameras = f"tcam{target_camera}__rccam{ref_camera}"
+    return f"{scene}__{cameras}__tf{frame:06d}__rf{frame:06d}"
+
+
+def group_of(scene: str, settings: DifixDataGeneration) -> Group:
+    """The group of a scene, by its name.
+
+    Raises FaultsError when its data set is unknown and `strict`, or its name fits no group.
+    """
+    dataset = _dataset_of(scene, settings.datasets)
+    if dataset is None:
+        if settings.strict:
+            raise FaultsError([_unknown(scene, settings.datasets)])
+        return Group(scene.partition("_")[0], scene)
+    pattern = settings.datasets[dataset].group_pattern
+    if pattern is None:
+        return Group(dataset, scene)
+    found = re.search(pattern, scene)
+    if found is None or not found[1]:
+        remedy = f"its group_pattern is {pattern!r}: set {KEY}.datasets.{dataset}.group_pattern"
+        raise FaultsError([Fault(f"no group of {dataset} is in the scene's name", scene, remedy)])
+    return Group(dataset, found[1])
+
+
+def groups_of(scenes: Iterable[str], settings: DifixDataGeneration) -> dict[str, Group]:
+    """Each scene's group, in order; raises FaultsError with all scenes that have none."""
+    groups: dict[str, Group] = {}
+    faults: list[Fault] = []
+    for scene in scenes:
+        try:
+            groups[scene] = group_of(scene, settings)
+        except FaultsError as error:
+            faults += error.faults
+    if faults:
+        raise FaultsError(faults)
+    return groups
+
+
+def held_out(groups: Iterable[Group], settings: DifixDataGeneration) -> frozenset[Group]:
+    """The groups that are kept for testing; raises FaultsError for one that is not there."""
+    there = sorted(set(groups))
+    if settings.test_groups is None:
+        return frozenset(group for group in there if _is_held_out(group, settings.datasets))
+    faults = [
+        Fault(
+            f"{KEY}.test_groups names a group that no scene belongs to",
+            wanted,
+            did_you_mean(wanted, map(str, there)),
+        )
+        for wanted in settings.test_groups
+        if not any(_is_meant(wanted, group) for group in there)
+    ]
+    if faults:
+        raise FaultsError(faults)
+    wanted_groups = settings.test_groups
+    return frozenset(
+        group for group in there if any(_is_meant(wanted, group) for wanted in wanted_groups)
+    )
+
+
+def _dataset_of(scene: str, datasets: Mapping[str, DataSet]) -> str | None:
+    """The data set with the longest name that begins the scene's."""
+    fitting = [name for name in datasets if scene == name or scene.startswith(f"{name}_")]
+    return max(fitting, key=len, default=None)
+
+
+def _is_held_out(group: Group, datasets: Mapping[str, DataSet]) -> bool:
+    return group.dataset in datasets and group.name in datasets[group.dataset].test_groups
+
+
+def _is_meant(wanted: str, group: Group) -> bool:
+    return wanted in (group.name, str(group))
+
+
+def _unknown(scene: str, datasets: Mapping[str, DataSet]) -> Fault:
+    name = scene.partition("_")[0]
+    remedy = (
+        f"the scene's name begins with one of: {', '.join(datasets)}; or name it, so that each "
+        f"scene is a group: '+{KEY}.datasets.{name}={{group_pattern:null,test_groups:[]}}'; or set "
+        f"{KEY}.strict=false"
+    )
+    return Fault(f"{scene} is of an unknown data set", name, remedy)

@@ -1,0 +1,174 @@
+"""The shards of an experiment: whose they are to be, and whether each is there, whole and ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from preprocess.faults import Fault, FaultsError
+from training.trainer.config.schema import EXPERIMENTS, Config, under_checkout
+from training.trainer.difix.sample_names import Group, sample_id
+from training.trainer.difix.shard import (
+    FOLDER,
+    SCHEMA_VERSION,
+    Sample,
+    Shard,
+    ShardFolder,
+    deciding_keys,
+    read_shard,
+)
+
+PLAN_VARIABLE = "TS_PLAN_FILE"
+"""Names the launcher's plan file, of which `exp_name` and `scenes[].name` are read."""
+SAMPLE_ID = re.compile(r"(?P<scene>.+)__tcam\d+__rccam\d+__tf\d+__rf\d+")
+Kind = Literal["missing", "unfinished", "foreign"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a scene's shard can't be merged."""
+
+    scene: str
+    kind: Kind
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.scene}: {self.kind}: {self.detail}"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What every shard of an experiment must agree with."""
+
+    results_root: Path
+    exp_name: str
+    keys: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, config: Config) -> Expected:
+        """By this run's configuration."""
+        # Absolute, with links as the user wrote them: these paths go into the data set.
+        root = Path(os.path.abspath(under_checkout(config.shared.results_root)))
+        return cls(root, config.shared.exp_name, deciding_keys(config))
+
+    def folder(self, scene: str) -> ShardFolder:
+        """Where a scene's shard lies."""
+        return ShardFolder(self.results_root / scene / self.exp_name / FOLDER)
+
+
+def chosen_scenes(expected: Expected) -> list[str]:
+    """The scenes to merge, sorted: the plan's, or without a plan all that have a folder.
+
+    The plan is the file that TS_PLAN_FILE names. Raises FaultsError.
+    """
+    plan_file = os.environ.get(PLAN_VARIABLE)
+    if plan_file:
+        return _planned(Path(plan_file), expected.exp_name)
+    found = expected.results_root.glob(f"*/{expected.exp_name}/{FOLDER}")
+    scenes = sorted(path.parents[1].name for path in found)
+    scenes = [scene for scene in scenes if scene != EXPERIMENTS]
+    if not scenes:
+        where = str(expected.folder("*").root)
+        remedy = "generate first: run_mode=difix_data_generation_generate for each scene"
+        raise FaultsError([Fault("no scene of this experiment has DiFix data", where, remedy)])
+    return scenes
+
+
+def checked_shard(scene: str, group: Group, expected: Expected) -> Shard | Problem:
+    """A scene's shard, or what is wrong with it."""
+    folder = expected.folder(scene)
+    if not folder.root.is_dir():
+        return Problem(scene, "missing", f"no folder {folder.root}")
+    if not folder.shard.exists():
+        return Problem(scene, "unfinished", f"{folder.root} has no {folder.shard.name}")
+    try:
+        shard = read_shard(folder)
+    except (OSError, ValueError) as error:
+        return Problem(scene, "unfinished", f"{folder.shard} can't be read: {error}")
+    differing = _differences(shard, scene, group, expected) or _foreign_ids(shard, expected)
+    if differing:
+        return Problem(scene, "foreign", differing)
+    if lacking := folder.lacks(shard.samples):
+        return Problem(scene, "unfinished", f"no folder of {_some(lacking)}")
+    return shard
+
+
+def _planned(path: Path, exp_name: str) -> list[str]:
+    try:
+        plan = json.loads(path.read_bytes())
+        planned_experiment = str(plan["exp_name"])
+        scenes = sorted({str(scene["name"]) for scene in plan["scenes"]})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        remedy = f"set {PLAN_VARIABLE} to a plan's file, or unset it"
+        raise FaultsError([Fault(f"{path} can't be read as a plan", str(error), remedy)]) from error
+    if planned_experiment != exp_name:
+        remedy = f"set shared.exp_name={planned_experiment}, or unset {PLAN_VARIABLE}"
+        raise FaultsError(
+            [Fault(f"{path} is of experiment {planned_experiment}, not", exp_name, remedy)]
+        )
+    return scenes
+
+
+def _differences(shard: Shard, scene: str, group: Group, expected: Expected) -> str:
+    """In what a shard is not this experiment's; empty when in nothing."""
+    theirs = {
+        "schema_version": shard.schema_version,
+        "scene": shard.scene,
+        "exp_name": shard.exp_name,
+        "group": str(Group(shard.dataset, shard.group)),
+        **shard.configuration.keys,
+    }
+    ours = {
+        "schema_version": SCHEMA_VERSION,
+        "scene": scene,
+        "exp_name": expected.exp_name,
+        "group": str(group),
+        **expected.keys,
+    }
+    keys = sorted(theirs.keys() | ours.keys())
+    return ", ".join(
+        f"{key} {theirs.get(key)!r} (here {ours.get(key)!r})"
+        for key in keys
+        if theirs.get(key) != ours.get(key)
+    )
+
+
+def _foreign_ids(shard: Shard, expected: Expected) -> str:
+    """Samples that another shard could have too.
+
+    An id names its scene, and a scene has one shard: ids that are all their own scene's, each
+    there once, can't meet those of another shard. So no ids need be kept over shards.
+    """
+    if strays := [sample.sample_id for sample in shard.samples if not _is_own(sample, shard)]:
+        return "; ".join(_owner(stray, expected) for stray in strays[:3]) + _more(strays[3:])
+    ids = [sample.sample_id for sample in shard.samples]
+    if len(set(ids)) < len(ids):
+        return f"one sample id twice: {_some(sorted({i for i in ids if ids.count(i) > 1}))}"
+    return ""
+
+
+def _is_own(sample: Sample, shard: Shard) -> bool:
+    own = sample_id(shard.scene, sample.target_camera, sample.ref_camera, sample.target_frame)
+    return sample.sample_id == own
+
+
+def _owner(stray: str, expected: Expected) -> str:
+    match = SAMPLE_ID.fullmatch(stray)
+    if match is None:
+        return f"{stray} is no sample id"
+    scene = match["scene"]
+    too = expected.folder(scene).sample(stray).is_dir()
+    return f"sample id {stray} is " + (f"in the shard of {scene} too" if too else f"of {scene}")
+
+
+def _some(ids: list[str]) -> str:
+    return ", ".join(ids[:3]) + _more(ids[3:])
+
+
+def _more(ids: list[str]) -> str:
+    return f" and {len(ids)} more" if ids else ""

@@ -1,0 +1,104 @@
+"""The model whose renders are to be repaired: trained where there is a checkpoint, else initial."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from preprocess.faults import Fault, FaultsError
+from preprocess.scene_data import SceneDataError, load_mask
+from training.trainer.checkpoints import identity_of, read_checkpoint, refuse_other
+from training.trainer.config.schema import Config
+from training.trainer.difix.generation_checks import GenerationInputs
+from training.trainer.errors import TrainingError
+from training.trainer.gaussians.body_parameters import read_bodies
+from training.trainer.gaussians.model import BodyParameters, SceneModel
+from training.trainer.output_files import OutputFolder
+from training.trainer.setup import gaussians_for, load_body_model, make_model
+
+RENDERING = ("model.", "scene.cam_id", "scene.seq_name")
+"""Parts of a checkpoint's identity that a render depends on."""
+POSES = {"poses.first_pose": "pose", "poses.first_trans": "trans"}
+
+
+def load_model(
+    config: Config, inputs: GenerationInputs, device: torch.device
+) -> tuple[SceneModel, dict[str, Any]]:
+    """The model and where it is from: `source` checkpoint (with `epoch`, `digest`) or initial.
+
+    Raises FaultsError when the checkpoint is of another model or data, TrainingError when it is
+    damaged, SceneDataError, OSError.
+    """
+    body = load_body_model(config.model.body_file, "smplx")
+    first = read_bodies(inputs.data, inputs.trained_frames, "smplx")
+    path = OutputFolder(config.output).checkpoint
+    state = _trained(path, config, inputs) if path.exists() else None
+    if state is None:
+        counts = _first_counts(config, inputs, len(first.betas))
+        return make_model(config.seed, body, first, counts, device), {"source": "initial"}
+    weights = state["model"]
+    _refuse_other_data(path, weights, first)
+    counts = torch.bincount(weights["gaussians.person"]).tolist()
+    model = make_model(config.seed, body, first, counts, device)
+    model.load_state_dict(weights)
+    source = {"source": "checkpoint", "epoch": state["position"]["epoch"]}
+    return model, {**source, "digest": weights_digest(weights)}
+
+
+def weights_digest(weights: dict[str, Tensor]) -> str:
+    """SHA-256 over names and values: the same for the same model, whenever it was saved."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.numpy().tobytes())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _trained(path: Path, config: Config, inputs: GenerationInputs) -> dict[str, Any]:
+    content = read_checkpoint(path)
+    if content is None:
+        raise TrainingError(f"{path} is damaged: train the scene again, or delete the checkpoint")
+    now = identity_of(config, inputs.scene.raw)
+    refuse_other(path, _rendering(content["identity"]), _rendering(now))
+    return dict(content["state"])
+
+
+def _rendering(identity: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in identity.items() if key.startswith(RENDERING)}
+
+
+def _refuse_other_data(path: Path, weights: dict[str, Tensor], first: BodyParameters) -> None:
+    """Frames or poses that are not those of the training would be drawn in the wrong place."""
+    for name, field in POSES.items():
+        then, now = weights[name], getattr(first, field)
+        if not torch.equal(then, now):
+            value = f"{field} {tuple(then.shape)} then, {tuple(now.shape)} now"
+            remedy = "train the scene again with the data as it is, or put the old data back"
+            what = f"{path} was trained on other frames or body parameters"
+            raise FaultsError([Fault(what, value, remedy)])
+
+
+def _first_counts(config: Config, inputs: GenerationInputs, people: int) -> Sequence[int]:
+    """Gaussians of each person as before training; frames without masks count for nothing."""
+    wanted = config.model.gaussians_per_person
+    if isinstance(wanted, int):
+        return [wanted] * people
+    return gaussians_for([_most_pixels(inputs, person) for person in range(people)])
+
+
+def _most_pixels(inputs: GenerationInputs, person: int) -> int:
+    """What a person covers at most of the source camera's images."""
+    most = 0
+    for frame in inputs.trained_frames:
+        try:
+            mask = load_mask(inputs.data, inputs.scene.cam_id, person, frame)
+        except SceneDataError:
+            continue
+        most = max(most, int(mask.sum()))
+    return most

@@ -1,0 +1,123 @@
+"""How good the model is on cameras it never saw, and how near its poses are to the true ones."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.trainer.cameras.views import View, ViewReader
+from training.trainer.evaluation.metrics import mpjpe, pa_mpjpe, psnr, ssim
+from training.trainer.gaussians.model import SceneModel
+from training.trainer.gaussians.render import render
+from training.trainer.output_files import write_bytes
+
+Row = dict[str, Any]
+POSE_ERRORS = {"mpjpe_mm": mpjpe, "pa_mpjpe_mm": pa_mpjpe}
+Lpips = Callable[[Tensor, Tensor], float]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What evaluations compare with.
+
+    A reader of true views and the held-out cameras, true joints (F, P, 22, 3) by body space (None
+    where the truth has none), and `reasons` of what is missing.
+    """
+
+    reader: ViewReader
+    cameras: Sequence[int]
+    joints: Mapping[str, Tensor | None]
+    lpips: Lpips | None
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    def views(self) -> Iterator[View]:
+        """The held-out views, one at a time: all at once they may not fit into memory."""
+        for camera in self.cameras:
+            yield from (self.reader.view(camera, i) for i in range(len(self.reader.frames)))
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One evaluation: a row per view, a row per body and frame, and their means."""
+
+    images: list[Row]
+    poses: list[Row]
+    summary: dict[str, float | None]
+
+
+@torch.no_grad()
+def evaluate(model: SceneModel, truth: Truth, background: float) -> Evaluated:
+    """Render every held-out view with the model's own poses, and compare poses with the true."""
+    images = [_image_row(model, view, truth.lpips, background) for view in truth.views()]
+    poses = _pose_rows(model, truth)
+    means = _means(images, ("psnr", "psnr_foreground", "ssim", "lpips"))
+    means |= _means(
+        poses, [f"{prefix}{name}" for prefix in _prefixes(truth) for name in POSE_ERRORS]
+    )
+    return Evaluated(images, poses, means)
+
+
+@torch.no_grad()
+def rendered_images(model: SceneModel, views: Iterable[View], background: float) -> list[Tensor]:
+    """The model's images (H, W, 3) of the given views."""
+    return [render(model.at(view.index), view.camera, background).image for view in views]
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows of one kind as CSV; raises OSError."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, buffer.getvalue().encode())
+
+
+def _image_row(model: SceneModel, view: View, lpips: Lpips | None, background: float) -> Row:
+    drawn = render(model.at(view.index), view.camera, background).image.clamp(0, 1)
+    people = view.masks.sum(-1) > 0
+    return {
+        "camera": view.camera_id,
+        "frame": view.frame,
+        "psnr": psnr(drawn, view.image),
+        "psnr_foreground": psnr(drawn, view.image, people),
+        "ssim": ssim(drawn, view.image),
+        "lpips": lpips(drawn, view.image) if lpips else None,
+    }
+
+
+def _pose_rows(model: SceneModel, truth: Truth) -> list[Row]:
+    errors: dict[str, Tensor] = {}
+    for prefix, joints in zip(_prefixes(truth), truth.joints.values(), strict=True):
+        if joints is not None:
+            ours = model.joints(torch.arange(len(joints), device=joints.device))
+            for name, measure in POSE_ERRORS.items():
+                errors[f"{prefix}{name}"] = measure(ours, joints)
+    shape = next(iter(errors.values())).shape if errors else (0, 0)
+    return [
+        {"frame": truth.reader.frames[index], "person": person}
+        | {name: float(error[index, person]) for name, error in errors.items()}
+        for index in range(shape[0])
+        for person in range(shape[1])
+    ]
+
+
+def _prefixes(truth: Truth) -> list[str]:
+    return ["" if space == "smplx" else f"{space}_" for space in truth.joints]
+
+
+def _means(rows: Sequence[Row], names: Sequence[str]) -> dict[str, float | None]:
+    """Means by column over the rows that have a number there; None where no row has."""
+    return {name: _mean([row.get(name) for row in rows]) for name in names}
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    numbers = [value for value in values if value is not None and math.isfinite(value)]
+    return sum(numbers) / len(numbers) if numbers else None

@@ -1,0 +1,79 @@
+"""The picture of an evaluation: target | before | after, a row for each view."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from training.trainer.output_files import write_bytes
+
+TILE = 288  # pixels of the longer side of a tile, at least
+GAP = 6
+CAPTION = 26
+COLUMNS = ("target", "before training", "after {epoch} epochs")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One held-out view and the model's renders before and after, each (H, W, 3) in [0, 1]."""
+
+    label: str
+    target: Tensor
+    before: Tensor
+    after: Tensor
+
+
+def write_comparison(path: Path, rows: Sequence[Row], epoch: int) -> None:
+    """Write the rows below each other as PNG, with captions; raises OSError."""
+    titles = [title.format(epoch=epoch) for title in COLUMNS]
+    images = {row.label: [to_image(i) for i in (row.target, row.before, row.after)] for row in rows}
+    write_sheet(path, titles, images)
+
+
+def write_sheet(
+    path: Path, titles: Sequence[str], rows: Mapping[str, Sequence[Image.Image]]
+) -> None:
+    """Write rows of images of one size, by label, below titled columns as PNG; raises OSError."""
+    tiles = [[_tile(image) for image in images] for images in rows.values()]
+    width, height = tiles[0][0].size
+    size = (
+        len(titles) * (width + GAP) + GAP,
+        CAPTION + len(rows) * (height + CAPTION) + GAP,
+    )
+    sheet = Image.new("RGB", size, "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=16)
+    for column, title in enumerate(titles):
+        draw.text((GAP + column * (width + GAP), 4), title, fill="black", font=font)
+    for index, (label, images) in enumerate(zip(rows, tiles, strict=True)):
+        top = CAPTION + index * (height + CAPTION)
+        for column, image in enumerate(images):
+            sheet.paste(image, (GAP + column * (width + GAP), top))
+        draw.text((GAP, top + height + 3), label, fill="black", font=font)
+    buffer = io.BytesIO()
+    sheet.save(buffer, "png")
+    write_bytes(path, buffer.getvalue())
+
+
+def to_image(image: Tensor) -> Image.Image:
+    """An (H, W, 3) tensor in [0, 1] as an 8-bit image."""
+    return Image.fromarray(to_levels(image))
+
+
+def to_levels(image: Tensor) -> NDArray[np.uint8]:
+    """The same as an array."""
+    levels: NDArray[np.uint8] = (image.detach().clamp(0, 1) * 255).round().byte().cpu().numpy()
+    return levels
+
+
+def _tile(picture: Image.Image) -> Image.Image:
+    factor = max(1, -(-TILE // max(picture.size)))
+    return picture.resize(
+        (picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC
+    )

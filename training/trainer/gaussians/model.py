@@ -1,0 +1,167 @@
+"""The model of a scene: each person's canonical Gaussians, and everyone's pose in each frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import roma
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from preprocess.body.body_model import BodyModel
+from preprocess.body.joints import BODY_JOINTS
+from training.trainer.gaussians.surface import SurfacePoints, first_scales
+
+FIRST_OPACITY = 0.9
+FIRST_COLOR = 0.5  # grey: nothing is taken from the images before training
+
+
+@dataclass(frozen=True)
+class BodyParameters:
+    """All P people over F frames: betas (P, B), pose (F, P, J, 3) axis-angle, trans (F, P, 3) m."""
+
+    betas: Tensor
+    pose: Tensor
+    trans: Tensor
+
+
+@dataclass(frozen=True)
+class PosedGaussians:
+    """N Gaussians in the world at one frame.
+
+    means (N, 3), covars (N, 3, 3), opacities (N,), features (N, 3 + P): colour, one-hot person.
+    """
+
+    means: Tensor
+    covars: Tensor
+    opacities: Tensor
+    features: Tensor
+
+
+class Poses(nn.Module):
+    """Body parameters as they are being fitted, starting from the estimates of the scene data.
+
+    Corrections are rows by frame with sparse gradients, so that a step moves its own frame only.
+    """
+
+    def __init__(self, first: BodyParameters) -> None:
+        super().__init__()
+        frames, people, _, _ = first.pose.shape
+        self.people = people
+        self.betas = nn.Parameter(first.betas.clone())
+        self.register_buffer("first_pose", first.pose)
+        self.register_buffer("first_trans", first.trans)
+        self.first_pose: Tensor
+        self.first_trans: Tensor
+        self.turns = _zeros_by_frame(frames, people * len(BODY_JOINTS) * 3)
+        self.shifts = _zeros_by_frame(frames, people * 3)
+
+    def corrections(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """What was added to the estimates: rotations (F, P, 22, 3) rad, places (F, P, 3) m."""
+        turns = self.turns(frames).view(len(frames), self.people, len(BODY_JOINTS), 3)
+        return turns, self.shifts(frames).view(len(frames), self.people, 3)
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Pose (F, P, J, 3) and trans (F, P, 3) at frame indices (F,)."""
+        turns, shifts = self.corrections(frames)
+        unmoved = self.first_pose.shape[2] - len(BODY_JOINTS)  # fingers and face of SMPL-X
+        pose = self.first_pose[frames] + functional.pad(turns, (0, 0, 0, unmoved))
+        return pose, self.first_trans[frames] + shifts
+
+
+class Gaussians(nn.Module):
+    """The canonical Gaussians of all people, one after the other, N in all.
+
+    `colored_by` (N,) says whose colour each one shows: its own, until hidden ones borrow.
+    """
+
+    def __init__(self, surfaces: Sequence[SurfacePoints]) -> None:
+        super().__init__()
+        counts = torch.tensor([len(points.corners) for points in surfaces])
+        self.register_buffer("person", torch.arange(len(surfaces)).repeat_interleave(counts))
+        self.register_buffer("corners", torch.cat([points.corners for points in surfaces]))
+        self.register_buffer("shares", torch.cat([points.shares for points in surfaces]))
+        # Over the joints of all people, so that one product poses everyone: zero on the others'.
+        weights = torch.block_diag(*[points.weights for points in surfaces])  # type: ignore[no-untyped-call]
+        self.register_buffer("weights", weights)
+        scales = [first_scales(points).log().expand(len(points.corners), 3) for points in surfaces]
+        self.register_buffer("first_scales", torch.cat(scales))
+        self.person: Tensor
+        self.corners: Tensor
+        self.shares: Tensor
+        self.weights: Tensor
+        self.first_scales: Tensor
+        self.colored_by: Tensor
+        total = int(counts.sum())
+        self.register_buffer("colored_by", torch.arange(total))
+        self.offsets = nn.Parameter(torch.zeros(total, 3))
+        self.scales = nn.Parameter(self.first_scales.clone())
+        self.rotations = nn.Parameter(torch.cat([points.quaternions for points in surfaces]))
+        self.opacities = nn.Parameter(torch.full((total,), _logit(FIRST_OPACITY)))
+        self.colors = nn.Parameter(torch.full((total, 3), _logit(FIRST_COLOR)))
+
+    def canonical(self, resting: Tensor) -> Tensor:
+        """Centers (N, 3) around the resting vertices (P, V, 3) of each person."""
+        corners = resting[self.person[:, None], self.corners]
+        return (corners * self.shares[..., None]).sum(1) + self.offsets
+
+    def shown_colors(self) -> Tensor:
+        """Colours (N, 3) in [0, 1]."""
+        return self.colors.sigmoid()[self.colored_by]
+
+    @torch.no_grad()
+    def keep_shown_colors(self) -> None:
+        """Make every Gaussian's own colour the one it shows."""
+        self.colors.copy_(self.colors[self.colored_by])
+
+    def posed(self, resting: Tensor, transforms: Tensor) -> PosedGaussians:
+        """The Gaussians carried by skinning transforms (P, J, 4, 4) of each person."""
+        blended = (self.weights @ transforms[..., :3, :].flatten(0, 1).flatten(1)).view(-1, 3, 4)
+        means = (blended[..., :3] @ self.canonical(resting)[..., None])[..., 0] + blended[..., 3]
+        turned = roma.unitquat_to_rotmat(functional.normalize(self.rotations, dim=-1))
+        shape = blended[..., :3] @ (turned * self.scales.exp()[:, None, :])
+        features = torch.cat(
+            [self.shown_colors(), functional.one_hot(self.person, len(transforms)).to(means)], dim=1
+        )
+        return PosedGaussians(means, shape @ shape.mT, self.opacities.sigmoid(), features)
+
+
+class SceneModel(nn.Module):
+    """Gaussians and poses together, over one parametric body."""
+
+    def __init__(self, body: BodyModel, poses: Poses, gaussians: Gaussians) -> None:
+        super().__init__()
+        self.body = body
+        self.poses = poses
+        self.gaussians = gaussians
+
+    @property
+    def people(self) -> int:
+        """P."""
+        return self.poses.people
+
+    def at(self, frame: int) -> PosedGaussians:
+        """Everyone's Gaussians at a frame index."""
+        transforms, _ = self._transforms(torch.tensor([frame], device=self.poses.betas.device))
+        return self.gaussians.posed(self.body.shaped(self.poses.betas), transforms[0])
+
+    def joints(self, frames: Tensor) -> Tensor:
+        """The posed body joints (F, P, 22, 3) at frame indices (F,), m."""
+        return self._transforms(frames)[1][:, :, : len(BODY_JOINTS)]
+
+    def _transforms(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        pose, trans = self.poses(frames)
+        betas = self.poses.betas.expand(len(frames), *self.poses.betas.shape)
+        return self.body.joint_transforms(betas, pose, trans)
+
+
+def _zeros_by_frame(frames: int, width: int) -> nn.Embedding:
+    rows = nn.Embedding(frames, width, sparse=True)
+    nn.init.zeros_(rows.weight)
+    return rows
+
+
+def _logit(value: float) -> float:
+    return float(torch.logit(torch.tensor(value)))

@@ -1,0 +1,140 @@
+"""What can be found wrong before torch is imported: scene, folders, cameras, packages."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from preprocess.data_checks import missing_data
+from preprocess.faults import Fault, FaultsError, did_you_mean
+from preprocess.layout import SceneFolder
+from preprocess.scene import Scene
+from preprocess.scene_data import training_folder, truth_folder
+from training.trainer.cameras.camera_ids import CameraIds, choose_cameras
+from training.trainer.config.schema import Config, under_checkout
+from training.trainer.experiment_loggers import missing_trackers
+
+Found = TypeVar("Found")
+REFINER_PACKAGES = ("diffusers", "transformers", "huggingface_hub")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run reads.
+
+    The scene, its training data, the truth where there is one, who is who among the cameras, and
+    the frame numbers that are trained on.
+    """
+
+    scene: Scene
+    data: SceneFolder
+    truth: SceneFolder | None
+    cameras: CameraIds
+    frames: tuple[int, ...]
+
+
+def check_inputs(config: Config) -> Inputs:
+    """Find the scene and its data; raises FaultsError with everything that is missing."""
+    faults = [*missing_trackers(config), *missing_refiner(config)]
+    inputs = attempt(faults, lambda: _inputs(config))
+    if inputs is None or faults:
+        raise FaultsError(faults)
+    return inputs
+
+
+def missing_refiner(config: Config) -> list[Fault]:
+    """What `difix.trn_enable` needs and this machine lacks; loads nothing."""
+    if not config.difix.trn_enable:
+        return []
+    absent = [name for name in REFINER_PACKAGES if importlib.util.find_spec(name) is None]
+    if absent:
+        remedy = "pip install them, or set difix.trn_enable=false and another source"
+        return [Fault("difix.trn_enable=true needs packages", ", ".join(absent), remedy)]
+    if not _has_weights(config.difix.model_id):
+        remedy = "name a folder with model_index.json, or download it into the Hugging Face cache"
+        return [Fault("difix.model_id has no weights here", config.difix.model_id, remedy)]
+    return []
+
+
+def _inputs(config: Config) -> Inputs:
+    scene = read_scene(under_checkout(config.shared.scene_file), config.shared.scene_name)
+    root = under_checkout(config.shared.scene_data_root)
+    faults: list[Fault] = []
+    data, truth = training_folder(scene, root), truth_folder(scene, root)
+    faults += data_faults(scene, data, root)
+    frames = None if faults else attempt(faults, lambda: training_frames(data, scene.cam_id))
+    true_cameras = truth.cameras() if truth else []
+    cameras = attempt(faults, lambda: choose_cameras(config, scene.cam_id, true_cameras))
+    if faults or cameras is None or frames is None:
+        raise FaultsError(faults)
+    return Inputs(scene, data, truth, cameras, frames)
+
+
+def read_scene(path: Path, name: str) -> Scene:
+    """The scene of that name from its JSON; raises FaultsError."""
+    try:
+        scene = Scene.of(json.loads(path.read_text(encoding="utf-8")), path)
+    except OSError as error:
+        remedy = did_you_mean(name, [file.stem for file in path.parent.glob("*.json")])
+        raise FaultsError(
+            [Fault(f"the scene's file can't be read: {error.strerror}", str(path), remedy)]
+        ) from error
+    except ValidationError as error:
+        what = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+        raise FaultsError(Fault(f"{path} is no scene", text) for text in what) from error
+    except ValueError as error:
+        raise FaultsError([Fault(f"{path} is not JSON", str(error))]) from error
+    if scene.seq_name != name:
+        remedy = f"set shared.scene_name={scene.seq_name}, or shared.scene_file"
+        raise FaultsError([Fault(f"{path} is of another scene than", name, remedy)])
+    return scene
+
+
+def data_faults(scene: Scene, data: SceneFolder, root: Path) -> list[Fault]:
+    """What of the scene's data is missing; looks at folders only."""
+    if scene.synthetic is not None and not data.root.is_dir():
+        remedy = f"build it: python -m preprocess.synthetic {scene.seq_name}"
+        return [Fault("the scene's data has not been built yet", str(data.root), remedy)]
+    return missing_data(scene, root)
+
+
+def training_frames(data: SceneFolder, source: int) -> tuple[int, ...]:
+    """The source camera's frames less skip frames; raises FaultsError when none is left."""
+    try:
+        skipped = data.skip_frames()
+    except ValueError as error:
+        raise FaultsError([Fault(str(error))]) from error
+    frames = tuple(frame for frame in data.frames(source) if frame not in skipped)
+    if not frames:
+        cameras = ", ".join(map(str, data.cameras())) or "none"
+        remedy = f"cameras with images: {cameras}; skip_frames.csv leaves out {len(skipped)} frames"
+        what = f"{data.root} has no frame to train on of the source camera"
+        raise FaultsError([Fault(what, str(source), remedy)])
+    return frames
+
+
+def _has_weights(model_id: str) -> bool:
+    if (Path(model_id) / "model_index.json").is_file():
+        return True
+    from huggingface_hub import try_to_load_from_cache  # type: ignore[import-not-found,unused-ignore]
+    from huggingface_hub.errors import HFValidationError  # type: ignore[import-not-found,unused-ignore]
+
+    try:
+        return isinstance(try_to_load_from_cache(model_id, "model_index.json"), str)
+    except HFValidationError:
+        return False
+
+
+def attempt(faults: list[Fault], find: Callable[[], Found]) -> Found | None:
+    """What `find` returns; None when it finds faults, which are added to `faults`."""
+    try:
+        return find()
+    except FaultsError as error:
+        faults += error.faults
+        return None
