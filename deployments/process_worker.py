@@ -49,18 +49,18 @@ async def work() -> None:
     """Execute runs until told to stop (SIGINT or SIGTERM); the second time ends them at once."""
     stop, stopping = StopRequest(), asyncio.Event()
 
-    def ask() -> None:
-        stop.ask()
+    def request() -> None:
+        stop.request()
         stopping.set()
 
-    def ask_once() -> None:
-        stop.ask_once()
+    def request_once() -> None:
+        stop.request_once()
         stopping.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, ask)
-    loop.add_signal_handler(STARTER_DIED, ask_once)
+        loop.add_signal_handler(number, request)
+    loop.add_signal_handler(STARTER_DIED, request_once)
     worker = ProcessWorker(POOL, limit=MOST_RUNS, create_pool_if_not_found=False)
     worker.job_configuration = EngineConfiguration
     working = asyncio.create_task(worker.start(printer=lambda _: print(WORKER_STARTED, flush=True)))
@@ -81,12 +81,12 @@ async def _end_runs(worker: ProcessWorker, stop: StopRequest) -> None:
     told: dict[int, int] = {}
     deadline = time.monotonic() + END_S
     while worker.limiter.borrowed_tokens:
-        urgency = 2 if time.monotonic() > deadline else stop.urgency
+        level = 2 if time.monotonic() > deadline else stop.level
         for process in psutil.Process().children():
-            if told.get(process.pid, 0) < urgency:
-                told[process.pid] = urgency
+            if told.get(process.pid, 0) < level:
+                told[process.pid] = level
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    process.send_signal(TOLD_BY[urgency])
+                    process.send_signal(TOLD_BY[level])
         await asyncio.sleep(POLL_S)
 
 

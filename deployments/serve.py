@@ -28,7 +28,7 @@ from deployments.deploy import deploy
 from deployments.orphaned_runs import end_leftovers
 from flows.runner.stop_signals import Stops, first_stop_interrupts
 from flows.server.external_api import SERVER_PASSWORD, named_api
-from flows.server.managed import API, LOOPBACK, RUN_SETTINGS, settle, start_server, use_named
+from flows.server.managed import API, LOOPBACK, RUN_SETTINGS, set_defaults, start_server, use_named
 from flows.server.process import WITH_UI
 from preprocess.faults import Fault, FaultsError
 from preprocess.roots import CHECKOUT
@@ -118,13 +118,13 @@ def _settled_api(folder: Path, lock: int) -> Iterator[API]:
     environ = os.environ
     environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     environ.setdefault("DO_NOT_TRACK", "1")
-    settle(RUN_SETTINGS, environ)
+    set_defaults(RUN_SETTINGS, environ)
     if url := named_api(environ):
         use_named(url, environ)
         yield API(url)
         return
     environ.setdefault("PREFECT_HOME", str(folder))
-    settle(OWN_SETTINGS, environ)
+    set_defaults(OWN_SETTINGS, environ)
     with _listening() as listening:
         api = start_server(environ, (lock,), listening, _password(folder), WITH_UI)
         try:

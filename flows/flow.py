@@ -20,13 +20,13 @@ from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.notifications.notify import Ending, channels_of, told_ending
+from flows.notifications.notify import Ending, channels_of, notify_when_finished
 from flows.options import FlowOptions
 from flows.parameters import values_of, with_flow_parameters
 from flows.run_page.page import RunPage
 from flows.runner.dispatch import JobsError
 from flows.runner.local_cluster import local_cluster
-from flows.runner.log_filter import tell_only_news
+from flows.runner.log_filter import install_task_log_filter
 from flows.runner.scene_events import CancelledElsewhereError, SceneWatch
 from flows.runner.task_runner import SceneTaskRunner
 from flows.runner.tasks import aggregate_experiment, stop_scenes, train_one_scene
@@ -54,7 +54,7 @@ def run_plan(options: FlowOptions, plan: Plan) -> State[Any]:
     """
     channels_of(options.notify)
     if not options.verbose:
-        tell_only_news()
+        install_task_log_filter()
     values = values_of(options)
     _made_plans[json.dumps(values)] = plan
     try:
@@ -79,7 +79,7 @@ aggregate = task(name="aggregate", task_run_name="aggregate", **NO_MEMORY)(aggre
 @with_flow_parameters
 def train_scenes(**values: Any) -> State[Any]:
     """Train the chosen scenes, then summarise their experiment; ends as the records say."""
-    with told_ending(str(values["exp_name"])) as ending:
+    with notify_when_finished(str(values["exp_name"])) as ending:
         ending.state = _train_scenes(values, ending)
         return ending.state
 
@@ -122,7 +122,7 @@ def _command(options: FlowOptions) -> str:
 
 def _planned(options: FlowOptions) -> Plan:
     """A plan for a run that Prefect's UI or a schedule has started; nobody asked for --verbose."""
-    tell_only_news()
+    install_task_log_filter()
     plan = make_plan(options)
     if plan.slurm is None:
         return plan

@@ -69,14 +69,14 @@ def report(options: ReportOptions) -> None:
     roots = resolve_roots(flags)
     ours = scenes_by_part(options.exp_name, roots)
     theirs = _scenes_to_compare(options, ours, roots) if options.compare else {}
-    for part, scenes in ours.items():
-        written = summarise(roots, options.exp_name, scenes, part)
-        say(table(roots, options.exp_name, scenes, part))
+    for output_subdir, scenes in ours.items():
+        written = summarise(roots, options.exp_name, scenes, output_subdir)
+        say(table(roots, options.exp_name, scenes, output_subdir))
         _say_paths(written.files)
-        if part in theirs:
-            rows = collect(roots, options.compare, theirs[part], part)
+        if output_subdir in theirs:
+            rows = collect(roots, options.compare, theirs[output_subdir], output_subdir)
             compared = compare(options.exp_name, written.rows, options.compare, rows)
-            result = write_comparison(roots, compared, part)
+            result = write_comparison(roots, compared, output_subdir)
             say("\n".join([result.table, *result.notes]))
             _say_paths(result.files)
 

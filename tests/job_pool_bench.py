@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 from flows.slurm import job as job_module
 from flows.slurm import job_pool, polling
-from flows.slurm.job import Terms
+from flows.slurm.job import PoolLimits
 from flows.slurm.job_pool import JobPool
 from training.slurm.client import QueuedJob, SlurmAwayError, SlurmRefusedError
 from training.slurm.job_states import JobEnd
@@ -110,7 +110,7 @@ class FakeSlurm:
 class Bench:
     """A pool, its Slurm, and calls that ask for jobs."""
 
-    def __init__(self, monkeypatch, eventually, bound: int, scenes_per_job: int) -> None:
+    def __init__(self, monkeypatch, eventually, max_jobs: int, scenes_per_job: int) -> None:
         self.now, self.unfinished, self.eventually = 0.0, 0, eventually
         clock = SimpleNamespace(monotonic=lambda: self.now)
         monkeypatch.setattr(job_pool, "time", clock)
@@ -118,18 +118,18 @@ class Bench:
         monkeypatch.setattr(polling, "time", clock)
         self.slurm, self.said = FakeSlurm(clock.monotonic), []
         self.stop, self.threads = threading.Event(), ThreadPoolExecutor(10)
-        terms = Terms(
+        limits = PoolLimits(
             command=lambda _, excluded: excluded,
             prefix="w",
-            bound=bound,
+            max_jobs=max_jobs,
             scenes_per_job=scenes_per_job,
             walltime_s=WALLTIME_S,
-            needed_s=NEEDED_S,
-            lingers_s=60.0,
+            min_remaining_s=NEEDED_S,
+            exit_grace_s=60.0,
             last_words=lambda job_ids: f"jobs {', '.join(job_ids)}: no such file",
         )
         self.pool = JobPool(
-            self.slurm, self.slurm, terms, lambda: self.unfinished, self.said.append
+            self.slurm, self.slurm, limits, lambda: self.unfinished, self.said.append
         )
         self.slurm.pool = self.pool
 
@@ -152,7 +152,7 @@ class Bench:
     def turns(self, seconds: float) -> None:
         for _ in range(round(seconds / 0.2)):
             self.now += 0.2
-            self.pool.turn()
+            self.pool.poll_once()
 
     @property
     def in_queue(self) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from flows.run_page.board import Board, Ended, Started
+from flows.run_page.board import Ended, RunPageState, Started
 from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
 from training.records.record import Attempt, Cause, RunRecord, now, status_of, write_record
@@ -39,7 +39,7 @@ def planned(folder: Path, *names: str, max_retries=0, gpus=("0",), **actions) ->
             environment={},
             output=roots.output_folder(name, "exp"),
             fingerprint="f",
-            promises=(),
+            expected_outputs=(),
             time_limit_s=60,
             kill_grace_s=1,
             cancelled=roots.state_root / "plans" / "p.cancelled",
@@ -85,7 +85,7 @@ def record(scene, cause=Cause.OK, minutes=60, *, before_plan=False, message="", 
 
 
 def board_of(plan):
-    return Board(plan, rows_of(plan), "here")
+    return RunPageState(plan, rows_of(plan), "here")
 
 
 def rows_of(plan):
@@ -102,8 +102,8 @@ def end(board, scene, cause=Cause.OK, **record_settings):
     board.ended(Ended(scene, outcome), row_of(scene.name, scene.output))
 
 
-def started(board, scene, starts=1, where=""):
-    board.started(Started(scene, starts, where, now() - timedelta(minutes=30)))
+def started(board, scene, attempt=1, where=""):
+    board.started(Started(scene, attempt, where, now() - timedelta(minutes=30)))
 
 
 def states(board, **settings):

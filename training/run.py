@@ -13,9 +13,9 @@ from training.display.plan_text import header
 ROOT = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":  # as a script: the packages lie above its own folder
     sys.path[0] = str(ROOT)
-    from training.jobs.job_entry import become_stage
+    from training.jobs.job_entry import exec_job_stage
 
-    become_stage(sys.argv[1:])  # in a Slurm job; nothing of the launcher is needed there
+    exec_job_stage(sys.argv[1:])  # in a Slurm job; nothing of the launcher is needed there
 
 from preprocess.faults import FaultsError  # noqa: E402
 from training.cli.parser import parse_options  # noqa: E402
@@ -95,7 +95,7 @@ def launch(options: LaunchOptions, plan: Plan) -> int:
         stop = local.run_plan(plan, display)
     write_summary(plan)
     say(table(*plan.experiment))
-    if stop.urgency:
+    if stop.level:
         return INTERRUPTED
     if not all(map(is_done, plan.scenes)):
         return FAILED
@@ -115,7 +115,7 @@ def _aggregate(plan: Plan) -> int:
             merge_in_process(plan, stop)
         except AggregateError as error:
             say(f"aggregate: {error}", sys.stderr)
-            return INTERRUPTED if stop.urgency else FAILED
+            return INTERRUPTED if stop.level else FAILED
     say(f"aggregate: done, log {plan.aggregate.log}")
     return DONE
 

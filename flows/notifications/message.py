@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from training.plan.model import Plan
 from training.plan.scene_decision import is_done
 from training.report.tables import duration
-from training.report.write import place_of
+from training.report.write import report_paths
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -51,7 +51,7 @@ def _said(state: State[Any] | None, plan: Plan | None) -> str:
 
 def _report(plan: Plan) -> str:
     """Where the report is; nothing where there is none."""
-    file = place_of(plan.roots, plan.exp_name, plan.part).file("report.html")
+    file = report_paths(plan.roots, plan.exp_name, plan.output_subdir).file("report.html")
     return str(file) if file.exists() else ""
 
 

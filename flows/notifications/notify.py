@@ -88,7 +88,7 @@ class Ending:
 
 
 @contextmanager
-def told_ending(exp_name: str) -> Iterator[Ending]:
+def notify_when_finished(exp_name: str) -> Iterator[Ending]:
     """An ending that is told when the block is left, however that happens."""
     ending = Ending(exp_name)
     try:

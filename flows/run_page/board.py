@@ -11,7 +11,7 @@ from flows.runner.scene_events import job_and_node
 from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
 from training.records.record import Cause
-from training.records.retry_policy import starts_again
+from training.records.retry_policy import should_retry
 from training.records.scene_state import KILLED, SceneState, State
 from training.report.metrics import shown
 from training.report.scene_rows import Row
@@ -26,7 +26,7 @@ class Started:
     """A start of a scene; `where` names its Slurm job, or is empty on this machine."""
 
     scene: ScenePlan
-    starts: int
+    attempt: int
     where: str
     at: datetime
 
@@ -49,7 +49,7 @@ class Standing(SceneState):
     """Its metrics, as `training.report.metrics` chooses them."""
 
 
-class Board:
+class RunPageState:
     """What one flow run knows of its scenes: their rows as read at its start, and what it was told.
 
     For one thread.
@@ -58,7 +58,7 @@ class Board:
     def __init__(self, plan: Plan, rows: Mapping[str, Row], host: str) -> None:
         self._plan, self._host = plan, host
         self._rows = dict(rows)
-        self._starts: dict[str, int] = {}
+        self._attempts: dict[str, int] = {}
         self._running: dict[str, Started] = {}
         self._ended: dict[str, Outcome] = {}
 
@@ -66,7 +66,7 @@ class Board:
         """A scene has started."""
         name = event.scene.name
         self._running[name] = event
-        self._starts[name] = event.starts
+        self._attempts[name] = event.attempt
         self._ended.pop(name, None)
 
     def ended(self, event: Ended, row: Row) -> None:
@@ -74,7 +74,7 @@ class Board:
         name = event.scene.name
         self._running.pop(name, None)
         self._rows[name] = row
-        if not self._starts_again(event.outcome):
+        if not self._should_retry(event.outcome):
             self._ended[name] = event.outcome
 
     def replace(self, rows: Mapping[str, Row]) -> None:
@@ -87,7 +87,7 @@ class Board:
         return [self._rows[scene.name] for scene in self._plan.scenes]
 
     @property
-    def unsettled(self) -> list[ScenePlan]:
+    def unreconciled(self) -> list[ScenePlan]:
         """The scenes that were to run and whose record was not read after their last end."""
         return [scene for scene in self._plan.of("run") if not self._is_settled(scene.name)]
 
@@ -99,10 +99,10 @@ class Board:
         found = [self._standing(scene, moment, over=over) for scene in self._plan.scenes]
         return sorted(found, key=lambda each: ORDER.index(each.state))
 
-    def _starts_again(self, outcome: Outcome) -> bool:
-        starts, limit = self._starts.get(outcome.scene, 1), self._plan.max_retries
-        return outcome.cause is not None and starts_again(
-            outcome.cause, starts, limit, outcome.has_checkpoint
+    def _should_retry(self, outcome: Outcome) -> bool:
+        attempt, limit = self._attempts.get(outcome.scene, 1), self._plan.max_retries
+        return outcome.cause is not None and should_retry(
+            outcome.cause, attempt, limit, outcome.has_checkpoint
         )
 
     def _is_settled(self, name: str) -> bool:

@@ -47,15 +47,15 @@ class Facts:
         return cls(plan.exp_name, at_once, on_gpus)
 
 
-def key(roots: Roots, exp_name: str, part: str, kind: str) -> str:
+def key(roots: Roots, exp_name: str, output_subdir: str, kind: str) -> str:
     """An artifact's key: `my-exp-scenes-1a2b3c4d`.
 
     Keys take lowercase letters, digits and dashes only, and are shared by all users of a server:
     the number tells apart what the words do not, such as the same name in other result roots.
     """
-    whole = "\0".join([str(roots.results_root), exp_name, part])
+    whole = "\0".join([str(roots.results_root), exp_name, output_subdir])
     number = hashlib.sha256(whole.encode("utf-8", errors="surrogateescape")).hexdigest()[:8]
-    words = re.sub(r"[^a-z0-9]+", "-", f"{exp_name} {part}".lower())[:80].strip("-")
+    words = re.sub(r"[^a-z0-9]+", "-", f"{exp_name} {output_subdir}".lower())[:80].strip("-")
     return f"{words}-{kind}-{number}".lstrip("-")
 
 
@@ -149,7 +149,7 @@ def _cut(text: str) -> str:
 
 def started_line(event: Started) -> str:
     """What a log says of a start."""
-    again = f", start {event.starts}" if event.starts > 1 else ""
+    again = f", start {event.attempt}" if event.attempt > 1 else ""
     place = f" in {event.where}" if event.where else ""
     return clean(f"{event.scene.name}: started{again}{place}, log {event.scene.log}")
 

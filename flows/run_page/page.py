@@ -22,7 +22,7 @@ from uuid import UUID
 from prefect.client.schemas.objects import State
 
 from flows.run_page.artifacts import Artifacts
-from flows.run_page.board import Board, Ended, Started
+from flows.run_page.board import Ended, RunPageState, Started
 from flows.run_page.content import EVERY_S, Facts, ended_line, key, progress, started_line, table
 from flows.run_page.report_artifact import report
 from training.plan.model import Plan, ScenePlan
@@ -78,9 +78,9 @@ class RunPage:
         self._end = f"{state.name}: {state.message}"
         return state
 
-    def started(self, scene: ScenePlan, starts: int, where: str = "") -> None:
+    def started(self, scene: ScenePlan, attempt: int, where: str = "") -> None:
         """See `Viewer`."""
-        self._events.put(Started(scene, starts, where, now()))
+        self._events.put(Started(scene, attempt, where, now()))
 
     def ended(self, scene: ScenePlan, outcome: Outcome) -> None:
         """See `Viewer`."""
@@ -91,13 +91,13 @@ class RunPage:
 
     def _keep_current(self) -> None:
         rows = {scene.name: row_of(scene.name, scene.output) for scene in self._plan.scenes}
-        board = Board(self._plan, rows, socket.gethostname())
+        board = RunPageState(self._plan, rows, socket.gethostname())
         pauses = itertools.chain(FIRST_S, itertools.repeat(EVERY_S))
         while not (over := self._listen(board, time.monotonic() + next(pauses))):
             self._try(lambda: self._publish(board))
         self._try(lambda: self._publish_last(board, over.end))
 
-    def _listen(self, board: Board, until: float) -> Over | None:
+    def _listen(self, board: RunPageState, until: float) -> Over | None:
         """Take what scenes leave word of; returns at that moment, or at the run's end."""
         while True:
             try:
@@ -108,7 +108,7 @@ class RunPage:
                 return event
             self._try(lambda event=event: self._note(board, event))  # type: ignore[misc]
 
-    def _note(self, board: Board, event: Started | Ended) -> None:
+    def _note(self, board: RunPageState, event: Started | Ended) -> None:
         if isinstance(event, Started):
             board.started(event)
             self._logger.info("%s", started_line(event))
@@ -117,22 +117,22 @@ class RunPage:
         level = logging.ERROR if event.outcome.status == "failed" else logging.INFO
         self._logger.log(level, "%s", ended_line(event.scene, event.outcome))
 
-    def _publish(self, board: Board, end: str = "") -> None:
+    def _publish(self, board: RunPageState, end: str = "") -> None:
         moment = now()
         scenes = board.standings(moment, over=bool(end))
         self._show("progress", "markdown", progress(self._facts, scenes, moment, end))
         self._show("scenes", "table", json.dumps(table(self._facts, scenes)))
 
-    def _publish_last(self, board: Board, end: str) -> None:
-        board.replace({each.name: row_of(each.name, each.output) for each in board.unsettled})
+    def _publish_last(self, board: RunPageState, end: str) -> None:
+        board.replace({each.name: row_of(each.name, each.output) for each in board.unreconciled})
         self._publish(board, end)
         if self._plan.of("run"):
             self._show("report", "markdown", report(self._plan, board.rows))
 
     def _show(self, kind: str, form: str, data: str) -> None:
         plan = self._plan
-        name = key(plan.roots, plan.exp_name, plan.part, kind)
-        about = f"experiment {plan.exp_name} {plan.part}".strip()
+        name = key(plan.roots, plan.exp_name, plan.output_subdir, kind)
+        about = f"experiment {plan.exp_name} {plan.output_subdir}".strip()
         self._artifacts.show(name, form, f"{kind}: {about} in {plan.roots.results_root}", data)
 
     def _try(self, step: Callable[[], None]) -> None:

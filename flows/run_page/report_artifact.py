@@ -14,7 +14,7 @@ from training.report.markdown import Address, to_markdown
 from training.report.plots.thumbnails import data_uri, smaller_and_smaller
 from training.report.plots.timeline import spans_of
 from training.report.scene_rows import Row
-from training.report.write import place_of
+from training.report.write import report_paths
 
 MOST_LINES = 50
 MOST_ITEMS = 20
@@ -27,7 +27,7 @@ QUALITY = 80
 def report(plan: Plan, rows: Sequence[Row]) -> str:
     """The report of the chosen scenes."""
     on_gpus = bool(plan.slurm or plan.gpus)
-    title = f"{plan.exp_name} ({plan.part})" if plan.part else plan.exp_name
+    title = f"{plan.exp_name} ({plan.output_subdir})" if plan.output_subdir else plan.exp_name
     root = plan.roots.results_root
     whole = document(
         title, rows, spans_of(rows, [plan]), [], _pages(plan), on_gpus=on_gpus, root=root
@@ -39,7 +39,7 @@ def report(plan: Plan, rows: Sequence[Row]) -> str:
 
 def _pages(plan: Plan) -> list[str]:
     """Where the whole report is, if this run has written it."""
-    page = place_of(plan.roots, plan.exp_name, plan.part).file("report.html")
+    page = report_paths(plan.roots, plan.exp_name, plan.output_subdir).file("report.html")
     try:
         is_new = page.stat().st_mtime >= plan.created.timestamp()
     except OSError:

@@ -11,7 +11,7 @@ TOLD = (SceneNotDoneError, NotStartedError)
 """How a scene ended: the run's log has it in words, `flows.run_page.content.ended_line`."""
 
 
-class OnlyNews(logging.Filter):
+class TaskLogFilter(logging.Filter):
     """Drops the chatter about hooks and states, and tracebacks of scenes that failed."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -20,8 +20,8 @@ class OnlyNews(logging.Filter):
         return record.levelno > logging.INFO and not isinstance(error, TOLD)
 
 
-def tell_only_news() -> None:
+def install_task_log_filter() -> None:
     """Have Prefect keep the rest to itself, in this process."""
     logger = logging.getLogger(LOGGER)
-    if not any(isinstance(each, OnlyNews) for each in logger.filters):
-        logger.addFilter(OnlyNews())
+    if not any(isinstance(each, TaskLogFilter) for each in logger.filters):
+        logger.addFilter(TaskLogFilter())

@@ -19,7 +19,7 @@ from training.display.terminal import viewer_of
 from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
 from training.records.record import Cause
-from training.records.retry_policy import starts_again
+from training.records.retry_policy import should_retry
 
 SHOW_EVERY_S = 1.0
 
@@ -37,7 +37,7 @@ class SceneWatch:
         self._viewers: tuple[Viewer, ...] = (viewer_of(plan), *viewers)
         self._lock = threading.Lock()
         self._failures = 0
-        self._starts: dict[str, int] = {}
+        self._attempts: dict[str, int] = {}
         self._no_jobs: JobsError | None = None
 
     def watched(self, task: Task[Any, Any]) -> Task[Any, Any]:
@@ -45,7 +45,7 @@ class SceneWatch:
         return task.with_options(
             retries=self._plan.max_retries,
             # Prefect wants plain functions here: it tells methods apart by inspection.
-            retry_condition_fn=lambda _, task_run, state: self._starts_again(task_run, state),
+            retry_condition_fn=lambda _, task_run, state: self._should_retry(task_run, state),
             on_running=[lambda _task, task_run, _state: self._started(task_run)],
             on_completion=[lambda _, task_run, state: self._ended(task_run, state)],
             on_failure=[lambda _, task_run, state: self._failed(task_run, state)],
@@ -76,13 +76,13 @@ class SceneWatch:
         return self._plan.cancelled.exists() or self._plan.enough_failures.exists()
 
     def _started(self, task_run: TaskRun) -> None:
-        self._starts[task_run.name] = task_run.run_count
+        self._attempts[task_run.name] = task_run.run_count
         if self._plan.slurm is None and not self._no_more_starts():
             self._tell_started(self._scenes[task_run.name])
 
     def _tell_started(self, scene: ScenePlan, where: str = "") -> None:
         for viewer in self._viewers:
-            viewer.started(scene, self._starts[scene.name], where)
+            viewer.started(scene, self._attempts[scene.name], where)
 
     def _tell_ended(self, scene: ScenePlan, outcome: Outcome) -> None:
         for viewer in self._viewers:
@@ -90,7 +90,7 @@ class SceneWatch:
 
     def _ended(self, task_run: TaskRun, state: State[Any]) -> None:
         scene = self._scenes[task_run.name]
-        self._tell_ended(scene, outcome_of(scene, state.result(raise_on_failure=False)))
+        self._tell_ended(scene, outcome_of_result(scene, state.result(raise_on_failure=False)))
 
     def _failed(self, task_run: TaskRun, state: State[Any]) -> None:
         result = state.result(raise_on_failure=False)
@@ -104,11 +104,11 @@ class SceneWatch:
             if self._failures == self._plan.max_failures:
                 self._plan.enough_failures.touch()
 
-    def _starts_again(self, task_run: TaskRun, state: State[Any]) -> bool:
+    def _should_retry(self, task_run: TaskRun, state: State[Any]) -> bool:
         scene = self._scenes[task_run.name]
-        outcome = outcome_of(scene, state.data)
+        outcome = outcome_of_result(scene, state.data)
         starts, limit = task_run.run_count, self._plan.max_retries
-        again = outcome.cause is not None and starts_again(
+        again = outcome.cause is not None and should_retry(
             outcome.cause, starts, limit, outcome.has_checkpoint
         )
         if again:
@@ -116,7 +116,7 @@ class SceneWatch:
         return again
 
 
-def outcome_of(scene: ScenePlan, result: Any) -> Outcome:
+def outcome_of_result(scene: ScenePlan, result: Any) -> Outcome:
     """What became of a start, from the result or the exception of its task run."""
     if isinstance(result, Outcome):
         return result

@@ -71,13 +71,13 @@ def aggregate_experiment(plan: Plan) -> str:
 
 def stop_scenes() -> None:
     """Have the scene that this worker runs end, with its grace; no other one starts here."""
-    if _stop.urgency == 0:
-        _stop.ask()
+    if _stop.level == 0:
+        _stop.request()
 
 
 def hurry_scenes() -> None:
     """The same; a second time, or after `stop_scenes`, it ends at once."""
-    _stop.ask()
+    _stop.request()
 
 
 def wait_for_scenes() -> None:

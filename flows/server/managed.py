@@ -60,7 +60,7 @@ def prefect_api(state_root: Path, environ: Environ = os.environ, *, verbose: boo
     The server starts while the caller goes on: call `API.wait_until_ready` before its first use.
     Raises FaultsError when the user's API does not answer, or not to him.
     """
-    settle(RUN_SETTINGS, environ)
+    set_defaults(RUN_SETTINGS, environ)
     _keep_quiet(environ, verbose)
     if url := named_api(environ):
         use_named(url, environ)
@@ -127,7 +127,7 @@ class API:
         return FaultsError([Fault(f"Prefect's server {what}", str(self.log), remedy)])
 
 
-def settle(settings: Mapping[str, str], environ: Environ) -> None:
+def set_defaults(settings: Mapping[str, str], environ: Environ) -> None:
     """Set what the user has not."""
     for name, value in settings.items():
         environ.setdefault(name, value)

@@ -41,18 +41,18 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Terms:
+class PoolLimits:
     """What jobs are asked for."""
 
     command: Callable[[str, Sequence[str]], Sequence[str]]
     """The `sbatch` line of a worker's name, not on these nodes."""
     prefix: str
-    bound: int
+    max_jobs: int
     scenes_per_job: int
     walltime_s: float
-    needed_s: float
+    min_remaining_s: float
     """A job with less time left gets no further scene."""
-    lingers_s: float
+    exit_grace_s: float
     """A job whose worker left so long ago is cancelled: nothing of it may go on."""
     last_words: Callable[[Sequence[str]], str]
     """What the logs of jobs, by their ids, say."""

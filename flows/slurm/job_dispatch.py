@@ -16,7 +16,7 @@ from flows.runner.tasks import SceneNotDoneError, not_done
 from flows.slurm.job import Job
 from flows.slurm.job_pool import JobPool
 from training.execution.run_scene import ending_bound_s
-from training.jobs.reconcile import settle
+from training.jobs.reconcile import reconcile
 from training.plan.model import ScenePlan
 from training.records.outcome import Outcome
 from training.records.record import Cause
@@ -61,7 +61,7 @@ class SlurmWorkers:
         self._pool.close()
 
     def _settled(self, scene: ScenePlan, job: Job, stop: threading.Event) -> Any:
-        outcome = settle(scene, job.job_id, self._pool.end_of(job, stop))
+        outcome = reconcile(scene, job.job_id, self._pool.end_of(job, stop))
         if outcome.status == "done":
             return Completed(message=_words(outcome, job), data=outcome)
         if outcome.cause in {Cause.NODE_FAILURE, Cause.WORKER_LOST}:

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from flows.runner.dispatch import JobsError, StoppedError
-from flows.slurm.job import Job, Terms
-from flows.slurm.polling import Pace, Seldom, Slurm, still_there, waiting_for
+from flows.slurm.job import Job, PoolLimits
+from flows.slurm.polling import PollThrottle, Slurm, ThrottledMessages, jobs_in_queue, waiting_for
 from training.slurm.client import SlurmError, SlurmRefusedError
 from training.slurm.job_states import JobEnd
 
@@ -51,19 +51,19 @@ class JobPool:
         self,
         cluster: Cluster,
         slurm: Slurm,
-        terms: Terms,
+        limits: PoolLimits,
         unfinished: Callable[[], int],
         say: Callable[[str], None],
     ) -> None:
-        self._cluster, self._slurm, self._terms = cluster, slurm, terms
-        self._unfinished, self._tell = unfinished, Seldom(say)
+        self._cluster, self._slurm, self._limits = cluster, slurm, limits
+        self._unfinished, self._tell = unfinished, ThrottledMessages(say)
         self._changed = threading.Condition()
         self._jobs: dict[str, Job] = {}
         self._waiting = 0
         self._numbers = itertools.count(1)
         self._ends: dict[str, JobEnd | None] = {}
         """Of lost jobs: None until Slurm has said how they ended."""
-        self._unheard: dict[str, float] = {}
+        self._unexplained_exits: dict[str, float] = {}
         """Since when jobs are gone whose workers never came; Slurm has yet to say why."""
         self._failed_starts = 0
         self._avoided: dict[str, float] = {}
@@ -71,7 +71,7 @@ class JobPool:
         self._had_workers = False
         self._refusals = 0
         self._refused_until = float("-inf")
-        self._pace = Pace()
+        self._pace = PollThrottle()
         self._asked_queue = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="job-pool", daemon=True)
@@ -86,7 +86,7 @@ class JobPool:
         if self._thread.is_alive():
             self._thread.join()
         with contextlib.suppress(SlurmError):  # the flow's guard looks after what is left
-            self._let_go(list(self._jobs.values()))
+            self._release(list(self._jobs.values()))
 
     @contextmanager
     def lend(self, stop: threading.Event) -> Iterator[Job]:
@@ -134,7 +134,7 @@ class JobPool:
                 return False
             job.address, job.node = address, str(extra.get("node", ""))
             job.job_id = str(extra.get("job_id", job.job_id))
-            job.ends_at = time.monotonic() + self._terms.walltime_s - extra.get("age_s", 0.0)
+            job.ends_at = time.monotonic() + self._limits.walltime_s - extra.get("age_s", 0.0)
             job.go_to("free")
             self._had_workers = True
             self._failed_starts = 0
@@ -172,8 +172,8 @@ class JobPool:
 
     def _has_time(self, job: Job) -> bool:
         """Whether a job can hold a scene; a new one has what Slurm gave it."""
-        is_new = job.scenes_left == self._terms.scenes_per_job
-        return is_new or job.ends_at - time.monotonic() >= self._terms.needed_s
+        is_new = job.scenes_left == self._limits.scenes_per_job
+        return is_new or job.ends_at - time.monotonic() >= self._limits.min_remaining_s
 
     def _give_back(self, job: Job) -> None:
         with self._changed:
@@ -184,9 +184,9 @@ class JobPool:
                 job.go_to("free")
                 self._changed.notify_all()
                 return
-        self._let_go([job])
+        self._release([job])
 
-    def _let_go(self, jobs: Sequence[Job]) -> None:
+    def _release(self, jobs: Sequence[Job]) -> None:
         """Workers close, which ends their jobs; queued jobs are cancelled."""
         with self._changed:
             queued = [job.job_id for job in jobs if job.state == "queued" and job.job_id]
@@ -198,9 +198,9 @@ class JobPool:
 
     def _keep(self) -> None:
         while not self._closing.wait(TICK_S):
-            self.turn()
+            self.poll_once()
 
-    def turn(self) -> None:
+    def poll_once(self) -> None:
         """Keep wanted against living; a controller that is away changes nothing."""
         try:
             self._ask_slurm()
@@ -223,23 +223,25 @@ class JobPool:
             idle = sum(job.state != "busy" for job in active)
             surplus = _surplus(active, len(active) - self._unfinished())
             surplus += [job for job in jobs if job.state == "free" and not self._has_time(job)]
-            missing = min(self._waiting - idle, self._terms.bound - len(jobs))
+            missing = min(self._waiting - idle, self._limits.max_jobs - len(jobs))
             # Whether a node is to be avoided is known once Slurm has said how its job ended.
-            held_back = self._failure or self._unheard or time.monotonic() < self._refused_until
+            held_back = (
+                self._failure or self._unexplained_exits or time.monotonic() < self._refused_until
+            )
         if surplus:
-            self._let_go(surplus)
+            self._release(surplus)
         elif not held_back:
             self._submit(missing)
 
     def _submit(self, count: int) -> None:
-        names = [f"{self._terms.prefix}{next(self._numbers)}" for _ in range(count)]
+        names = [f"{self._limits.prefix}{next(self._numbers)}" for _ in range(count)]
         if not names:
             return
         with self._changed:  # before the submit: a worker may come before it returns
-            self._jobs.update({name: Job(name, self._terms.scenes_per_job) for name in names})
+            self._jobs.update({name: Job(name, self._limits.scenes_per_job) for name in names})
             avoided = self._avoided_now()
         submitted = self._cluster.add_jobs(
-            {name: self._terms.command(name, avoided) for name in names}
+            {name: self._limits.command(name, avoided) for name in names}
         )
         self._pace.asked = self._pace.news = time.monotonic()
         refused = {name: job.refusal for name, job in submitted.items() if job.refusal}
@@ -275,7 +277,10 @@ class JobPool:
         with self._changed:
             there = {job.job_id for job in self._jobs.values()}
             unexplained = [job_id for job_id, end in self._ends.items() if end is None]
-            gone = [*(job_id for job_id in unexplained if job_id not in there), *self._unheard]
+            gone = [
+                *(job_id for job_id in unexplained if job_id not in there),
+                *self._unexplained_exits,
+            ]
             watched = [job for job in self._jobs.values() if job.state not in {"free", "busy"}]
             ending = any(job.state != "queued" and now - job.since > ENDS_S for job in watched)
         if not (gone or watched) or not self._pace.is_due(urgent=bool(gone) or ending):
@@ -284,14 +289,14 @@ class JobPool:
         if self._asked_queue:
             self._look_at_queue(watched)
         else:
-            self._hear(self._slurm.job_ends(gone))
+            self._record_ends(self._slurm.job_ends(gone))
 
     def _look_at_queue(self, watched: Sequence[Job]) -> None:
-        rows = still_there(self._slurm.my_jobs())
+        rows = jobs_in_queue(self._slurm.my_jobs())
         now = time.monotonic()
         with self._changed:
             gone = [job for job in watched if _is_gone(job, rows)]
-            self._unheard |= {job.job_id: now for job in gone if job.state == "queued"}
+            self._unexplained_exits |= {job.job_id: now for job in gone if job.state == "queued"}
             for job in gone:
                 self._jobs.pop(job.name, None)
             ending = [job for job in watched if job.state in {"lost", "leaving"}]
@@ -303,7 +308,7 @@ class JobPool:
 
     def _end(self, jobs: Sequence[Job]) -> None:
         """Cancel what should have ended by itself long ago."""
-        deadline = time.monotonic() - self._terms.lingers_s
+        deadline = time.monotonic() - self._limits.exit_grace_s
         overdue = [job for job in jobs if job.job_id and job.since < deadline]
         for job in overdue:
             job.cancelled = True
@@ -311,22 +316,24 @@ class JobPool:
         if overdue:
             self._slurm.cancel([job.job_id for job in overdue])
 
-    def _hear(self, ends: Mapping[str, JobEnd]) -> None:
+    def _record_ends(self, ends: Mapping[str, JobEnd]) -> None:
         """Take Slurm's word for how jobs ended: lost ones, and such whose worker never came."""
         now = time.monotonic()
         with self._changed:
             self._ends.update({job_id: ends[job_id] for job_id in ends if job_id in self._ends})
-            known = [each for each, since in self._unheard.items() if now - since > PATIENCE_S]
-            known += [each for each in self._unheard if each in ends]
+            known = [
+                each for each, since in self._unexplained_exits.items() if now - since > PATIENCE_S
+            ]
+            known += [each for each in self._unexplained_exits if each in ends]
             for job_id in known:
-                self._unheard.pop(job_id, None)
+                self._unexplained_exits.pop(job_id, None)
             self._changed.notify_all()
         failed = [each for each in known if each not in ends or ends[each].state != "CANCELLED"]
         for node in {ends[job_id].node for job_id in failed if job_id in ends}:
             self.avoid(node)
         self._failed_starts += bool(failed)
         if self._failed_starts >= FAILED_STARTS:
-            self._fail(self._terms.last_words(failed))
+            self._fail(self._limits.last_words(failed))
 
 
 def _is_gone(job: Job, rows: Mapping[str, Any]) -> bool:

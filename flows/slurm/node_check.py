@@ -10,7 +10,7 @@ from pathlib import Path
 
 from flows.runner.dispatch import JobsError
 from flows.slurm import probe
-from flows.slurm.polling import Pace, Seldom, Slurm, still_there, waiting_for
+from flows.slurm.polling import PollThrottle, Slurm, ThrottledMessages, jobs_in_queue, waiting_for
 from training.jobs.sbatch_commands import probe_job
 from training.plan.model import Plan
 from training.slurm import client
@@ -56,13 +56,13 @@ def check_node(plan: Plan, slurm: Slurm, say: Callable[[str], None]) -> None:
 def _wait(job_id: str, report: Path, slurm: Slurm, say: Callable[[str], None]) -> None:
     """Until the probe has reported, or its job is gone from the queue."""
     now = time.monotonic()
-    pace, unseen, tell = Pace(asked=now, news=now), 0, Seldom(say)
+    pace, unseen, tell = PollThrottle(asked=now, news=now), 0, ThrottledMessages(say)
     while not report.stat().st_size and unseen < UNSEEN_ROUNDS:
         time.sleep(POLL_S)
         if not pace.is_due(urgent=False):
             continue
         try:
-            rows = still_there(slurm.my_jobs())
+            rows = jobs_in_queue(slurm.my_jobs())
         except SlurmError as error:
             tell("slurm", f"Slurm does not answer as it should: {error}")
             continue

@@ -26,7 +26,7 @@ class Slurm:
 
 
 @dataclass
-class Pace:
+class PollThrottle:
     """When Slurm may be asked again."""
 
     asked: float = float("-inf")
@@ -42,7 +42,7 @@ class Pace:
         return True
 
 
-class Seldom:
+class ThrottledMessages:
     """Says what is new of a kind, and not too often."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -57,7 +57,7 @@ class Seldom:
             self._say(text)
 
 
-def still_there(rows: Iterable[QueuedJob]) -> dict[str, QueuedJob]:
+def jobs_in_queue(rows: Iterable[QueuedJob]) -> dict[str, QueuedJob]:
     """Jobs, by id, that are queued or hold their nodes."""
     return {row.job_id: row for row in rows if row.state not in ENDED}
 

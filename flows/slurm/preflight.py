@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flows.slurm.addresses import scheduler_address
 from preprocess.faults import Fault, FaultsError
-from training.jobs.current_plan import settled, with_held
+from training.jobs.current_plan import reconciled, with_held
 from training.jobs.experiment_jobs import scenes_queued, stage_jobs
 from training.jobs.sbatch_commands import slurm_of, worker_job
-from training.jobs.test_submit import refusal, try_out
+from training.jobs.sbatch_check import check_with_sbatch, refusal
 from training.plan.model import Plan
 from training.slurm import client
 from training.slurm.client import SlurmError
@@ -24,9 +24,9 @@ def as_it_stands(plan: Plan) -> tuple[Plan, list[str]]:
     command = worker_job(plan, "w1", slurm.time_s * slurm.scenes_per_job)
     try:
         queue = client.my_jobs()
-        plan = settled(plan, queue)
+        plan = reconciled(plan, queue)
         plan = with_held(plan, scenes_queued(stage_jobs(queue, plan)))
-        return plan, try_out(plan, [command])
+        return plan, check_with_sbatch(plan, [command])
     except client.SlurmRefusedError as error:
         raise FaultsError([refusal(plan, error)]) from error
     except SlurmError as error:

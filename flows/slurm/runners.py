@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from flows.runner.task_runner import SceneTaskRunner
 from flows.slurm import connection
 from flows.slurm.cluster import SlurmWorkerCluster
-from flows.slurm.job import Terms
+from flows.slurm.job import PoolLimits
 from flows.slurm.job_dispatch import SlurmWorkers
 from flows.slurm.job_guard import NOTICE_S, guarded
 from flows.slurm.job_pool import JobPool
@@ -52,34 +52,34 @@ def scene_runner(plan: Plan, begun: Begun) -> SceneTaskRunner:
     walltime_s = slurm.time_s * slurm.scenes_per_job
     ending_s = max(map(ending_bound_s, scenes))
     longest_s = max(scene.time_limit_s for scene in scenes) + ending_s
-    terms = Terms(
+    limits = PoolLimits(
         command=lambda name, exclude: worker_job(plan, name, walltime_s, exclude),
         prefix="w",
-        bound=min(slurm.parallelism, len(scenes)),
+        max_jobs=min(slurm.parallelism, len(scenes)),
         scenes_per_job=slurm.scenes_per_job,
         walltime_s=walltime_s,
-        needed_s=longest_s,
-        lingers_s=NOTICE_S + ending_s,
+        min_remaining_s=longest_s,
+        exit_grace_s=NOTICE_S + ending_s,
         last_words=functools.partial(last_words, plan),
     )
-    return _runner(plan, terms, begun, lambda: check_node(plan, Slurm(), say))
+    return _runner(plan, limits, begun, lambda: check_node(plan, Slurm(), say))
 
 
 def aggregate_runner(plan: Plan) -> SceneTaskRunner:
     """Runs the aggregate in a job of its own, with its own name and time, without GPU."""
     if plan.aggregate is None:
         raise ValueError("the plan has no aggregate")
-    terms = Terms(
+    limits = PoolLimits(
         command=lambda name, _: aggregate_worker_job(plan, name),
         prefix="a",
-        bound=1,
+        max_jobs=1,
         scenes_per_job=1,
         walltime_s=plan.aggregate.time_limit_s,
-        needed_s=0,
-        lingers_s=NOTICE_S,
+        min_remaining_s=0,
+        exit_grace_s=NOTICE_S,
         last_words=functools.partial(last_words, plan),
     )
-    return _runner(plan, terms, lambda *_: None, lambda: None)
+    return _runner(plan, limits, lambda *_: None, lambda: None)
 
 
 def last_words(plan: Plan, job_ids: Sequence[str]) -> str:
@@ -93,18 +93,20 @@ def last_words(plan: Plan, job_ids: Sequence[str]) -> str:
     )
 
 
-def _runner(plan: Plan, terms: Terms, begun: Begun, before: Callable[[], None]) -> SceneTaskRunner:
+def _runner(
+    plan: Plan, limits: PoolLimits, begun: Begun, before: Callable[[], None]
+) -> SceneTaskRunner:
     def make_workers(runner: SceneTaskRunner) -> SlurmWorkers:
         cluster = runner.cluster
         if not isinstance(cluster, SlurmWorkerCluster):
             raise TypeError(f"not a cluster of Slurm jobs: {cluster!r}")
         before()
-        pool = JobPool(cluster, Slurm(), terms, lambda: runner.unfinished, say)
+        pool = JobPool(cluster, Slurm(), limits, lambda: runner.unfinished, say)
         cluster.watch_workers(pool.worker_came, pool.worker_went)
         return SlurmWorkers(pool, runner.client, begun)
 
     return SceneTaskRunner(
-        max_workers=terms.bound,
+        max_workers=limits.max_jobs,
         workers=make_workers,
         cluster_class=SlurmWorkerCluster,
         cluster_kwargs={"plan": plan, "host": own_address(plan)},

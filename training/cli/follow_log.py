@@ -32,7 +32,7 @@ def follow(experiment: Experiment, scene: str) -> None:
         remedy = f"see --status --exp-name {experiment.name}"
         raise FaultsError([Fault("the scene has not started: it has no log", scene, remedy)])
     try:
-        for text in grown(output):
+        for text in follow_lines(output):
             sys.stdout.write(text)
             sys.stdout.flush()
     except BrokenPipeError:  # `| head`
@@ -48,7 +48,7 @@ def is_running(output: Path) -> bool:
     return record is not None and record.status == "running" and holder_of(output) is not None
 
 
-def grown(output: Path) -> Iterator[str]:
+def follow_lines(output: Path) -> Iterator[str]:
     """A log's lines for people as they come; ends with the attempt that runs, if any."""
     reader = _Reader(output / LOG)
     while is_running(output):

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-DECIDES_NOTHING = (
+IGNORED_KEYS = (
     "shared.wandb",
     "shared.tensorboard",
     "shared.results_root",
@@ -26,7 +26,7 @@ def fingerprint(trainer: str, scene: dict[str, Any]) -> str:
 
 def trainer_digest(config: Any, source_version: str) -> str:
     """Hash of the composed configuration, or of overrides, and the trainer's source version."""
-    decides = _without(config, DECIDES_NOTHING) if isinstance(config, dict) else config
+    decides = _without(config, IGNORED_KEYS) if isinstance(config, dict) else config
     return _digest([decides, source_version])
 
 

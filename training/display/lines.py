@@ -21,7 +21,7 @@ FAILURE_LINES = 5
 class Viewer(Protocol):
     """Is told what happens to the scenes of one launch, from any thread."""
 
-    def started(self, scene: ScenePlan, starts: int, where: str = "") -> None:
+    def started(self, scene: ScenePlan, attempt: int, where: str = "") -> None:
         """A start of a scene, in the Slurm job that is named, or here."""
 
     def ended(self, scene: ScenePlan, outcome: Outcome) -> None:
@@ -50,15 +50,15 @@ class Lines:
         with self._lock:
             say(text)
 
-    def started(self, scene: ScenePlan, starts: int, where: str = "") -> None:
+    def started(self, scene: ScenePlan, attempt: int, where: str = "") -> None:
         """A start of a scene, in the Slurm job that is named, or here."""
         with self._lock:
-            self._begun += starts == 1
+            self._begun += attempt == 1
             self._running[scene.name] = scene
             self._shown[scene.name] = (time.monotonic(), "")
             if self._total == 1:
                 self._followers[scene.name] = LogFollower(scene.log)
-            again = f", start {starts}" if starts > 1 else ""
+            again = f", start {attempt}" if attempt > 1 else ""
             place = f" in {where}" if where else ""
             begun = f"[{self._begun}/{self._total}] {scene.name}: started{again}{place}"
             say(f"{begun}, log {scene.log}")

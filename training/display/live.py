@@ -29,7 +29,7 @@ class Running:
     """`epoch 3/30, loss 0.0123`, or its log's last line."""
     where: str = ""
     """The Slurm job and its node; empty on this machine."""
-    starts: int = 1
+    attempt: int = 1
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _scenes(board: Board, rows: int, width: int) -> list[Text]:
 
 def _scene(each: Running, width: int) -> str:
     name = set_cell_size(each.name, width)
-    again = f"start {each.starts}" if each.starts > 1 else ""
+    again = f"start {each.attempt}" if each.attempt > 1 else ""
     parts = [f"{clock(each.elapsed_s):>7}", _plain(each.says), again, each.where]
     return f"  {name} " + "  ".join(filter(None, parts))
 

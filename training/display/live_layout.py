@@ -178,7 +178,7 @@ class _Start:
             elapsed_s=time.monotonic() - self.since,
             says=self.says,
             where=self.where,
-            starts=self.number,
+            attempt=self.number,
         )
 
 
@@ -195,17 +195,17 @@ class LiveDisplay(Lines):
         self._plan = plan
         self._screen = screen
         self._begun_at = time.monotonic()
-        self._starts: dict[str, _Start] = {}
+        self._attempts: dict[str, _Start] = {}
         self._ends: dict[str, Outcome] = {}
         self._closing = threading.Event()
         self._ticking = threading.Thread(target=self._tick, name="display", daemon=True)
 
-    def started(self, scene: ScenePlan, starts: int, where: str = "") -> None:
+    def started(self, scene: ScenePlan, attempt: int, where: str = "") -> None:
         """A start of a scene, in the Slurm job that is named, or here."""
         if self._total == 1:
-            super().started(scene, starts, where)
+            super().started(scene, attempt, where)
         with self._lock:
-            self._starts[scene.name] = _Start(scene, starts, where)
+            self._attempts[scene.name] = _Start(scene, attempt, where)
             self._ends.pop(scene.name, None)
         self._show()
 
@@ -213,7 +213,7 @@ class LiveDisplay(Lines):
         """The end of a start, with its last words when it failed."""
         super().ended(scene, outcome)
         with self._lock:
-            self._starts.pop(scene.name, None)
+            self._attempts.pop(scene.name, None)
             self._ends[scene.name] = outcome
         self._show()
 
@@ -243,7 +243,7 @@ class LiveDisplay(Lines):
     def _read_logs(self) -> None:
         """The progress of some of those that are shown, in turn."""
         with self._lock:
-            shown = list(self._starts.values())[: self._screen.console.height]
+            shown = list(self._attempts.values())[: self._screen.console.height]
         for start in sorted(shown, key=lambda each: each.read)[:MOST_READS]:
             start.look()
 
@@ -267,20 +267,20 @@ class LiveDisplay(Lines):
             silence(cast("TextIO", self._screen.console.file))
 
     def _board(self, phase: Phase) -> Board:
-        starts = self._starts.values()
+        attempt = self._attempts.values()
         return Board(
             title=self._plan.exp_name,
             total=self._total,
             ended=Counter(outcome.status for outcome in self._ends.values()),
-            running=[start.running() for start in starts],
+            running=[start.running() for start in attempt],
             elapsed_s=time.monotonic() - self._begun_at,
             left_s=self._seconds_left(),
-            begun=sum(start.fraction for start in starts),
+            begun=sum(start.fraction for start in attempt),
             phase=phase,
         )
 
     def _seconds_left(self) -> float | None:
-        running = [start.running() for start in self._starts.values()]
+        running = [start.running() for start in self._attempts.values()]
         ended = [(each.scene, each.status, each.seconds) for each in self._ends.values()]
         waiting = self._total - len(running) - len(ended)
         return seconds_left(

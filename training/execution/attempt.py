@@ -11,7 +11,7 @@ from training.execution import end_cause
 from training.execution.trainer_process import Limits, TrainerEnd, run_trainer
 from training.plan.model import ENDING_SLACK_S, ScenePlan, runnable
 from training.plan.scene_decision import is_current
-from training.records.claim import SILENT_S, Claim, ClaimHeldError, EndedJob, acquire
+from training.records.claim import SILENT_AFTER_S, Claim, ClaimHeldError, EndedJob, acquire
 from training.records.expected_outputs import (
     has_checkpoint,
     missing_outputs,
@@ -60,8 +60,8 @@ def claim(output: Path, launcher: int, ending_s: float) -> Claim:
     """
     if not is_started_again():
         return acquire(output, launcher, ending_s)
-    former_run = EndedJob(own_job_id(), SILENT_S)
-    return acquire(output, launcher, max(ending_s, SILENT_S + 1), ended_job=former_run)
+    former_run = EndedJob(own_job_id(), SILENT_AFTER_S)
+    return acquire(output, launcher, max(ending_s, SILENT_AFTER_S + 1), ended_job=former_run)
 
 
 def _run_claimed(plan: ScenePlan, claim: Claim) -> Outcome:
@@ -69,7 +69,7 @@ def _run_claimed(plan: ScenePlan, claim: Claim) -> Outcome:
     if record.status == "done":
         return outcome_of(record, plan.log, has_checkpoint(plan.output))
     if not has_checkpoint(plan.output):
-        set_stale_aside(plan.output, plan.promises)
+        set_stale_aside(plan.output, plan.expected_outputs)
     record = record.started(_new_attempt())
     write_record(plan.output, record)
     record = _ended(plan, claim, record)
@@ -87,7 +87,7 @@ def _record_to_go_on_from(plan: ScenePlan) -> RunRecord:
         return RunRecord(
             scene=plan.name, exp_name=plan.exp_name, fingerprint=plan.fingerprint, status="running"
         )
-    if record.status == "done" and missing_outputs(plan.output, plan.promises):
+    if record.status == "done" and missing_outputs(plan.output, plan.expected_outputs):
         return record.model_copy(update={"status": "failed"})
     if record.status == "running":  # we hold its claim: whoever ran it is dead
         return record.ended(Cause.WORKER_LOST, None, "its supervisor died")
@@ -105,21 +105,21 @@ def _ended(plan: ScenePlan, claim: Claim, record: RunRecord) -> RunRecord:
         end = _run(plan, claim)
     except OSError as error:
         return record.ended(Cause.TRAINER_ERROR, None, f"the trainer can't be started: {error}")
-    missing = missing_outputs(plan.output, plan.promises)
+    missing = missing_outputs(plan.output, plan.expected_outputs)
     killed = end_cause.kernel_kills() > kills_before
-    sight = end_cause.Sight(killed, plan.cancelled.exists(), own_job_id(), node_name())
-    cause, message = end_cause.cause_of(end, missing, plan.log, sight)
+    context = end_cause.EndContext(killed, plan.cancelled.exists(), own_job_id(), node_name())
+    cause, message = end_cause.cause_of(end, missing, plan.log, context)
     return record.ended(cause, end.exit_status, message, read_metrics(plan.output))
 
 
 def _run(plan: ScenePlan, claim: Claim) -> TrainerEnd:
-    def beat() -> None:
+    def heartbeat() -> None:
         with contextlib.suppress(OSError):  # a file server that is away does not end a training
-            claim.beat()
+            claim.heartbeat()
 
     environment = {**os.environ, **plan.environment, "TS_SCENE_FILE": str(_scene_file(plan))}
     limits = Limits(plan.time_limit_s, plan.kill_grace_s)
-    return run_trainer(runnable(plan.command), environment, plan.log, limits, beat)
+    return run_trainer(runnable(plan.command), environment, plan.log, limits, heartbeat)
 
 
 def _scene_file(plan: ScenePlan) -> Path:

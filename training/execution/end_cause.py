@@ -22,7 +22,7 @@ OUT_OF_MEMORY_SIGNS = (
 
 
 @dataclass(frozen=True)
-class Sight:
+class EndContext:
     """What was seen around a trainer's end."""
 
     kernel_killed: bool = False
@@ -34,33 +34,35 @@ class Sight:
     node: str = ""
 
 
-def cause_of(end: TrainerEnd, missing: list[str], log: Path, sight: Sight) -> tuple[Cause, str]:
+def cause_of(
+    end: TrainerEnd, missing: list[str], log: Path, context: EndContext
+) -> tuple[Cause, str]:
     """Join exit status, what stopped the trainer, its outputs and its last words into a cause.
 
     A trainer that was stopped is never done: many exit with 0 when they are told to end, and
     their last evaluation's files are there.
     """
     if end.stopped:
-        return _stopped(end, sight)
+        return _stopped(end, context)
     if end.exit_status == 0 and missing:
         return Cause.NO_OUTPUT, "exit status 0, but without " + ", ".join(missing)
     if end.exit_status == 0:
         return Cause.OK, ""
-    return _failure(end.exit_status, log, sight.kernel_killed)
+    return _failure(end.exit_status, log, context.kernel_killed)
 
 
-def _stopped(end: TrainerEnd, sight: Sight) -> tuple[Cause, str]:
+def _stopped(end: TrainerEnd, context: EndContext) -> tuple[Cause, str]:
     if end.stopped == "timeout":
         return Cause.TIMEOUT, "stopped at its time limit"
-    if sight.cancelled:
+    if context.cancelled:
         return Cause.CANCELLED, "stopped on request"
     if end.stopped == "orphaned":
         return Cause.WORKER_LOST, "the process that had launched it died"
-    if sight.job_id and end.stopped == "launcher":
-        return Cause.WORKER_LOST, f"its flow ended (job {sight.job_id} on {sight.node})"
-    if sight.job_id:
+    if context.job_id and end.stopped == "launcher":
+        return Cause.WORKER_LOST, f"its flow ended (job {context.job_id} on {context.node})"
+    if context.job_id:
         # Time, preemption, scancel: only Slurm knows, and whoever looks later asks it once for all.
-        return Cause.WORKER_LOST, f"told to end by Slurm (job {sight.job_id} on {sight.node})"
+        return Cause.WORKER_LOST, f"told to end by Slurm (job {context.job_id} on {context.node})"
     return Cause.CANCELLED, "stopped on request"
 
 

@@ -17,7 +17,7 @@ from training.execution.launcher_process import note_launch
 from training.execution.run_scene import mark_cancelled, run_scene
 from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
-from training.records.retry_policy import starts_again
+from training.records.retry_policy import should_retry
 from training.system.atomic_write import write_atomically
 from training.system.gpus import GpuSlots
 from training.system.stop_request import StopRequest, stop_on_signals
@@ -40,7 +40,7 @@ class _Run:
 
     def gives_up(self) -> bool:
         limit = self.plan.max_failures
-        return self.stop.urgency > 0 or (limit > 0 and self.failures >= limit)
+        return self.stop.level > 0 or (limit > 0 and self.failures >= limit)
 
     def note(self, outcome: Outcome) -> None:
         with self.lock:
@@ -107,7 +107,7 @@ def _to_the_end(run: _Run, scene: ScenePlan) -> None:
             outcome = run_scene(scene, gpu, run.stop)
         run.display.ended(scene, outcome)
         cause = outcome.cause
-        again = cause and starts_again(cause, starts, run.plan.max_retries, outcome.has_checkpoint)
+        again = cause and should_retry(cause, starts, run.plan.max_retries, outcome.has_checkpoint)
         if not again:
             run.note(outcome)
             break
@@ -119,7 +119,7 @@ def _watch(plan: Plan, futures: Iterable[Future[None]], display: Lines, stop: St
         _, left = wait(left, timeout=SHOW_EVERY_S, return_when=FIRST_COMPLETED)
         display.refresh()
         if plan.cancelled.exists():  # by --cancel, maybe on another machine
-            stop.ask_once()
-        if stop.urgency and not told:
+            stop.request_once()
+        if stop.level and not told:
             display.say(STOPPING)
             told = True

@@ -57,7 +57,7 @@ def merge_in_process(plan: Plan, stop: StopRequest) -> None:
             said, _ = process.communicate(timeout=POLL_S)
             break
         except subprocess.TimeoutExpired:
-            if told < max(stop.urgency, int(time.monotonic() > deadline)):
+            if told < max(stop.level, int(time.monotonic() > deadline)):
                 told += 1
                 process.terminate()
     if process.returncode != 0:
@@ -83,16 +83,16 @@ def merge(plan: Plan) -> str:
     except OSError as error:
         return f"its folder can't be written: {error}"
 
-    def beat() -> None:
+    def heartbeat() -> None:
         with contextlib.suppress(OSError):
-            held.beat()
+            held.heartbeat()
 
     try:
         _write_heading(plan.aggregate)
         environment = {**os.environ, **plan.aggregate.environment}
         command, log = runnable(plan.aggregate.command), plan.aggregate.log
         return _fault_of(
-            plan.aggregate, run_trainer(command, environment, log, _limits(plan), beat)
+            plan.aggregate, run_trainer(command, environment, log, _limits(plan), heartbeat)
         )
     except OSError as error:
         return f"it can't be started: {error}"

@@ -86,7 +86,7 @@ class _Oversight:
         self._stop, self._told = stop, 0
 
     def __call__(self, supervisor: subprocess.Popen[bytes]) -> None:
-        if self._stop is not None and self._told < self._stop.urgency:
+        if self._stop is not None and self._told < self._stop.level:
             self._told += 1
             supervisor.send_signal(LAUNCHER_ASKS)
             self._deadline = time.monotonic() + self._ending_s

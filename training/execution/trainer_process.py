@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from training.records.claim import BEAT_EVERY_S
+from training.records.claim import HEARTBEAT_EVERY_S
 from training.system.processes import (
     adopt_orphans,
     die_with_parent,
@@ -73,9 +73,9 @@ def run_trainer(
     environment: Mapping[str, str],
     log: Path,
     limits: Limits,
-    beat: Callable[[], None],
+    heartbeat: Callable[[], None],
 ) -> TrainerEnd:
-    """Run a trainer to its end, its output appended to `log`; `beat` is called now and then.
+    """Run a trainer to its end, its output appended to `log`; `heartbeat` is called now and then.
 
     Raises OSError when it can't be started or the log can't be opened.
     """
@@ -91,7 +91,7 @@ def run_trainer(
             preexec_fn=_in_the_child,  # noqa: PLW1509 - this process has one thread
         )
     try:
-        stopped = _wait(process, limits, beat)
+        stopped = _wait(process, limits, heartbeat)
     finally:
         signal_group(process.pid, signal.SIGKILL)
         process.wait()
@@ -105,7 +105,9 @@ def _in_the_child() -> None:
     die_with_parent(signal.SIGKILL)
 
 
-def _wait(process: subprocess.Popen[bytes], limits: Limits, beat: Callable[[], None]) -> Stopped:
+def _wait(
+    process: subprocess.Popen[bytes], limits: Limits, heartbeat: Callable[[], None]
+) -> Stopped:
     """Wait for the end; at the deadline or when told to stop TERM, after the grace KILL.
 
     The same signal a second time means at once, as does any after the deadline or an orphaning.
@@ -115,10 +117,10 @@ def _wait(process: subprocess.Popen[bytes], limits: Limits, beat: Callable[[], N
     stopped: Stopped = ""
     while process.poll() is None:
         left = deadline - time.monotonic()
-        received = signal.sigtimedwait(WAITED_FOR, max(0.0, min(left, BEAT_EVERY_S)))
+        received = signal.sigtimedwait(WAITED_FOR, max(0.0, min(left, HEARTBEAT_EVERY_S)))
         number = received.si_signo if received else 0
         if not number:
-            beat()
+            heartbeat()
         elif number in FORWARDED:
             os.kill(process.pid, number)
         reason = _reason_to_stop(number, overdue=time.monotonic() >= deadline)

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from training.execution.attempt import run_attempt
 from training.execution.trainer_process import ASKED, block_signals
-from training.jobs.reconcile import settle_former_run
+from training.jobs.reconcile import reconcile_former_run
 from training.jobs.sbatch_commands import slurm_of
 from training.plan.model import ENDING_SLACK_S, Plan, ScenePlan
 from training.plan.slurm_plan import START_S
 from training.records.outcome import Outcome
 from training.records.record import RecordError, read_record
-from training.records.retry_policy import ELSEWHERE, starts_again
+from training.records.retry_policy import ELSEWHERE, should_retry
 from training.slurm import client
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
         say(f"{scene.name}: not started, {reason}")
         return FAILED
     if is_started_again():
-        settle_former_run(scene, own_job_id())
+        reconcile_former_run(scene, own_job_id())
     outcome = _to_the_end(plan, scene, job_ends)
     say(f"{outcome}, log {outcome.log}")
     if outcome.status == "failed":
@@ -54,12 +54,12 @@ def _reason_not_to_start(plan: Plan, scene: ScenePlan) -> str:
         return "the experiment was cancelled"
     if plan.enough_failures.exists():
         return f"{plan.max_failures} scenes have failed (--max-failures)"
-    if starts_of(plan, scene) > plan.max_retries:  # Slurm queues again without end
+    if attempts_since_plan(plan, scene) > plan.max_retries:  # Slurm queues again without end
         return f"started {plan.max_retries + 1} times already (--max-retries)"
     return ""
 
 
-def starts_of(plan: Plan, scene: ScenePlan) -> int:
+def attempts_since_plan(plan: Plan, scene: ScenePlan) -> int:
     """How often a scene has started since its plan was made, in whichever job."""
     try:
         record = read_record(scene.output)
@@ -85,7 +85,9 @@ def _again(plan: Plan, scene: ScenePlan, outcome: Outcome) -> bool:
     cause = outcome.cause
     if cause is None or cause in ELSEWHERE or signal.sigpending() & ASKED:
         return False
-    return starts_again(cause, starts_of(plan, scene), plan.max_retries, outcome.has_checkpoint)
+    return should_retry(
+        cause, attempts_since_plan(plan, scene), plan.max_retries, outcome.has_checkpoint
+    )
 
 
 def _queued_again(outcome: Outcome) -> Outcome:
@@ -116,7 +118,7 @@ def _has_failed(plan: Plan, scene: ScenePlan) -> bool:
         record = read_record(scene.output)
     except RecordError:
         return True
-    return record is not None and record.status == "failed" and starts_of(plan, scene) > 0
+    return record is not None and record.status == "failed" and attempts_since_plan(plan, scene) > 0
 
 
 if __name__ == "__main__":

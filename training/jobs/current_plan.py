@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from training.jobs.reconcile import settle_all
+from training.jobs.reconcile import reconcile_all
 from training.plan.model import Plan, ScenePlan
 from training.plan.scene_decision import decide
 from training.slurm.parsers import QueuedJob
 
 
-def settled(plan: Plan, queue: Collection[QueuedJob]) -> Plan:
+def reconciled(plan: Plan, queue: Collection[QueuedJob]) -> Plan:
     """The plan after Slurm has said how jobs ended whose scenes nobody has looked at since."""
     open_scenes = [scene for scene in plan.scenes if scene.action != "skip"]
     queued = {job.job_id for job in queue}
-    if not settle_all((scene.output for scene in open_scenes), queued):
+    if not reconcile_all((scene.output for scene in open_scenes), queued):
         return plan
     return plan.model_copy(update={"scenes": tuple(map(_decided_again, plan.scenes))})
 

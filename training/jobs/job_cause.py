@@ -5,7 +5,7 @@ from __future__ import annotations
 from training.records.record import Cause
 from training.slurm.job_states import NODE_LOST, JobEnd
 
-SETTLED = "Slurm: "
+SLURM_SAYS = "Slurm: "
 """How the message of a cause that Slurm was asked about begins."""
 
 
@@ -22,4 +22,4 @@ CAUSES = {
 
 def cause_of_job(end: JobEnd) -> tuple[Cause | None, str]:
     """What a job's end says by itself: a cause, or None where it is no verdict, and a sentence."""
-    return CAUSES.get(end.state), f"{SETTLED}{end}"
+    return CAUSES.get(end.state), f"{SLURM_SAYS}{end}"

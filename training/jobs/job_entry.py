@@ -22,7 +22,7 @@ MODULES = {
 """By stage; as names, since nothing here may import a flow."""
 
 
-def become_stage(arguments: Sequence[str]) -> None:
+def exec_job_stage(arguments: Sequence[str]) -> None:
     """Replace this process by the stage's module, where a command line's arguments name one."""
     if len(arguments) > 1 and arguments[0] == IN_JOB and arguments[1] in MODULES:
         _, stage, *more = arguments

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from training.jobs.job_cause import SETTLED
+from training.jobs.job_cause import SLURM_SAYS
 from training.jobs.sbatch_commands import ARRAY_LOG, slurm_of
 from training.plan.model import Plan, ScenePlan
 from training.records.claim import ClaimHeldError, acquire
@@ -32,7 +32,7 @@ from training.system.scene_log import last_words, tail
 
 
 @dataclass(frozen=True)
-class Unbegun:
+class NeverStarted:
     """A scene whose array task ended without our code."""
 
     plan: Plan
@@ -42,22 +42,22 @@ class Unbegun:
     """What the job printed."""
 
     @property
-    def silence_s(self) -> float:
+    def seconds_since_heartbeat(self) -> float:
         """Since when nothing more was printed."""
         return time.time() - _printed_last(self.log).timestamp()
 
 
-def find_unbegun(
+def find_never_started(
     plans: Iterable[Plan],
     queued: Collection[str],
     records: Mapping[Path, RunRecord | None],
-) -> list[Unbegun]:
+) -> list[NeverStarted]:
     """Of each scene's newest array plan, tasks that have printed, are gone, and never came to us.
 
     `plans`: newest first. `queued`: ids of the jobs that are in Slurm's queue. `records`: by output
     folder, those that can be read.
     """
-    found: dict[Path, Unbegun | None] = {}
+    found: dict[Path, NeverStarted | None] = {}
     for plan in plans:
         tasks = {each.scene.name: each for each in _tasks(plan)} if _may_start(plan) else {}
         for scene in plan.of("run"):
@@ -70,21 +70,21 @@ def find_unbegun(
     ]
 
 
-def write_down(unbegun: Unbegun, end: JobEnd | None) -> bool:
+def write_down(never_started: NeverStarted, end: JobEnd | None) -> bool:
     """Give the scene's record an attempt that says so; whether it was written.
 
     `end`: Slurm's word for it, where it has one.
     """
-    output = unbegun.scene.output
+    output = never_started.scene.output
     try:
         claim = acquire(output, os.getpid())
     except (ClaimHeldError, OSError):
         return False
     try:
         record = read_record(output)
-        if not _is_open(record, unbegun):
+        if not _is_open(record, never_started):
             return False
-        write_record(output, _with_attempt(record, unbegun, end))
+        write_record(output, _with_attempt(record, never_started, end))
     except (RecordError, OSError):
         return False
     finally:
@@ -98,7 +98,7 @@ def _may_start(plan: Plan) -> bool:
     return plan.slurm is not None and not plan.cancelled.exists()
 
 
-def _tasks(plan: Plan) -> Iterator[Unbegun]:
+def _tasks(plan: Plan) -> Iterator[NeverStarted]:
     """The array tasks of a plan that have begun to print, the last of each scene."""
     name = re.compile(re.escape(slurm_of(plan).job_name) + ARRAY_LOG)
     scenes = plan.of("run")
@@ -107,34 +107,40 @@ def _tasks(plan: Plan) -> Iterator[Unbegun]:
             if match := name.fullmatch(log.name):
                 index = int(match["offset"] or 0) + int(match["task"])
                 job_id = f"{match['array']}_{match['task']}"
-                yield Unbegun(plan, scenes[index], job_id, log)
+                yield NeverStarted(plan, scenes[index], job_id, log)
 
 
-def _came_to_us(unbegun: Unbegun) -> bool:
+def _came_to_us(never_started: NeverStarted) -> bool:
     """Whether the task's own last word is in the log: it begins with the scene's name."""
-    said = tail(unbegun.log).decode("utf-8", errors="replace").splitlines()
-    return any(line.startswith(unbegun.scene.name) for line in said)
+    said = tail(never_started.log).decode("utf-8", errors="replace").splitlines()
+    return any(line.startswith(never_started.scene.name) for line in said)
 
 
-def _is_open(record: RunRecord | None, unbegun: Unbegun) -> bool:
+def _is_open(record: RunRecord | None, never_started: NeverStarted) -> bool:
     """Whether nothing of worth is in the record, and no start since the plan was made."""
     if record is None:
         return True
-    if record.fingerprint != unbegun.scene.fingerprint or record.status == "done":
+    if record.fingerprint != never_started.scene.fingerprint or record.status == "done":
         return False
-    return all(attempt.start < unbegun.plan.created for attempt in record.attempts)
+    return all(attempt.start < never_started.plan.created for attempt in record.attempts)
 
 
-def _with_attempt(record: RunRecord | None, unbegun: Unbegun, end: JobEnd | None) -> RunRecord:
-    scene, printed = unbegun.scene, _printed_last(unbegun.log)
+def _with_attempt(
+    record: RunRecord | None, never_started: NeverStarted, end: JobEnd | None
+) -> RunRecord:
+    scene, printed = never_started.scene, _printed_last(never_started.log)
     record = record or RunRecord(
         scene=scene.name, exp_name=scene.exp_name, fingerprint=scene.fingerprint, status="failed"
     )
-    start = max(unbegun.plan.created, (end and end.start) or printed)
-    attempt = Attempt(start=start, host=end.node if end else "", pid=0, slurm_job_id=unbegun.job_id)
-    how = str(end) if end else f"job {unbegun.job_id} ended"
-    said = f"{SETTLED}{how} before the training began: {last_words(unbegun.log)}"
-    record = record.started(attempt).ended(Cause.WORKER_LOST, None, f"{said}; log {unbegun.log}")
+    start = max(never_started.plan.created, (end and end.start) or printed)
+    attempt = Attempt(
+        start=start, host=end.node if end else "", pid=0, slurm_job_id=never_started.job_id
+    )
+    how = str(end) if end else f"job {never_started.job_id} ended"
+    said = f"{SLURM_SAYS}{how} before the training began: {last_words(never_started.log)}"
+    record = record.started(attempt).ended(
+        Cause.WORKER_LOST, None, f"{said}; log {never_started.log}"
+    )
     ended = max(start, (end and end.end) or printed)
     last = record.attempts[-1].model_copy(update={"end": ended})
     return record.model_copy(update={"attempts": (*record.attempts[:-1], last)})

@@ -24,29 +24,29 @@ ARRAY_JOB = "<array_job_id>"
 
 
 @dataclass(frozen=True)
-class ArrayPart:
+class ArrayChunk:
     """A run of the plan's scenes that one array job holds: indices 0 to count - 1, from offset."""
 
     offset: int
     count: int
 
 
-def array_parts(scenes: int, max_array_size: int) -> tuple[ArrayPart, ...]:
+def array_chunks(scenes: int, max_array_size: int) -> tuple[ArrayChunk, ...]:
     """As few arrays as the site's MaxArraySize allows, in order."""
     starts = range(0, scenes, max_array_size)
-    return tuple(ArrayPart(start, min(max_array_size, scenes - start)) for start in starts)
+    return tuple(ArrayChunk(start, min(max_array_size, scenes - start)) for start in starts)
 
 
-def array_job(plan: Plan, part: ArrayPart, after: str = "") -> list[str]:
+def array_job(plan: Plan, chunk: ArrayChunk, after: str = "") -> list[str]:
     """One array; it waits for the end of the job `after`, so that a bound holds over several."""
     slurm = slurm_of(plan)
-    bound = f"%{slurm.parallelism}" if slurm.parallelism < part.count else ""
+    bound = f"%{slurm.parallelism}" if slurm.parallelism < chunk.count else ""
     return [
-        *_sbatch(plan, slurm.job_name, slurm.time_s, f"%A_{_offset(part)}%a"),
-        f"--array=0-{part.count - 1}{bound}",
+        *_sbatch(plan, slurm.job_name, slurm.time_s, f"%A_{_offset(chunk)}%a"),
+        f"--array=0-{chunk.count - 1}{bound}",
         "--requeue",
         *([f"--dependency=afterany:{after}"] if after else []),
-        *_stage(plan.script, "array", plan, str(part.offset)),
+        *_stage(plan.script, "array", plan, str(chunk.offset)),
     ]
 
 
@@ -117,9 +117,9 @@ def slurm_of(plan: Plan) -> SlurmPlan:
     return plan.slurm
 
 
-def _offset(part: ArrayPart) -> str:
+def _offset(chunk: ArrayChunk) -> str:
     """Tells a log which of the plan's scenes the index is counted from."""
-    return f"{part.offset}+" if part.offset else ""
+    return f"{chunk.offset}+" if chunk.offset else ""
 
 
 def _sbatch(plan: Plan, name: str, time_s: int, ids: str = "%j") -> Iterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from training.execution.launcher_process import living_launcher
 from training.jobs.experiment_jobs import StageJob, scenes_queued, stage_jobs
-from training.jobs.reconcile import settle_all
+from training.jobs.reconcile import reconcile_all
 from training.plan.experiments import Experiment
 from training.plan.model import LOG, Plan
 from training.records.claim import holder_of
@@ -73,7 +73,7 @@ def take_snapshot(experiment: Experiment) -> Snapshot:
     plans, names = experiment.plans, experiment.scenes
     queue = ask_queue(plans)
     if not queue.unknown:
-        settle_all(map(experiment.output, names), queue.my_job_ids, plans)
+        reconcile_all(map(experiment.output, names), queue.my_job_ids, plans)
     looks = {name: _Look.at(name, experiment.output(name)) for name in names}
     jobs = scenes_queued(each for each in queue.jobs if each.stage == "array")
     launchers = {plan.plan_id: living_launcher(plan.file) for plan in plans}

@@ -11,10 +11,10 @@ from preprocess.faults import FaultsError
 from training.display.plan_text import header, render
 from training.execution import local
 from training.jobs import sbatch_commands
-from training.jobs.current_plan import settled, with_held
+from training.jobs.current_plan import reconciled, with_held
 from training.jobs.experiment_jobs import StageJob, scenes_queued, stage_jobs
 from training.jobs.kept_scripts import discard, keep_scripts
-from training.jobs.test_submit import refusal, try_out
+from training.jobs.sbatch_check import check_with_sbatch, refusal
 from training.plan.model import Plan
 from training.plan.options import LaunchOptions
 from training.slurm import client
@@ -29,7 +29,7 @@ class Submission:
     """What one `--submit` gives to Slurm."""
 
     plan: Plan
-    parts: tuple[sbatch_commands.ArrayPart, ...]
+    chunks: tuple[sbatch_commands.ArrayChunk, ...]
     waits_for: tuple[str, ...] = ()
     """Jobs of earlier submissions that hold scenes of this plan."""
     outlives: tuple[str, ...] = ()
@@ -46,10 +46,10 @@ class Submission:
         aggregate = self.plan.aggregate
         return aggregate is not None and bool(aggregate.command) and not self.aggregated_by
 
-    def array(self, part: sbatch_commands.ArrayPart, former: str) -> list[str]:
+    def array(self, chunk: sbatch_commands.ArrayChunk, former: str) -> list[str]:
         """The command line of one array; `former` is the job of the part before."""
         waits = sbatch_commands.waits_for_former(self.plan) and former
-        return sbatch_commands.array_job(self.plan, part, after=former if waits else "")
+        return sbatch_commands.array_job(self.plan, chunk, after=former if waits else "")
 
     def aggregate(self, arrays: Iterable[str]) -> list[str]:
         """The command line of the aggregate behind these arrays."""
@@ -63,12 +63,12 @@ def preview(plan: Plan) -> str:
     except client.SlurmError:
         submission = _submission(plan, (), sbatch_commands.MAX_ARRAY_SIZE)
     former, lines = "", []
-    for part in submission.parts:
-        lines.append(shlex.join(submission.array(part, former)))
+    for chunk in submission.chunks:
+        lines.append(shlex.join(submission.array(chunk, former)))
         former = sbatch_commands.ARRAY_JOB
     if submission.has_aggregate:
         lines.append(
-            shlex.join(submission.aggregate([sbatch_commands.ARRAY_JOB] * len(submission.parts)))
+            shlex.join(submission.aggregate([sbatch_commands.ARRAY_JOB] * len(submission.chunks)))
         )
     return "\n".join([render(submission.plan), "", *lines])
 
@@ -80,15 +80,15 @@ def submit(options: LaunchOptions, plan: Plan) -> int:
     """
     try:
         queue = client.my_jobs()
-        submission = _submission(settled(plan, queue), queue, client.max_array_size())
-        doubts = try_out(submission.plan, _first_of_each_kind(submission))
+        submission = _submission(reconciled(plan, queue), queue, client.max_array_size())
+        warnings = check_with_sbatch(submission.plan, _first_of_each_kind(submission))
     except client.SlurmRefusedError as error:
         raise FaultsError([refusal(plan, error)]) from error
     except client.SlurmError as error:
         say(f"nothing was submitted: {error}", sys.stderr)
         return FAILED
-    say("\n".join([*filter(None, [header(submission.plan)]), *doubts, _summary(submission)]))
-    if not submission.parts and not submission.has_aggregate:
+    say("\n".join([*filter(None, [header(submission.plan)]), *warnings, _summary(submission)]))
+    if not submission.chunks and not submission.has_aggregate:
         return DONE
     if not options.yes and not _confirmed():
         say("nothing was submitted")
@@ -107,7 +107,7 @@ def _submission(plan: Plan, queue: Iterable[QueuedJob], max_array_size: int) -> 
     held = [scene.name for scene in left.of("held")]
     return Submission(
         plan=left,
-        parts=sbatch_commands.array_parts(len(left.of("run")), max_array_size),
+        chunks=sbatch_commands.array_chunks(len(left.of("run")), max_array_size),
         waits_for=_ids(arrays[name] for name in held if name in arrays),
         outlives=_ids(flows[name] for name in held if name in flows and name not in arrays),
         aggregated_by="" if left.of("run") else _aggregate_of(ours),
@@ -116,7 +116,7 @@ def _submission(plan: Plan, queue: Iterable[QueuedJob], max_array_size: int) -> 
 
 def _first_of_each_kind(submission: Submission) -> list[list[str]]:
     plan = submission.plan
-    commands = [sbatch_commands.array_job(plan, part) for part in submission.parts[:1]]
+    commands = [sbatch_commands.array_job(plan, chunk) for chunk in submission.chunks[:1]]
     return commands + (
         [sbatch_commands.aggregate_job(plan, ())] if submission.has_aggregate else []
     )
@@ -160,15 +160,15 @@ def _submit(options: LaunchOptions, submission: Submission) -> int:
     arrays: list[str] = []
     command: list[str] = []
     try:
-        for part in submission.parts:
-            command = submission.array(part, arrays[-1] if arrays else "")
+        for chunk in submission.chunks:
+            command = submission.array(chunk, arrays[-1] if arrays else "")
             arrays.append(client.submit(command))
-            say(f"submitted: array job {arrays[-1]}, {part.count} scenes")
+            say(f"submitted: array job {arrays[-1]}, {chunk.count} scenes")
         if submission.has_aggregate:
             command = submission.aggregate(arrays)
             say(f"submitted: aggregate job {client.submit(command)}")
     except client.SlurmError as error:
-        if not arrays and submission.parts and isinstance(error, client.SlurmRefusedError):
+        if not arrays and submission.chunks and isinstance(error, client.SlurmRefusedError):
             discard(submission.plan)
             raise FaultsError([refusal(submission.plan, error)]) from error
         say(_incomplete(str(error), arrays, command), sys.stderr)

@@ -103,7 +103,7 @@ def generation_faults(
     return found
 
 
-def settled(config: dict[str, Any], exp_name: str) -> dict[str, Any]:
+def resolved_config(config: dict[str, Any], exp_name: str) -> dict[str, Any]:
     """The configuration with its interpolations resolved; raises FaultsError when one fails."""
     return resolved(_named(config, exp_name))
 

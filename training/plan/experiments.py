@@ -40,16 +40,16 @@ class Experiment:
     def scenes(self) -> list[str]:
         """The names of all its scenes: chosen in a plan, or with a record."""
         planned = (scene.name for plan in self.plans for scene in plan.scenes)
-        return sorted({*planned, *self.roots.outputs_with(RECORD, self.name, self.part)})
+        return sorted({*planned, *self.roots.outputs_with(RECORD, self.name, self.output_subdir)})
 
     @property
-    def part(self) -> str:
-        """What its newest plan makes (`Plan.part`)."""
-        return self.plans[0].part if self.plans else ""
+    def output_subdir(self) -> str:
+        """What its newest plan makes (`Plan.output_subdir`)."""
+        return self.plans[0].output_subdir if self.plans else ""
 
     def output(self, scene: str) -> Path:
         """A scene's output folder."""
-        return self.roots.output_folder(scene, self.name, self.part)
+        return self.roots.output_folder(scene, self.name, self.output_subdir)
 
 
 def find_experiment(name: str, roots: Roots) -> Experiment:

@@ -19,7 +19,7 @@ from training.plan.model import AggregatePlan, Plan, ScenePlan, SlurmPlan, new_p
 from training.plan.options import LaunchOptions
 from training.plan.scene_decision import decide
 from training.plan.slurm_plan import job_name, plan_slurm, scene_time_s
-from training.records.expected_outputs import PARTS, PROMISES, has_checkpoint
+from training.records.expected_outputs import EXPECTED_OUTPUTS, OUTPUT_SUBDIRS, has_checkpoint
 from training.records.record import now, read_record
 from training.slurm.times import seconds_of
 from training.system.gpus import visible_gpus
@@ -54,9 +54,9 @@ class Trainer:
     config: dict[str, Any]
     """Composed with the overrides; empty where no Hydra configuration is named."""
     overrides: tuple[str, ...]
-    promises: tuple[str, ...]
-    part: str
-    """As in `Plan.part`."""
+    expected_outputs: tuple[str, ...]
+    output_subdir: str
+    """As in `Plan.output_subdir`."""
     digest: str
     """Of the configuration and the trainer's source: a part of every scene's fingerprint."""
 
@@ -119,9 +119,9 @@ def make_plan(options: LaunchOptions) -> Plan:
         trainer = _trainer(options)
         config = trainer.config
         if trainer.is_own and options.overrides:
-            config = checks.settled(config, options.exp_name)
+            config = checks.resolved_config(config, options.exp_name)
         faults.found += checks.virtual_camera_faults(config, scenes)
-        if trainer.part:
+        if trainer.output_subdir:
             faults.found += checks.group_faults(trainer.config, options.exp_name, scenes)
     with faults:
         slurm = plan_slurm(options) if options.on_slurm else None
@@ -132,7 +132,7 @@ def make_plan(options: LaunchOptions) -> Plan:
     if faults.found or roots is None or trainer is None:
         raise FaultsError(faults.found)
     warnings = tuple(str(fault) for fault in absent)
-    plan = _empty_plan(options, trainer.part, roots, slurm, warnings)
+    plan = _empty_plan(options, trainer.output_subdir, roots, slurm, warnings)
     planned = tuple(_scene_plan(options, plan, scene, trainer) for scene in scenes)
     aggregate = _aggregate_plan(options, plan, trainer)
     return plan.model_copy(update={"scenes": planned, "aggregate": aggregate})
@@ -140,7 +140,7 @@ def make_plan(options: LaunchOptions) -> Plan:
 
 def _empty_plan(
     options: LaunchOptions,
-    part: str,
+    output_subdir: str,
     roots: Roots,
     slurm: SlurmPlan | None,
     warnings: tuple[str, ...],
@@ -152,7 +152,7 @@ def _empty_plan(
         plan_id=new_plan_id(options.exp_name),
         created=now(),
         exp_name=options.exp_name,
-        part=part,
+        output_subdir=output_subdir,
         roots=roots,
         scenes=(),
         workers=_workers(options.workers, len(gpus)),
@@ -193,9 +193,9 @@ def _scene_plan(options: LaunchOptions, plan: Plan, scene: Scene, trainer: Train
         reason="new",
         command=(plan.python, *trainer.command(scene.seq_name, options.exp_name)),
         environment={**plan.roots.environment(), "TS_SCENE_FILE": scene_file},
-        output=plan.roots.output_folder(scene.seq_name, options.exp_name, plan.part),
+        output=plan.roots.output_folder(scene.seq_name, options.exp_name, plan.output_subdir),
         fingerprint=fingerprint(_digest(plan, scene, trainer), scene.raw),
-        promises=trainer.promises,
+        expected_outputs=trainer.expected_outputs,
         time_limit_s=_scene_time_s(options, plan.slurm),
         kill_grace_s=options.kill_grace,
         cancelled=plan.cancelled,
@@ -207,7 +207,7 @@ def _scene_plan(options: LaunchOptions, plan: Plan, scene: Scene, trainer: Train
 
 def _digest(plan: Plan, scene: Scene, trainer: Trainer) -> str:
     """What decides a scene's result besides the scene: of a part, the trained model too."""
-    if not plan.part:
+    if not plan.output_subdir:
         return trainer.digest
     trained = plan.roots.output_folder(scene.seq_name, plan.exp_name)
     record = read_record(trained) if has_checkpoint(trained) else None
@@ -260,10 +260,12 @@ def _trainer(options: LaunchOptions) -> Trainer:
     mode = overrides.select(config, "run_mode", "train") if own else ""
     if mode == AGGREGATE:
         raise FaultsError([ONCE])
-    promises = PROMISES[mode] if own else options.expect
+    expected_outputs = EXPECTED_OUTPUTS[mode] if own else options.expect
     sources = _own_sources() if own else [script]
     digest = trainer_digest(config or list(options.overrides), source_version(sources))
-    return Trainer(script, config, options.overrides, promises, PARTS.get(mode, ""), digest)
+    return Trainer(
+        script, config, options.overrides, expected_outputs, OUTPUT_SUBDIRS.get(mode, ""), digest
+    )
 
 
 def _own_sources() -> list[Path]:
@@ -279,7 +281,7 @@ def _data_faults(
     if not trainer.is_own:
         return []
     faults = [f for scene in scenes for f in missing_data(scene, roots.scene_data_root)]
-    if trainer.part:
+    if trainer.output_subdir:
         faults += checks.generation_faults(trainer.config, options.exp_name, scenes, roots)
     return faults
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from training.records.record import now
 from training.system.paths import Roots
@@ -29,7 +29,7 @@ def quoted(command: Sequence[str], environment: Mapping[str, str]) -> str:
 class ScenePlan(BaseModel):
     """What will run for one scene."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, validate_by_name=True)
 
     name: str
     exp_name: str
@@ -43,7 +43,9 @@ class ScenePlan(BaseModel):
     """Set on top of the caller's environment."""
     output: Path
     fingerprint: str
-    promises: tuple[str, ...]
+    expected_outputs: tuple[str, ...] = Field(
+        validation_alias=AliasChoices("expected_outputs", "promises")
+    )
     """Globs inside the output folder that a done scene has at least one readable file of each."""
     time_limit_s: int
     kill_grace_s: int
@@ -76,7 +78,7 @@ class ScenePlan(BaseModel):
 class AggregatePlan(BaseModel):
     """The stage after all scenes: the experiment's summary, and before it the trainer's own."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, validate_by_name=True)
 
     command: tuple[str, ...] = ()
     """What merges the scenes' outputs (DiFix data); it needs all of them. Empty: nothing to do."""
@@ -95,7 +97,7 @@ class AggregatePlan(BaseModel):
 class SlurmPlan(BaseModel):
     """How scenes become Slurm jobs; every job runs the Slurm script with `--in-job STAGE PLAN`."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, validate_by_name=True)
 
     script: Path
     """The wrapper that a site edits: the single place for resources."""
@@ -116,12 +118,12 @@ class SlurmPlan(BaseModel):
 class Plan(BaseModel):
     """What will run for all chosen scenes of one launch."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, validate_by_name=True)
 
     plan_id: str
     created: datetime
     exp_name: str
-    part: str = ""
+    output_subdir: str = Field("", validation_alias=AliasChoices("output_subdir", "part"))
     """Folder inside a scene's that the run mode writes to, with a record of its own."""
     roots: Roots
     scenes: tuple[ScenePlan, ...]
@@ -148,7 +150,7 @@ class Plan(BaseModel):
     @property
     def experiment(self) -> tuple[Roots, str, list[str], str]:
         """What `training.report.summary` is to summarise: roots, name, scenes, part."""
-        return self.roots, self.exp_name, [scene.name for scene in self.scenes], self.part
+        return self.roots, self.exp_name, [scene.name for scene in self.scenes], self.output_subdir
 
     @property
     def file(self) -> Path:

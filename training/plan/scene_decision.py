@@ -49,7 +49,7 @@ def is_done(plan: ScenePlan) -> bool:
 
 
 def _is_whole(record: RunRecord, plan: ScenePlan) -> bool:
-    return record.status == "done" and not missing_outputs(plan.output, plan.promises)
+    return record.status == "done" and not missing_outputs(plan.output, plan.expected_outputs)
 
 
 def _decide_by_record(plan: ScenePlan, record: RunRecord) -> tuple[Action, str]:

@@ -22,10 +22,10 @@ from training.system.processes import ProcessId, process_id
 
 FOLDER = ".claim"
 RELEASED = '{"released": true}'
-BEAT_EVERY_S = 15.0
+HEARTBEAT_EVERY_S = 15.0
 STALE_AFTER_S = 120.0
 """A holder on another host that has not touched its claim for so long is taken for dead."""
-SILENT_S = BEAT_EVERY_S + 5.0
+SILENT_AFTER_S = HEARTBEAT_EVERY_S + 5.0
 """A holder that lives has shown it within so long."""
 
 
@@ -71,7 +71,7 @@ class Claim:
 
     path: Path
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Show other hosts that the holder lives."""
         os.utime(self.path)
 
@@ -116,7 +116,7 @@ def holder_of(output: Path, ended_job: EndedJob | None = None) -> Holder | None:
     return holder if holder is not None and _lives(holder, newest, ended_job) else None
 
 
-def silence_s(output: Path) -> float:
+def seconds_since_heartbeat(output: Path) -> float:
     """Seconds since the last claim of an output folder was taken, shown to live or given back."""
     newest = _newest(output / FOLDER)
     return STALE_AFTER_S if newest is None else _age_s(newest)

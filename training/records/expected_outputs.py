@@ -14,18 +14,18 @@ CHECKPOINTS = "checkpoints"
 RESUMABLE = (CHECKPOINTS, "samples")
 """Folders that an interrupted run goes on from: a model, or what has been generated."""
 SUPERSEDED = "superseded"
-PROMISES = {
+EXPECTED_OUTPUTS = {
     "train": (METRICS, f"{CHECKPOINTS}/last.pt", "person_*.ply", "evaluation/*.png"),
     "difix_data_generation_generate": ("shard.json",),
 }
 """Globs by run mode of the project's own trainer."""
-PARTS = {"difix_data_generation_generate": "difix_data"}
+OUTPUT_SUBDIRS = {"difix_data_generation_generate": "difix_data"}
 """Folders inside a scene's, by run mode: what does not belong to its training."""
 
 
-def missing_outputs(output: Path, promises: tuple[str, ...]) -> list[str]:
+def missing_outputs(output: Path, expected_outputs: tuple[str, ...]) -> list[str]:
     """The promised globs that match no readable, non-empty file; JSON must parse too."""
-    return [glob for glob in promises if not any(map(_is_readable, output.glob(glob)))]
+    return [glob for glob in expected_outputs if not any(map(_is_readable, output.glob(glob)))]
 
 
 def read_metrics(output: Path) -> dict[str, Any]:
@@ -52,9 +52,9 @@ def set_aside(output: Path) -> Path:
     return folder
 
 
-def set_stale_aside(output: Path, promises: tuple[str, ...]) -> None:
+def set_stale_aside(output: Path, expected_outputs: tuple[str, ...]) -> None:
     """Move promised outputs of a failed start away, or a start that writes nothing looks done."""
-    stale = [path for glob in promises for path in output.glob(glob)]
+    stale = [path for glob in expected_outputs for path in output.glob(glob)]
     folder = _new_superseded(output) if stale else output
     for path in stale:
         target = folder / path.relative_to(output)

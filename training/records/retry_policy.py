@@ -8,7 +8,7 @@ ELSEWHERE = frozenset({Cause.PREEMPTED, Cause.NODE_FAILURE, Cause.WORKER_LOST})
 """Not the training's fault."""
 
 
-def starts_again(cause: Cause, starts: int, max_retries: int, has_checkpoint: bool) -> bool:
+def should_retry(cause: Cause, starts: int, max_retries: int, has_checkpoint: bool) -> bool:
     """Whether a scene that ended by `cause`, at its `starts`-th start in this run, starts again.
 
     A timeout goes on from its checkpoint; without one it would only spend the same time again.

@@ -24,7 +24,7 @@ from training.report.plots import charts
 from training.report.plots.charts import BLUE, INK, RED, Plot
 from training.report.scene_rows import Row
 from training.report.tables import aligned, csv_text
-from training.report.write import place_of, write_document, write_plots
+from training.report.write import report_paths, write_document, write_plots
 from training.system.atomic_write import write_atomically
 from training.system.paths import Roots
 
@@ -113,9 +113,12 @@ def compare(
     )
 
 
-def write_comparison(roots: Roots, comparison: Comparison, part: str = "") -> Compared:
+def write_comparison(roots: Roots, comparison: Comparison, output_subdir: str = "") -> Compared:
     """Write a comparison into the first experiment's folder; raises OSError."""
-    place, name = place_of(roots, comparison.ours, part), f"compare_{comparison.theirs}"
+    place, name = (
+        report_paths(roots, comparison.ours, output_subdir),
+        f"compare_{comparison.theirs}",
+    )
     csv_file, notes = place.file(f"{name}.csv"), list[str]()
     write_atomically(csv_file, _csv(comparison))
     plots = write_plots(place, {f"{name}_psnr": lambda: psnr_differences(comparison)}, notes)

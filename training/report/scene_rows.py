@@ -61,10 +61,12 @@ class Row:
         return self.starts[-1] if self.starts else None
 
 
-def collect(roots: Roots, exp_name: str, chosen: Iterable[str], part: str = "") -> tuple[Row, ...]:
+def collect(
+    roots: Roots, exp_name: str, chosen: Iterable[str], output_subdir: str = ""
+) -> tuple[Row, ...]:
     """One row a scene, by name: what its record says, `not started` where there is none."""
-    names = sorted({*chosen, *roots.outputs_with(RECORD, exp_name, part)})
-    return tuple(row_of(name, roots.output_folder(name, exp_name, part)) for name in names)
+    names = sorted({*chosen, *roots.outputs_with(RECORD, exp_name, output_subdir)})
+    return tuple(row_of(name, roots.output_folder(name, exp_name, output_subdir)) for name in names)
 
 
 def is_number(value: object) -> TypeGuard[float]:

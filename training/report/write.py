@@ -45,7 +45,7 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Place:
+class ReportPaths:
     """Where the files of a report go, and how they are called."""
 
     folder: Path
@@ -56,22 +56,26 @@ class Place:
         return self.folder / f"{self.prefix}{name}"
 
 
-def place_of(roots: Roots, exp_name: str, part: str) -> Place:
+def report_paths(roots: Roots, exp_name: str, output_subdir: str) -> ReportPaths:
     """The experiment's folder; what belongs to a part of it has that name in front."""
-    return Place(roots.experiment_folder(exp_name), f"{part}_" if part else "")
+    return ReportPaths(
+        roots.experiment_folder(exp_name), f"{output_subdir}_" if output_subdir else ""
+    )
 
 
-def write_report(roots: Roots, exp_name: str, rows: Sequence[Row], part: str = "") -> Written:
+def write_report(
+    roots: Roots, exp_name: str, rows: Sequence[Row], output_subdir: str = ""
+) -> Written:
     """Write the report of these scenes; raises OSError when its files can't be written.
 
     A plot that can't be drawn is told in the report, and is no reason to have none.
     """
-    place, notes = place_of(roots, exp_name, part), list[str]()
+    place, notes = report_paths(roots, exp_name, output_subdir), list[str]()
     write_atomically(place.file("metrics.csv"), _sound(to_csv(rows)))
-    plans = plans_of(roots, exp_name, part)
+    plans = plans_of(roots, exp_name, output_subdir)
     spans = spans_of(rows, plans)
     plots = write_plots(place, _drawings(rows, spans), notes)
-    title = f"{exp_name} ({part})" if part else exp_name
+    title = f"{exp_name} ({output_subdir})" if output_subdir else exp_name
     on_gpus = not plans or any(plan.slurm or plan.gpus for plan in plans)
     whole = document(title, rows, spans, plots, notes, on_gpus=on_gpus, root=roots.results_root)
     page, report = write_document(place, "report", whole, notes)
@@ -84,7 +88,7 @@ def write_report(roots: Roots, exp_name: str, rows: Sequence[Row], part: str = "
     )
 
 
-def write_plots(place: Place, drawings: dict[str, Draw], notes: list[str]) -> list[Picture]:
+def write_plots(place: ReportPaths, drawings: dict[str, Draw], notes: list[str]) -> list[Picture]:
     """Draw and write; what fails is noted, and an older picture of that name goes."""
     pictures: list[Picture] = []
     faults: dict[str, list[str]] = {}
@@ -100,7 +104,9 @@ def write_plots(place: Place, drawings: dict[str, Draw], notes: list[str]) -> li
     return pictures
 
 
-def write_document(place: Place, name: str, whole: Document, notes: list[str]) -> tuple[Path, Path]:
+def write_document(
+    place: ReportPaths, name: str, whole: Document, notes: list[str]
+) -> tuple[Path, Path]:
     """The same content as a page and as Markdown."""
     page, report = place.file(f"{name}.html"), place.file(f"{name}.md")
     write_atomically(report, _sound(to_markdown(whole, linked_from(place.folder))))

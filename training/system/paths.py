@@ -23,13 +23,13 @@ class Roots(BaseModel):
     scene_data_root: Path
     state_root: Path
 
-    def output_folder(self, scene: str, exp_name: str, part: str = "") -> Path:
-        """The one folder of a scene in an experiment; `part` is what a run mode has inside it."""
-        return self.results_root / scene / exp_name / part
+    def output_folder(self, scene: str, exp_name: str, output_subdir: str = "") -> Path:
+        """The one folder of a scene in an experiment; `output_subdir` is what a run mode has inside it."""
+        return self.results_root / scene / exp_name / output_subdir
 
-    def outputs_with(self, file: str, exp_name: str, part: str = "") -> dict[str, Path]:
+    def outputs_with(self, file: str, exp_name: str, output_subdir: str = "") -> dict[str, Path]:
         """The folders of an experiment, by scene, that have a file of that name."""
-        found = self.results_root.glob(str(Path("*", exp_name, part, file)))
+        found = self.results_root.glob(str(Path("*", exp_name, output_subdir, file)))
         root = self.results_root
         return {path.relative_to(root).parts[0]: path.parent for path in sorted(found)}
 

@@ -13,20 +13,20 @@ class StopRequest:
     """Set from a signal handler, read by the threads that run scenes."""
 
     def __init__(self) -> None:
-        self._urgency = 0
+        self._level = 0
 
     @property
-    def urgency(self) -> int:
+    def level(self) -> int:
         """0: go on; 1: stop; 2: stop at once."""
-        return self._urgency
+        return self._level
 
-    def ask(self) -> None:
+    def request(self) -> None:
         """Ask to stop, or, a second time, to stop at once."""
-        self._urgency = min(2, self._urgency + 1)
+        self._level = min(2, self._level + 1)
 
-    def ask_once(self) -> None:
+    def request_once(self) -> None:
         """Ask to stop, unless that was asked already: for who can't tell whether it was."""
-        self._urgency = max(1, self._urgency)
+        self._level = max(1, self._level)
 
 
 @contextmanager
@@ -39,9 +39,9 @@ def stop_on_signals(on_first: Callable[[], None]) -> Iterator[StopRequest]:
     stop = StopRequest()
 
     def handle() -> None:
-        if stop.urgency == 0:
+        if stop.level == 0:
             on_first()
-        stop.ask()
+        stop.request()
 
     with handling_stops(handle):
         yield stop

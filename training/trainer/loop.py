@@ -147,7 +147,7 @@ def _pass_over_frames(run: Run, epoch: int, stage: str) -> None:
     steps = len(run.source.frames)
     order, choices = _shuffled(run.config.seed, epoch, steps)
     for step in range(position.step, steps):
-        _obey(run)
+        _handle_signals(run)
         done = (epoch * steps + step) / (optimization.epochs * steps)
         fraction = optimization.learning_rate.final_fraction**done
         loss = STAGES[stage](run, _views(run, order[step], choices[step]), fraction)
@@ -185,7 +185,7 @@ def _shuffled(seed: int, epoch: int, steps: int) -> tuple[list[int], list[float]
     return order.tolist(), torch.rand(steps, generator=generator).tolist()
 
 
-def _obey(run: Run) -> None:
+def _handle_signals(run: Run) -> None:
     """Do what a signal asked for; raises Terminated."""
     if run.requests.save:
         save(run)

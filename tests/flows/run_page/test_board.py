@@ -69,7 +69,7 @@ def test_at_the_end_nothing_runs_and_nothing_waits(plan_of):
     record(stopped, Cause.CANCELLED)
     record(ending, None)
     acquire(ending.output, os.getpid())
-    board.replace({each.name: row_of(each.name, each.output) for each in board.unsettled})
+    board.replace({each.name: row_of(each.name, each.output) for each in board.unreconciled})
     assert states(board, over=True) == [
         ("stopped", "cancelled"),
         ("ending", "cancelled"),

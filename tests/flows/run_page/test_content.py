@@ -17,7 +17,7 @@ from PIL import Image
 from flows.run_page.board import Started
 from flows.run_page.content import Facts, ended_line, key, progress, started_line, table
 from flows.run_page.report_artifact import report
-from flows.runner.log_filter import OnlyNews
+from flows.runner.log_filter import TaskLogFilter
 from flows.runner.scene_events import job_and_node
 from flows.slurm.job import Job
 from training.records.outcome import Outcome
@@ -213,6 +213,6 @@ def test_a_job_as_text_can_be_taken_apart():
 
 def test_prefects_own_log_lines_pass_only_where_they_say_something_new():
     """Not for every hook and every state; crashes and errors in hooks, yes."""
-    passes = OnlyNews().filter
+    passes = TaskLogFilter().filter
     assert not passes(logging.LogRecord("x", logging.INFO, "", 1, "Running hook", (), None))
     assert passes(logging.LogRecord("x", logging.ERROR, "", 1, "Crash detected!", (), None))

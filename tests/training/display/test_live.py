@@ -54,7 +54,7 @@ def test_cancelled_scenes_and_such_that_others_hold_are_counted():
 
 def test_a_running_scene_has_a_line_with_all_that_is_known():
     """Its name, time, epoch, loss, start and place."""
-    scenes = running(1, where="Slurm job 12 on n1", starts=2)
+    scenes = running(1, where="Slurm job 12 on n1", attempt=2)
     line = drawn(board(running=scenes), 100)[2]
     words = "scene_000 0:07 epoch 3/30, loss 0.0123 start 2 Slurm job 12 on n1"
     assert " ".join(line.split()) == words

@@ -127,7 +127,7 @@ def test_a_stop_of_one_scene_is_not_one_of_the_next(scene, thread, eventually):
     future = thread(hanging, stop=stop)
     eventually((hanging.output / "ready").exists, "the trainer")
     supervisor = read_record(hanging.output).attempts[0].pid
-    stop.ask()
+    stop.request()
     assert future.result(timeout=30).status != "done"
     os.kill(supervisor, signal.SIGUSR1)
     after = scene("b")

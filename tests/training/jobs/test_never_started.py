@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from training.jobs import reconcile
-from training.jobs.reconcile import settle_all
-from training.jobs.sbatch_commands import ArrayPart, array_job
+from training.jobs.reconcile import reconcile_all
+from training.jobs.sbatch_commands import ArrayChunk, array_job
 from training.plan.model import Plan, ScenePlan, SlurmPlan
 from training.records.record import Attempt, Cause, RunRecord, read_record, write_record
 from training.slurm.job_states import JobEnd
@@ -59,7 +59,7 @@ def make_plan(root, created, name="exp-1"):
             environment={},
             output=roots.output_folder(scene, "exp"),
             fingerprint="f",
-            promises=(),
+            expected_outputs=(),
             time_limit_s=60,
             kill_grace_s=1,
             cancelled=root / "state" / "plans" / f"{name}.cancelled",
@@ -88,10 +88,10 @@ def printed(plan, file, text=WORDS, age_s=0.0):
     os.utime(path, (time.time() - age_s,) * 2)
 
 
-def settled(*plans, queued=()):
+def reconciled(*plans, queued=()):
     """The records afterwards, by scene."""
     scenes = plans[0].scenes
-    settle_all([scene.output for scene in scenes], set(queued), plans)
+    reconcile_all([scene.output for scene in scenes], set(queued), plans)
     return {scene.name: read_record(scene.output) for scene in scenes}
 
 
@@ -99,7 +99,7 @@ def test_the_record_says_what_slurm_and_the_job_said(plan, ends):
     """Failed, with the job, its node, its last words and its log; nothing of the others."""
     printed(plan, "job-12_1.out")
     ends["12_1"] = JobEnd("12_1", "FAILED", exit_code=127, node="n1")
-    found = settled(plan)
+    found = reconciled(plan)
     assert (found["a"], found["c"]) == (None, None)
     (attempt,) = found["b"].attempts
     assert (found["b"].status, attempt.cause, attempt.host) == ("failed", "worker_lost", "n1")
@@ -111,7 +111,7 @@ def test_it_is_written_once(plan, ends):
     """Who looks again finds it settled."""
     printed(plan, "job-12_1.out")
     ends["12_1"] = JobEnd("12_1", "FAILED")
-    assert settled(plan) == settled(plan)
+    assert reconciled(plan) == reconciled(plan)
 
 
 @pytest.mark.parametrize(
@@ -121,33 +121,33 @@ def test_it_is_written_once(plan, ends):
 def test_a_part_of_a_split_array_counts_from_its_offset(plan, file, scene):
     """As its sbatch line names the log."""
     printed(plan, file, age_s=reconcile.PATIENCE_S + 5)
-    assert [name for name, record in settled(plan).items() if record] == [scene]
-    line = array_job(plan, ArrayPart(1, 2))
+    assert [name for name, record in reconciled(plan).items() if record] == [scene]
+    line = array_job(plan, ArrayChunk(1, 2))
     assert any(word.endswith("/%x-%A_1+%a.out") for word in line)
 
 
 def test_what_slurm_does_not_know_waits_for_the_logs_silence(plan):
     """A minute, in which accounting may be late; then the job's own words are enough."""
     printed(plan, "job-12_0.out", age_s=reconcile.PATIENCE_S - 30)
-    assert settled(plan)["a"] is None
+    assert reconciled(plan)["a"] is None
     printed(plan, "job-12_0.out", age_s=reconcile.PATIENCE_S + 5)
-    assert WORDS in settled(plan)["a"].attempts[0].message
+    assert WORDS in reconciled(plan)["a"].attempts[0].message
 
 
 @pytest.mark.parametrize("text", ["a: not started, --max-failures", "a done, log x"])
 def test_a_task_that_came_to_us_is_left_alone(plan, text):
     """It has said itself why the scene did not start."""
     printed(plan, "job-12_0.out", text, age_s=3600)
-    assert settled(plan)["a"] is None
+    assert reconciled(plan)["a"] is None
 
 
 def test_queued_and_cancelled_are_left_alone(plan):
     """A task that is about to begin, and one that was told not to."""
     printed(plan, "job-12_0.out", age_s=3600)
-    assert settled(plan, queued={"12_0"})["a"] is None
+    assert reconciled(plan, queued={"12_0"})["a"] is None
     plan.cancelled.parent.mkdir(parents=True)
     plan.cancelled.touch()
-    assert settled(plan)["a"] is None
+    assert reconciled(plan)["a"] is None
 
 
 @pytest.mark.parametrize(
@@ -165,11 +165,11 @@ def test_a_record_of_worth_is_not_written_over(plan, fingerprint, cause, start):
     record = record.started(Attempt(start=start, host="n1", pid=1)).ended(cause, 0, "")
     plan.scenes[0].output.mkdir(parents=True)
     write_record(plan.scenes[0].output, record)
-    assert settled(plan)["a"] == record
+    assert reconciled(plan)["a"] == record
 
 
 def test_an_older_plans_jobs_are_no_news(tmp_path):
     """Since then the scene was submitted again."""
     old, new = make_plan(tmp_path, CREATED, "exp-1"), make_plan(tmp_path, CREATED, "exp-2")
     printed(old, "job-12_0.out", age_s=3600)
-    assert settled(new, old)["a"] is None
+    assert reconciled(new, old)["a"] is None

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from training.jobs import reconcile
-from training.jobs.reconcile import settle_all, settle_output
+from training.jobs.reconcile import reconcile_all, reconcile_output
 from training.records import claim
 from training.records.record import Attempt, Cause, RunRecord, read_record, write_record
 from training.slurm.job_states import JobEnd
@@ -51,7 +51,7 @@ def hold(output, host="n1", age_s=0.0, job="12_3", **process):
 
 
 def join(output, end, wait_s=0.0):
-    return settle_output("dance", output, "12_3", end, wait_s)
+    return reconcile_output("dance", output, "12_3", end, wait_s)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_lost_nodes_holder_is_believed_until_it_is_silent(place):
     assert join(output, NODE_FAIL).status == "held"
     assert read_record(output).status == "running"
     hold_file = next((output / claim.FOLDER).glob("*.json"))
-    os.utime(hold_file, (time.time() - claim.SILENT_S - 1,) * 2)
+    os.utime(hold_file, (time.time() - claim.SILENT_AFTER_S - 1,) * 2)
     assert join(output, NODE_FAIL).cause is Cause.NODE_FAILURE
 
 
@@ -181,7 +181,7 @@ def test_many_are_settled_with_one_question(place, asked):
         "here": place(job="", scene="here"),
     }
     hold(outputs["unknown"], host=socket.gethostname(), job="13", start_ticks=1)
-    settle_all(outputs.values(), {"14"})
+    reconcile_all(outputs.values(), {"14"})
     assert asked == [{"12_3", "13"}]
     causes = {scene: read_record(output).cause for scene, output in outputs.items()}
     assert causes == {
@@ -199,7 +199,7 @@ def test_patience_ends(place, asked):
     output = place(job="13")
     hold(output, job="13", age_s=reconcile.PATIENCE_S + 60)
     for _ in range(2):
-        settle_all([output], set())
+        reconcile_all([output], set())
     assert read_record(output).cause is Cause.WORKER_LOST
     assert asked[:1] == [{"13"}]
     assert not any(asked[1:])
@@ -209,5 +209,5 @@ def test_nothing_to_settle_asks_nothing(place, asked):
     """Unreadable records and folders without one are not Slurm's affair."""
     output = place(Cause.OK)
     (output / "run.json").write_text("{")
-    settle_all([output, output.parent / "none"], set())
+    reconcile_all([output, output.parent / "none"], set())
     assert not any(asked)

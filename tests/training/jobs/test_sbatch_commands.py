@@ -27,7 +27,7 @@ def scene(name: str) -> ScenePlan:
         environment={},
         output=Path("/results", name, "exp"),
         fingerprint="",
-        promises=(),
+        expected_outputs=(),
         time_limit_s=1,
         kill_grace_s=1,
         cancelled=Path("/x"),
@@ -72,7 +72,7 @@ def common(name: str, time: str, ids: str) -> list[str]:
 
 def test_an_array():
     """All of it, to the letter."""
-    assert sbatch_commands.array_job(plan(), sbatch_commands.ArrayPart(0, 8)) == [
+    assert sbatch_commands.array_job(plan(), sbatch_commands.ArrayChunk(0, 8)) == [
         *common("exp", "03:00:00", "%A_%a"),
         "--array=0-7%2",
         "--requeue",
@@ -86,23 +86,27 @@ def test_an_array():
 )
 def test_the_throttle_is_there_only_where_it_throttles(scenes, parallelism, array):
     """No %P when there are no more scenes than that."""
-    part = sbatch_commands.ArrayPart(0, scenes)
-    assert f"--array={array}" in sbatch_commands.array_job(plan(scenes, parallelism), part)
+    chunk = sbatch_commands.ArrayChunk(0, scenes)
+    assert f"--array={array}" in sbatch_commands.array_job(plan(scenes, parallelism), chunk)
 
 
 def test_an_array_larger_than_the_site_allows_is_split():
     """Parts of at most MaxArraySize, no scene twice or lost; with a bound one after another."""
-    parts = sbatch_commands.array_parts(2500, 1001)
-    assert [(part.offset, part.count) for part in parts] == [(0, 1001), (1001, 1001), (2002, 498)]
+    chunks = sbatch_commands.array_chunks(2500, 1001)
+    assert [(chunk.offset, chunk.count) for chunk in chunks] == [
+        (0, 1001),
+        (1001, 1001),
+        (2002, 498),
+    ]
     bounded = plan(2500, 10)
     assert sbatch_commands.waits_for_former(bounded)
-    second = sbatch_commands.array_job(bounded, parts[1], after="12")
+    second = sbatch_commands.array_job(bounded, chunks[1], after="12")
     assert "--array=0-1000%10" in second
     assert "--dependency=afterany:12" in second
     assert second[-1] == "1001"
     assert not sbatch_commands.waits_for_former(plan(8, 8))
-    assert sbatch_commands.array_parts(0, 1001) == ()
-    assert [part.count for part in sbatch_commands.array_parts(1001, 1001)] == [1001]
+    assert sbatch_commands.array_chunks(0, 1001) == ()
+    assert [chunk.count for chunk in sbatch_commands.array_chunks(1001, 1001)] == [1001]
 
 
 def test_the_aggregate():
@@ -144,7 +148,7 @@ def test_a_flows_jobs():
 
 def test_a_percent_in_a_folder_is_no_placeholder():
     """Slurm reads %j in --output."""
-    command = sbatch_commands.array_job(plan(state_root="/50%j"), sbatch_commands.ArrayPart(0, 1))
+    command = sbatch_commands.array_job(plan(state_root="/50%j"), sbatch_commands.ArrayChunk(0, 1))
     assert "--output=/50%%j/slurm/exp-1/%x-%A_%a.out" in command
     assert "/50%j/plans/exp-1.json" in command
 

@@ -10,7 +10,7 @@ from preprocess.faults import FaultsError
 from training.plan.make_plan import make_plan
 from training.plan.options import LaunchOptions, checked_options
 from training.records.record import Cause
-from training.records.retry_policy import starts_again
+from training.records.retry_policy import should_retry
 from training.slurm.times import seconds_of
 from training.system.paths import resolve_roots
 
@@ -195,4 +195,4 @@ def test_a_wrong_option_is_named_as_it_was_typed(options, values, flag):
 )
 def test_only_what_is_not_the_trainings_fault_starts_again(cause, starts, has_checkpoint, again):
     """The one retry policy, with at most two further starts."""
-    assert starts_again(cause, starts, 2, has_checkpoint) is again
+    assert should_retry(cause, starts, 2, has_checkpoint) is again

@@ -99,7 +99,7 @@ def test_an_ending_holder_is_waited_for(tmp_path):
 
 
 SURE = EndedJob("42")
-UNSURE = EndedJob("42", claim.SILENT_S)
+UNSURE = EndedJob("42", claim.SILENT_AFTER_S)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ UNSURE = EndedJob("42", claim.SILENT_S)
         (SURE, 0, False),
         (EndedJob("41"), 0, True),
         (UNSURE, 5, True),
-        (UNSURE, claim.SILENT_S + 60, False),
+        (UNSURE, claim.SILENT_AFTER_S + 60, False),
     ],
 )
 def test_the_holder_of_an_ended_job_on_another_host_is_dead(tmp_path, ended_job, age_s, held):

@@ -52,16 +52,16 @@ def attempt(cause, begin=0, minutes=60, *, message="", job="", host="n1"):
     )
 
 
-def record(roots, scene, *attempts, exp_name="exp", part="", **metrics):
+def record(roots, scene, *attempts, exp_name="exp", output_subdir="", **metrics):
     """What supervisors wrote of a scene; without attempts a done hour."""
     attempts = attempts or (attempt(Cause.OK),)
     status = status_of(attempts[-1].cause)
     made = RunRecord(scene=scene, exp_name=exp_name, fingerprint="f", status=status)
     made = made.model_copy(update={"attempts": attempts, "metrics": metrics})
-    write_record(roots.output_folder(scene, exp_name, part), made)
+    write_record(roots.output_folder(scene, exp_name, output_subdir), made)
 
 
-def planned(roots, *names, created=START, exp_name="exp", part=""):
+def planned(roots, *names, created=START, exp_name="exp", output_subdir=""):
     """A plan that was started, as the state root keeps it."""
     scenes = [
         ScenePlan(
@@ -73,9 +73,9 @@ def planned(roots, *names, created=START, exp_name="exp", part=""):
             reason="",
             command=("python",),
             environment={},
-            output=roots.output_folder(name, exp_name, part),
+            output=roots.output_folder(name, exp_name, output_subdir),
             fingerprint="f",
-            promises=(),
+            expected_outputs=(),
             time_limit_s=60,
             kill_grace_s=1,
             cancelled=Path("x"),
@@ -86,7 +86,7 @@ def planned(roots, *names, created=START, exp_name="exp", part=""):
         plan_id=f"{exp_name}-{created.strftime('%Y%m%dT%H%M%S.%f')}",
         created=created,
         exp_name=exp_name,
-        part=part,
+        output_subdir=output_subdir,
         roots=roots,
         scenes=tuple(scenes),
         workers=1,
@@ -316,7 +316,7 @@ def test_a_start_that_was_killed_has_no_made_up_length():
 def test_a_generation_experiment_counts_samples(roots, capsys):
     """Samples and dropped are added up; no PSNR, no empty column, files of their own names."""
     for scene, samples in (("a_1", 21), ("a_2", 14)):
-        record(roots, scene, part="difix_data")
+        record(roots, scene, output_subdir="difix_data")
         shard = roots.output_folder(scene, "exp", "difix_data") / "shard.json"
         shard.write_text(json.dumps({"statistics": {"samples": samples, "dropped": 1}}))
     assert main(["--exp-name", "exp"]) == 0

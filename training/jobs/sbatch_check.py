@@ -15,7 +15,7 @@ from training.slurm.batch_script import parse
 NOT_NOW = "Requested node configuration is not available"
 
 
-def try_out(plan: Plan, commands: Iterable[list[str]]) -> list[str]:
+def check_with_sbatch(plan: Plan, commands: Iterable[list[str]]) -> list[str]:
     """Have Slurm say what it would refuse, of scripts that are not kept yet; warnings.
 
     Raises SlurmRefusedError.
@@ -29,11 +29,11 @@ def try_out(plan: Plan, commands: Iterable[list[str]]) -> list[str]:
         return [
             doubt
             for each in commands
-            if (doubt := _doubt(sbatch_commands.with_files(each, instead)))
+            if (doubt := _availability_warning(sbatch_commands.with_files(each, instead)))
         ]
 
 
-def _doubt(command: list[str]) -> str:
+def _availability_warning(command: list[str]) -> str:
     try:
         client.test_only(command)
     except client.SlurmRefusedError as error:
