@@ -1,33 +1,48 @@
-"""Files that are whole or absent: written under another name, then renamed."""
+"""Write files that are whole or absent: under another name first, then renamed.
+
+The one implementation for launcher, flow and trainer.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-import tempfile
+import uuid
 from pathlib import Path
+from typing import Any
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes, *, sole_writer: bool = False) -> None:
     """Replace `path` by `content` so that a reader on any host sees the old or the new, never half.
+
+    Parent folders are created. With `sole_writer`, which promises that no other process writes
+    `path` meanwhile, the temporary file has a fixed name: a writer of large files that is killed
+    again and again leaves one of them at most.
 
     Raises OSError (disk full, no permission); the old file is then untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    suffix = "partial" if sole_writer else uuid.uuid4().hex[:8]
+    temporary = path.with_name(f".{path.name}.{suffix}")
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content.encode() if isinstance(content, str) else content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
+        write_durably(temporary, content)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
-def _umask() -> int:
-    # The mask can only be read by setting it.
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
+def write_json_atomically(path: Path, content: Any) -> None:
+    """Write indented JSON as `write_atomically` does.
+
+    Raises OSError, and ValueError for nan and infinity, which JSON lacks.
+    """
+    write_atomically(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_durably(path: Path, content: str | bytes) -> None:
+    """Write a file and wait until the disk has it; raises OSError, `path` may then be half."""
+    with path.open("wb") as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
+        stream.flush()
+        os.fsync(stream.fileno())
