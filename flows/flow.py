@@ -203,7 +203,7 @@ def _scene_runner(plan: Plan, watch: SceneWatch) -> SceneTaskRunner:
     if plan.slurm is not None:
         from flows.slurm.runners import scene_runner
 
-        return scene_runner(plan, watch.begun)
+        return scene_runner(plan, watch.on_job_granted)
     workers = min(plan.workers, len(plan.of("run")))
     return SceneTaskRunner(
         max_workers=workers,

@@ -102,8 +102,8 @@ def end(board, scene, cause=Cause.OK, **record_settings):
     board.ended(Ended(scene, outcome), row_of(scene.name, scene.output))
 
 
-def started(board, scene, attempt=1, where=""):
-    board.started(Started(scene, attempt, where, now() - timedelta(minutes=30)))
+def started(board, scene, attempt=1, location=None):
+    board.started(Started(scene, attempt, location, now() - timedelta(minutes=30)))
 
 
 def states(board, **settings):

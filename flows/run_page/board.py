@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import get_args
 
-from flows.runner.scene_events import job_and_node
 from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
 from training.records.record import Cause
@@ -15,6 +14,7 @@ from training.records.retry_policy import should_retry
 from training.records.scene_state import KILLED, SceneState, State
 from training.report.metrics import shown
 from training.report.scene_rows import Row
+from training.slurm.job_states import JobLocation
 
 HELD = "held by another run"
 STOPPING = "is being stopped"
@@ -23,11 +23,11 @@ ORDER: tuple[State, ...] = ("failed", "cancelled", "running", "queued", "not sta
 
 @dataclass(frozen=True)
 class Started:
-    """A start of a scene; `where` names its Slurm job, or is empty on this machine."""
+    """An attempt has started, in a Slurm job or (`location` None) on this machine."""
 
     scene: ScenePlan
     attempt: int
-    where: str
+    location: JobLocation | None
     at: datetime
 
 
@@ -120,15 +120,14 @@ class RunPageState:
 
     def _in_progress(self, start: Started, moment: datetime) -> Standing:
         row = self._rows[start.scene.name]
-        job_id, node = job_and_node(start.where)
         elapsed_s = max(0.0, (moment - start.at).total_seconds())
         return Standing(
             scene=start.scene.name,
             state="running",
             log=start.scene.log,
             attempt=row.attempts + 1,
-            node=node or self._host,
-            job_id=job_id,
+            node=(start.location.node if start.location else "") or self._host,
+            job_id=start.location.job_id if start.location else "",
             elapsed_s=elapsed_s,
             total_s=row.seconds + elapsed_s,
         )

@@ -150,7 +150,7 @@ def _cut(text: str) -> str:
 def started_line(event: Started) -> str:
     """What a log says of a start."""
     again = f", start {event.attempt}" if event.attempt > 1 else ""
-    place = f" in {event.where}" if event.where else ""
+    place = f" in {event.location}" if event.location else ""
     return clean(f"{event.scene.name}: started{again}{place}, log {event.scene.log}")
 
 

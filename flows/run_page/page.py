@@ -29,6 +29,7 @@ from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
 from training.records.record import now
 from training.report.scene_rows import row_of
+from training.slurm.job_states import JobLocation
 from training.system.console import say
 
 FIRST_S = (1.0, 10.0)
@@ -78,9 +79,9 @@ class RunPage:
         self._end = f"{state.name}: {state.message}"
         return state
 
-    def started(self, scene: ScenePlan, attempt: int, where: str = "") -> None:
+    def started(self, scene: ScenePlan, attempt: int, location: JobLocation | None = None) -> None:
         """See `Viewer`."""
-        self._events.put(Started(scene, attempt, where, now()))
+        self._events.put(Started(scene, attempt, location, now()))
 
     def ended(self, scene: ScenePlan, outcome: Outcome) -> None:
         """See `Viewer`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, wait
@@ -20,6 +19,7 @@ from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
 from training.records.record import Cause
 from training.records.retry_policy import should_retry
+from training.slurm.job_states import JobLocation
 
 SHOW_EVERY_S = 1.0
 
@@ -66,10 +66,10 @@ class SceneWatch:
         if self._no_jobs is not None:
             raise self._no_jobs
 
-    def begun(self, scene: ScenePlan, job: str) -> None:
-        """A Slurm job has been lent to a scene, which had to wait for it."""
+    def on_job_granted(self, scene: ScenePlan, location: JobLocation) -> None:
+        """Report a scene as started: it has waited for a Slurm job, and now has one."""
         if not self._no_more_starts():
-            self._tell_started(scene, job)
+            self._tell_started(scene, location)
 
     def _no_more_starts(self) -> bool:
         """Task runs that are left pass through their states without a scene being started."""
@@ -80,9 +80,9 @@ class SceneWatch:
         if self._plan.slurm is None and not self._no_more_starts():
             self._tell_started(self._scenes[task_run.name])
 
-    def _tell_started(self, scene: ScenePlan, where: str = "") -> None:
+    def _tell_started(self, scene: ScenePlan, location: JobLocation | None = None) -> None:
         for viewer in self._viewers:
-            viewer.started(scene, self._attempts[scene.name], where)
+            viewer.started(scene, self._attempts[scene.name], location)
 
     def _tell_ended(self, scene: ScenePlan, outcome: Outcome) -> None:
         for viewer in self._viewers:
@@ -126,13 +126,3 @@ def outcome_of_result(scene: ScenePlan, result: Any) -> Outcome:
     return Outcome(
         scene=scene.name, status="failed", cause=cause, message=str(result), log=scene.log
     )
-
-
-NAMED = re.compile(r"Slurm job (?P<job_id>\S+)(?: on (?P<node>\S+))?")
-"""A job as text, see `Job.__str__`."""
-
-
-def job_and_node(text: str) -> tuple[str, str]:
-    """The id and the node of a job that is given as text; empty where it is none."""
-    named = NAMED.fullmatch(text)
-    return (named["job_id"], named["node"] or "") if named else ("", "")

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from training.slurm.job_states import JobLocation
+
 State = Literal["queued", "free", "busy", "leaving", "lost"]
 
 
@@ -32,8 +34,12 @@ class Job:
         self.go_to(self.state)
 
     def __str__(self) -> str:
-        where = f" on {self.node}" if self.node else ""
-        return f"Slurm job {self.job_id}{where}"
+        return str(self.location)
+
+    @property
+    def location(self) -> JobLocation:
+        """The job's id and node, for messages and displays."""
+        return JobLocation(self.job_id, self.node)
 
     def go_to(self, state: State) -> None:
         """Change its state."""

@@ -20,6 +20,7 @@ from training.jobs.reconcile import reconcile
 from training.plan.model import ScenePlan
 from training.records.outcome import Outcome
 from training.records.record import Cause
+from training.slurm.job_states import JobLocation
 
 
 class SlurmWorkers:
@@ -29,9 +30,9 @@ class SlurmWorkers:
         self,
         pool: JobPool,
         client: distributed.Client,
-        begun: Callable[[ScenePlan, str], None],
+        on_job_granted: Callable[[ScenePlan, JobLocation], None],
     ) -> None:
-        self._pool, self._client, self._begun = pool, client, begun
+        self._pool, self._client, self._on_job_granted = pool, client, on_job_granted
         pool.start()
 
     def run(self, call: Call, stop: threading.Event) -> Any:
@@ -39,7 +40,7 @@ class SlurmWorkers:
         scene = _scene_of(call)
         with self._pool.lend(stop) as job:
             if scene is not None:
-                self._begun(scene, str(job))
+                self._on_job_granted(scene, job.location)
                 call = _within(call, scene, job)
             try:
                 result = run_on(job.address, self._client, call, stop, job.lost)

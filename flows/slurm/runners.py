@@ -21,10 +21,11 @@ from training.execution.run_scene import ending_bound_s
 from training.jobs.kept_scripts import keep_scripts
 from training.jobs.sbatch_commands import aggregate_worker_job, slurm_of, worker_job
 from training.plan.model import Plan, ScenePlan
+from training.slurm.job_states import JobLocation
 from training.system.console import say
 from training.system.scene_log import last_lines
 
-Begun = Callable[[ScenePlan, str], None]
+OnJobGranted = Callable[[ScenePlan, JobLocation], None]
 SHOWN_LINES = 5
 
 
@@ -46,7 +47,7 @@ def slurm_jobs(plan: Plan) -> Iterator[None]:
         connection.remove_folder(plan)
 
 
-def scene_runner(plan: Plan, begun: Begun) -> SceneTaskRunner:
+def scene_runner(plan: Plan, on_job_granted: OnJobGranted) -> SceneTaskRunner:
     """Runs scenes in GPU jobs; a node is probed before the first is submitted."""
     scenes, slurm = plan.of("run"), slurm_of(plan)
     walltime_s = slurm.time_s * slurm.scenes_per_job
@@ -62,7 +63,7 @@ def scene_runner(plan: Plan, begun: Begun) -> SceneTaskRunner:
         exit_grace_s=NOTICE_S + ending_s,
         last_words=functools.partial(last_words, plan),
     )
-    return _runner(plan, limits, begun, lambda: check_node(plan, Slurm(), say))
+    return _runner(plan, limits, on_job_granted, lambda: check_node(plan, Slurm(), say))
 
 
 def aggregate_runner(plan: Plan) -> SceneTaskRunner:
@@ -94,7 +95,7 @@ def last_words(plan: Plan, job_ids: Sequence[str]) -> str:
 
 
 def _runner(
-    plan: Plan, limits: PoolLimits, begun: Begun, before: Callable[[], None]
+    plan: Plan, limits: PoolLimits, on_job_granted: OnJobGranted, before: Callable[[], None]
 ) -> SceneTaskRunner:
     def make_workers(runner: SceneTaskRunner) -> SlurmWorkers:
         cluster = runner.cluster
@@ -103,7 +104,7 @@ def _runner(
         before()
         pool = JobPool(cluster, Slurm(), limits, lambda: runner.unfinished, say)
         cluster.watch_workers(pool.worker_came, pool.worker_went)
-        return SlurmWorkers(pool, runner.client, begun)
+        return SlurmWorkers(pool, runner.client, on_job_granted)
 
     return SceneTaskRunner(
         max_workers=limits.max_jobs,

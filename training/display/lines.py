@@ -11,6 +11,7 @@ from typing import Protocol
 
 from training.plan.model import ScenePlan
 from training.records.outcome import Outcome
+from training.slurm.job_states import JobLocation
 from training.system.console import say
 from training.system.scene_log import LogFollower, last_lines, latest_progress, progress_text
 
@@ -21,8 +22,8 @@ FAILURE_LINES = 5
 class Viewer(Protocol):
     """Is told what happens to the scenes of one launch, from any thread."""
 
-    def started(self, scene: ScenePlan, attempt: int, where: str = "") -> None:
-        """A start of a scene, in the Slurm job that is named, or here."""
+    def started(self, scene: ScenePlan, attempt: int, location: JobLocation | None = None) -> None:
+        """Show that an attempt has started, in a Slurm job or (None) on this machine."""
 
     def ended(self, scene: ScenePlan, outcome: Outcome) -> None:
         """The end of a start."""
@@ -50,8 +51,8 @@ class Lines:
         with self._lock:
             say(text)
 
-    def started(self, scene: ScenePlan, attempt: int, where: str = "") -> None:
-        """A start of a scene, in the Slurm job that is named, or here."""
+    def started(self, scene: ScenePlan, attempt: int, location: JobLocation | None = None) -> None:
+        """Show that an attempt has started, in a Slurm job or (None) on this machine."""
         with self._lock:
             self._begun += attempt == 1
             self._running[scene.name] = scene
@@ -59,7 +60,7 @@ class Lines:
             if self._total == 1:
                 self._followers[scene.name] = LogFollower(scene.log)
             again = f", start {attempt}" if attempt > 1 else ""
-            place = f" in {where}" if where else ""
+            place = f" in {location}" if location else ""
             begun = f"[{self._begun}/{self._total}] {scene.name}: started{again}{place}"
             say(f"{begun}, log {scene.log}")
 

@@ -27,6 +27,7 @@ from training.display.live import Board, Phase, Running, draw
 from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
 from training.records.scene_state import SceneState, State, seconds_left
+from training.slurm.job_states import JobLocation
 from training.system.console import silence
 from training.system.scene_log import (
     HEADING,
@@ -156,7 +157,7 @@ class _Start:
 
     scene: ScenePlan
     number: int
-    where: str
+    location: JobLocation | None
     since: float = field(default_factory=time.monotonic)
     read: float = 0.0
     """When its log was read last."""
@@ -177,7 +178,7 @@ class _Start:
             name=self.scene.name,
             elapsed_s=time.monotonic() - self.since,
             says=self.says,
-            where=self.where,
+            where=str(self.location or ""),
             attempt=self.number,
         )
 
@@ -200,12 +201,12 @@ class LiveDisplay(Lines):
         self._closing = threading.Event()
         self._ticking = threading.Thread(target=self._tick, name="display", daemon=True)
 
-    def started(self, scene: ScenePlan, attempt: int, where: str = "") -> None:
-        """A start of a scene, in the Slurm job that is named, or here."""
+    def started(self, scene: ScenePlan, attempt: int, location: JobLocation | None = None) -> None:
+        """Show that an attempt has started, in a Slurm job or (None) on this machine."""
         if self._total == 1:
-            super().started(scene, attempt, where)
+            super().started(scene, attempt, location)
         with self._lock:
-            self._attempts[scene.name] = _Start(scene, attempt, where)
+            self._attempts[scene.name] = _Start(scene, attempt, location)
             self._ends.pop(scene.name, None)
         self._show()
 

@@ -88,6 +88,19 @@ class JobEnd:
         return self.by_uid is not None
 
 
+@dataclass(frozen=True)
+class JobLocation:
+    """The Slurm job that runs something, and its node; printed as `Slurm job 12 on n1`."""
+
+    job_id: str
+    node: str = ""
+    """Empty while it is not known."""
+
+    def __str__(self) -> str:
+        on_node = f" on {self.node}" if self.node else ""
+        return f"Slurm job {self.job_id}{on_node}"
+
+
 def directive_of(words: str) -> str:
     """The sbatch option that a refusal is about, empty where Slurm's words do not tell."""
     if named := OPTION.search(words):

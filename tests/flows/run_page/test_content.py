@@ -18,10 +18,9 @@ from flows.run_page.board import Started
 from flows.run_page.content import Facts, ended_line, key, progress, started_line, table
 from flows.run_page.report_artifact import report
 from flows.runner.log_filter import TaskLogFilter
-from flows.runner.scene_events import job_and_node
-from flows.slurm.job import Job
 from training.records.outcome import Outcome
 from training.records.record import Cause, now
+from training.slurm.job_states import JobLocation
 
 HOSTILE = "a|b `c` <img src=x> **d** __e__ [f](http://x) line\nbreak \x00 \x1b[31mred"
 
@@ -40,7 +39,7 @@ def test_the_table_says_of_each_scene_what_a_person_asks(plan_of):
     end(board, plan.scenes[0], Cause.TRAINER_ERROR, message="the loss is not a number")
     started(board, plan.scenes[1])
     end(board, plan.scenes[1], psnr=20.04, ssim=0.9)
-    started(board, plan.scenes[2], where=str(Job("w1", 1, job_id="34", node="n7")))
+    started(board, plan.scenes[2], location=JobLocation("34", "n7"))
     failed, running, done = table(Facts.of(plan), board.standings(now()))
     assert failed == {
         "scene": "a",
@@ -186,7 +185,7 @@ def test_keys_are_what_prefect_takes_and_no_two_experiments_share_one(tmp_path):
 def test_log_lines_name_the_scene_and_of_a_failure_give_the_last_words(plan_of):
     """Start with its job, end with cause, PSNR and duration, twenty lines of a long log."""
     (scene,) = plan_of("a").scenes
-    start = Started(scene, 2, str(Job("w1", 1, job_id="34", node="n7")), now())
+    start = Started(scene, 2, JobLocation("34", "n7"), now())
     assert started_line(start) == f"a: started, start 2 in Slurm job 34 on n7, log {scene.log}"
     done = Outcome(
         scene="a", status="done", cause=Cause.OK, log=scene.log, seconds=42, metrics={"psnr": 20.04}
@@ -202,13 +201,6 @@ def test_log_lines_name_the_scene_and_of_a_failure_give_the_last_words(plan_of):
     assert len(lines) == 20
     assert lines[0] == "    | line 11"
     assert lines[-1] == "    | end\N{REPLACEMENT CHARACTER}"
-
-
-def test_a_job_as_text_can_be_taken_apart():
-    """What a flow tells its viewers is text."""
-    assert job_and_node(str(Job("w1", 1, job_id="34", node="n7"))) == ("34", "n7")
-    assert job_and_node(str(Job("w1", 1, job_id="34"))) == ("34", "")
-    assert job_and_node("") == ("", "")
 
 
 def test_prefects_own_log_lines_pass_only_where_they_say_something_new():

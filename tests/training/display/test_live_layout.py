@@ -16,6 +16,7 @@ from training.display.live_layout import LiveDisplay, Screen
 from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
 from training.records.record import Cause
+from training.slurm.job_states import JobLocation
 from training.system.console import say
 from training.system.paths import Roots
 
@@ -90,10 +91,10 @@ def test_a_start_that_failed_and_goes_on_is_not_counted_as_failed(launch):
     """A lost worker's scene starts again: it runs; what had happened stays above."""
     lab = launch(3)
     first = lab.scenes[0]
-    lab.display.started(first, 1, "Slurm job 12 on n1")
+    lab.display.started(first, 1, JobLocation("12", "n1"))
     lab.display.ended(first, lab.outcome(first, "failed", Cause.WORKER_LOST))
     assert "1 failed, 2 waiting" in lab.lines[-1]
-    lab.display.started(first, 2, "Slurm job 13 on n2")
+    lab.display.started(first, 2, JobLocation("13", "n2"))
     assert "1 running, 2 waiting" in lab.lines[-2]
     assert lab.lines[-1].endswith("start 2  Slurm job 13 on n2")
     assert "a_0 failed (worker_lost)" in lab.lines[0]
