@@ -1,1 +1,6 @@
-""""""
+"""What a scene's output folder says: run record, claim, outcome, expected outputs, retry policy.
+
+The record (`run.json`) is the only truth about a scene; the claim (`.claim/`) says which process
+may write it. Nothing here starts a process, knows a plan or asks Slurm; only `training.system` may
+be used. Open `record.py` first, then `claim.py`; `scene_state.py` joins the two.
+"""

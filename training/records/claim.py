@@ -1,50 +1,65 @@
 """One owner for each scene and experiment: an exclusive, heritable claim on the output folder.
 
 Claims are numbered files in `<output>/.claim/`; the highest number counts. To take a claim is to
-create the next number with link(2), which is atomic on NFS too, so of two that find the same dead
-holder only one inherits. A claim lives beside the outputs that it guards, so that whoever shares
-the results shares the claim.
+create the next number with link(2), which is atomic on NFS too, so of two processes that find the
+same dead holder only one inherits. A claim lies beside the outputs that it guards, so that whoever
+shares the results shares the claim.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from training.records.record import now
-from training.system.atomic_write import write_atomically
+from pydantic import TypeAdapter
+
+from training.records.record import (
+    VERSION_KEY,
+    RecordError,
+    now,
+    read_versioned_json,
+    reason_of,
+)
+from training.system.atomic_write import write_atomically, write_durably
 from training.system.job_environment import own_job_id
 from training.system.processes import ProcessId, process_id
 
 FOLDER = ".claim"
-RELEASED = '{"released": true}'
+CLAIM_VERSION = 1
+"""Format of the claims written now; claims without a version are of 1, too."""
+RELEASED = json.dumps({VERSION_KEY: CLAIM_VERSION, "released": True})
 HEARTBEAT_EVERY_S = 15.0
 STALE_AFTER_S = 120.0
-"""A holder on another host that has not touched its claim for so long is taken for dead."""
+"""A holder on another host is taken for dead when its last heartbeat is older than this."""
 SILENT_AFTER_S = HEARTBEAT_EVERY_S + 5.0
-"""A holder that lives has shown it within so long."""
+"""A living holder's last heartbeat is never older than this."""
 
 
 @dataclass(frozen=True)
 class EndedJob:
-    """A Slurm job whose end is known by Slurm's word, and so that of its processes elsewhere."""
+    """A Slurm job that has ended according to Slurm: its processes on other hosts are dead."""
 
     job_id: str
     silent_s: float = 0.0
-    """How long its holder must not have shown itself: SILENT_S where its node may still run it."""
+    """How old the holder's last heartbeat must be as well: SILENT_AFTER_S where the job's node was
+    lost and may still run it."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a claim."""
+    """The process that holds a claim."""
 
     process: ProcessId
     launcher: ProcessId
     since: str
+    """Start of the claim, ISO 8601 in UTC."""
     slurm_job_id: str = ""
 
     def __str__(self) -> str:
@@ -53,8 +68,11 @@ class Holder:
 
     @property
     def is_ending(self) -> bool:
-        """Whether its launcher is dead, so that the kernel has told it to stop."""
+        """Whether its launcher is dead, so that the kernel has told the holder to stop."""
         return self.launcher.is_of_this_host() and not self.launcher.lives()
+
+
+_HOLDER = TypeAdapter(Holder)  # ignores keys that it does not know
 
 
 class ClaimHeldError(Exception):
@@ -72,12 +90,32 @@ class Claim:
     path: Path
 
     def heartbeat(self) -> None:
-        """Show other hosts that the holder lives."""
+        """Show other hosts that the holder lives; raises OSError."""
         os.utime(self.path)
 
     def release(self) -> None:
-        """Give the claim back; its number stays taken, or a late heir could pass a new owner."""
+        """Give the claim back; raises OSError.
+
+        Its number stays taken: with a number free again, a late heir could pass a new owner.
+        """
         write_atomically(self.path, RELEASED)
+
+
+@contextmanager
+def claimed(
+    output: Path, launcher: int, ending_s: float = 0.0, ended_job: EndedJob | None = None
+) -> Iterator[Claim]:
+    """Hold the claim on `output` inside a `with` block and release it however the block ends.
+
+    Arguments and errors are those of `acquire`. An OSError while releasing is suppressed: the
+    claim is free as soon as this process has ended.
+    """
+    claim = acquire(output, launcher, ending_s, ended_job=ended_job)
+    try:
+        yield claim
+    finally:
+        with contextlib.suppress(OSError):
+            claim.release()
 
 
 def acquire(
@@ -89,10 +127,11 @@ def acquire(
 ) -> Claim:
     """Claim `output` for the launcher with that process number, inheriting from a dead holder.
 
-    A holder of `ended_job` on another host is dead once it has been silent for as long as that
-    says. Waits up to `ending_s` for one that is ending, or whose job has ended.
+    A holder in `ended_job` on another host is dead once its last heartbeat is as old as that says.
+    Waits up to `ending_s` seconds for a holder that is ending, or whose job has ended.
 
-    Raises ClaimHeldError naming the holder, OSError when the folder can't be written.
+    Raises ClaimHeldError naming the holder, RecordError when the present claim can't be read, and
+    OSError when the folder can't be written.
     """
     folder = output / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +147,11 @@ def acquire(
 
 
 def holder_of(output: Path, ended_job: EndedJob | None = None) -> Holder | None:
-    """The living holder of an output folder's claim, None when it is free."""
+    """Return the living holder of an output folder's claim, None when the claim is free.
+
+    Raises RecordError when the claim can't be read, or was written by a newer version of this
+    program: then nobody knows whether it is free.
+    """
     newest = _newest(output / FOLDER)
     if newest is None:
         return None
@@ -117,7 +160,7 @@ def holder_of(output: Path, ended_job: EndedJob | None = None) -> Holder | None:
 
 
 def seconds_since_heartbeat(output: Path) -> float:
-    """Seconds since the last claim of an output folder was taken, shown to live or given back."""
+    """Return the age in seconds of the newest claim's last sign: taken, heartbeat or released."""
     newest = _newest(output / FOLDER)
     return STALE_AFTER_S if newest is None else _age_s(newest)
 
@@ -130,7 +173,7 @@ def _try(folder: Path, launcher: int, ended_job: EndedJob | None) -> Claim | Non
     mine = folder / f"{number:06d}.json"
     if not _create(mine, launcher):
         return None
-    if _newest(folder) != mine:  # somebody went on while we looked: theirs counts
+    if _newest(folder) != mine:  # another process created a higher number meanwhile: that counts
         mine.unlink(missing_ok=True)
         return None
     for older in _numbered(folder)[:-1]:
@@ -147,7 +190,8 @@ def _create(path: Path, launcher: int) -> bool:
     )
     temporary = path.parent / f".{uuid.uuid4().hex}"
     try:
-        temporary.write_text(json.dumps(asdict(me)), encoding="utf-8")
+        # Durably: an empty claim after a power failure would block the scene.
+        write_durably(temporary, json.dumps({VERSION_KEY: CLAIM_VERSION, **asdict(me)}))
         os.link(temporary, path)
     except FileExistsError:
         return False
@@ -166,12 +210,19 @@ def _newest(folder: Path) -> Path | None:
 
 
 def _read(path: Path) -> Holder | None:
+    """Return the holder that a claim names, None when it was released; raises RecordError."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        process, launcher = (ProcessId(**content[key]) for key in ("process", "launcher"))
-        return Holder(process, launcher, content["since"], content["slurm_job_id"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # released, or not a claim
+        content = read_versioned_json(path, CLAIM_VERSION)
+        return None if content.get("released") is True else _HOLDER.validate_python(content)
+    except FileNotFoundError:  # removed by an heir meanwhile
         return None
+    except OSError as error:
+        raise RecordError(f"the claim {path} can't be read: {error}") from error
+    except ValueError as error:
+        raise RecordError(
+            f"{path} is not a readable claim ({reason_of(error)});"
+            " delete it if no run of this scene is alive"
+        ) from error
 
 
 def _lives(holder: Holder, path: Path, ended_job: EndedJob | None) -> bool:
@@ -187,7 +238,7 @@ def _is_of(holder: Holder, job: EndedJob | None) -> bool:
 
 
 def _age_s(path: Path) -> float:
-    """Age by the file server's clock: hosts' clocks differ."""
+    """Return a file's age by the file server's clock, since hosts' clocks differ."""
     probe = path.parent / f".{uuid.uuid4().hex}"
     try:
         probe.touch()

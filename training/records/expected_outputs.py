@@ -1,4 +1,4 @@
-"""What a scene's run promises to write, whether it is there, and setting old outputs aside."""
+"""The files that a finished scene must have: find missing ones, and set old ones aside."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from training.records.record import now
 METRICS = "metrics.json"
 CHECKPOINTS = "checkpoints"
 RESUMABLE = (CHECKPOINTS, "samples")
-"""Folders that an interrupted run goes on from: a model, or what has been generated."""
+"""Folders that an interrupted run continues from: model checkpoints, or generated samples."""
 SUPERSEDED = "superseded"
 EXPECTED_OUTPUTS = {
     "train": (METRICS, f"{CHECKPOINTS}/last.pt", "person_*.ply", "evaluation/*.png"),
     "difix_data_generation_generate": ("shard.json",),
 }
-"""Globs by run mode of the project's own trainer."""
+"""By run mode of the bundled trainer: globs, relative to the output folder."""
 OUTPUT_SUBDIRS = {"difix_data_generation_generate": "difix_data"}
-"""Folders inside a scene's, by run mode: what does not belong to its training."""
+"""By run mode: folder inside a scene's output folder for what is not part of its training."""
 
 
 def missing_outputs(output: Path, expected_outputs: tuple[str, ...]) -> list[str]:
-    """The promised globs that match no readable, non-empty file; JSON must parse too."""
+    """Return the globs that match no readable, non-empty file; a JSON file must also parse."""
     return [glob for glob in expected_outputs if not any(map(_is_readable, output.glob(glob)))]
 
 
 def read_metrics(output: Path) -> dict[str, Any]:
-    """The summary of the last evaluation; empty when there is none that can be read."""
+    """Return the summary of the last evaluation; empty when none can be read."""
     try:
         metrics = json.loads((output / METRICS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -38,13 +38,16 @@ def read_metrics(output: Path) -> dict[str, Any]:
 
 
 def has_checkpoint(output: Path) -> bool:
-    """Whether a start could go on from something."""
+    """Return whether a new attempt could continue from what is in the output folder."""
     folders = (output / name for name in RESUMABLE)
     return any(folder.is_dir() and any(folder.iterdir()) for folder in folders)
 
 
 def set_aside(output: Path) -> Path:
-    """Move what a former run wrote into `superseded/<time>/`: not lost, and not resumed."""
+    """Move all outputs into `superseded/<time>/`, so that they are kept but not resumed from.
+
+    Returns that folder; raises OSError.
+    """
     folder = _new_superseded(output)
     for path in output.iterdir():
         if path.name not in (CLAIM_FOLDER, SUPERSEDED):
@@ -53,7 +56,10 @@ def set_aside(output: Path) -> Path:
 
 
 def set_stale_aside(output: Path, expected_outputs: tuple[str, ...]) -> None:
-    """Move promised outputs of a failed start away, or a start that writes nothing looks done."""
+    """Move a failed attempt's expected outputs away, lest one that writes nothing looks done.
+
+    Raises OSError.
+    """
     stale = [path for glob in expected_outputs for path in output.glob(glob)]
     folder = _new_superseded(output) if stale else output
     for path in stale:

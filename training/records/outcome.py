@@ -1,4 +1,4 @@
-"""What one call to run a scene gave, as plain data that travels between processes."""
+"""The result of one call to run a scene, as plain data that travels between processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.records.record import Cause, RunRecord
 
 
 class Outcome(BaseModel):
-    """The end of one start; `held` means that another run has the scene and nothing was done."""
+    """How one attempt ended; `held`: another run has the scene, and nothing was done."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,7 +24,7 @@ class Outcome(BaseModel):
     metrics: dict[str, Any] = {}
     has_checkpoint: bool = False
     host: str = ""
-    """The machine, in Slurm the node."""
+    """The machine that it ran on; in Slurm, the node's name."""
     slurm_job_id: str = ""
 
     def __str__(self) -> str:
@@ -34,12 +34,12 @@ class Outcome(BaseModel):
 
     @property
     def place(self) -> str:
-        """` in Slurm job 12 on n1`; empty on this machine."""
+        """` in Slurm job 12 on n1`; empty outside Slurm."""
         return f" in Slurm job {self.slurm_job_id} on {self.host}" if self.slurm_job_id else ""
 
 
 def outcome_of(record: RunRecord, log: Path, has_checkpoint: bool) -> Outcome:
-    """The outcome of a record whose last attempt has ended."""
+    """Return the outcome of the last attempt in a record, which has ended."""
     last = record.attempts[-1]
     return Outcome(
         scene=record.scene,

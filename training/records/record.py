@@ -1,4 +1,4 @@
-"""The run record: one JSON beside a scene's outputs that says what became of it."""
+"""The run record: `run.json` beside a scene's outputs, which says what became of the scene."""
 
 from __future__ import annotations
 
@@ -7,17 +7,23 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 
 from training.system.atomic_write import write_atomically
 
 RECORD = "run.json"
+VERSION_KEY = "schema_version"
+RECORD_VERSION = 2
+"""Format of the records written now. Version 1 was written until the trainer's code left the
+fingerprint. Raise it when an older program would misread a record: when a key changes its meaning,
+or a status or cause is added. A new key alone is no new version: readers ignore unknown keys."""
 
 Status = Literal["running", "done", "failed", "cancelled"]
 
 
 class Cause(StrEnum):
-    """How one start ended and why."""
+    """How an attempt ended and why."""
 
     OK = "ok"
     CONFIG = "config"
@@ -32,7 +38,7 @@ class Cause(StrEnum):
 
 
 class Attempt(BaseModel):
-    """One start of a scene's trainer; `end` and `cause` are None while it runs."""
+    """One start of a scene's trainer, in UTC; `end` and `cause` are None while it runs."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,7 +57,8 @@ class RunRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    schema_version: Literal[1] = 1
+    schema_version: int = Field(RECORD_VERSION, ge=1)
+    """The format in which the record was begun."""
     scene: str
     exp_name: str
     fingerprint: str
@@ -60,17 +67,22 @@ class RunRecord(BaseModel):
     metrics: dict[str, Any] = {}
 
     @property
+    def last(self) -> Attempt | None:
+        """The last attempt; None before the first."""
+        return self.attempts[-1] if self.attempts else None
+
+    @property
     def cause(self) -> Cause | None:
-        """The last attempt's cause."""
-        return self.attempts[-1].cause if self.attempts else None
+        """Cause of the last attempt; None while it runs, or before the first."""
+        return self.last.cause if self.last else None
 
     @property
     def seconds(self) -> float:
-        """Time spent in all finished attempts."""
+        """Seconds spent in all finished attempts."""
         return sum((a.end - a.start).total_seconds() for a in self.attempts if a.end)
 
     def started(self, attempt: Attempt) -> RunRecord:
-        """The record while `attempt` runs."""
+        """Return the record as it is while `attempt` runs."""
         return self.model_copy(
             update={"status": "running", "attempts": (*self.attempts, attempt), "metrics": {}}
         )
@@ -82,7 +94,7 @@ class RunRecord(BaseModel):
         message: str,
         metrics: dict[str, Any] | None = None,
     ) -> RunRecord:
-        """The record after its running attempt ended."""
+        """Return the record as it is after its last attempt has ended now."""
         last = self.attempts[-1].model_copy(
             update={"end": now(), "cause": cause, "exit_status": exit_status, "message": message}
         )
@@ -96,42 +108,65 @@ class RunRecord(BaseModel):
 
 
 class RecordError(Exception):
-    """A record is there but can't be read; the message names the file and the remedy."""
+    """A record or claim exists but can't be read; the message names the file and the remedy."""
 
 
 def status_of(cause: Cause) -> Status:
-    """The status that a cause means for a scene."""
+    """Return the status of a scene whose last attempt ended by this cause."""
     if cause is Cause.OK:
         return "done"
     return "cancelled" if cause is Cause.CANCELLED else "failed"
 
 
 def read_record(output: Path) -> RunRecord | None:
-    """The record in an output folder, None where there is none yet.
+    """Return the record in an output folder; None where there is none yet.
 
-    Raises RecordError when the file is unreadable or not a record: unknown is never success.
+    Raises RecordError when the file can't be read, is not a record, or was written by a newer
+    version of this program: unknown is never success.
     """
     path = output / RECORD
     try:
-        return RunRecord.model_validate_json(path.read_bytes())
+        return RunRecord.model_validate(read_versioned_json(path, RECORD_VERSION))
     except FileNotFoundError:
         return None
-    except (OSError, ValidationError) as error:
+    except (OSError, ValueError) as error:
         raise RecordError(
-            f"{path} is not a readable run record ({_first_line(error)});"
+            f"{path} is not a readable run record ({reason_of(error)});"
             " move the scene's output folder aside and run again"
         ) from error
 
 
+def read_versioned_json(path: Path, newest: int) -> dict[str, Any]:
+    """Return the JSON object in a file; one that does not name its format's version is of 1.
+
+    Raises RecordError for a version above `newest`, ValueError for anything but a JSON object, and
+    OSError.
+    """
+    content = from_json(path.read_bytes())
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004 - the file is wrong, not a type
+    version = content.setdefault(VERSION_KEY, 1)
+    if isinstance(version, int) and version > newest:
+        raise RecordError(
+            f"{path} was written by a newer version of this program (format {version}; this one"
+            f" reads up to {newest}): update the program, or move the file away"
+        )
+    return content
+
+
 def write_record(output: Path, record: RunRecord) -> None:
-    """Replace the record atomically; raises OSError when the disk refuses."""
+    """Replace the record in an output folder atomically; raises OSError when the disk refuses."""
     write_atomically(output / RECORD, record.model_dump_json(indent=1) + "\n")
 
 
 def now() -> datetime:
-    """The current time, UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+def reason_of(error: Exception) -> str:
+    """Return what is wrong with a file, in one line: of a failed validation its first finding."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error).partition("\n")[0]

@@ -1,42 +1,92 @@
-"""How a scene stands at one moment: one model for the tables of terminal, run page and report."""
+"""How a scene stands at one moment, by its record and by who holds its claim.
+
+The only place for two rules: a record that says running without a living holder is of an attempt
+that was killed; and a scene has ended since a moment when its last attempt began after it and is
+over. The functions on records are pure; `living_holder` alone looks at the disk.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
+from typing import Literal, TypeGuard
+
+from training.records.claim import Holder, holder_of
+from training.records.record import Attempt, RunRecord
 
 State = Literal["running", "queued", "failed", "cancelled", "not started", "done"]
-
-
 KILLED = "killed"
-
-
+"""Cause of an attempt that left no end in its record."""
 UNREADABLE = "unreadable record"
+
+
+def living_holder(output: Path, record: RunRecord | None) -> Holder | None:
+    """Return the process that runs the attempt which a record calls running; None without one.
+
+    The claim is read only for a record that says running. Raises RecordError when it can't be.
+    """
+    return holder_of(output) if _says_running(record) else None
+
+
+def is_running(record: RunRecord | None, holder: Holder | None) -> TypeGuard[RunRecord]:
+    """Return whether the record says running and its claim has a living holder."""
+    return _says_running(record) and holder is not None
+
+
+def was_killed(record: RunRecord | None, holder: Holder | None) -> bool:
+    """Return whether the record says running though no living process holds its claim."""
+    return _says_running(record) and holder is None
+
+
+def attempts_since(record: RunRecord | None, moment: datetime) -> int:
+    """Return how many of a record's attempts began at that moment or later."""
+    return sum(began_since(attempt, moment) for attempt in record.attempts) if record else 0
+
+
+def began_since(attempt: Attempt | None, moment: datetime) -> bool:
+    """Return whether there is such an attempt and it began at that moment or later."""
+    return attempt is not None and attempt.start >= moment
+
+
+def has_ended_since(record: RunRecord | None, moment: datetime) -> bool:
+    """Return whether the last attempt began at that moment or later and has ended."""
+    if record is None or record.status == "running":
+        return False
+    return began_since(record.last, moment)
+
+
+def has_failed_since(record: RunRecord | None, moment: datetime) -> bool:
+    """Return whether the last attempt began at that moment or later and has failed."""
+    return record is not None and record.status == "failed" and has_ended_since(record, moment)
 
 
 @dataclass(frozen=True)
 class SceneState:
-    """One scene, by its record and its job."""
+    """One scene of an experiment, for the tables of terminal, run page and report."""
 
     scene: str
     state: State
     log: Path
     cause: str = ""
-    """Of a failure; Slurm's reason of what is queued; the progress of what runs."""
+    """Why it failed; of a queued scene Slurm's reason, of a running one its progress."""
     attempt: int = 0
+    """Number of attempts so far; 0 before the first."""
     node: str = ""
     job_id: str = ""
     elapsed_s: float | None = None
-    """Of the running attempt, or of all attempts."""
+    """Seconds of the running attempt, else of all attempts; None before the first."""
     message: str = ""
-    """Of the last attempt, what it ended with."""
+    """How the last attempt ended, as a sentence."""
 
 
 def seconds_left(scenes: Iterable[SceneState], parallelism: int) -> float | None:
-    """When the queued and running scenes may be done, as the done ones went; None: no idea."""
+    """Estimate the seconds until all queued and running scenes are done, by the done ones' mean.
+
+    None where no scene is done yet, or none is queued or running.
+    """
     scenes = list(scenes)
     took = [each.elapsed_s for each in scenes if each.state == "done" and each.elapsed_s]
     running = [each for each in scenes if each.state == "running"]
@@ -47,3 +97,7 @@ def seconds_left(scenes: Iterable[SceneState], parallelism: int) -> float | None
     left = [max(0.0, mean - (each.elapsed_s or 0.0)) for each in running] + [mean] * queued
     at_once = len(running) or min(parallelism, queued)
     return max(sum(left) / at_once, *left)
+
+
+def _says_running(record: RunRecord | None) -> bool:
+    return record is not None and record.status == "running"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -12,7 +13,8 @@ import time
 import pytest
 
 from training.records import claim
-from training.records.claim import ClaimHeldError, EndedJob, acquire, holder_of
+from training.records.claim import ClaimHeldError, EndedJob, acquire, claimed, holder_of
+from training.records.record import RecordError
 from training.system.processes import process_id
 
 
@@ -142,3 +144,105 @@ def test_a_claim_names_the_task_of_an_array_as_people_do(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
     acquire(tmp_path, os.getpid())
     assert holder_of(tmp_path).slurm_job_id == "12_3"
+
+
+VERSION_0 = (
+    '{"process": {"host": "elsewhere", "boot": "82317c70", "pid": 23592, "start_ticks": 132126},'
+    ' "launcher": {"host": "elsewhere", "boot": "82317c70", "pid": 23590, "start_ticks": 132100},'
+    ' "since": "2026-03-01T08:00:00+00:00", "slurm_job_id": "12_3"}'
+)
+"""As it was written before claims named their version, to the letter."""
+
+
+def place_text(output, text):
+    """A claim with this text, taken a moment ago."""
+    path = output / claim.FOLDER / "000007.json"
+    path.parent.mkdir()
+    path.write_text(text)
+    return path
+
+
+def test_a_claim_of_the_version_before_is_honoured(tmp_path):
+    """Its holder may be an array task that started before the program was updated."""
+    path = place_text(tmp_path, VERSION_0)
+    holder = holder_of(tmp_path)
+    assert (holder.process.pid, holder.slurm_job_id) == (23592, "12_3")
+    with pytest.raises(ClaimHeldError, match="process 23592 on elsewhere"):
+        acquire(tmp_path, os.getpid())
+    os.utime(path, (time.time() - claim.STALE_AFTER_S - 60,) * 2)
+    assert acquire(tmp_path, os.getpid()).path.stem == "000008"
+
+
+def test_a_release_of_the_version_before_is_one(tmp_path):
+    """The folder is free, and its numbers go on."""
+    place_text(tmp_path, '{"released": true}')
+    assert holder_of(tmp_path) is None
+    assert acquire(tmp_path, os.getpid()).path.stem == "000008"
+
+
+def test_the_version_before_reads_what_is_written_now(tmp_path):
+    """Its keys are all there: after an update, programs that still run honour the claim."""
+    content = json.loads(acquire(tmp_path, os.getpid()).path.read_text())
+    assert json.loads(VERSION_0).keys() <= content.keys()
+    assert content["process"].keys() == json.loads(VERSION_0)["process"].keys()
+
+
+def test_unknown_keys_of_a_claim_are_ignored(tmp_path):
+    """A later release may add a key without a new version, also to what names a process."""
+    content = json.loads(VERSION_0)
+    content["process"]["user"] = content["user"] = "me"
+    place_text(tmp_path, json.dumps(content))
+    assert holder_of(tmp_path).process.pid == 23592
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"schema_version": 2, "holder": "x"}', "newer version of this program (format 2; this"),
+        ('{"schema_version": 2, "released": true}', "update the program, or move the file away"),
+        ("", "is not a readable claim (EOF"),
+        ("[]", "not a JSON object"),
+        ('{"released": false}', "process: Field required"),
+        (VERSION_0.replace("23592", '"x"'), "process.pid: Input should be a valid integer"),
+    ],
+)
+def test_a_claim_that_can_not_be_read_is_an_error_and_not_free(tmp_path, text, words):
+    """Who holds the folder is not known: taking it could train a scene twice at once."""
+    path = place_text(tmp_path, text)
+    for look in (holder_of, lambda output: acquire(output, os.getpid())):
+        with pytest.raises(RecordError) as caught:
+            look(tmp_path)
+        assert words in str(caught.value)
+        assert str(path) in str(caught.value)
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("error", [None, OSError, KeyboardInterrupt, ValueError])
+def test_a_claimed_folder_is_free_after_the_block_whatever_happens_in_it(tmp_path, error):
+    """One `with` for all who act under a claim; what was raised goes on."""
+    raises = pytest.raises(error) if error else contextlib.nullcontext()
+    with raises, claimed(tmp_path, os.getpid()):
+        assert holder_of(tmp_path) is not None
+        if error:
+            raise error
+    assert holder_of(tmp_path) is None
+
+
+def test_a_disk_that_refuses_the_release_hides_no_result(tmp_path, monkeypatch):
+    """The claim dies with this process in any case."""
+
+    def refuse(_claim):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(claim.Claim, "release", refuse)
+    with claimed(tmp_path, os.getpid()) as held:
+        held.heartbeat()
+
+
+def test_a_folder_that_is_held_is_not_entered(tmp_path):
+    """The error names the holder, and its claim stays."""
+    held = acquire(tmp_path, os.getpid())
+    with pytest.raises(ClaimHeldError), claimed(tmp_path, os.getpid()):
+        pytest.fail("entered")
+    assert held.path.exists()
+    assert holder_of(tmp_path) is not None
