@@ -1,0 +1,10 @@
+"""Adapters to the internals of Prefect, prefect-dask, Dask and dask-jobqueue, one module each.
+
+Everything the flows use of these libraries that is private, undocumented, an overridden hook, or a
+setting read at an unusual moment stands here, so an upgrade breaks one file and one named test in
+`tests/contracts/`. Dask has no use elsewhere at all; Prefect's documented interface (`flow`,
+`task`, states, `get_client`) is used directly.
+
+This is the lowest layer of `flows`: modules here import nothing else of it. `dask_adapter` imports
+no Prefect, because it is imported on compute nodes. Start reading with `prefect_adapter`.
+"""

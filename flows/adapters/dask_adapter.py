@@ -1,0 +1,217 @@
+"""Dask and distributed: configuration, clusters, workers, certificates and how a task is lost.
+
+Imports no Prefect: compute nodes import this module too. Each name here has a test in
+`tests/contracts/test_dask.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, cast
+
+import dask
+from distributed import Client, Future, LocalCluster, Worker
+from distributed.client import FutureCancelledError
+from distributed.comm.core import CommClosedError, connect
+from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed.scheduler import KilledWorker, Scheduler
+from distributed.security import Security
+
+__all__ = ["Client", "Future", "Scheduler", "Security"]
+
+SCHEDULER_CONFIG: Mapping[str, Any] = {
+    # A lost worker ends its task at once: the flow decides whether a scene starts again.
+    "distributed.scheduler.allowed-failures": 0,
+    # No task is queued on a busy worker, or it would be blamed for that worker's death.
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.scheduler.http.routes": [],  # unencrypted pages that need no key
+}
+WORKER_CONFIG: Mapping[str, Any] = {
+    # Workers wait hours for a trainer; sampling their stacks a hundred times a second costs CPU.
+    "distributed.worker.profile.enabled": False,
+    "distributed.worker.http.routes": [],
+    # By default Dask gives its workers, and so the trainers, one thread and a heap that is trimmed
+    # all the time, which cost a trainer 40 % of its time. What a trainer gets is the user's choice.
+    "distributed.nanny.pre-spawn-environ": {},
+}
+BUSY_WORKER_EXIT_S = 1.0
+"""How long a busy local worker may take to close; Dask's own 4 s would delay every stop."""
+
+
+def configured(*configs: Mapping[str, Any]) -> AbstractContextManager[Any]:
+    """Apply Dask configuration while clusters or workers are created, which is when it is read."""
+    merged = {key: value for config in configs for key, value in config.items()}
+    return cast("AbstractContextManager[Any]", dask.config.set(merged))
+
+
+class PinnedLocalCluster(LocalCluster):
+    """A LocalCluster that pins each worker to one GPU; a restarted worker keeps its own.
+
+    Overrides two hooks of SpecCluster, since neither LocalCluster's arguments nor `scale` can give
+    workers different environments or a time limit for closing.
+    """
+
+    def __init__(self, gpus: Sequence[str], n_workers: int, **settings: Any) -> None:
+        super().__init__(n_workers=0, **settings)
+        self._gpus = tuple(gpus)
+        self.scale(n_workers)
+        self.sync(self._correct_state)  # `scale` alone returns before the workers exist
+
+    async def _close(self) -> None:
+        """Kill workers that are still busy after `BUSY_WORKER_EXIT_S`, then close (a hook)."""
+        nannies = list(self.workers.values())
+        await asyncio.gather(*(nanny.close(timeout=BUSY_WORKER_EXIT_S) for nanny in nannies))
+        await super()._close()
+
+    def new_worker_spec(self) -> dict[int, dict[str, Any]]:
+        """Return the next worker's name and specification, with its GPU (a hook)."""
+        ((name, spec),) = super().new_worker_spec().items()
+        if not self._gpus:
+            return {name: spec}
+        pinned = {"CUDA_VISIBLE_DEVICES": self._gpus[int(name) % len(self._gpus)]}
+        return {name: {**spec, "options": {**spec["options"], "env": pinned}}}
+
+
+def scheduler_address(cluster: Any) -> str:
+    """Return the address of a cluster's scheduler, as in `tls://127.0.0.1:8786`."""
+    return str(cluster.scheduler_address)
+
+
+def submit(
+    client: Client,
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    worker: str | None,
+) -> Future[Any]:
+    """Send a function to the worker at an address, or to any; equal calls run separately."""
+    return client.submit(function, *args, pure=False, workers=worker, **kwargs)
+
+
+def result_future(client: Client, future: Future[Any]) -> concurrent.futures.Future[Any]:
+    """Return a standard future of a Dask future's result.
+
+    Dask's own `result()` can't be waited for together with anything else: this one runs `gather`
+    on the client's event loop, which only `loop.asyncio_loop` leads to.
+    """
+    loop: Any = client.loop
+    coroutine = client.gather(future, asynchronous=True)
+    return asyncio.run_coroutine_threadsafe(coroutine, loop.asyncio_loop)
+
+
+LOSSES = (
+    KilledWorker,
+    FutureCancelledError,
+    concurrent.futures.CancelledError,
+    CommClosedError,
+)
+"""What `result_future` raises when the worker, the scheduler or the way to them was lost."""
+
+
+def loss_message(error: Exception) -> str:
+    """Describe one of `LOSSES`."""
+    if isinstance(error, KilledWorker):
+        return f"worker {error.last_worker.address} died while it ran this"
+    return f"the Dask cluster gave this up: {error}"
+
+
+def release(future: Future[Any]) -> None:
+    """Make Dask forget a task: it would compute a kept result again when its worker is lost."""
+    if future.done():
+        future.release()
+    else:
+        future.cancel()
+
+
+class QuietScheduler(Scheduler):
+    """A scheduler without its web server, which would listen unencrypted beside it."""
+
+    def start_http_server(self, *_: Any, **__: Any) -> None:
+        """Start nothing (a hook; `dashboard=False` still opens the port)."""
+
+
+class QuietWorker(Worker):
+    """A worker without web server that calls `on_close` before it closes, for whatever reason."""
+
+    def __init__(self, *args: Any, on_close: Callable[[], None], **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._on_close = on_close
+
+    def start_http_server(self, *_: Any, **__: Any) -> None:
+        """Start nothing (a hook): it would listen unencrypted."""
+
+    async def close(self, *args: Any, **settings: Any) -> str | None:  # type: ignore[override]  # Dask's own override, too
+        """Call `on_close`, then close (a hook; also called when the scheduler is lost)."""
+        self._on_close()
+        return await super().close(*args, **settings)
+
+    async def work(self) -> None:
+        """Work until closed; raises OSError or TimeoutError when the scheduler can't be reached."""
+        async with self:
+            await self.finished()
+
+
+WorkerCame = Callable[[str, str, Mapping[str, Any]], bool]
+"""Called with name, address and startup information of a new worker; False closes the worker."""
+WorkerLeft = Callable[[str], None]
+"""Called with the name of a worker that has closed or is lost."""
+
+
+class WorkerEvents(SchedulerPlugin):
+    """Reports workers by name as they come and go; called on the scheduler's event loop."""
+
+    name = "worker-events"
+
+    def __init__(self, came: WorkerCame, left: WorkerLeft) -> None:
+        self._came, self._left = came, left
+        self._names: dict[str, str] = {}
+
+    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+        """Report a new worker; close it when it is not wanted."""
+        state = scheduler.workers[worker]
+        if self._came(str(state.name), worker, dict(state.extra)):
+            self._names[worker] = str(state.name)
+        else:
+            scheduler.close_worker(worker)
+
+    def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:  # noqa: ARG002  # Dask names it
+        """Report that a worker is gone; only its address is known by now."""
+        if name := self._names.pop(worker, ""):
+            self._left(name)
+
+
+def close_worker(scheduler: Scheduler, name: str) -> None:
+    """Ask the worker of a name to close, if there is one."""
+    if address := scheduler.aliases.get(name):
+        scheduler.close_worker(address)
+
+
+def new_certificates() -> dict[str, str]:
+    """Return a new self-signed pair in PEM: `ca_file` (the certificate again), `cert`, `key`.
+
+    Dask makes it in memory and for all roles at once; the texts are only to be had by role.
+    """
+    made = Security.temporary().get_tls_config_for_role("worker")
+    return {name: str(made[name]) for name in ("ca_file", "cert", "key")}
+
+
+def tls_security(ca_file: str, cert: str, key: str) -> Security:
+    """Return security settings that speak TLS only, with the same pair of files at every end."""
+    ends = ("scheduler", "worker", "client")
+    files = {f"tls_{end}_cert": cert for end in ends} | {f"tls_{end}_key": key for end in ends}
+    return Security(tls_ca_file=ca_file, require_encryption=True, **files)
+
+
+def temporary_security() -> Security:
+    """Return security settings with a new pair that exists in memory only."""
+    return cast("Security", Security.temporary())
+
+
+async def shake_hands(address: str, security: Security, timeout_s: float) -> None:
+    """Connect to a scheduler as a worker would, and leave; raises OSError when that fails."""
+    arguments: dict[str, Any] = security.get_connection_args("worker")
+    comm = await cast("Awaitable[Any]", connect(address, timeout=timeout_s, **arguments))
+    await comm.close()

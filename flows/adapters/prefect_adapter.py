@@ -1,0 +1,240 @@
+"""Prefect: what the flows use beyond its documented interface.
+
+The engine of task runs, the context of a flow run, signals, buffered events, the server's
+application, the process worker and REST calls that the client has no method for. Importing this
+module imports Prefect, which reads its settings from the environment at that moment. What takes
+seconds to import (server, worker, blocks) is imported by the functions that need it. Each name
+here has a test in `tests/contracts/test_prefect.py`.
+"""
+
+from __future__ import annotations
+
+import runpy
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import httpx
+from prefect import get_client
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import ArtifactCreate
+from prefect.client.schemas.objects import FlowRun, RunInput, State, TaskRun
+from prefect.context import FlowRunContext
+from prefect.events.worker import EventsWorker
+from prefect.exceptions import TerminationSignal
+from prefect.futures import PrefectConcurrentFuture, PrefectFuture
+from prefect.logging.handlers import APILogWorker
+from prefect.settings import get_current_settings
+from prefect.states import Pending
+from prefect.task_engine import run_task_sync
+from prefect.tasks import Task
+from prefect.utilities.asyncutils import run_coro_as_sync
+from prefect.utilities.engine import emit_task_run_state_change_event
+from prefect.utilities.urls import url_for
+
+if TYPE_CHECKING:
+    from prefect.workers.process import ProcessWorker
+
+__all__ = ["FlowRun", "RunInput", "State", "TaskRun", "TerminationSignal"]
+
+TASK_RUN_LOGGER = "prefect.task_runs"
+"""The logger of all task runs' messages: the engine's own and those of `get_run_logger`."""
+MOST_BLOCKS = 200
+
+
+# Task runs whose engine runs on a thread of the flow's process
+
+
+def create_pending_task_run(
+    task: Task[Any, Any],
+    parameters: dict[str, Any],
+    wait_for: Iterable[PrefectFuture[Any]] | None,
+    dependencies: dict[str, set[RunInput]] | None,
+) -> TaskRun:
+    """Return a task run that the server shows as Pending from now on.
+
+    Prefect's thread runner creates it when a thread is free, so that waiting ones are invisible.
+    """
+    task_run: TaskRun = run_coro_as_sync(
+        task.create_local_run(
+            client=nullcontext(),  # type: ignore[arg-type]  # opening one costs 50 ms; not asked
+            parameters=parameters,
+            flow_run_context=FlowRunContext.get(),
+            wait_for=wait_for,
+            extra_task_inputs=dependencies,
+        )
+    )
+    emit_task_run_state_change_event(task_run, None, task_run.state or Pending())
+    return task_run
+
+
+def run_task(
+    task: Task[Any, Any],
+    task_run: TaskRun,
+    parameters: dict[str, Any],
+    wait_for: Iterable[PrefectFuture[Any]] | None,
+) -> State[Any]:
+    """Run a task run with Prefect's engine on this thread; return its final state."""
+    state: Any = run_task_sync(
+        task=task, task_run=task_run, parameters=parameters, wait_for=wait_for, return_type="state"
+    )
+    return state  # type: ignore[no-any-return]
+
+
+def as_prefect_future(
+    task_run: TaskRun, future: Future[State[Any]]
+) -> PrefectConcurrentFuture[Any]:
+    """Return Prefect's future of a task run for a standard one of its final state."""
+    return PrefectConcurrentFuture(task_run.id, future)
+
+
+def standard_futures(futures: Iterable[PrefectConcurrentFuture[Any]]) -> set[Future[Any]]:
+    """Return the standard futures inside Prefect's: `prefect.futures.wait` gives no turns."""
+    return {future.wrapped_future for future in futures}
+
+
+# The flow run that this thread belongs to
+
+
+def current_flow_run() -> FlowRun | None:
+    """Return the flow run of this context; None outside of one.
+
+    `prefect.runtime.flow_run` has single attributes only, and asks the server for some.
+    """
+    context = FlowRunContext.get()
+    return context.flow_run if context else None
+
+
+def flow_run_url(flow_run_id: UUID) -> str:
+    """Return where a flow run is in Prefect's UI; empty when the server has no UI."""
+    if not get_current_settings().server.ui.enabled:
+        return ""
+    return url_for("flow-run", flow_run_id) or ""
+
+
+def send_buffered(timeout_s: float) -> None:
+    """Wait until the events and logs that this process still holds have been sent.
+
+    Prefect does so at the interpreter's exit, when a server of this run is gone.
+    """
+    EventsWorker.drain_all(timeout=timeout_s)
+    APILogWorker.drain_all(timeout=timeout_s)
+
+
+# Artifacts and blocks
+
+
+def create_artifact(
+    client: SyncPrefectClient,
+    flow_run_id: UUID,
+    *,
+    key: str,
+    kind: str,
+    description: str,
+    data: str,
+) -> UUID:
+    """Create an artifact of a flow run from any thread; return its id."""
+    artifact = ArtifactCreate(
+        key=key, type=kind, description=description, data=data, flow_run_id=flow_run_id
+    )
+    return client.create_artifact(artifact).id
+
+
+def replace_artifact_data(client: SyncPrefectClient, artifact_id: UUID, data: str) -> bool:
+    """Replace what an artifact shows; return False when the server has it no more.
+
+    Not by the client's `update_artifact`: it sends an event with the whole content, which is kept.
+    """
+    path = {"id": artifact_id}
+    try:
+        client.request("PATCH", "/artifacts/{id}", path_params=path, json={"data": data})
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code == httpx.codes.NOT_FOUND:
+            return False
+        raise
+    return True
+
+
+def notification_block_names() -> list[str]:
+    """Return the names, as type/name, of all blocks on the server that can notify people."""
+    wanted = {
+        "block_schemas": {"block_capabilities": {"all_": ["notify"]}},
+        "include_secrets": False,
+        "limit": MOST_BLOCKS,
+    }
+    with get_client(sync_client=True) as client:
+        found = client.request("POST", "/block_documents/filter", json=wanted).json()
+    return [f"{each['block_type']['slug']}/{each['name']}" for each in found if each["name"]]
+
+
+class BlockError(Exception):
+    """A block can't be loaded; the message never holds its secrets."""
+
+
+def load_notification_block(name: str) -> Any:
+    """Load a block by type/name; raises BlockError when its type or content can't be used."""
+    import prefect.blocks.notifications  # noqa: F401  # registers the types
+    from prefect.blocks.core import Block, UnknownBlockType
+
+    try:
+        return Block.load(name)
+    except (ValueError, KeyError, TypeError, UnknownBlockType) as error:
+        raise BlockError(type(error).__name__) from None
+
+
+# Processes: server, worker, a flow run's own
+
+
+def server_application(*, with_ui: bool) -> Any:
+    """Return the server's ASGI application; without UI it runs no services such as schedules."""
+    from prefect.server.api.server import create_app
+
+    return create_app(ephemeral=not with_ui, final=True)
+
+
+def process_worker(
+    pool: str, most_runs: int, command: Sequence[str], working_dir: Path
+) -> ProcessWorker:
+    """Return a process worker whose runs start with `command` in `working_dir`.
+
+    Deployments and pools can still set both. Without a command Prefect starts two more Python
+    processes for each run, without a folder it makes one.
+    """
+    from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
+
+    class Configuration(ProcessJobConfiguration):
+        def prepare_for_flow_run(self, *args: Any, **kwargs: Any) -> None:  # a hook
+            self.command = self.command or shlex.join(command)
+            self.working_dir = self.working_dir or working_dir
+            super().prepare_for_flow_run(*args, **kwargs)
+
+    worker = ProcessWorker(pool, limit=most_runs, create_pool_if_not_found=False)
+    worker.job_configuration = Configuration
+    return worker
+
+
+async def run_worker(worker: ProcessWorker, on_started: Callable[[], None]) -> None:
+    """Execute runs until cancelled; Prefect prints, and so calls, once when it has started."""
+    await worker.start(printer=lambda _: on_started())
+
+
+def runs_in_progress(worker: ProcessWorker) -> int:
+    """Return how many runs a worker executes now."""
+    return worker.limiter.borrowed_tokens
+
+
+def refuse_new_runs(worker: ProcessWorker) -> None:
+    """Let a worker take no run as long as it executes one (the limiter takes no zero)."""
+    worker.limiter.total_tokens = 1
+
+
+def run_engine() -> None:
+    """Run the flow run that PREFECT__FLOW_RUN_ID names, as Prefect's `python -m` does.
+
+    Ends the process with the status that the worker expects.
+    """
+    runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
