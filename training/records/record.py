@@ -37,6 +37,24 @@ class Cause(StrEnum):
     CANCELLED = "cancelled"
 
 
+class CodeVersion(BaseModel):
+    """Which version of the trainer's source code an attempt ran."""
+
+    model_config = ConfigDict(frozen=True)
+
+    digest: str
+    """Over the syntax trees of the sources that its run mode uses."""
+    commit: str = ""
+    """Git commit of the checkout; empty where it is not known."""
+    is_clean: bool | None = None
+    """Whether tracked files were as in the commit; None where it is not known."""
+
+    def __str__(self) -> str:
+        changed = " with changes" if self.is_clean is False else ""
+        commit = f" (commit {self.commit[:7]}{changed})" if self.commit else ""
+        return f"{self.digest[:7]}{commit}"
+
+
 class Attempt(BaseModel):
     """One start of a scene's trainer, in UTC; `end` and `cause` are None while it runs."""
 
@@ -50,6 +68,8 @@ class Attempt(BaseModel):
     cause: Cause | None = None
     message: str = ""
     slurm_job_id: str = ""
+    code_version: CodeVersion | None = None
+    """None in records of the version before, and where no trainer was started."""
 
 
 class RunRecord(BaseModel):
@@ -75,6 +95,12 @@ class RunRecord(BaseModel):
     def cause(self) -> Cause | None:
         """Cause of the last attempt; None while it runs, or before the first."""
         return self.last.cause if self.last else None
+
+    @property
+    def code_version(self) -> CodeVersion | None:
+        """Code of the last attempt that knows its own; None in records of the version before."""
+        known = [each.code_version for each in self.attempts if each.code_version]
+        return known[-1] if known else None
 
     @property
     def seconds(self) -> float:
