@@ -24,7 +24,7 @@ sys.path.insert(0, str(CHECKOUT))
 from training.trainer.config.compose import load_config  # noqa: E402
 from training.trainer.difix.sample_names import group_of, sample_id  # noqa: E402
 from training.trainer.difix.shard import Configuration, Sample, deciding_keys, make_shard
-from training.trainer.difix.shard_collection import Expected  # noqa: E402
+from training.trainer.difix.shard_collection import ShardRequirements  # noqa: E402
 
 AGGREGATE = "run_mode=difix_data_generation_aggregate"
 SOURCE, TARGETS = 28, (4, 16, 40, 52, 64, 76, 88)
@@ -54,7 +54,7 @@ def main() -> None:
 def write_shards(arguments: list[str], shards: int, samples: int) -> None:
     """Shards of scenes hi4d_pair00_0000, …, eight scenes a pair."""
     config = load_config(arguments)
-    expected = Expected.of(config)
+    expected = ShardRequirements.of(config)
     keys = deciding_keys(config)
     for number in range(shards):
         scene = f"hi4d_pair{number // 8 % 100:02d}_{number:04d}"

@@ -31,12 +31,12 @@ from training.trainer.config.compose import load_config  # noqa: E402
 from training.trainer.config.schema import Config  # noqa: E402
 from training.trainer.difix.generate import make_samples  # noqa: E402
 from training.trainer.difix.generation_checks import GenerationInputs, check_generation  # noqa: E402
-from training.trainer.difix.pipeline import Pipeline, Renderer, Wanted  # noqa: E402
+from training.trainer.difix.pipeline import Pipeline, Renderer, SampleRequest  # noqa: E402
 from training.trainer.difix.shard import ShardFolder  # noqa: E402
 from training.trainer.difix.trained_model import load_model  # noqa: E402
 from training.trainer.difix.true_views import read_target, read_true_image  # noqa: E402
 from training.trainer.gaussians.model import SceneModel  # noqa: E402
-from training.trainer.signals import Requests  # noqa: E402
+from training.trainer.termination import SignalRequests  # noqa: E402
 
 NAME = "synthetic_pair01_wave"
 AIM = 1.5
@@ -94,8 +94,8 @@ def one_by_one(
             pipeline = Pipeline(inputs, config.difix_data_generation, renderer, folder, "")
             reference = read_true_image(inputs.data, inputs.scene.cam_id, frame, 1.0, "reference")
             target = read_target(inputs.truth, camera, frame, 1.0, 0.0)
-            wanted = Wanted(f"sample_{count}", camera, frame)
-            pipeline.make_sample(wanted, (target, reference), renderer.at(index))
+            wanted = SampleRequest(f"sample_{count}", camera, frame)
+            pipeline.make_sample(wanted, (target, reference), renderer.posed_at(index))
             count += 1
     torch.set_num_threads(1)
     return count
@@ -107,7 +107,7 @@ def generation(
     """What the trainer does; returns how many samples."""
     renderer = Renderer(model, config.model.background, torch.device("cpu"))
     pipeline = Pipeline(inputs, config.difix_data_generation, renderer, folder, "")
-    return len(make_samples(pipeline, {}, Requests()))
+    return len(make_samples(pipeline, {}, SignalRequests()))
 
 
 def measure(

@@ -25,7 +25,8 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from flows.server.managed import forget_passwords, prefect_api, send_the_rest
+from flows.server.managed import STOP_TIMEOUT_S, prefect_api
+from flows.server.settings import remove_secrets
 
 
 def main() -> None:
@@ -37,10 +38,13 @@ def main() -> None:
     arguments = parser.parse_args()
     for name in ("PREFECT_API_URL", "PREFECT_HOME"):
         os.environ.pop(name, None)
+    os.environ["PREFECT_PROFILES_PATH"] = os.devnull  # no profile that names another server
     with tempfile.TemporaryDirectory() as folder, prefect_api(Path(folder), verbose=False) as api:
+        from flows.adapters.prefect_adapter import send_buffered
+
         api.wait_until_ready()
         _measure(arguments.tasks, arguments.workers, arguments.rounds)
-        send_the_rest()
+        send_buffered(STOP_TIMEOUT_S)
 
 
 def _measure(tasks: int, workers: int, rounds: int) -> None:
@@ -51,7 +55,7 @@ def _measure(tasks: int, workers: int, rounds: int) -> None:
     with local_cluster(workers) as cluster, distributed.Client(cluster) as client:
         client.wait_for_workers(workers)
         runs = _runs(client, cluster, workers)
-        forget_passwords()
+        remove_secrets()
         for run in runs.values():  # what is imported and connected once is not counted
             run(2 * workers)
         costs: dict[str, list[Cost]] = {name: [] for name in runs}

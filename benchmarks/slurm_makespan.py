@@ -75,11 +75,11 @@ def _compare(options: argparse.Namespace) -> None:
 
 def _make_prefects_database() -> None:
     """Of a first run alone; `stock` and `flow` both find it made."""
-    from flows.server.managed import prefect_api
+    from flows.server.managed import own_server
+    from flows.server.settings import read_settings
 
-    with prefect_api(
-        Path(os.environ["PREFECT_HOME"]), environ=dict(os.environ), verbose=False
-    ) as api:
+    folder = Path(os.environ["PREFECT_HOME"])
+    with own_server(folder, read_settings(), dict(os.environ)) as api:
         api.wait_until_ready()
 
 
@@ -150,12 +150,14 @@ def _submitit(options: argparse.Namespace) -> None:
 
 
 def _stock(options: argparse.Namespace) -> None:
-    from flows.server.managed import prefect_api, send_the_rest
+    from flows.server.managed import STOP_TIMEOUT_S, prefect_api
 
     state = Path(os.environ["STAMPS"])
     with prefect_api(state, verbose=False) as api:
         from prefect import flow, task
         from prefect_dask import DaskTaskRunner
+
+        from flows.adapters.prefect_adapter import send_buffered
 
         api.wait_until_ready()
         # Its workers report to the API themselves, with the password in their environment.
@@ -180,7 +182,7 @@ def _stock(options: argparse.Namespace) -> None:
             [future.result() for future in futures]
 
         many()
-        send_the_rest()
+        send_buffered(STOP_TIMEOUT_S)
 
 
 def _flow(options: argparse.Namespace) -> None:

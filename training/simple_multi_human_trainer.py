@@ -28,8 +28,7 @@ from preprocess.scene_data import SceneDataError  # noqa: E402
 from training.system.exit_status import DONE, FAILED, USAGE  # noqa: E402
 from training.trainer.config.compose import load_config  # noqa: E402
 from training.trainer.config.schema import Config  # noqa: E402
-from training.trainer.errors import Terminated, TrainingError  # noqa: E402
-from training.trainer.signals import TERMINATED, Requests  # noqa: E402
+from training.trainer.termination import TERMINATED, SignalRequests, Terminated, TrainingError  # noqa: E402  # noqa: E402
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -37,8 +36,8 @@ def main(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return DONE
-    requests = Requests()
-    requests.listen()
+    requests = SignalRequests()
+    requests.install_handlers()
     what = "reading the configuration"
     try:
         config = load_config(arguments)
@@ -55,16 +54,16 @@ def main(arguments: Sequence[str]) -> int:
     return DONE
 
 
-def _train(config: Config, requests: Requests) -> None:
+def _train(config: Config, requests: SignalRequests) -> None:
     from training.trainer.input_checks import check_inputs
 
     inputs = check_inputs(config)
     _use_cores()
     from training.trainer.gaussians.ply_export import export_people
     from training.trainer.loop import train
-    from training.trainer.setup import prepare
+    from training.trainer.setup import prepare_run
 
-    run = prepare(config, inputs, requests)
+    run = prepare_run(config, inputs, requests)
     try:
         train(run)
         export_people(run.output, run.model)
@@ -72,7 +71,7 @@ def _train(config: Config, requests: Requests) -> None:
         run.reports.close()
 
 
-def _generate(config: Config, requests: Requests) -> None:
+def _generate(config: Config, requests: SignalRequests) -> None:
     from training.trainer.difix.generation_checks import check_generation
 
     inputs = check_generation(config)
@@ -82,7 +81,7 @@ def _generate(config: Config, requests: Requests) -> None:
     generate(config, inputs, requests)
 
 
-def _aggregate(config: Config, requests: Requests) -> None:
+def _aggregate(config: Config, requests: SignalRequests) -> None:
     from training.trainer.difix.merge_shards import aggregate
 
     aggregate(config, requests)
@@ -94,7 +93,7 @@ def _use_cores() -> None:
     torch.set_num_threads(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
 
 
-RUN_MODES: dict[str, tuple[str, Callable[[Config, Requests], None]]] = {
+RUN_MODES: dict[str, tuple[str, Callable[[Config, SignalRequests], None]]] = {
     "train": ("training", _train),
     "difix_data_generation_generate": ("generating DiFix data", _generate),
     "difix_data_generation_aggregate": ("aggregating DiFix data", _aggregate),

@@ -56,22 +56,24 @@ def script_faults(script: Path) -> list[Fault]:
 
 def schema_faults(config: dict[str, Any], exp_name: str) -> list[Fault]:
     """What the project's own trainer would refuse in a composed configuration."""
-    from training.trainer.config.compose import checked
+    from training.trainer.config.compose import validate_config
 
-    return checked(_named(config, exp_name))[1]
+    return validate_config(_named(config, exp_name))[1]
 
 
 def group_faults(config: dict[str, Any], exp_name: str, scenes: Sequence[Scene]) -> list[Fault]:
     """What keeps scenes from being divided into train and test of the refiner's training set."""
-    from training.trainer.config.compose import checked
-    from training.trainer.difix.sample_names import groups_of, held_out
+    from training.trainer.config.compose import validate_config
+    from training.trainer.difix.sample_names import groups_of, held_out_groups
 
-    schema, faults = checked(_named(config, exp_name))
+    schema, faults = validate_config(_named(config, exp_name))
     if schema is None or faults or not scenes:
         return []  # told by `schema_faults`
     settings = schema.difix_data_generation
     try:
-        held_out(groups_of([scene.seq_name for scene in scenes], settings).values(), settings)
+        held_out_groups(
+            groups_of([scene.seq_name for scene in scenes], settings).values(), settings
+        )
     except FaultsError as error:
         return list(error.faults)
     return []
@@ -84,10 +86,10 @@ def generation_faults(
 
     Scene data that is still to be built is not judged.
     """
-    from training.trainer.config.compose import checked
+    from training.trainer.config.compose import validate_config
     from training.trainer.difix.generation_checks import checkpoint_faults, targets_of
 
-    schema, faults = checked(_named(config, exp_name))
+    schema, faults = validate_config(_named(config, exp_name))
     if schema is None or faults:
         return []  # told by `schema_faults`
     settings, found = schema.difix_data_generation, list[Fault]()

@@ -1,4 +1,4 @@
-"""The checkpoint: everything a run needs to go on as if it had never stopped."""
+"""The checkpoint: everything a run needs to continue as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from typing import Any
 import torch
 
 from preprocess.faults import Fault, FaultsError
+from training.configuration.overrides import leaves
+from training.system.atomic_write import write_atomically
 from training.trainer.config.schema import Config
-from training.trainer.output_files import write_bytes
 
 FORMAT = 1
-WHERE_NOT_WHAT = ("shared.", "run_mode", "difix_data_generation.")
-"""Keys that say where, how a run is watched, or what is made of it; all others decide training."""
+IGNORED_PREFIXES = ("shared.", "run_mode", "difix_data_generation.")
+"""Keys that say where a run lies, how it is watched and what is made of its model.
+
+All other keys decide what training does.
+"""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any], identity: dict[str, Any]) -> None:
@@ -23,13 +27,13 @@ def save_checkpoint(path: Path, state: dict[str, Any], identity: dict[str, Any])
     # torch.save into memory: straight into a file it hides a full disk behind another error.
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "identity": identity, "state": state}, buffer)
-    write_bytes(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue(), sole_writer=True)
 
 
 def load_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """The state in `path`; None when there is none that can be read.
+    """Return the state in `path`, or None when there is no readable checkpoint.
 
-    A damaged file is set aside, which is said on standard output.
+    Rename a damaged file to `<name>.damaged-<n>` and say so on standard output.
 
     Raises FaultsError naming the differing keys when another configuration made it, OSError when
     the file can't be opened.
@@ -41,42 +45,32 @@ def load_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any] | No
         aside = _set_aside(path)
         print(f"{path} is damaged: kept as {aside.name}, training starts anew", flush=True)
         return None
-    # An older version's identity may have keys that decide nothing.
-    refuse_other(path, _deciding(content["identity"]), identity)
+    # Identities of earlier versions may have keys that are ignored today.
+    refuse_different(path, _without_ignored(content["identity"]), identity)
     return dict(content["state"])
 
 
-def identity_of(config: Config, scene: dict[str, Any]) -> dict[str, Any]:
-    """What decides a run's result, as flat keys: configuration and scene, less where and how."""
-    keys = _flat(config.model_dump())
-    return _deciding(keys) | _flat({"scene": scene})
-
-
-def _deciding(keys: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in keys.items() if not key.startswith(WHERE_NOT_WHAT)}
+def run_identity(config: Config, scene: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides a run's result: dotted keys of the configuration and the scene's JSON."""
+    return _without_ignored(_flat(config.model_dump())) | _flat({"scene": scene})
 
 
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
-    """`identity` and `state` of a file, None when it is damaged; raises OSError."""
+    """Return a checkpoint's `identity` and `state`, or None when damaged; raises OSError."""
     data = path.read_bytes()
     try:
-        # torch.load does not look at the checksums of the zip file it reads.
+        # torch.load does not check the checksums of the zip file that it reads.
         if zipfile.ZipFile(io.BytesIO(data)).testzip() is not None:
             return None
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception:  # noqa: BLE001 torch raises a dozen types for damaged files, undocumented
+    except Exception:  # noqa: BLE001 - torch raises a dozen undocumented types for damaged files
         return None
-    whole = isinstance(content, dict) and {"format", "identity", "state"} <= content.keys()
-    return content if whole and content["format"] == FORMAT else None
+    complete = isinstance(content, dict) and {"format", "identity", "state"} <= content.keys()
+    return content if complete and content["format"] == FORMAT else None
 
 
-def _set_aside(path: Path) -> Path:
-    taken = len(list(path.parent.glob(f"{path.name}.damaged-*")))
-    return path.rename(path.with_name(f"{path.name}.damaged-{taken + 1}"))
-
-
-def refuse_other(path: Path, made_with: dict[str, Any], identity: dict[str, Any]) -> None:
-    """Raises FaultsError naming every key that differs."""
+def refuse_different(path: Path, made_with: dict[str, Any], identity: dict[str, Any]) -> None:
+    """Raise FaultsError naming every key that differs between two identities."""
     faults = [
         Fault(
             f"{path} was made with another {key}",
@@ -90,11 +84,14 @@ def refuse_other(path: Path, made_with: dict[str, Any], identity: dict[str, Any]
         raise FaultsError(faults)
 
 
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(node, dict):
-        return {prefix: node}
-    return {
-        name: value
-        for key, inner in node.items()
-        for name, value in _flat(inner, f"{prefix}.{key}" if prefix else str(key)).items()
-    }
+def _set_aside(path: Path) -> Path:
+    damaged_before = len(list(path.parent.glob(f"{path.name}.damaged-*")))
+    return path.rename(path.with_name(f"{path.name}.damaged-{damaged_before + 1}"))
+
+
+def _without_ignored(keys: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in keys.items() if not key.startswith(IGNORED_PREFIXES)}
+
+
+def _flat(content: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in leaves(content) if not isinstance(value, dict)}

@@ -18,14 +18,14 @@ from preprocess.scene import Scene
 from preprocess.scene_data import training_folder, truth_folder
 from training.trainer.cameras.camera_ids import CameraIds, choose_cameras
 from training.trainer.config.schema import Config, under_checkout
-from training.trainer.experiment_loggers import missing_trackers
+from training.trainer.evaluation.experiment_loggers import missing_logger_packages
 
 Found = TypeVar("Found")
 REFINER_PACKAGES = ("diffusers", "transformers", "huggingface_hub")
 
 
 @dataclass(frozen=True)
-class Inputs:
+class TrainingInputs:
     """What a run reads.
 
     The scene, its training data, the truth where there is one, who is who among the cameras, and
@@ -39,10 +39,10 @@ class Inputs:
     frames: tuple[int, ...]
 
 
-def check_inputs(config: Config) -> Inputs:
+def check_inputs(config: Config) -> TrainingInputs:
     """Find the scene and its data; raises FaultsError with everything that is missing."""
-    faults = [*missing_trackers(config), *missing_refiner(config)]
-    inputs = attempt(faults, lambda: _inputs(config))
+    faults = [*missing_logger_packages(config), *missing_refiner(config)]
+    inputs = collect_faults(faults, lambda: _inputs(config))
     if inputs is None or faults:
         raise FaultsError(faults)
     return inputs
@@ -62,18 +62,18 @@ def missing_refiner(config: Config) -> list[Fault]:
     return []
 
 
-def _inputs(config: Config) -> Inputs:
+def _inputs(config: Config) -> TrainingInputs:
     scene = read_scene(under_checkout(config.shared.scene_file), config.shared.scene_name)
     root = under_checkout(config.shared.scene_data_root)
     faults: list[Fault] = []
     data, truth = training_folder(scene, root), truth_folder(scene, root)
     faults += data_faults(scene, data, root)
-    frames = None if faults else attempt(faults, lambda: training_frames(data, scene.cam_id))
+    frames = None if faults else collect_faults(faults, lambda: training_frames(data, scene.cam_id))
     true_cameras = truth.cameras() if truth else []
-    cameras = attempt(faults, lambda: choose_cameras(config, scene.cam_id, true_cameras))
+    cameras = collect_faults(faults, lambda: choose_cameras(config, scene.cam_id, true_cameras))
     if faults or cameras is None or frames is None:
         raise FaultsError(faults)
-    return Inputs(scene, data, truth, cameras, frames)
+    return TrainingInputs(scene, data, truth, cameras, frames)
 
 
 def read_scene(path: Path, name: str) -> Scene:
@@ -131,7 +131,7 @@ def _has_weights(model_id: str) -> bool:
         return False
 
 
-def attempt(faults: list[Fault], find: Callable[[], Found]) -> Found | None:
+def collect_faults(faults: list[Fault], find: Callable[[], Found]) -> Found | None:
     """What `find` returns; None when it finds faults, which are added to `faults`."""
     try:
         return find()

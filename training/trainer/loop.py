@@ -14,16 +14,15 @@ from torch import Tensor
 from training.trainer.cameras.views import View, ViewReader
 from training.trainer.checkpoints import load_checkpoint, save_checkpoint
 from training.trainer.config.schema import Config
-from training.trainer.errors import Terminated, TrainingError
+from training.trainer.evaluation.run_reports import RunReports
 from training.trainer.gaussians.model import SceneModel
 from training.trainer.gaussians.render import render
-from training.trainer.gaussians.visibility import borrow_hidden_colors
+from training.trainer.gaussians.visibility import color_hidden_gaussians
+from training.trainer.losses import color_loss, gaussian_prior, pose_prior, shape_loss
 from training.trainer.novel_views import NovelViews
-from training.trainer.objective import color_loss, gaussian_prior, pose_prior, shape_loss
 from training.trainer.optimizers import Optimizers
 from training.trainer.output_files import OutputFolder
-from training.trainer.run_reports import Reports
-from training.trainer.signals import Requests
+from training.trainer.termination import SignalRequests, Terminated, TrainingError
 
 
 @dataclass
@@ -39,7 +38,7 @@ class Position:
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """Everything one training works on."""
 
     config: Config
@@ -48,14 +47,14 @@ class Run:
     source: ViewReader
     source_id: int
     novel: NovelViews
-    reports: Reports
-    requests: Requests
+    reports: RunReports
+    requests: SignalRequests
     output: OutputFolder
     identity: dict[str, Any]
     position: Position = field(default_factory=Position)
     clock: float = field(default_factory=time.monotonic)
 
-    def tick(self) -> float:
+    def elapsed_seconds(self) -> float:
         """Seconds spent on this run, former attempts included."""
         now = time.monotonic()
         self.position.seconds += now - self.clock
@@ -63,45 +62,47 @@ class Run:
         return self.position.seconds
 
 
-def train(run: Run) -> None:
+def train(run: TrainingRun) -> None:
     """Train from the run's position to the last epoch; raises Terminated after SIGTERM, OSError."""
     settings, position = run.config.train, run.position
     epochs = settings.optimization.epochs
     if position.epoch == epochs:  # done before: have the outputs written once more
-        run.reports.evaluation(run.model, epochs, facts(run))
+        run.reports.report_evaluation(run.model, epochs, run_facts(run))
     for epoch in range(position.epoch, epochs):
         started = time.monotonic()
         if epoch >= run.config.nv_gen_epoch:
             run.novel.make_or_load(run.model, made=position.novel_views_made)
             position.novel_views_made = True
-        if position.step == 0 and epoch in _epochs_with_new_views(run):
-            borrow_hidden_colors(run.model, all_views(run))
+        if position.step == 0 and epoch in _epochs_that_reveal_gaussians(run):
+            color_hidden_gaussians(run.model, all_views(run))
         stage = "poses" if epoch < run.config.pose_epochs else "gaussians"
-        _pass_over_frames(run, epoch, stage)
-        run.reports.epoch(epoch + 1, stage, position.loss_sum / max(position.step, 1), started)
+        _train_epoch(run, epoch, stage)
+        run.reports.report_epoch(
+            epoch + 1, stage, position.loss_sum / max(position.step, 1), started
+        )
         position.epoch, position.step, position.loss_sum = epoch + 1, 0, 0.0
         last = position.epoch == epochs
         if last or position.epoch % settings.evaluation.eval_every_epoch == 0:
-            run.reports.evaluation(run.model, position.epoch, facts(run))
+            run.reports.report_evaluation(run.model, position.epoch, run_facts(run))
         if last or position.epoch % settings.optimization.checkpoint_every_epoch == 0:
             save(run)
 
 
-def fit_pose(run: Run, views: list[View], fraction: float) -> float:
+def fit_pose(run: TrainingRun, views: list[View], fraction: float) -> float:
     """First stage: move the poses of one frame towards its silhouettes and depth."""
     weights = run.config.train.optimization.loss
     index = views[0].index
-    gaussians = run.model.at(index)
+    gaussians = run.model.gaussians_at(index)
     loss = pose_prior(run.model, index, weights)
-    for view, weight in _weighted(run, views):
-        seen = render(gaussians, view.camera, run.config.model.background)
-        loss = loss + weight * shape_loss(seen, view, weights)
+    for view, weight in _with_weights(run, views):
+        rendered = render(gaussians, view.camera, run.config.model.background)
+        loss = loss + weight * shape_loss(rendered, view, weights)
     torch.autograd.backward(loss)
     run.optimizers.step(poses=True, gaussians=False, fraction=fraction)
     return float(loss.detach())
 
 
-def fit_all(run: Run, views: list[View], fraction: float) -> float:
+def fit_all(run: TrainingRun, views: list[View], fraction: float) -> float:
     """Second stage: move the Gaussians towards everything that one frame shows.
 
     The poses move too, unless configured otherwise.
@@ -109,19 +110,19 @@ def fit_all(run: Run, views: list[View], fraction: float) -> float:
     optimization = run.config.train.optimization
     weights = optimization.loss
     index = views[0].index
-    gaussians = run.model.at(index)
+    gaussians = run.model.gaussians_at(index)
     loss = pose_prior(run.model, index, weights) + gaussian_prior(run.model, weights)
-    for view, weight in _weighted(run, views):
-        seen = render(gaussians, view.camera, run.config.model.background)
-        looks, shape = color_loss(seen, view, weights), shape_loss(seen, view, weights)
-        loss = loss + weight * (looks + shape)
+    for view, weight in _with_weights(run, views):
+        rendered = render(gaussians, view.camera, run.config.model.background)
+        color, shape = color_loss(rendered, view, weights), shape_loss(rendered, view, weights)
+        loss = loss + weight * (color + shape)
     torch.autograd.backward(loss)
     poses = optimization.tune_poses_with_gaussians
     run.optimizers.step(poses=poses, gaussians=True, fraction=fraction)
     return float(loss.detach())
 
 
-def all_views(run: Run) -> Iterator[View]:
+def all_views(run: TrainingRun) -> Iterator[View]:
     """Every training view, frame by frame."""
     for index in range(len(run.source.frames)):
         yield run.source.view(run.source_id, index)
@@ -129,28 +130,28 @@ def all_views(run: Run) -> Iterator[View]:
             yield from (run.novel.reader.view(camera, index) for camera in run.novel.ids)
 
 
-STAGES: dict[str, Callable[[Run, list[View], float], float]] = {
+STAGES: dict[str, Callable[[TrainingRun, list[View], float], float]] = {
     "poses": fit_pose,
     "gaussians": fit_all,
 }
 
 
-def _epochs_with_new_views(run: Run) -> set[int]:
+def _epochs_that_reveal_gaussians(run: TrainingRun) -> set[int]:
     """Epochs before which Gaussians may begin to be seen: the second stage, and novel views."""
     begin = run.config.pose_epochs
     return {begin, max(begin, run.config.nv_gen_epoch)} if run.novel.ids else {begin}
 
 
-def _pass_over_frames(run: Run, epoch: int, stage: str) -> None:
+def _train_epoch(run: TrainingRun, epoch: int, stage: str) -> None:
     """One step a frame, from the run's position in this epoch on; raises TrainingError."""
     position, optimization = run.position, run.config.train.optimization
     steps = len(run.source.frames)
-    order, choices = _shuffled(run.config.seed, epoch, steps)
+    order, choices = _epoch_order(run.config.seed, epoch, steps)
     for step in range(position.step, steps):
         _handle_signals(run)
         done = (epoch * steps + step) / (optimization.epochs * steps)
         fraction = optimization.learning_rate.final_fraction**done
-        loss = STAGES[stage](run, _views(run, order[step], choices[step]), fraction)
+        loss = STAGES[stage](run, _step_views(run, order[step], choices[step]), fraction)
         if not math.isfinite(loss):
             frame = run.source.frames[order[step]]
             what = f"the loss became {loss} in epoch {epoch + 1} at frame {frame}"
@@ -160,7 +161,7 @@ def _pass_over_frames(run: Run, epoch: int, stage: str) -> None:
         position.iterations += 1
 
 
-def _views(run: Run, index: int, choice: float) -> list[View]:
+def _step_views(run: TrainingRun, index: int, choice: float) -> list[View]:
     """The source view of a frame, and one of its novel views where there are any."""
     views = [run.source.view(run.source_id, index)]
     if run.novel.reader is not None:
@@ -169,13 +170,13 @@ def _views(run: Run, index: int, choice: float) -> list[View]:
     return views
 
 
-def _weighted(run: Run, views: list[View]) -> Iterator[tuple[View, float]]:
+def _with_weights(run: TrainingRun, views: list[View]) -> Iterator[tuple[View, float]]:
     for view in views:
         source = view.camera_id == run.source_id
         yield view, 1.0 if source else run.novel.settings.weight
 
 
-def _shuffled(seed: int, epoch: int, steps: int) -> tuple[list[int], list[float]]:
+def _epoch_order(seed: int, epoch: int, steps: int) -> tuple[list[int], list[float]]:
     """Frame order and camera choices of an epoch, from nothing but seed and epoch.
 
     So a resumed run needs no state of a random generator.
@@ -185,7 +186,7 @@ def _shuffled(seed: int, epoch: int, steps: int) -> tuple[list[int], list[float]
     return order.tolist(), torch.rand(steps, generator=generator).tolist()
 
 
-def _handle_signals(run: Run) -> None:
+def _handle_signals(run: TrainingRun) -> None:
     """Do what a signal asked for; raises Terminated."""
     if run.requests.save:
         save(run)
@@ -198,19 +199,19 @@ def _handle_signals(run: Run) -> None:
         raise Terminated
 
 
-def save(run: Run) -> None:
+def save(run: TrainingRun) -> None:
     """Write the checkpoint; raises OSError, the previous one is then intact."""
-    run.tick()
+    run.elapsed_seconds()
     state = {
         "position": asdict(run.position),
         "model": run.model.state_dict(),
         "optimizers": run.optimizers.state_dict(),
-        "before": run.reports.before,
+        "before": run.reports.initial_summary,
     }
     save_checkpoint(run.output.checkpoint, state, run.identity)
 
 
-def resume(run: Run) -> bool:
+def resume(run: TrainingRun) -> bool:
     """Go on from the last checkpoint where there is one; raises FaultsError, OSError."""
     state = load_checkpoint(run.output.checkpoint, run.identity)
     if state is None:
@@ -218,15 +219,15 @@ def resume(run: Run) -> bool:
     run.position = Position(**state["position"])
     run.model.load_state_dict(state["model"])
     run.optimizers.load_state_dict(state["optimizers"])
-    run.reports.before = state["before"]
+    run.reports.initial_summary = state["before"]
     return True
 
 
-def facts(run: Run) -> dict[str, Any]:
+def run_facts(run: TrainingRun) -> dict[str, Any]:
     """What metrics.json says of the run itself."""
     return {
         "iterations": run.position.iterations,
         "device": str(run.source.device),
         "gaussians": len(run.model.gaussians.person),
-        "seconds": round(run.tick(), 1),
+        "seconds": round(run.elapsed_seconds(), 1),
     }

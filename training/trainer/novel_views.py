@@ -13,18 +13,18 @@ from torch import Tensor
 
 from preprocess.layout import EVERYONE, SceneFolder
 from training.trainer.cameras.camera import Camera
-from training.trainer.cameras.strategies import STRATEGIES, Surroundings
+from training.trainer.cameras.strategies import STRATEGIES, PeopleBounds
 from training.trainer.cameras.views import View, ViewReader
 from training.trainer.config.schema import TrainingViews
-from training.trainer.errors import TrainingError
-from training.trainer.evaluation.pictures import to_image
+from training.trainer.evaluation.pictures import to_pil_image
 from training.trainer.gaussians.model import SceneModel
 from training.trainer.gaussians.render import Rendered, render
 from training.trainer.refiner import Refiner
+from training.trainer.termination import TrainingError
 
 BODY_AROUND_JOINTS = 0.2  # metres of body beyond the outermost joints
 PELVIS, NECK = 0, 12
-SOLID = 0.5  # share of a pixel from which it is a person's
+MIN_COVERAGE = 0.5  # alpha from which a pixel counts as a person's
 
 
 @dataclass
@@ -59,7 +59,7 @@ class NovelViews:
                 f"{self.folder}: the novel views that the checkpoint was trained with are gone; "
                 "delete the checkpoint to start anew"
             )
-        self.reader = self.source.of(SceneFolder(self.folder))
+        self.reader = self.source.for_folder(SceneFolder(self.folder))
 
     @torch.no_grad()
     def _make(self, model: SceneModel) -> None:
@@ -74,13 +74,13 @@ class NovelViews:
         frames = range(len(self.source.frames))
         if self.settings.source == "captured":
             # Without a truth no captured camera was chosen (camera_ids).
-            true = self.truth or self.source
-            yield from (true.view(camera, index) for camera in self.ids for index in frames)
+            reader = self.truth or self.source
+            yield from (reader.view(camera, index) for camera in self.ids for index in frames)
             return
         first = self.source.view(self.source_id, 0).camera.to("cpu")
-        place = STRATEGIES[self.settings.runtime_camera.strategy]
-        cameras = place(
-            surroundings(model, len(frames)), first, self.settings.runtime_camera, len(self.ids)
+        place_cameras = STRATEGIES[self.settings.runtime_camera.strategy]
+        cameras = place_cameras(
+            people_bounds(model, len(frames)), first, self.settings.runtime_camera, len(self.ids)
         )
         for camera_id, camera in zip(self.ids, cameras, strict=True):
             for index in frames:
@@ -88,51 +88,55 @@ class NovelViews:
 
     def _rendered(self, model: SceneModel, camera_id: int, camera: Camera, index: int) -> View:
         camera = camera.to(self.source.device)
-        seen = render(model.at(index), camera, self.source.background)
-        image = seen.image.clamp(0, 1)
+        rendered = render(model.gaussians_at(index), camera, self.source.background)
+        image = rendered.image.clamp(0, 1)
         if self.refiner is not None:
             image = self.refiner.refine(image, self.source.view(self.source_id, index).image)
         frame = self.source.frames[index]
-        masks = (seen.shares > SOLID).float()
-        return View(camera_id, frame, index, camera, image, masks, _solid_depth(seen))
+        masks = (rendered.person_alpha > MIN_COVERAGE).float()
+        return View(camera_id, frame, index, camera, image, masks, _covered_depth(rendered))
 
 
-def surroundings(model: SceneModel, frames: int) -> Surroundings:
+def people_bounds(model: SceneModel, frames: int) -> PeopleBounds:
     """Where the people are over all frames."""
     joints = model.joints(torch.arange(frames, device=model.poses.betas.device)).cpu()
     points = joints.flatten(0, -2)
     center = (points.amin(0) + points.amax(0)) / 2
     upright = (joints[..., NECK, :] - joints[..., PELVIS, :]).flatten(0, -2).mean(0)
     radius = float((points - center).norm(dim=-1).max()) + BODY_AROUND_JOINTS
-    return Surroundings(center, radius, upright / upright.norm())
+    return PeopleBounds(center, radius, upright / upright.norm())
 
 
 def write_view(folder: SceneFolder, view: View) -> None:
     """Write one view in the layout of scene data, images lossless; raises OSError."""
-    at = (view.camera_id, view.frame)
-    _picture(folder.image(*at).with_suffix(".png"), view.image)
+    camera_id, frame = view.camera_id, view.frame
+    _save_image(folder.image(camera_id, frame).with_suffix(".png"), view.image)
     for person in range(view.masks.shape[-1]):
-        _picture(folder.mask(view.camera_id, person, view.frame), view.masks[..., person])
-    _picture(folder.mask(view.camera_id, EVERYONE, view.frame), view.masks.amax(-1))
+        _save_image(folder.mask(camera_id, person, frame), view.masks[..., person])
+    _save_image(folder.mask(camera_id, EVERYONE, frame), view.masks.amax(-1))
     if view.depth is not None:
-        _ready(folder.depth(*at))
-        np.save(folder.depth(*at), view.depth.cpu().numpy().astype(np.float32))
-    _ready(folder.camera(*at))
+        _make_parent(folder.depth(camera_id, frame))
+        np.save(folder.depth(camera_id, frame), view.depth.cpu().numpy().astype(np.float32))
+    _make_parent(folder.camera(camera_id, frame))
     np.savez(
-        folder.camera(*at),
+        folder.camera(camera_id, frame),
         intrinsics=view.camera.intrinsics.cpu().numpy()[None],
         extrinsics=view.camera.viewmat[:3].cpu().numpy()[None],
     )
 
 
-def _solid_depth(seen: Rendered) -> Tensor:
-    return torch.where(seen.alpha > SOLID, seen.depth / seen.alpha.clamp(min=SOLID), 0.0)
+def _covered_depth(rendered: Rendered) -> Tensor:
+    return torch.where(
+        rendered.alpha > MIN_COVERAGE,
+        rendered.depth / rendered.alpha.clamp(min=MIN_COVERAGE),
+        0.0,
+    )
 
 
-def _picture(path: Path, image: Tensor) -> None:
-    _ready(path)
-    to_image(image).save(path)
+def _save_image(path: Path, image: Tensor) -> None:
+    _make_parent(path)
+    to_pil_image(image).save(path)
 
 
-def _ready(path: Path) -> None:
+def _make_parent(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,28 +1,25 @@
-"""The files of one run: where they lie, and writing them whole or not at all."""
+"""The names of the files that a run writes into its output folder."""
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 
 @dataclass(frozen=True)
 class OutputFolder:
-    """Paths inside `<results_root>/<scene_name>/<exp_name>/`."""
+    """Paths inside `<results_root>/<scene_name>/<exp_name>/`; nothing is created by asking."""
 
     root: Path
 
     @property
     def metrics(self) -> Path:
-        """Summary of the last evaluation."""
+        """Summary of the last evaluation, `metrics.json`."""
         return self.root / "metrics.json"
 
     @property
     def checkpoint(self) -> Path:
-        """The last checkpoint."""
+        """The latest checkpoint."""
         return self.root / "checkpoints" / "last.pt"
 
     @property
@@ -36,33 +33,9 @@ class OutputFolder:
         return self.root / "tensorboard"
 
     def evaluation(self, kind: str, epoch: int, suffix: str) -> Path:
-        """One file of the evaluation after `epoch` epochs (0: before training)."""
+        """Return the path of one file of the evaluation after `epoch` epochs (0: before training)."""
         return self.root / "evaluation" / f"{kind}_epoch_{epoch:04d}.{suffix}"
 
     def person(self, person: int) -> Path:
-        """A person's Gaussians in the canonical pose, as viewers of 3DGS open them."""
+        """Return the path of a person's Gaussians in the canonical pose, as 3DGS viewers open it."""
         return self.root / f"person_{person:02d}.ply"
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace `path` so that no reader and no crash ever sees half of it.
-
-    Raises OSError (disk full, no permission); the old file is then untouched.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # One process owns the folder, so one fixed name does, and a killed run leaves at most one.
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write indented JSON, whole or not at all."""
-    write_bytes(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())

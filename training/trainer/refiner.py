@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from training.trainer.evaluation.pictures import to_image
+from training.trainer.evaluation.pictures import to_pil_image
 
 PROMPT = "remove degradation"
 TIMESTEP = 199
@@ -42,11 +42,11 @@ class DifixRefiner:
 
     def refine(self, render: Tensor, reference: Tensor) -> Tensor:
         """The repaired image, (H, W, 3) in [0, 1]; sides are scaled to what the network takes."""
-        picture = to_image(render)
+        picture = to_pil_image(render)
         repaired = self._pipeline(
             PROMPT,
             image=_fitting(picture),
-            ref_image=_fitting(to_image(reference)),
+            ref_image=_fitting(to_pil_image(reference)),
             num_inference_steps=1,
             timesteps=[TIMESTEP],
             guidance_scale=0.0,

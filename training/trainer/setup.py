@@ -10,44 +10,48 @@ from torch import Tensor
 from preprocess.body.body_model import BodyFileError, BodyModel, Space, load_body
 from preprocess.faults import Fault, FaultsError
 from training.trainer.cameras.views import View, ViewReader
-from training.trainer.checkpoints import identity_of
+from training.trainer.checkpoints import run_identity
 from training.trainer.config.schema import Config, under_checkout
-from training.trainer.evaluation.evaluate import Truth, rendered_images
-from training.trainer.evaluation.metrics import find_lpips
-from training.trainer.experiment_loggers import open_trackers
-from training.trainer.gaussians.body_parameters import joints_of, read_bodies
-from training.trainer.gaussians.model import BodyParameters, Gaussians, Poses, SceneModel
+from training.trainer.evaluation.evaluate import GroundTruth, rendered_images
+from training.trainer.evaluation.experiment_loggers import open_loggers
+from training.trainer.evaluation.metrics import load_lpips
+from training.trainer.evaluation.run_reports import RunReports
+from training.trainer.gaussians.body_parameters import (
+    BodyParameters,
+    body_joints,
+    read_body_parameters,
+)
+from training.trainer.gaussians.model import Gaussians, Poses, SceneModel
 from training.trainer.gaussians.surface import spread_points
-from training.trainer.input_checks import Inputs
-from training.trainer.loop import Run, resume
+from training.trainer.input_checks import TrainingInputs
+from training.trainer.loop import TrainingRun, resume
 from training.trainer.novel_views import NovelViews
 from training.trainer.optimizers import make_optimizers
 from training.trainer.output_files import OutputFolder
 from training.trainer.refiner import DifixRefiner
-from training.trainer.run_reports import Reports
-from training.trainer.signals import Requests
+from training.trainer.termination import SignalRequests
 
 GAUSSIANS_PER_PIXEL = 1
 MIN_GAUSSIANS, MAX_GAUSSIANS = 1_000, 50_000
 FRAMES_IN_PICTURE = 2
 
 
-def prepare(config: Config, inputs: Inputs, requests: Requests) -> Run:
+def prepare_run(config: Config, inputs: TrainingInputs, requests: SignalRequests) -> TrainingRun:
     """Everything loaded and at the position of the last checkpoint, or at the start.
 
     Raises FaultsError, SceneDataError, OSError.
     """
     device = choose_device(config.device)
     body = load_body_model(config.model.body_file, "smplx")
-    first = read_bodies(inputs.data, inputs.frames, "smplx")
-    people = first.betas.shape[0]
+    estimated = read_body_parameters(inputs.data, inputs.frames, "smplx")
+    people = estimated.betas.shape[0]
     source = ViewReader(inputs.data, inputs.frames, people, config.model.background, device)
-    true_views = source.of(inputs.truth) if inputs.truth else None
-    counts = _gaussian_counts(config.model.gaussians_per_person, source, inputs.cameras.source)
-    model = make_model(config.seed, body, first, counts, device)
+    true_views = source.for_folder(inputs.truth) if inputs.truth else None
+    counts = _configured_counts(config.model.gaussians_per_person, source, inputs.cameras.source)
+    model = make_model(config.seed, body, estimated, counts, device)
     output = OutputFolder(config.output)
     reports = make_reports(config, inputs, model, source, true_views)
-    run = Run(
+    run = TrainingRun(
         config=config,
         model=model,
         optimizers=make_optimizers(model, config.train.optimization.learning_rate),
@@ -57,48 +61,52 @@ def prepare(config: Config, inputs: Inputs, requests: Requests) -> Run:
         reports=reports,
         requests=requests,
         output=output,
-        identity=identity_of(config, inputs.scene.raw),
+        identity=run_identity(config, inputs.scene.raw),
     )
     if not resume(run):
-        reports.start(model)
-    reports.trackers = open_trackers(config, output.root, run.position.epoch)
+        reports.evaluate_initial(model)
+    reports.loggers = open_loggers(config, output, run.position.epoch)
     return run
 
 
 def make_model(
-    seed: int, body: BodyModel, first: BodyParameters, counts: Sequence[int], device: torch.device
+    seed: int,
+    body: BodyModel,
+    estimated: BodyParameters,
+    counts: Sequence[int],
+    device: torch.device,
 ) -> SceneModel:
     """The model before training: so many Gaussians spread over each estimated body."""
     generator = torch.Generator().manual_seed(seed)
     surfaces = [
         spread_points(body, betas, count, generator)
-        for betas, count in zip(first.betas, counts, strict=True)
+        for betas, count in zip(estimated.betas, counts, strict=True)
     ]
-    return SceneModel(body.to(device), Poses(first), Gaussians(surfaces)).to(device)
+    return SceneModel(body.to(device), Poses(estimated), Gaussians(surfaces)).to(device)
 
 
 def make_reports(
     config: Config,
-    inputs: Inputs,
+    inputs: TrainingInputs,
     model: SceneModel,
     source: ViewReader,
     true_views: ViewReader | None,
-) -> Reports:
+) -> RunReports:
     """The reports of a run over `model`, which has not been trained yet."""
     cameras = inputs.cameras
-    shown = _shown(true_views or source, cameras.held_out or (cameras.source,))
-    return Reports(
+    shown = _views_to_show(true_views or source, cameras.held_out or (cameras.source,))
+    return RunReports(
         config=config,
         output=OutputFolder(config.output),
-        truth=_truth(config, inputs, true_views or source),
+        truth=_ground_truth(config, inputs, true_views or source),
         cameras=cameras,
-        shown=shown,
-        first_images=rendered_images(model, shown, config.model.background),
+        shown_views=shown,
+        initial_images=rendered_images(model, shown, config.model.background),
     )
 
 
 def make_novel_views(
-    config: Config, inputs: Inputs, source: ViewReader, true_views: ViewReader | None
+    config: Config, inputs: TrainingInputs, source: ViewReader, true_views: ViewReader | None
 ) -> NovelViews:
     """The novel views that the configuration asks for, none made yet."""
     refiner = (
@@ -115,8 +123,8 @@ def make_novel_views(
     )
 
 
-def _truth(config: Config, inputs: Inputs, reader: ViewReader) -> Truth:
-    lpips, why = find_lpips(reader.device)
+def _ground_truth(config: Config, inputs: TrainingInputs, reader: ViewReader) -> GroundTruth:
+    lpips, why = load_lpips(reader.device)
     reasons = {"lpips_reason": why} if why else {}
     if not inputs.cameras.held_out:
         reasons["psnr_reason"] = "no camera is held out: the scene names no truth (raw_gt_dir_path)"
@@ -129,10 +137,10 @@ def _truth(config: Config, inputs: Inputs, reader: ViewReader) -> Truth:
         joints[space] = None if found is None else found.to(reader.device)
         if why:
             reasons[f"{space}_reason"] = why
-    return Truth(reader, inputs.cameras.held_out, joints, lpips, reasons)
+    return GroundTruth(reader, inputs.cameras.held_out, joints, lpips, reasons)
 
 
-def _true_joints(inputs: Inputs, space: Space, body_file: str) -> tuple[Tensor | None, str]:
+def _true_joints(inputs: TrainingInputs, space: Space, body_file: str) -> tuple[Tensor | None, str]:
     """The true joints in a body space, or why there are none."""
     if inputs.truth is None:
         return None, "the scene names no truth (raw_gt_dir_path)"
@@ -140,7 +148,7 @@ def _true_joints(inputs: Inputs, space: Space, body_file: str) -> tuple[Tensor |
     if not folder.is_dir():
         return None, f"the truth has no folder {space}"
     body = load_body_model(body_file, space)
-    return joints_of(body, read_bodies(inputs.truth, inputs.frames, space)), ""
+    return body_joints(body, read_body_parameters(inputs.truth, inputs.frames, space)), ""
 
 
 def load_body_model(file: str, space: Space) -> BodyModel:
@@ -152,24 +160,24 @@ def load_body_model(file: str, space: Space) -> BodyModel:
         raise FaultsError([Fault(str(error), remedy=f"set {key}")]) from error
 
 
-def _shown(reader: ViewReader, cameras: Sequence[int]) -> list[View]:
-    """Views for the picture: some frames, evenly spread, of each camera."""
+def _views_to_show(reader: ViewReader, cameras: Sequence[int]) -> list[View]:
+    """Views for the picture: some frames, evenly_spaced spread, of each camera."""
     count = min(FRAMES_IN_PICTURE, len(reader.frames))
     frames = [(2 * i + 1) * len(reader.frames) // (2 * count) for i in range(count)]
     return [reader.view(camera, frame) for camera in cameras for frame in frames]
 
 
-def _gaussian_counts(wanted: int | str, source: ViewReader, source_id: int) -> list[int]:
+def _configured_counts(wanted: int | str, source: ViewReader, source_id: int) -> list[int]:
     """Gaussians of each person: as wanted, or by the pixels the person covers at most."""
     if isinstance(wanted, int):
         return [wanted] * source.people
     covered = torch.stack(
         [source.view(source_id, i).masks.sum((0, 1)) for i in range(len(source.frames))]
     )
-    return gaussians_for(covered.amax(0).int().tolist())
+    return gaussian_counts(covered.amax(0).int().tolist())
 
 
-def gaussians_for(pixels: Sequence[int]) -> list[int]:
+def gaussian_counts(pixels: Sequence[int]) -> list[int]:
     """Gaussians of each person who covers at most so many pixels in the source camera."""
     wanted = (count * GAUSSIANS_PER_PIXEL for count in pixels)
     return [min(max(count, MIN_GAUSSIANS), MAX_GAUSSIANS) for count in wanted]

@@ -11,6 +11,10 @@ from training.system import atomic_write
 from training.system.atomic_write import write_atomically, write_json_atomically
 
 
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
 def test_a_file_is_written_into_folders_that_did_not_exist(tmp_path):
     """Text and bytes alike, with the permissions that the umask leaves."""
     for content in ("ü", "ü".encode()):
@@ -22,7 +26,7 @@ def test_a_file_is_written_into_folders_that_did_not_exist(tmp_path):
             os.umask(before)
         assert path.read_text("utf-8") == "ü"
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
-        assert os.listdir(path.parent) == ["file"]
+        assert names_in(path.parent) == ["file"]
 
 
 @pytest.mark.parametrize("sole_writer", [False, True])
@@ -38,7 +42,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     with pytest.raises(OSError, match="No space left"):
         write_atomically(path, "new", sole_writer=sole_writer)
     assert path.read_text("utf-8") == "old"
-    assert os.listdir(tmp_path) == ["file"]
+    assert names_in(tmp_path) == ["file"]
 
 
 def test_killed_writers_of_large_files_leave_one_temporary_file_at_most(tmp_path, monkeypatch):
@@ -48,9 +52,9 @@ def test_killed_writers_of_large_files_leave_one_temporary_file_at_most(tmp_path
         patch.setattr("pathlib.Path.replace", lambda *_: None)  # killed before the rename
         for _ in range(2):
             write_atomically(path, "half", sole_writer=True)
-    assert os.listdir(tmp_path) == [".last.pt.partial"]
+    assert names_in(tmp_path) == [".last.pt.partial"]
     write_atomically(path, "whole", sole_writer=True)
-    assert os.listdir(tmp_path) == ["last.pt"]
+    assert names_in(tmp_path) == ["last.pt"]
 
 
 def test_json_without_nan(tmp_path):

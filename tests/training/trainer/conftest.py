@@ -47,7 +47,7 @@ CAPTURED = (
 
 
 @dataclass(frozen=True)
-class Studio:
+class TinyScene:
     """A scene with its data, and a results folder of the test's own."""
 
     registry: Path
@@ -97,7 +97,7 @@ class Studio:
 
 
 @dataclass(frozen=True)
-class DifixStudio(Studio):
+class DifixScenes(TinyScene):
     """Four scenes of two pairs with two target cameras each, to make DiFix data of."""
 
     scenes: ClassVar[tuple[str, ...]] = DIFIX_SCENES
@@ -150,20 +150,20 @@ def difix_made(difix_built: tuple[Path, Path], tmp_path_factory: pytest.TempPath
     results = tmp_path_factory.mktemp("difix_made") / "results"
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
     for name in DIFIX_SCENES:
-        assert DifixStudio(*difix_built, results).generate(name=name) == 0
+        assert DifixScenes(*difix_built, results).generate(name=name) == 0
     for number, handler in handlers.items():
         signal.signal(number, handler)
     return results
 
 
 @pytest.fixture
-def difix(difix_built: tuple[Path, Path], tmp_path: Path) -> Iterator[DifixStudio]:
+def difix(difix_built: tuple[Path, Path], tmp_path: Path) -> Iterator[DifixScenes]:
     """The four scenes with results of one's own, none yet."""
-    yield from _with_handlers(DifixStudio(*difix_built, tmp_path / "results"))
+    yield from _with_handlers(DifixScenes(*difix_built, tmp_path / "results"))
 
 
 @pytest.fixture
-def shards(difix: DifixStudio, difix_made: Path) -> DifixStudio:
+def shards(difix: DifixScenes, difix_made: Path) -> DifixScenes:
     """The same with a copy of all four shards."""
     shutil.copytree(difix_made, difix.results)
     return difix
@@ -172,7 +172,7 @@ def shards(difix: DifixStudio, difix_made: Path) -> DifixStudio:
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Registry and data of the tiny scene: two people, 64 px, 6 frames of which one is skipped."""
-    root = tmp_path_factory.mktemp("studio")
+    root = tmp_path_factory.mktemp("tiny_scene")
     registry = root / "registry"
     registry.mkdir()
     recipe = {"action": "wave", "people": ["ada", "ben"], "seed": 5, "frames": 6, "image_size": 64}
@@ -188,9 +188,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture
-def studio(built: tuple[Path, Path], tmp_path: Path) -> Iterator[Studio]:
+def tiny_scene(built: tuple[Path, Path], tmp_path: Path) -> Iterator[TinyScene]:
     """The tiny scene with results of one's own; signal handlers are put back afterwards."""
-    yield from _with_handlers(Studio(*built, tmp_path / "results"))
+    yield from _with_handlers(TinyScene(*built, tmp_path / "results"))
 
 
 def _with_handlers(place: Place) -> Iterator[Place]:

@@ -50,82 +50,82 @@ def assert_same(one, other, at=""):
         assert one == other, at
 
 
-def test_a_stopped_run_goes_on_to_the_same_bits(studio, monkeypatch):
+def test_a_stopped_run_goes_on_to_the_same_bits(tiny_scene, monkeypatch):
     """Stopped by SIGTERM in the pose stage, at an epoch's end, just after novel views, late.
 
     Model, optimizers, position, metrics and novel views are those of an uninterrupted run.
     """
-    settings = ("train.optimization.pose_epochs=1", *studio.rendered)
-    assert studio.train(*settings, exp_name="whole") == 0
+    settings = ("train.optimization.pose_epochs=1", *tiny_scene.rendered)
+    assert tiny_scene.train(*settings, exp_name="whole") == 0
     for iteration in (3, 5, 6, 14):
         name = f"stopped_{iteration}"
         with monkeypatch.context() as patch:
             raise_at(patch, signal.SIGTERM, iteration)
-            assert studio.train(*settings, exp_name=name) == 143
-        assert studio.checkpoint(name)["position"]["iterations"] == iteration
-        assert studio.train(*settings, exp_name=name) == 0
-        assert_same(studio.checkpoint(name), studio.checkpoint("whole"))
-        assert_same(studio.metrics(name) | {"exp_name": "whole"}, studio.metrics("whole"))
-        for path in (studio.output("whole") / "input_data").rglob("*.png"):
-            again = studio.output(name) / path.relative_to(studio.output("whole"))
+            assert tiny_scene.train(*settings, exp_name=name) == 143
+        assert tiny_scene.checkpoint(name)["position"]["iterations"] == iteration
+        assert tiny_scene.train(*settings, exp_name=name) == 0
+        assert_same(tiny_scene.checkpoint(name), tiny_scene.checkpoint("whole"))
+        assert_same(tiny_scene.metrics(name) | {"exp_name": "whole"}, tiny_scene.metrics("whole"))
+        for path in (tiny_scene.output("whole") / "input_data").rglob("*.png"):
+            again = tiny_scene.output(name) / path.relative_to(tiny_scene.output("whole"))
             assert again.read_bytes() == path.read_bytes()
 
 
-def test_another_seed_gives_another_model(studio):
+def test_another_seed_gives_another_model(tiny_scene):
     """So that the test above can fail."""
-    studio.train("train.optimization.epochs=1")
-    studio.train("train.optimization.epochs=1", "seed=1", exp_name="other")
+    tiny_scene.train("train.optimization.epochs=1")
+    tiny_scene.train("train.optimization.epochs=1", "seed=1", exp_name="other")
     with pytest.raises(AssertionError):
-        assert_same(studio.checkpoint(), studio.checkpoint("other"))
+        assert_same(tiny_scene.checkpoint(), tiny_scene.checkpoint("other"))
 
 
 def test_every_epoch_visits_every_frame_once_in_an_order_of_its_own():
     """Whatever was trained before: order and cameras depend on seed and epoch alone."""
-    orders = [loop._shuffled(0, epoch, 30)[0] for epoch in range(3)]
+    orders = [loop._epoch_order(0, epoch, 30)[0] for epoch in range(3)]
     assert all(sorted(order) == list(range(30)) for order in orders)
     assert orders[0] != orders[1] != orders[2]
-    assert loop._shuffled(0, 1, 30) == loop._shuffled(0, 1, 30) != loop._shuffled(1, 1, 30)
+    assert loop._epoch_order(0, 1, 30) == loop._epoch_order(0, 1, 30) != loop._epoch_order(1, 1, 30)
 
 
-def test_sigusr1_saves_and_training_goes_on(studio, monkeypatch, capsys):
+def test_sigusr1_saves_and_training_goes_on(tiny_scene, monkeypatch, capsys):
     """The run ends as usual, and says where it saved."""
     raise_at(monkeypatch, signal.SIGUSR1, 7)
-    assert studio.train() == 0
+    assert tiny_scene.train() == 0
     assert "checkpoint written at epoch 1, step 2" in capsys.readouterr().out
-    assert studio.metrics()["epoch"] == 3
+    assert tiny_scene.metrics()["epoch"] == 3
 
 
-def test_a_finished_run_started_again_trains_no_more(studio, monkeypatch):
+def test_a_finished_run_started_again_trains_no_more(tiny_scene, monkeypatch):
     """Outputs that went missing are written again from the checkpoint."""
-    assert studio.train() == 0
-    metrics = studio.metrics()
-    (studio.output() / "person_00.ply").unlink()
-    (studio.output() / "metrics.json").unlink()
+    assert tiny_scene.train() == 0
+    metrics = tiny_scene.metrics()
+    (tiny_scene.output() / "person_00.ply").unlink()
+    (tiny_scene.output() / "metrics.json").unlink()
     raise_at(monkeypatch, signal.SIGTERM, 1)
-    assert studio.train() == 0
-    assert (studio.output() / "person_00.ply").is_file()
-    assert_same(studio.metrics(), metrics)
+    assert tiny_scene.train() == 0
+    assert (tiny_scene.output() / "person_00.ply").is_file()
+    assert_same(tiny_scene.metrics(), metrics)
 
 
-def test_a_checkpoint_of_another_configuration_is_refused_by_key(studio, capsys):
+def test_a_checkpoint_of_another_configuration_is_refused_by_key(tiny_scene, capsys):
     """Exit status 2, naming each differing key with both values."""
-    assert studio.train("train.optimization.epochs=1") == 0
+    assert tiny_scene.train("train.optimization.epochs=1") == 0
     capsys.readouterr()
     changed = ("train.optimization.epochs=1", "seed=3", "train.optimization.loss.rgb=0.5")
-    assert studio.train(*changed) == 2
+    assert tiny_scene.train(*changed) == 2
     error = capsys.readouterr().err
     assert "another seed: 0 then, 3 now" in error
     assert "another train.optimization.loss.rgb: 0.8 then, 0.5 now" in error
     assert "epochs" not in error
 
 
-def test_a_moved_folder_and_other_tracking_are_no_other_configuration(studio, tmp_path):
+def test_a_moved_folder_and_other_tracking_are_no_other_configuration(tiny_scene, tmp_path):
     """Where data lies and how a run is watched decide nothing."""
-    assert studio.train("train.optimization.epochs=1") == 0
+    assert tiny_scene.train("train.optimization.epochs=1") == 0
     moved = tmp_path / "moved"
-    shutil.copytree(studio.data, moved)
+    shutil.copytree(tiny_scene.data, moved)
     elsewhere = (f"shared.scene_data_root={moved}", "shared.tensorboard.enable=true")
-    assert studio.train("train.optimization.epochs=1", *elsewhere) == 0
+    assert tiny_scene.train("train.optimization.epochs=1", *elsewhere) == 0
 
 
 @pytest.mark.parametrize("damage", ["cut", "scrambled", "empty", "foreign"])
@@ -147,14 +147,14 @@ def test_a_damaged_checkpoint_is_set_aside(tmp_path, capsys, damage):
     assert path.with_name("last.pt.damaged-1").read_bytes() == broken[damage]
 
 
-def test_after_a_damaged_checkpoint_training_starts_anew(studio):
+def test_after_a_damaged_checkpoint_training_starts_anew(tiny_scene):
     """With the result of a run that never had one."""
-    assert studio.train("train.optimization.epochs=1") == 0
-    whole = studio.checkpoint()
-    path = studio.output() / "checkpoints" / "last.pt"
+    assert tiny_scene.train("train.optimization.epochs=1") == 0
+    whole = tiny_scene.checkpoint()
+    path = tiny_scene.output() / "checkpoints" / "last.pt"
     path.write_bytes(path.read_bytes()[:5000])
-    assert studio.train("train.optimization.epochs=1") == 0
-    assert_same(studio.checkpoint(), whole)
+    assert tiny_scene.train("train.optimization.epochs=1") == 0
+    assert_same(tiny_scene.checkpoint(), whole)
 
 
 def test_a_checkpoint_that_would_run_code_is_not_loaded(tmp_path):
@@ -186,22 +186,22 @@ def test_a_full_disk_leaves_the_previous_checkpoint_whole(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
 
 
-def test_a_failed_write_ends_the_run_with_status_1(studio, monkeypatch, capsys):
+def test_a_failed_write_ends_the_run_with_status_1(tiny_scene, monkeypatch, capsys):
     """And a message that names the cause."""
 
     def full(*_):
         raise OSError(28, "No space left on device", "checkpoints/last.pt")
 
     monkeypatch.setattr(loop, "save_checkpoint", full)
-    assert studio.train() == 1
+    assert tiny_scene.train() == 1
     assert "No space left on device" in capsys.readouterr().err
 
 
-def test_novel_views_that_have_gone_are_not_made_from_a_later_model(studio, monkeypatch, capsys):
+def test_novel_views_that_have_gone_are_not_made_from_a_later_model(tiny_scene, monkeypatch, capsys):
     """The run would not be the one that was stopped: it says what to do."""
     with monkeypatch.context() as patch:
         raise_at(patch, signal.SIGTERM, 8)
-        assert studio.train(*studio.rendered) == 143
-    shutil.rmtree(studio.output() / "input_data")
-    assert studio.train(*studio.rendered) == 1
+        assert tiny_scene.train(*tiny_scene.rendered) == 143
+    shutil.rmtree(tiny_scene.output() / "input_data")
+    assert tiny_scene.train(*tiny_scene.rendered) == 1
     assert "delete the checkpoint" in capsys.readouterr().err

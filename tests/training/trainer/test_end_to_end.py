@@ -22,10 +22,10 @@ def table(path):
         return list(csv.DictReader(stream))
 
 
-def test_a_scene_is_trained_evaluated_and_exported(studio, capsys):
+def test_a_scene_is_trained_evaluated_and_exported(tiny_scene, capsys):
     """Better images and poses than before training, and every promised file."""
-    assert studio.train("train.optimization.epochs=12") == 0
-    output, metrics = studio.output(), studio.metrics()
+    assert tiny_scene.train("train.optimization.epochs=12") == 0
+    output, metrics = tiny_scene.output(), tiny_scene.metrics()
     assert metrics["psnr"] > metrics["before"]["psnr"] + 1
     assert metrics["mpjpe_mm"] < 0.7 * metrics["before"]["mpjpe_mm"]
     assert metrics["smpl_mpjpe_mm"] == pytest.approx(metrics["mpjpe_mm"], rel=1e-3)
@@ -37,7 +37,7 @@ def test_a_scene_is_trained_evaluated_and_exported(studio, capsys):
     with Image.open(output / metrics["picture"]) as picture:
         assert picture.width > 3 * 256
     images = table(output / "evaluation" / "images_epoch_0012.csv")
-    frames = [frame for frame in range(1, 7) if frame != studio.skipped]
+    frames = [frame for frame in range(1, 7) if frame != tiny_scene.skipped]
     seen = {(int(row["camera"]), int(row["frame"])) for row in images}
     assert seen == {(camera, frame) for camera in HELD_OUT for frame in frames}
     assert len(table(output / "evaluation" / "poses_epoch_0012.csv")) == 5 * 2
@@ -51,11 +51,11 @@ def test_a_scene_is_trained_evaluated_and_exported(studio, capsys):
     assert all(line["epochs"] == 12 and line["loss"] > 0 for line in progress)
 
 
-def test_people_are_exported_as_viewers_of_3dgs_read_them(studio):
+def test_people_are_exported_as_viewers_of_3dgs_read_them(tiny_scene):
     """One .ply a person, its head up where viewers look up (y down), finite and complete."""
-    assert studio.train("train.optimization.epochs=1") == 0
+    assert tiny_scene.train("train.optimization.epochs=1") == 0
     for person in range(2):
-        content = (studio.output() / f"person_{person:02d}.ply").read_bytes()
+        content = (tiny_scene.output() / f"person_{person:02d}.ply").read_bytes()
         header, _, body = content.partition(b"end_header\n")
         assert header.startswith(b"ply\nformat binary_little_endian 1.0\nelement vertex 250\n")
         names = [line.split()[-1] for line in header.decode().splitlines() if "property" in line]
@@ -68,12 +68,12 @@ def test_people_are_exported_as_viewers_of_3dgs_read_them(studio):
         assert abs(head[0]) < 0.15
 
 
-def test_rendered_novel_views_are_written_as_scene_data_and_trained_on(studio):
+def test_rendered_novel_views_are_written_as_scene_data_and_trained_on(tiny_scene):
     """Image, depth, masks and camera of each virtual camera and frame; ids from start_camera_id."""
-    assert studio.train(*studio.rendered) == 0
-    metrics = studio.metrics()
+    assert tiny_scene.train(*tiny_scene.rendered) == 0
+    metrics = tiny_scene.metrics()
     assert metrics["novel_views"] == {"source": "rendered", "cameras": [100, 101]}
-    folder = SceneFolder(studio.output() / "input_data")
+    folder = SceneFolder(tiny_scene.output() / "input_data")
     assert folder.cameras() == [100, 101]
     assert folder.frames(100) == [1, 2, 3, 5, 6]
     image = load_image(folder, 100, 1)
@@ -89,47 +89,47 @@ def test_rendered_novel_views_are_written_as_scene_data_and_trained_on(studio):
     )
 
 
-def test_captured_novel_views_are_true_images_labelled_so(studio, built):
+def test_captured_novel_views_are_true_images_labelled_so(tiny_scene, built):
     """From the truth folder, never of a held-out camera."""
-    assert studio.train(*studio.captured, "train.optimization.epochs=1") == 0
-    assert studio.metrics()["novel_views"] == {"source": "captured", "cameras": [4, 40, 64, 88]}
-    made = SceneFolder(studio.output() / "input_data")
-    true = SceneFolder(built[1] / "truth" / studio.name)
+    assert tiny_scene.train(*tiny_scene.captured, "train.optimization.epochs=1") == 0
+    assert tiny_scene.metrics()["novel_views"] == {"source": "captured", "cameras": [4, 40, 64, 88]}
+    made = SceneFolder(tiny_scene.output() / "input_data")
+    true = SceneFolder(built[1] / "truth" / tiny_scene.name)
     assert made.cameras() == [4, 40, 64, 88]
     inside = load_mask(true, 40, "all", 2)
     assert (load_mask(made, 40, "all", 2) == inside).all()
     assert (load_image(made, 40, 2)[inside] == load_image(true, 40, 2)[inside]).all()
 
 
-def test_a_scene_without_truth_trains_and_says_what_it_cannot_measure(studio, tmp_path):
+def test_a_scene_without_truth_trains_and_says_what_it_cannot_measure(tiny_scene, tmp_path):
     """Numbers are null with a reason; the picture shows the source camera."""
-    scene = json.loads(studio.scene_file().read_text(encoding="utf-8"))
+    scene = json.loads(tiny_scene.scene_file().read_text(encoding="utf-8"))
     del scene["raw_gt_dir_path"]
     file = tmp_path / "untrue.json"
     file.write_text(json.dumps(scene), encoding="utf-8")
-    assert studio.train(f"shared.scene_file={file}", "train.optimization.epochs=1") == 0
-    metrics = studio.metrics()
+    assert tiny_scene.train(f"shared.scene_file={file}", "train.optimization.epochs=1") == 0
+    metrics = tiny_scene.metrics()
     assert metrics["psnr"] is None
     assert metrics["mpjpe_mm"] is None
     assert "raw_gt_dir_path" in metrics["psnr_reason"]
-    assert (studio.output() / metrics["picture"]).is_file()
+    assert (tiny_scene.output() / metrics["picture"]).is_file()
 
 
-def test_the_second_body_space_is_evaluated_only_where_asked(studio):
+def test_the_second_body_space_is_evaluated_only_where_asked(tiny_scene):
     """eval_smpl=false leaves its columns out."""
     small = ("train.evaluation.pose_eval.eval_smpl=false", "train.optimization.epochs=1")
-    assert studio.train(*small) == 0
-    assert not [key for key in studio.metrics() if key.startswith("smpl_")]
-    assert studio.metrics()["mpjpe_mm"] > 0
+    assert tiny_scene.train(*small) == 0
+    assert not [key for key in tiny_scene.metrics() if key.startswith("smpl_")]
+    assert tiny_scene.metrics()["mpjpe_mm"] > 0
 
 
-def test_trackers_are_off_unless_switched_on(studio):
+def test_trackers_are_off_unless_switched_on(tiny_scene):
     """TensorBoard files with the switch, none without."""
-    assert studio.train("train.optimization.epochs=1") == 0
-    assert not (studio.output() / "tensorboard").exists()
+    assert tiny_scene.train("train.optimization.epochs=1") == 0
+    assert not (tiny_scene.output() / "tensorboard").exists()
     switched = ("shared.tensorboard.enable=true", "train.optimization.epochs=1")
-    assert studio.train(*switched, exp_name="tracked") == 0
-    assert list((studio.output("tracked") / "tensorboard").glob("events.*"))
+    assert tiny_scene.train(*switched, exp_name="tracked") == 0
+    assert list((tiny_scene.output("tracked") / "tensorboard").glob("events.*"))
 
 
 @pytest.mark.parametrize(
@@ -140,37 +140,37 @@ def test_trackers_are_off_unless_switched_on(studio):
         ("all_cameras/28/000001.npz", "is empty"),
     ],
 )
-def test_a_broken_file_ends_the_run_with_its_name(studio, tmp_path, capsys, broken, said):
+def test_a_broken_file_ends_the_run_with_its_name(tiny_scene, tmp_path, capsys, broken, said):
     """Exit status 1 and one line, no traceback."""
     data = tmp_path / "scenes"
-    shutil.copytree(studio.data, data)
-    path = data / studio.name / broken
+    shutil.copytree(tiny_scene.data, data)
+    path = data / tiny_scene.name / broken
     content = path.read_bytes()
     path.write_bytes(b"" if "empty" in said else content[: len(content) // 2])
-    assert studio.train(f"shared.scene_data_root={data}") == 1
+    assert tiny_scene.train(f"shared.scene_data_root={data}") == 1
     error = capsys.readouterr().err
     assert broken in error
     assert said in error
     assert "Traceback" not in error
 
 
-def test_results_that_cannot_be_written_end_the_run_with_the_reason(studio, tmp_path, capsys):
+def test_results_that_cannot_be_written_end_the_run_with_the_reason(tiny_scene, tmp_path, capsys):
     """Exit status 1, naming the path."""
     blocked = tmp_path / "results"
     blocked.write_text("a file where a folder should be", encoding="utf-8")
-    assert studio.train() == 1
+    assert tiny_scene.train() == 1
     assert str(blocked) in capsys.readouterr().err
 
 
-def test_sigterm_saves_a_checkpoint_and_ends_with_143(studio, tmp_path):
+def test_sigterm_saves_a_checkpoint_and_ends_with_143(tiny_scene, tmp_path):
     """A real process, started from another folder, where it leaves nothing."""
     long = ("train.optimization.epochs=400", "train.optimization.checkpoint_every_epoch=400")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    process = studio.start(*long, cwd=elsewhere)
+    process = tiny_scene.start(*long, cwd=elsewhere)
     next(line for line in process.stdout if line.startswith("TS_PROGRESS"))
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=60)
     assert (process.returncode, error) == (143, "")
-    assert studio.checkpoint()["position"]["epoch"] >= 1
+    assert tiny_scene.checkpoint()["position"]["epoch"] >= 1
     assert not list(elsewhere.iterdir())

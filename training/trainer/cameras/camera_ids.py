@@ -30,22 +30,22 @@ def choose_cameras(config: Config, source: int, true_cameras: Sequence[int]) -> 
     views = config.train.nv_generation.trn_nv_gen
     others = [camera for camera in true_cameras if camera != source]
     wanted = config.train.evaluation.held_out_cameras
-    held_out = tuple(wanted or evenly(others, min(AUTOMATIC_HELD_OUT, len(others))))
-    faults = _unknown(wanted, true_cameras, HELD_OUT)
+    held_out = tuple(wanted or evenly_spaced(others, min(AUTOMATIC_HELD_OUT, len(others))))
+    faults = _unknown_camera_faults(wanted, true_cameras, HELD_OUT)
     if views.source == "captured":
         free = [camera for camera in others if camera not in held_out]
-        novel = tuple(views.captured_cameras or evenly(free, views.num_cameras))
+        novel = tuple(views.captured_cameras or evenly_spaced(free, views.num_cameras))
         faults += _captured_faults(views, novel, free, true_cameras)
     else:
         novel = tuple(views.start_camera_id + i for i in range(views.num_cameras))
-    faults += _meetings(source, novel, held_out, config)
+    faults += _overlap_faults(source, novel, held_out, config)
     if faults:
         raise FaultsError(faults)
     return CameraIds(source, novel, held_out)
 
 
-def evenly(ids: Sequence[int], count: int) -> list[int]:
-    """`count` of `ids`, evenly spread over the sequence with as much room at both ends."""
+def evenly_spaced(ids: Sequence[int], count: int) -> list[int]:
+    """`count` of `ids`, evenly_spaced spread over the sequence with as much room at both ends."""
     if count >= len(ids):
         return list(ids)
     return [ids[(i + 1) * (len(ids) + 1) // (count + 1) - 1] for i in range(count)]
@@ -55,7 +55,9 @@ def _captured_faults(
     views: TrainingViews, novel: Sequence[int], free: Sequence[int], true_cameras: Sequence[int]
 ) -> list[Fault]:
     if views.captured_cameras:
-        faults = _unknown(views.captured_cameras, true_cameras, f"{VIEWS}.captured_cameras")
+        faults = _unknown_camera_faults(
+            views.captured_cameras, true_cameras, f"{VIEWS}.captured_cameras"
+        )
         if len(set(novel)) != views.num_cameras:
             what = f"{VIEWS}.captured_cameras names another number than num_cameras"
             value = f"{list(novel)} for {views.num_cameras}"
@@ -68,7 +70,9 @@ def _captured_faults(
     return [Fault(what, f"{views.num_cameras} of {list(free)}", remedy)]
 
 
-def _unknown(ids: Sequence[int], true_cameras: Sequence[int], key: str) -> list[Fault]:
+def _unknown_camera_faults(
+    ids: Sequence[int], true_cameras: Sequence[int], key: str
+) -> list[Fault]:
     valid = [str(camera) for camera in true_cameras] or ["none, for want of a truth folder"]
     return [
         Fault(f"{key} names a camera that the truth lacks", str(camera), did_you_mean("", valid))
@@ -77,7 +81,7 @@ def _unknown(ids: Sequence[int], true_cameras: Sequence[int], key: str) -> list[
     ]
 
 
-def _meetings(
+def _overlap_faults(
     source: int, novel: Sequence[int], held_out: Sequence[int], config: Config
 ) -> list[Fault]:
     key = "start_camera_id"

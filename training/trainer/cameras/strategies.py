@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.trainer.cameras.camera import Camera
-from training.trainer.config.schema import RuntimeCamera
+from training.trainer.config.schema import RuntimeCamera, Strategy
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class PeopleBounds:
     """Where the people are, all lengths in metres.
 
     `center` (3,), the `radius` around it that holds everyone, and the direction `up` (3,) of their
@@ -29,7 +29,7 @@ class Surroundings:
 
 
 def static_orbit(
-    people: Surroundings, source: Camera, settings: RuntimeCamera, count: int
+    people: PeopleBounds, source: Camera, settings: RuntimeCamera, count: int
 ) -> list[Camera]:
     """A full circle around the people, as far away as the field of view needs to hold them.
 
@@ -40,23 +40,26 @@ def static_orbit(
     flat = _horizontal(source.position - people.center, people.up)
     offset = distance * (math.cos(elevation) * flat + math.sin(elevation) * people.up)
     angles = [2 * math.pi * (i + 0.5) / count for i in range(count)]
-    return [_orbited(people, source, offset, angle) for angle in angles]
+    return [_orbit_camera(people, source, offset, angle) for angle in angles]
 
 
 def source_arc(
-    people: Surroundings, source: Camera, settings: RuntimeCamera, count: int
+    people: PeopleBounds, source: Camera, settings: RuntimeCamera, count: int
 ) -> list[Camera]:
-    """To both sides of the source camera, at its height and distance, evenly over `arc_deg`."""
+    """To both sides of the source camera, at its height and distance, evenly_spaced over `arc_deg`."""
     offset = source.position - people.center
     arc = math.radians(settings.arc_deg)
     angles = [arc * ((i + 0.5) / count - 0.5) for i in range(count)]
     if count % 2:  # the middle one would stand on the source camera
         angles[count // 2] = arc / 2
-    return [_orbited(people, source, offset, angle) for angle in angles]
+    return [_orbit_camera(people, source, offset, angle) for angle in angles]
 
 
-Place = Callable[[Surroundings, Camera, RuntimeCamera, int], list[Camera]]
-STRATEGIES: dict[str, Place] = {"static_orbit": static_orbit, "source_arc": source_arc}
+PlacementStrategy = Callable[[PeopleBounds, Camera, RuntimeCamera, int], list[Camera]]
+STRATEGIES: dict[Strategy, PlacementStrategy] = {
+    "static_orbit": static_orbit,
+    "source_arc": source_arc,
+}
 
 
 def look_at(position: Tensor, target: Tensor, up: Tensor) -> Tensor:
@@ -71,13 +74,13 @@ def look_at(position: Tensor, target: Tensor, up: Tensor) -> Tensor:
     return viewmat
 
 
-def _orbited(people: Surroundings, source: Camera, offset: Tensor, angle: float) -> Camera:
-    position = people.center + _rotated(offset, people.up, angle)
+def _orbit_camera(people: PeopleBounds, source: Camera, offset: Tensor, angle: float) -> Camera:
+    position = people.center + _rotate(offset, people.up, angle)
     viewmat = look_at(position, people.center, people.up)
     return Camera(viewmat, source.intrinsics, source.width, source.height)
 
 
-def _rotated(vector: Tensor, axis: Tensor, angle: float) -> Tensor:
+def _rotate(vector: Tensor, axis: Tensor, angle: float) -> Tensor:
     turn: Tensor = roma.rotvec_to_rotmat(angle * axis)
     return turn @ vector
 

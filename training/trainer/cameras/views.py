@@ -51,7 +51,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class _Stored:
+class _CachedView:
     """A view in a quarter of the memory: 8-bit image and masks."""
 
     camera: Camera
@@ -70,33 +70,33 @@ class ViewReader:
     people: int
     background: float
     device: torch.device
-    _stored: dict[tuple[int, int], _Stored] = field(default_factory=dict)
+    _cached: dict[tuple[int, int], _CachedView] = field(default_factory=dict)
 
-    def of(self, folder: SceneFolder) -> ViewReader:
+    def for_folder(self, folder: SceneFolder) -> ViewReader:
         """A reader of the same frames and people in another folder."""
         return ViewReader(folder, self.frames, self.people, self.background, self.device)
 
     def view(self, camera_id: int, index: int) -> View:
         """The view of a camera at a frame index; raises SceneDataError."""
         key = (camera_id, index)
-        if key not in self._stored:
-            self._stored[key] = self._read(camera_id, self.frames[index])
-        stored = self._stored[key]
-        image = torch.tensor(stored.image).float() / 255
-        everyone = torch.tensor(stored.everyone)[..., None]
+        if key not in self._cached:
+            self._cached[key] = self._read(camera_id, self.frames[index])
+        cached = self._cached[key]
+        image = torch.tensor(cached.image).float() / 255
+        everyone = torch.tensor(cached.everyone)[..., None]
         image = torch.where(everyone, image, self.background)
-        depth = None if stored.depth is None else torch.from_numpy(stored.depth).to(self.device)
+        depth = None if cached.depth is None else torch.from_numpy(cached.depth).to(self.device)
         return View(
             camera_id,
             self.frames[index],
             index,
-            stored.camera,
+            cached.camera,
             image.to(self.device),
-            torch.from_numpy(stored.masks).float().to(self.device),
+            torch.from_numpy(cached.masks).float().to(self.device),
             depth,
         )
 
-    def _read(self, camera_id: int, frame: int) -> _Stored:
+    def _read(self, camera_id: int, frame: int) -> _CachedView:
         at = (self.folder, camera_id, frame)
         image = load_image(*at)
         height, width = image.shape[:2]
@@ -108,7 +108,7 @@ class ViewReader:
                 what = f"the {name} of frame {frame} is {plane.shape}, its image {image.shape[:2]}"
                 raise SceneDataError(f"{self.folder.root}: camera {camera_id}: {what}")
         camera = camera_of(load_camera(*at), width, height).to(self.device)
-        return _Stored(camera, image, np.stack(masks, axis=-1), everyone, depth)
+        return _CachedView(camera, image, np.stack(masks, axis=-1), everyone, depth)
 
 
 def camera_of(data: CameraData, width: int, height: int) -> Camera:

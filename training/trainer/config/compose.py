@@ -1,4 +1,4 @@
-"""The trainer's configuration: composed by Hydra, checked by the schema; imports no torch."""
+"""The trainer's configuration: composed by Hydra, validate_config by the schema; imports no torch."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def load_config(overrides: Sequence[str]) -> Config:
     for key in REQUIRED:
         if content["shared"][key] == MISSING:
             faults.append(Fault(f"shared.{key} is missing", remedy=f"add shared.{key}=NAME"))
-    config, more = checked(content)
+    config, more = validate_config(content)
     if faults or more or config is None:
         raise FaultsError(faults + more)
     return config
 
 
-def checked(content: dict[str, Any]) -> tuple[Config | None, list[Fault]]:
+def validate_config(content: dict[str, Any]) -> tuple[Config | None, list[Fault]]:
     """A composed configuration against the schema: the result, or what is wrong with it."""
     try:
         config = Config.model_validate(resolved(content))

@@ -9,8 +9,8 @@ from typing import Any
 from training.trainer.difix.dataset import SPLITS, SceneCounts, Split
 from training.trainer.difix.sample_names import Group
 from training.trainer.difix.shard import SCHEMA_VERSION
-from training.trainer.difix.shard_collection import Problem
-from training.trainer.errors import TrainingError
+from training.trainer.difix.shard_collection import ShardProblem
+from training.trainer.termination import TrainingError
 
 MOST_ROWS = 60
 
@@ -25,7 +25,7 @@ def refuse_leaks(counts: Iterable[SceneCounts]) -> None:
 
 
 def split_summary(
-    exp_name: str, counts: Sequence[SceneCounts], left_out: Sequence[Problem]
+    exp_name: str, counts: Sequence[SceneCounts], left_out: Sequence[ShardProblem]
 ) -> dict[str, Any]:
     """Who is on which side, and which scenes were left out."""
     splits = {split: [each for each in counts if each.split == split] for split in SPLITS}
@@ -56,7 +56,9 @@ def generation_stats(exp_name: str, counts: Sequence[SceneCounts]) -> dict[str, 
     }
 
 
-def report(exp_name: str, counts: Sequence[SceneCounts], left_out: Sequence[Problem]) -> str:
+def markdown_report(
+    exp_name: str, counts: Sequence[SceneCounts], left_out: Sequence[ShardProblem]
+) -> str:
     """The same as Markdown, for people."""
     stats = generation_stats(exp_name, counts)
     lines = [

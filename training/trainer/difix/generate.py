@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageOps
 
-from training.trainer.cameras.camera_ids import evenly
+from training.system.atomic_write import write_atomically
+from training.trainer.cameras.camera_ids import evenly_spaced
 from training.trainer.config.schema import Config
 from training.trainer.difix.generation_checks import GenerationInputs, shard_folder
 from training.trainer.difix.pipeline import Pipeline, Renderer
@@ -22,19 +23,17 @@ from training.trainer.difix.shard import (
     write_shard,
 )
 from training.trainer.difix.trained_model import load_model
-from training.trainer.errors import Terminated
-from training.trainer.evaluation.pictures import write_sheet
-from training.trainer.experiment_loggers import report_progress
-from training.trainer.output_files import write_bytes
+from training.trainer.evaluation.experiment_loggers import report_progress
+from training.trainer.evaluation.pictures import write_image_grid
 from training.trainer.setup import choose_device
-from training.trainer.signals import Requests
+from training.trainer.termination import SignalRequests, Terminated
 
 SHOWN_SAMPLES = 6
 TILE = 288  # pixels
 COLUMNS = ("render", "target", "reference")
 
 
-def generate(config: Config, inputs: GenerationInputs, requests: Requests) -> None:
+def generate(config: Config, inputs: GenerationInputs, requests: SignalRequests) -> None:
     """Make what is missing of the scene's shard.
 
     Raises FaultsError, SceneDataError, TrainingError, OSError; Terminated after SIGTERM, with what
@@ -61,7 +60,9 @@ def generate(config: Config, inputs: GenerationInputs, requests: Requests) -> No
     print(_sentence(shard, len(whole)), flush=True)
 
 
-def make_samples(pipeline: Pipeline, whole: dict[str, Sample], requests: Requests) -> list[Sample]:
+def make_samples(
+    pipeline: Pipeline, whole: dict[str, Sample], requests: SignalRequests
+) -> list[Sample]:
     """All samples of a scene, made or found whole, with progress lines; raises Terminated."""
     inputs, samples = pipeline.inputs, list[Sample]()
     most = len(inputs.frames) * len(inputs.targets)
@@ -92,21 +93,21 @@ def _names(config: Config, inputs: GenerationInputs) -> dict[str, str]:
 def _finish(folder: ShardFolder, shard: Shard) -> None:
     """Everything that belongs to a shard, shard.json last."""
     folder.delete_other_samples(shard.samples)
-    write_bytes(folder.dropped, dropped_table(shard.dropped, shard.scene).encode())
+    write_atomically(folder.dropped, dropped_table(shard.dropped, shard.scene))
     write_contact_sheet(folder, shard.samples)
     write_shard(folder, shard)
 
 
 def write_contact_sheet(folder: ShardFolder, samples: Sequence[Sample]) -> None:
-    """Some samples below each other, evenly chosen; none where there is no sample."""
+    """Some samples below each other, evenly_spaced chosen; none where there is no sample."""
     folder.contact_sheet.unlink(missing_ok=True)
-    places = evenly(range(len(samples)), min(SHOWN_SAMPLES, len(samples)))
+    places = evenly_spaced(range(len(samples)), min(SHOWN_SAMPLES, len(samples)))
     rows = {
         f"camera {sample.target_camera}, frame {sample.target_frame}": _tiles(folder, sample)
         for sample in (samples[place] for place in places)
     }
     if rows:
-        write_sheet(folder.contact_sheet, COLUMNS, rows)
+        write_image_grid(folder.contact_sheet, COLUMNS, rows)
 
 
 def _tiles(folder: ShardFolder, sample: Sample) -> list[Image.Image]:

@@ -1,4 +1,4 @@
-"""What DiFix data generation reads, found and checked before torch is imported."""
+"""What DiFix data generation reads, found and validate_config before torch is imported."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from training.trainer.config.schema import (
     TargetCameras,
     under_checkout,
 )
-from training.trainer.difix.sample_names import KEY, Group, group_of
+from training.trainer.difix.sample_names import CONFIG_KEY, Group, group_of
 from training.trainer.difix.shard import FOLDER, ShardFolder
-from training.trainer.input_checks import attempt, data_faults, read_scene, training_frames
+from training.trainer.input_checks import collect_faults, data_faults, read_scene, training_frames
 from training.trainer.output_files import OutputFolder
 
 SHOWN_CAMERAS = 3
@@ -53,9 +53,11 @@ def check_generation(config: Config) -> GenerationInputs:
     root = under_checkout(config.shared.scene_data_root)
     data, truth = training_folder(scene, root), truth_folder(scene, root)
     faults += data_faults(scene, data, root)
-    trained = None if faults else attempt(faults, lambda: training_frames(data, scene.cam_id))
-    group = attempt(faults, lambda: group_of(scene.seq_name, settings))
-    targets = attempt(faults, lambda: targets_of(scene, truth, settings.target_cameras))
+    trained = (
+        None if faults else collect_faults(faults, lambda: training_frames(data, scene.cam_id))
+    )
+    group = collect_faults(faults, lambda: group_of(scene.seq_name, settings))
+    targets = collect_faults(faults, lambda: targets_of(scene, truth, settings.target_cameras))
     faults += checkpoint_faults(config.output, settings)
     if faults or truth is None or trained is None or group is None or targets is None:
         raise FaultsError(faults)
@@ -80,7 +82,7 @@ def targets_of(scene: Scene, truth: SceneFolder | None, wanted: TargetCameras) -
 
 
 def _camera_fault(camera: int, scene: Scene, others: Sequence[int]) -> Fault:
-    key = f"{KEY}.target_cameras.ids"
+    key = f"{CONFIG_KEY}.target_cameras.ids"
     near = sorted(others, key=lambda other: abs(other - camera))[:SHOWN_CAMERAS]
     remedy = f"nearest: {', '.join(map(str, near))}"
     if camera == scene.cam_id:
@@ -93,5 +95,5 @@ def checkpoint_faults(output: Path, settings: DifixDataGeneration) -> list[Fault
     path = OutputFolder(output).checkpoint
     if path.exists() or not settings.require_checkpoint:
         return []
-    remedy = f"train the scene first (run_mode=train), or set {KEY}.require_checkpoint=false"
+    remedy = f"train the scene first (run_mode=train), or set {CONFIG_KEY}.require_checkpoint=false"
     return [Fault("the scene has no trained checkpoint", str(path), remedy)]

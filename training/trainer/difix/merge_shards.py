@@ -18,31 +18,35 @@ from pathlib import Path
 
 import yaml
 
+from training.system.atomic_write import write_atomically, write_json_atomically
 from training.trainer.config.schema import Config
 from training.trainer.difix.dataset import DatasetWriter
 from training.trainer.difix.dataset_summary import (
     generation_stats,
+    markdown_report,
     refuse_leaks,
-    report,
     split_summary,
 )
-from training.trainer.difix.sample_names import KEY, Group, groups_of, held_out
+from training.trainer.difix.sample_names import CONFIG_KEY, Group, groups_of, held_out_groups
 from training.trainer.difix.shard import FOLDER
-from training.trainer.difix.shard_collection import Expected, Problem, checked_shard, chosen_scenes
-from training.trainer.errors import Terminated, TrainingError
-from training.trainer.output_files import write_bytes, write_json
-from training.trainer.signals import Requests
+from training.trainer.difix.shard_collection import (
+    ShardProblem,
+    ShardRequirements,
+    check_shard,
+    scenes_to_merge,
+)
+from training.trainer.termination import SignalRequests, Terminated, TrainingError
 
 
-def aggregate(config: Config, requests: Requests) -> None:
+def aggregate(config: Config, requests: SignalRequests) -> None:
     """Merge the shards of the plan's scenes.
 
     Raises FaultsError, TrainingError naming every shard that is missing, unfinished or foreign,
     OSError; Terminated after SIGTERM. An older training set is then as it was.
     """
-    expected = Expected.of(config)
-    groups = groups_of(chosen_scenes(expected), config.difix_data_generation)
-    tested = held_out(groups.values(), config.difix_data_generation)
+    expected = ShardRequirements.of(config)
+    groups = groups_of(scenes_to_merge(expected), config.difix_data_generation)
+    tested = held_out_groups(groups.values(), config.difix_data_generation)
     with _replacing(config.experiment_output / FOLDER) as partial:
         with DatasetWriter(partial, config.difix_data_generation.prompt) as writer:
             problems = list(_merge(groups, tested, expected, writer, requests))
@@ -57,29 +61,29 @@ def aggregate(config: Config, requests: Requests) -> None:
 def _merge(
     groups: Mapping[str, Group],
     tested: frozenset[Group],
-    expected: Expected,
+    expected: ShardRequirements,
     writer: DatasetWriter,
-    requests: Requests,
-) -> Iterator[Problem]:
+    requests: SignalRequests,
+) -> Iterator[ShardProblem]:
     """Write one shard after the other; yields those that can't be."""
     for scene, group in groups.items():
         if requests.stop:
             raise Terminated
-        shard = checked_shard(scene, group, expected)
-        if isinstance(shard, Problem):
+        shard = check_shard(scene, group, expected)
+        if isinstance(shard, ShardProblem):
             yield shard
         else:
             writer.add(shard, expected.folder(scene), "test" if group in tested else "train")
 
 
-def _refuse(problems: list[Problem], writer: DatasetWriter, config: Config) -> None:
+def _refuse(problems: list[ShardProblem], writer: DatasetWriter, config: Config) -> None:
     """Raises TrainingError when the training set would not be whole, or leaks."""
     if problems and not config.difix_data_generation.allow_partial:
         listed = "".join(f"\n    {problem}" for problem in problems)
         raise TrainingError(
             f"{len(problems)} of {len(problems) + len(writer.counts)} shards can't be merged:"
             f"{listed}\n    -> generate them again with this configuration, "
-            f"or leave them out with {KEY}.allow_partial=true"
+            f"or leave them out with {CONFIG_KEY}.allow_partial=true"
         )
     if not any(each.samples for each in writer.counts):
         raise TrainingError("no shard has a sample: see dropped_samples.csv of the scenes")
@@ -87,15 +91,17 @@ def _refuse(problems: list[Problem], writer: DatasetWriter, config: Config) -> N
 
 
 def _write_summaries(
-    root: Path, config: Config, writer: DatasetWriter, left_out: list[Problem]
+    root: Path, config: Config, writer: DatasetWriter, left_out: list[ShardProblem]
 ) -> None:
     exp_name, counts = config.shared.exp_name, writer.counts
-    write_json(root / "manifests/split_summary.json", split_summary(exp_name, counts, left_out))
-    write_json(root / "meta/generation_stats.json", generation_stats(exp_name, counts))
-    content = config.model_dump(mode="json", include={"seed", "model", KEY})
+    write_json_atomically(
+        root / "manifests/split_summary.json", split_summary(exp_name, counts, left_out)
+    )
+    write_json_atomically(root / "meta/generation_stats.json", generation_stats(exp_name, counts))
+    content = config.model_dump(mode="json", include={"seed", "model", CONFIG_KEY})
     text = yaml.safe_dump({"exp_name": exp_name, **content}, sort_keys=False)
-    write_bytes(root / "meta/generation_config.yaml", text.encode())
-    write_bytes(root / "report.md", report(exp_name, counts, left_out).encode())
+    write_atomically(root / "meta/generation_config.yaml", text)
+    write_atomically(root / "report.md", markdown_report(exp_name, counts, left_out))
 
 
 @contextmanager

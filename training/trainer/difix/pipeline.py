@@ -1,4 +1,4 @@
-"""Rendering samples: true images are read ahead, several samples are rendered and written at once.
+"""Rendering samples: true images are read run_ahead, several samples are rendered and written at once.
 
 Rendering takes most of the time and one thread a sample, so a few workers do everything, with
 bounded queues in between. Decisions are made in one place and in order, so what comes out does not
@@ -30,22 +30,22 @@ from training.trainer.difix.true_views import (
     Target,
     TrueImage,
     Unusable,
-    encoded,
-    of_size,
+    encode_image,
     read_target,
     read_true_image,
+    resized_content,
 )
-from training.trainer.evaluation.pictures import to_levels
+from training.trainer.evaluation.pictures import to_uint8
 from training.trainer.gaussians.model import PosedGaussians, SceneModel
 from training.trainer.gaussians.render import render
 
-MOST_WORKERS = 8
+MAX_WORKERS = 8
 Result = TypeVar("Result")
 Views = tuple[Target, TrueImage]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SampleRequest:
     """One sample that may become one."""
 
     sample_id: str
@@ -53,10 +53,10 @@ class Wanted:
     frame: int
 
 
-class Read(NamedTuple):
+class ReadResult(NamedTuple):
     """What was read for a sample: both views, why there is none, or nothing: it is there."""
 
-    wanted: Wanted
+    wanted: SampleRequest
     found: Views | Unusable | None
 
 
@@ -72,18 +72,18 @@ class Renderer:
     # One GPU draws one view at a time.
     _turn: Lock = field(default_factory=Lock)
 
-    def at(self, index: int) -> PosedGaussians:
+    def posed_at(self, index: int) -> PosedGaussians:
         """Everyone's Gaussians at a frame index; the last one is kept."""
         if self._index != index or self._posed is None:
             with torch.inference_mode():
-                self._posed, self._index = self.model.at(index), index
+                self._posed, self._index = self.model.gaussians_at(index), index
         return self._posed
 
-    def draw(self, posed: PosedGaussians, target: Target) -> bytes:
+    def render_png(self, posed: PosedGaussians, target: Target) -> bytes:
         """What the target camera sees, as a PNG file."""
         height, width = target.image.pixels.shape[:2]
         camera = camera_of(target.camera, width, height).to(self.device)
-        return encoded(to_levels(self._image(posed, camera)), ".png")
+        return encode_image(to_uint8(self._image(posed, camera)), ".png")
 
     def _image(self, posed: PosedGaussians, camera: Camera) -> torch.Tensor:
         with torch.inference_mode():
@@ -111,28 +111,28 @@ class Pipeline:
         """
         workers = worker_count(self.settings.workers)
         with _worker_pool(workers) as pool:
-            read = ahead(pool, self._reading(pool, whole), 2 * workers)
-            yield from ahead(pool, self._making(read, whole), 2 * workers)
+            read = run_ahead(pool, self._reading(pool, whole), 2 * workers)
+            yield from run_ahead(pool, self._making(read, whole), 2 * workers)
 
     def _reading(
         self, pool: ThreadPoolExecutor, whole: Mapping[str, Sample]
-    ) -> Iterator[Callable[[], Read]]:
+    ) -> Iterator[Callable[[], ReadResult]]:
         """What has to be read, in order; a frame's reference is read once."""
         for frame in self.inputs.frames:
             wanted = [self._wanted(camera, frame) for camera in self.inputs.targets]
             if frame not in self.inputs.trained_frames:
-                yield from (partial(Read, each, Unusable("skip frame")) for each in wanted)
+                yield from (partial(ReadResult, each, Unusable("skip frame")) for each in wanted)
                 continue
             missing = [each for each in wanted if each.sample_id not in whole]
             reference = pool.submit(self._reference, frame) if missing else None
             for each in wanted:
                 if reference is None or each.sample_id in whole:
-                    yield partial(Read, each, None)
+                    yield partial(ReadResult, each, None)
                 else:
                     yield partial(self._read, each, reference)
 
     def _making(
-        self, read: Iterable[Read], whole: Mapping[str, Sample]
+        self, read: Iterable[ReadResult], whole: Mapping[str, Sample]
     ) -> Iterator[Callable[[], Sample]]:
         """Decides, in order, what becomes a sample."""
         most = self.settings.max_samples_per_camera or sys.maxsize
@@ -149,17 +149,17 @@ class Pipeline:
             if found is None:
                 yield partial(whole.__getitem__, wanted.sample_id)
             else:
-                posed = self.renderer.at(self.inputs.trained_frames.index(wanted.frame))
+                posed = self.renderer.posed_at(self.inputs.trained_frames.index(wanted.frame))
                 yield partial(self.make_sample, wanted, found, posed)
 
-    def make_sample(self, wanted: Wanted, found: Views, posed: PosedGaussians) -> Sample:
+    def make_sample(self, wanted: SampleRequest, found: Views, posed: PosedGaussians) -> Sample:
         """Render and write one sample; raises OSError."""
         (target, reference), group = found, self.inputs.group
         height, width = target.image.pixels.shape[:2]
         contents = (
-            self.renderer.draw(posed, target),
+            self.renderer.render_png(posed, target),
             target.image.content,
-            of_size(reference, width, height),
+            resized_content(reference, width, height),
         )
         sample = Sample(
             sample_id=wanted.sample_id,
@@ -181,25 +181,25 @@ class Pipeline:
         self.folder.write_sample(sample, contents, self.digest)
         return sample
 
-    def _read(self, wanted: Wanted, reference: Future[TrueImage | Unusable]) -> Read:
+    def _read(self, wanted: SampleRequest, reference: Future[TrueImage | Unusable]) -> ReadResult:
         true = reference.result()
         if isinstance(true, Unusable):
-            return Read(wanted, true)
+            return ReadResult(wanted, true)
         at = (wanted.camera, wanted.frame)
         least = self.settings.min_mask_coverage
         target = read_target(self.inputs.truth, *at, self.renderer.background, least)
-        return Read(wanted, target if isinstance(target, Unusable) else (target, true))
+        return ReadResult(wanted, target if isinstance(target, Unusable) else (target, true))
 
     def _reference(self, frame: int) -> TrueImage | Unusable:
         source = self.inputs.scene.cam_id
         background = self.renderer.background
         return read_true_image(self.inputs.data, source, frame, background, "reference")
 
-    def _wanted(self, camera: int, frame: int) -> Wanted:
+    def _wanted(self, camera: int, frame: int) -> SampleRequest:
         scene = self.inputs.scene
-        return Wanted(sample_id(scene.seq_name, camera, scene.cam_id, frame), camera, frame)
+        return SampleRequest(sample_id(scene.seq_name, camera, scene.cam_id, frame), camera, frame)
 
-    def _drop(self, wanted: Wanted, why: Unusable) -> None:
+    def _drop(self, wanted: SampleRequest, why: Unusable) -> None:
         self.dropped.append(
             Dropped(
                 sample_id=wanted.sample_id,
@@ -211,7 +211,7 @@ class Pipeline:
         )
 
 
-def ahead(
+def run_ahead(
     pool: ThreadPoolExecutor, tasks: Iterable[Callable[[], Result]], most: int
 ) -> Iterator[Result]:
     """The tasks' results in order, `most` of them started before they are asked for."""
@@ -229,7 +229,7 @@ def worker_count(wanted: int | Literal["auto"]) -> int:
     if wanted != "auto":
         return wanted
     given = os.environ.get("SLURM_CPUS_PER_TASK")
-    return min(int(given) if given else len(os.sched_getaffinity(0)), MOST_WORKERS)
+    return min(int(given) if given else len(os.sched_getaffinity(0)), MAX_WORKERS)
 
 
 @contextmanager

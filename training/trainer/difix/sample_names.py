@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from training.trainer.config.schema import DataSet, DifixDataGeneration
 
-KEY = "difix_data_generation"
+CONFIG_KEY = "difix_data_generation"
 
 
 @dataclass(frozen=True, order=True)
@@ -47,7 +47,9 @@ def group_of(scene: str, settings: DifixDataGeneration) -> Group:
         return Group(dataset, scene)
     found = re.search(pattern, scene)
     if found is None or not found[1]:
-        remedy = f"its group_pattern is {pattern!r}: set {KEY}.datasets.{dataset}.group_pattern"
+        remedy = (
+            f"its group_pattern is {pattern!r}: set {CONFIG_KEY}.datasets.{dataset}.group_pattern"
+        )
         raise FaultsError([Fault(f"no group of {dataset} is in the scene's name", scene, remedy)])
     return Group(dataset, found[1])
 
@@ -66,14 +68,14 @@ def groups_of(scenes: Iterable[str], settings: DifixDataGeneration) -> dict[str,
     return groups
 
 
-def held_out(groups: Iterable[Group], settings: DifixDataGeneration) -> frozenset[Group]:
+def held_out_groups(groups: Iterable[Group], settings: DifixDataGeneration) -> frozenset[Group]:
     """The groups that are kept for testing; raises FaultsError for one that is not there."""
     there = sorted(set(groups))
     if settings.test_groups is None:
         return frozenset(group for group in there if _is_held_out(group, settings.datasets))
     faults = [
         Fault(
-            f"{KEY}.test_groups names a group that no scene belongs to",
+            f"{CONFIG_KEY}.test_groups names a group that no scene belongs to",
             wanted,
             did_you_mean(wanted, map(str, there)),
         )
@@ -106,7 +108,7 @@ def _unknown(scene: str, datasets: Mapping[str, DataSet]) -> Fault:
     name = scene.partition("_")[0]
     remedy = (
         f"the scene's name begins with one of: {', '.join(datasets)}; or name it, so that each "
-        f"scene is a group: '+{KEY}.datasets.{name}={{group_pattern:null,test_groups:[]}}'; or set "
-        f"{KEY}.strict=false"
+        f"scene is a group: '+{CONFIG_KEY}.datasets.{name}={{group_pattern:null,test_groups:[]}}'; or set "
+        f"{CONFIG_KEY}.strict=false"
     )
     return Fault(f"{scene} is of an unknown data set", name, remedy)

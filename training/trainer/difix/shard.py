@@ -24,15 +24,15 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from training.configuration.overrides import select
+from training.system.atomic_write import write_durably, write_json_atomically
 from training.trainer.config.schema import Config
-from training.trainer.output_files import write_json
 
 SCHEMA_VERSION = 1
 FOLDER = "difix_data"
 SHARD = "shard.json"
 META = "meta.json"
 IMAGES = ("image", "target_image", "ref_image")
-DECIDING = (
+DECIDING_KEYS = (
     "seed",
     "model.body_file",
     "model.gaussians_per_person",
@@ -48,13 +48,13 @@ DECIDING = (
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+\.[a-z]+$")]
 
 
-class Record(BaseModel):
+class FileModel(BaseModel):
     """Plain data of a file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Sample(Record):
+class Sample(FileModel):
     """One sample: who is seen from where, and its files."""
 
     sample_id: str
@@ -81,7 +81,7 @@ class Sample(Record):
         return self.image, self.target_image, self.ref_image
 
 
-class Dropped(Record):
+class Dropped(FileModel):
     """A sample that was left out, and why."""
 
     sample_id: str
@@ -91,11 +91,11 @@ class Dropped(Record):
     detail: str
 
 
-class Configuration(Record):
+class Configuration(FileModel):
     """Everything that decides a shard's content."""
 
     keys: dict[str, Any]
-    """Composed keys of train.yaml, those of DECIDING."""
+    """Composed keys of train.yaml, those of DECIDING_KEYS."""
     scene: dict[str, Any]
     """The scene's JSON."""
     model: dict[str, Any]
@@ -108,7 +108,7 @@ class Configuration(Record):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class Statistics(Record):
+class Statistics(FileModel):
     """Counts of a shard."""
 
     samples: int
@@ -117,7 +117,7 @@ class Statistics(Record):
     dropped_by_reason: dict[str, int]
 
 
-class Shard(Record):
+class Shard(FileModel):
     """The content of shard.json."""
 
     schema_version: int
@@ -167,9 +167,9 @@ class ShardFolder:
         partial.mkdir(parents=True)
         try:
             for name, content in zip(sample.files, contents, strict=True):
-                _write(partial / name, content)
+                write_durably(partial / name, content)
             meta = {**sample.model_dump(), "configuration": digest}
-            _write(partial / META, (json.dumps(meta, indent=2) + "\n").encode())
+            write_durably(partial / META, json.dumps(meta, indent=2) + "\n")
             partial.rename(self.sample(sample.sample_id))
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
@@ -205,9 +205,9 @@ def _names_in(folder: Path) -> Iterator[str]:
 
 
 def deciding_keys(config: Config) -> dict[str, Any]:
-    """The keys of DECIDING with their values."""
+    """The keys of DECIDING_KEYS with their values."""
     content = config.model_dump(mode="json")
-    return {key: select(content, key) for key in DECIDING}
+    return {key: select(content, key) for key in DECIDING_KEYS}
 
 
 def make_shard(
@@ -255,7 +255,7 @@ def dropped_table(rows: Iterable[Dropped], scene: str, *, heading: bool = True) 
 
 def write_shard(folder: ShardFolder, shard: Shard) -> None:
     """Write shard.json, whole or not at all; raises OSError."""
-    write_json(folder.shard, shard.model_dump(mode="json"))
+    write_json_atomically(folder.shard, shard.model_dump(mode="json"))
 
 
 def read_shard(folder: ShardFolder) -> Shard:
@@ -280,10 +280,3 @@ def read_sample(path: Path, digest: str) -> Sample | None:
         return None
     is_whole = made_with == digest and sizes == sample.sizes and path.name == sample.sample_id
     return sample if is_whole else None
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())

@@ -30,7 +30,7 @@ Kind = Literal["missing", "unfinished", "foreign"]
 
 
 @dataclass(frozen=True)
-class Problem:
+class ShardProblem:
     """Why a scene's shard can't be merged."""
 
     scene: str
@@ -42,7 +42,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Expected:
+class ShardRequirements:
     """What every shard of an experiment must agree with."""
 
     results_root: Path
@@ -50,7 +50,7 @@ class Expected:
     keys: Mapping[str, Any]
 
     @classmethod
-    def of(cls, config: Config) -> Expected:
+    def of(cls, config: Config) -> ShardRequirements:
         """By this run's configuration."""
         # Absolute, with links as the user wrote them: these paths go into the data set.
         root = Path(os.path.abspath(under_checkout(config.shared.results_root)))
@@ -61,7 +61,7 @@ class Expected:
         return ShardFolder(self.results_root / scene / self.exp_name / FOLDER)
 
 
-def chosen_scenes(expected: Expected) -> list[str]:
+def scenes_to_merge(expected: ShardRequirements) -> list[str]:
     """The scenes to merge, sorted: the plan's, or without a plan all that have a folder.
 
     The plan is the file that TS_PLAN_FILE names. Raises FaultsError.
@@ -79,22 +79,22 @@ def chosen_scenes(expected: Expected) -> list[str]:
     return scenes
 
 
-def checked_shard(scene: str, group: Group, expected: Expected) -> Shard | Problem:
+def check_shard(scene: str, group: Group, expected: ShardRequirements) -> Shard | ShardProblem:
     """A scene's shard, or what is wrong with it."""
     folder = expected.folder(scene)
     if not folder.root.is_dir():
-        return Problem(scene, "missing", f"no folder {folder.root}")
+        return ShardProblem(scene, "missing", f"no folder {folder.root}")
     if not folder.shard.exists():
-        return Problem(scene, "unfinished", f"{folder.root} has no {folder.shard.name}")
+        return ShardProblem(scene, "unfinished", f"{folder.root} has no {folder.shard.name}")
     try:
         shard = read_shard(folder)
     except (OSError, ValueError) as error:
-        return Problem(scene, "unfinished", f"{folder.shard} can't be read: {error}")
+        return ShardProblem(scene, "unfinished", f"{folder.shard} can't be read: {error}")
     differing = _differences(shard, scene, group, expected) or _foreign_ids(shard, expected)
     if differing:
-        return Problem(scene, "foreign", differing)
+        return ShardProblem(scene, "foreign", differing)
     if lacking := folder.lacks(shard.samples):
-        return Problem(scene, "unfinished", f"no folder of {_some(lacking)}")
+        return ShardProblem(scene, "unfinished", f"no folder of {_some(lacking)}")
     return shard
 
 
@@ -114,7 +114,7 @@ def _planned(path: Path, exp_name: str) -> list[str]:
     return scenes
 
 
-def _differences(shard: Shard, scene: str, group: Group, expected: Expected) -> str:
+def _differences(shard: Shard, scene: str, group: Group, expected: ShardRequirements) -> str:
     """In what a shard is not this experiment's; empty when in nothing."""
     theirs = {
         "schema_version": shard.schema_version,
@@ -138,7 +138,7 @@ def _differences(shard: Shard, scene: str, group: Group, expected: Expected) -> 
     )
 
 
-def _foreign_ids(shard: Shard, expected: Expected) -> str:
+def _foreign_ids(shard: Shard, expected: ShardRequirements) -> str:
     """Samples that another shard could have too.
 
     An id names its scene, and a scene has one shard: ids that are all their own scene's, each
@@ -157,7 +157,7 @@ def _is_own(sample: Sample, shard: Shard) -> bool:
     return sample.sample_id == own
 
 
-def _owner(stray: str, expected: Expected) -> str:
+def _owner(stray: str, expected: ShardRequirements) -> str:
     match = SAMPLE_ID.fullmatch(stray)
     if match is None:
         return f"{stray} is no sample id"

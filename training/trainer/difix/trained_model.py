@@ -12,18 +12,18 @@ from torch import Tensor
 
 from preprocess.faults import Fault, FaultsError
 from preprocess.scene_data import SceneDataError, load_mask
-from training.trainer.checkpoints import identity_of, read_checkpoint, refuse_other
+from training.trainer.checkpoints import read_checkpoint, refuse_different, run_identity
 from training.trainer.config.schema import Config
 from training.trainer.difix.generation_checks import GenerationInputs
-from training.trainer.errors import TrainingError
-from training.trainer.gaussians.body_parameters import read_bodies
-from training.trainer.gaussians.model import BodyParameters, SceneModel
+from training.trainer.gaussians.body_parameters import BodyParameters, read_body_parameters
+from training.trainer.gaussians.model import SceneModel
 from training.trainer.output_files import OutputFolder
-from training.trainer.setup import gaussians_for, load_body_model, make_model
+from training.trainer.setup import gaussian_counts, load_body_model, make_model
+from training.trainer.termination import TrainingError
 
-RENDERING = ("model.", "scene.cam_id", "scene.seq_name")
+RENDER_KEYS = ("model.", "scene.cam_id", "scene.seq_name")
 """Parts of a checkpoint's identity that a render depends on."""
-POSES = {"poses.first_pose": "pose", "poses.first_trans": "trans"}
+INITIAL_POSES = {"poses.first_pose": "pose", "poses.first_trans": "trans"}
 
 
 def load_model(
@@ -35,16 +35,16 @@ def load_model(
     damaged, SceneDataError, OSError.
     """
     body = load_body_model(config.model.body_file, "smplx")
-    first = read_bodies(inputs.data, inputs.trained_frames, "smplx")
+    estimated = read_body_parameters(inputs.data, inputs.trained_frames, "smplx")
     path = OutputFolder(config.output).checkpoint
-    state = _trained(path, config, inputs) if path.exists() else None
+    state = _read_trained(path, config, inputs) if path.exists() else None
     if state is None:
-        counts = _first_counts(config, inputs, len(first.betas))
-        return make_model(config.seed, body, first, counts, device), {"source": "initial"}
+        counts = _initial_counts(config, inputs, len(estimated.betas))
+        return make_model(config.seed, body, estimated, counts, device), {"source": "initial"}
     weights = state["model"]
-    _refuse_other_data(path, weights, first)
+    _refuse_other_data(path, weights, estimated)
     counts = torch.bincount(weights["gaussians.person"]).tolist()
-    model = make_model(config.seed, body, first, counts, device)
+    model = make_model(config.seed, body, estimated, counts, device)
     model.load_state_dict(weights)
     source = {"source": "checkpoint", "epoch": state["position"]["epoch"]}
     return model, {**source, "digest": weights_digest(weights)}
@@ -60,23 +60,23 @@ def weights_digest(weights: dict[str, Tensor]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _trained(path: Path, config: Config, inputs: GenerationInputs) -> dict[str, Any]:
+def _read_trained(path: Path, config: Config, inputs: GenerationInputs) -> dict[str, Any]:
     content = read_checkpoint(path)
     if content is None:
         raise TrainingError(f"{path} is damaged: train the scene again, or delete the checkpoint")
-    now = identity_of(config, inputs.scene.raw)
-    refuse_other(path, _rendering(content["identity"]), _rendering(now))
+    now = run_identity(config, inputs.scene.raw)
+    refuse_different(path, _render_keys(content["identity"]), _render_keys(now))
     return dict(content["state"])
 
 
-def _rendering(identity: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in identity.items() if key.startswith(RENDERING)}
+def _render_keys(identity: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in identity.items() if key.startswith(RENDER_KEYS)}
 
 
-def _refuse_other_data(path: Path, weights: dict[str, Tensor], first: BodyParameters) -> None:
+def _refuse_other_data(path: Path, weights: dict[str, Tensor], estimated: BodyParameters) -> None:
     """Frames or poses that are not those of the training would be drawn in the wrong place."""
-    for name, field in POSES.items():
-        then, now = weights[name], getattr(first, field)
+    for name, field in INITIAL_POSES.items():
+        then, now = weights[name], getattr(estimated, field)
         if not torch.equal(then, now):
             value = f"{field} {tuple(then.shape)} then, {tuple(now.shape)} now"
             remedy = "train the scene again with the data as it is, or put the old data back"
@@ -84,12 +84,12 @@ def _refuse_other_data(path: Path, weights: dict[str, Tensor], first: BodyParame
             raise FaultsError([Fault(what, value, remedy)])
 
 
-def _first_counts(config: Config, inputs: GenerationInputs, people: int) -> Sequence[int]:
+def _initial_counts(config: Config, inputs: GenerationInputs, people: int) -> Sequence[int]:
     """Gaussians of each person as before training; frames without masks count for nothing."""
     wanted = config.model.gaussians_per_person
     if isinstance(wanted, int):
         return [wanted] * people
-    return gaussians_for([_most_pixels(inputs, person) for person in range(people)])
+    return gaussian_counts([_most_pixels(inputs, person) for person in range(people)])
 
 
 def _most_pixels(inputs: GenerationInputs, person: int) -> int:

@@ -1,4 +1,4 @@
-"""True images as a sample holds them: people on the plain background, encoded."""
+"""True images as a sample holds them: people on the plain background, encode_image."""
 
 from __future__ import annotations
 
@@ -92,22 +92,22 @@ def read_true_image(
         detail = f"{mask_path}: {mask.shape}, its image {image.shape[:2]}"
         return Unusable(f"{role} mask of another size", detail)
     pixels = np.where(mask[..., None], image, np.uint8(round(background * 255)))
-    return TrueImage(pixels, encoded(pixels, path.suffix), path.suffix, float(mask.mean()))
+    return TrueImage(pixels, encode_image(pixels, path.suffix), path.suffix, float(mask.mean()))
 
 
-def encoded(pixels: NDArray[np.uint8], suffix: str) -> bytes:
+def encode_image(pixels: NDArray[np.uint8], suffix: str) -> bytes:
     """An (H,W,3) 8-bit image as the content of a file with that suffix."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, **ENCODING[suffix])
     return buffer.getvalue()
 
 
-def of_size(image: TrueImage, width: int, height: int) -> bytes:
+def resized_content(image: TrueImage, width: int, height: int) -> bytes:
     """The file's content, scaled where the image has another size."""
     if image.pixels.shape[:2] == (height, width):
         return image.content
     scaled = Image.fromarray(image.pixels).resize((width, height), Image.Resampling.LANCZOS)
-    return encoded(np.asarray(scaled), image.suffix)
+    return encode_image(np.asarray(scaled), image.suffix)
 
 
 def _unusable(kind: str, path: Path, error: SceneDataError) -> Unusable:

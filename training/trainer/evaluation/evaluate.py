@@ -13,19 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from training.system.atomic_write import write_atomically
 from training.trainer.cameras.views import View, ViewReader
 from training.trainer.evaluation.metrics import mpjpe, pa_mpjpe, psnr, ssim
 from training.trainer.gaussians.model import SceneModel
 from training.trainer.gaussians.render import render
-from training.trainer.output_files import write_bytes
 
-Row = dict[str, Any]
+TableRow = dict[str, Any]
 POSE_ERRORS = {"mpjpe_mm": mpjpe, "pa_mpjpe_mm": pa_mpjpe}
 Lpips = Callable[[Tensor, Tensor], float]
 
 
 @dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """What evaluations compare with.
 
     A reader of true views and the held-out cameras, true joints (F, P, 22, 3) by body space (None
@@ -36,7 +36,7 @@ class Truth:
     cameras: Sequence[int]
     joints: Mapping[str, Tensor | None]
     lpips: Lpips | None
-    reasons: Mapping[str, str] = field(default_factory=dict)
+    missing_reasons: Mapping[str, str] = field(default_factory=dict)
 
     def views(self) -> Iterator[View]:
         """The held-out views, one at a time: all at once they may not fit into memory."""
@@ -45,16 +45,16 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class EvaluationResult:
     """One evaluation: a row per view, a row per body and frame, and their means."""
 
-    images: list[Row]
-    poses: list[Row]
+    images: list[TableRow]
+    poses: list[TableRow]
     summary: dict[str, float | None]
 
 
 @torch.no_grad()
-def evaluate(model: SceneModel, truth: Truth, background: float) -> Evaluated:
+def evaluate(model: SceneModel, truth: GroundTruth, background: float) -> EvaluationResult:
     """Render every held-out view with the model's own poses, and compare poses with the true."""
     images = [_image_row(model, view, truth.lpips, background) for view in truth.views()]
     poses = _pose_rows(model, truth)
@@ -62,38 +62,38 @@ def evaluate(model: SceneModel, truth: Truth, background: float) -> Evaluated:
     means |= _means(
         poses, [f"{prefix}{name}" for prefix in _prefixes(truth) for name in POSE_ERRORS]
     )
-    return Evaluated(images, poses, means)
+    return EvaluationResult(images, poses, means)
 
 
 @torch.no_grad()
 def rendered_images(model: SceneModel, views: Iterable[View], background: float) -> list[Tensor]:
     """The model's images (H, W, 3) of the given views."""
-    return [render(model.at(view.index), view.camera, background).image for view in views]
+    return [render(model.gaussians_at(view.index), view.camera, background).image for view in views]
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
+def write_csv(path: Path, rows: Sequence[TableRow]) -> None:
     """Write rows of one kind as CSV; raises OSError."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else [])
     writer.writeheader()
     writer.writerows(rows)
-    write_bytes(path, buffer.getvalue().encode())
+    write_atomically(path, buffer.getvalue().encode())
 
 
-def _image_row(model: SceneModel, view: View, lpips: Lpips | None, background: float) -> Row:
-    drawn = render(model.at(view.index), view.camera, background).image.clamp(0, 1)
+def _image_row(model: SceneModel, view: View, lpips: Lpips | None, background: float) -> TableRow:
+    image = render(model.gaussians_at(view.index), view.camera, background).image.clamp(0, 1)
     people = view.masks.sum(-1) > 0
     return {
         "camera": view.camera_id,
         "frame": view.frame,
-        "psnr": psnr(drawn, view.image),
-        "psnr_foreground": psnr(drawn, view.image, people),
-        "ssim": ssim(drawn, view.image),
-        "lpips": lpips(drawn, view.image) if lpips else None,
+        "psnr": psnr(image, view.image),
+        "psnr_foreground": psnr(image, view.image, people),
+        "ssim": ssim(image, view.image),
+        "lpips": lpips(image, view.image) if lpips else None,
     }
 
 
-def _pose_rows(model: SceneModel, truth: Truth) -> list[Row]:
+def _pose_rows(model: SceneModel, truth: GroundTruth) -> list[TableRow]:
     errors: dict[str, Tensor] = {}
     for prefix, joints in zip(_prefixes(truth), truth.joints.values(), strict=True):
         if joints is not None:
@@ -109,11 +109,11 @@ def _pose_rows(model: SceneModel, truth: Truth) -> list[Row]:
     ]
 
 
-def _prefixes(truth: Truth) -> list[str]:
+def _prefixes(truth: GroundTruth) -> list[str]:
     return ["" if space == "smplx" else f"{space}_" for space in truth.joints]
 
 
-def _means(rows: Sequence[Row], names: Sequence[str]) -> dict[str, float | None]:
+def _means(rows: Sequence[TableRow], names: Sequence[str]) -> dict[str, float | None]:
     """Means by column over the rows that have a number there; None where no row has."""
     return {name: _mean([row.get(name) for row in rows]) for name in names}
 

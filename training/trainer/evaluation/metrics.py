@@ -14,7 +14,7 @@ MILLIMETRES = 1000.0
 LPIPS_WEIGHTS = "alexnet-owt-7be5be79.pth"
 
 
-def psnr(drawn: Tensor, target: Tensor, inside: Tensor | None = None) -> float:
+def psnr(rendered: Tensor, target: Tensor, inside: Tensor | None = None) -> float:
     """Peak signal-to-noise ratio of images (H, W, 3) in [0, 1], dB.
 
     Of the pixels `inside` (H, W) only, where given; nan where that is none.
@@ -22,21 +22,21 @@ def psnr(drawn: Tensor, target: Tensor, inside: Tensor | None = None) -> float:
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     if inside is not None:
-        drawn, target = drawn[inside], target[inside]
+        rendered, target = rendered[inside], target[inside]
     if not target.numel():
         return float("nan")
-    return float(peak_signal_noise_ratio(drawn, target, data_range=1.0))
+    return float(peak_signal_noise_ratio(rendered, target, data_range=1.0))
 
 
-def ssim(drawn: Tensor, target: Tensor) -> float:
+def ssim(rendered: Tensor, target: Tensor) -> float:
     """Structural similarity of images (H, W, 3) in [0, 1] (Wang et al. 2004)."""
     from torchmetrics.functional.image import structural_similarity_index_measure as measure
 
-    planes = (image.permute(2, 0, 1)[None] for image in (drawn, target))
+    planes = (image.permute(2, 0, 1)[None] for image in (rendered, target))
     return float(measure(*planes, data_range=1.0))
 
 
-def find_lpips(device: torch.device) -> tuple[Callable[[Tensor, Tensor], float] | None, str]:
+def load_lpips(device: torch.device) -> tuple[Callable[[Tensor, Tensor], float] | None, str]:
     """The learned perceptual distance (Zhang et al. 2018), or why it can't be measured here."""
     if importlib.util.find_spec("torchvision") is None:
         return None, "torchvision is not installed"
@@ -47,8 +47,8 @@ def find_lpips(device: torch.device) -> tuple[Callable[[Tensor, Tensor], float] 
 
     network = LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True).to(device)
 
-    def measure(drawn: Tensor, target: Tensor) -> float:
-        planes = [image.clamp(0, 1).permute(2, 0, 1)[None] for image in (drawn, target)]
+    def measure(rendered: Tensor, target: Tensor) -> float:
+        planes = [image.clamp(0, 1).permute(2, 0, 1)[None] for image in (rendered, target)]
         return float(network(*planes))
 
     return measure, ""

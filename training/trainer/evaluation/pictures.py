@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from training.trainer.output_files import write_bytes
+from training.system.atomic_write import write_atomically
 
 TILE = 288  # pixels of the longer side of a tile, at least
 GAP = 6
@@ -21,7 +21,7 @@ COLUMNS = ("target", "before training", "after {epoch} epochs")
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """One held-out view and the model's renders before and after, each (H, W, 3) in [0, 1]."""
 
     label: str
@@ -30,14 +30,16 @@ class Row:
     after: Tensor
 
 
-def write_comparison(path: Path, rows: Sequence[Row], epoch: int) -> None:
+def write_comparison(path: Path, rows: Sequence[ComparisonRow], epoch: int) -> None:
     """Write the rows below each other as PNG, with captions; raises OSError."""
     titles = [title.format(epoch=epoch) for title in COLUMNS]
-    images = {row.label: [to_image(i) for i in (row.target, row.before, row.after)] for row in rows}
-    write_sheet(path, titles, images)
+    images = {
+        row.label: [to_pil_image(i) for i in (row.target, row.before, row.after)] for row in rows
+    }
+    write_image_grid(path, titles, images)
 
 
-def write_sheet(
+def write_image_grid(
     path: Path, titles: Sequence[str], rows: Mapping[str, Sequence[Image.Image]]
 ) -> None:
     """Write rows of images of one size, by label, below titled columns as PNG; raises OSError."""
@@ -58,15 +60,15 @@ def write_sheet(
         draw.text((GAP, top + height + 3), label, fill="black", font=font)
     buffer = io.BytesIO()
     sheet.save(buffer, "png")
-    write_bytes(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue())
 
 
-def to_image(image: Tensor) -> Image.Image:
+def to_pil_image(image: Tensor) -> Image.Image:
     """An (H, W, 3) tensor in [0, 1] as an 8-bit image."""
-    return Image.fromarray(to_levels(image))
+    return Image.fromarray(to_uint8(image))
 
 
-def to_levels(image: Tensor) -> NDArray[np.uint8]:
+def to_uint8(image: Tensor) -> NDArray[np.uint8]:
     """The same as an array."""
     levels: NDArray[np.uint8] = (image.detach().clamp(0, 1) * 255).round().byte().cpu().numpy()
     return levels

@@ -12,19 +12,11 @@ from torch.nn import functional
 
 from preprocess.body.body_model import BodyModel
 from preprocess.body.joints import BODY_JOINTS
-from training.trainer.gaussians.surface import SurfacePoints, first_scales
+from training.trainer.gaussians.body_parameters import BodyParameters
+from training.trainer.gaussians.surface import SurfacePoints, initial_scales
 
-FIRST_OPACITY = 0.9
-FIRST_COLOR = 0.5  # grey: nothing is taken from the images before training
-
-
-@dataclass(frozen=True)
-class BodyParameters:
-    """All P people over F frames: betas (P, B), pose (F, P, J, 3) axis-angle, trans (F, P, 3) m."""
-
-    betas: Tensor
-    pose: Tensor
-    trans: Tensor
+INITIAL_OPACITY = 0.9
+INITIAL_COLOR = 0.5  # grey: nothing is taken from the images before training
 
 
 @dataclass(frozen=True)
@@ -46,17 +38,17 @@ class Poses(nn.Module):
     Corrections are rows by frame with sparse gradients, so that a step moves its own frame only.
     """
 
-    def __init__(self, first: BodyParameters) -> None:
+    def __init__(self, estimated: BodyParameters) -> None:
         super().__init__()
-        frames, people, _, _ = first.pose.shape
+        frames, people, _, _ = estimated.pose.shape
         self.people = people
-        self.betas = nn.Parameter(first.betas.clone())
-        self.register_buffer("first_pose", first.pose)
-        self.register_buffer("first_trans", first.trans)
+        self.betas = nn.Parameter(estimated.betas.clone())
+        self.register_buffer("first_pose", estimated.pose)
+        self.register_buffer("first_trans", estimated.trans)
         self.first_pose: Tensor
         self.first_trans: Tensor
-        self.turns = _zeros_by_frame(frames, people * len(BODY_JOINTS) * 3)
-        self.shifts = _zeros_by_frame(frames, people * 3)
+        self.turns = _zero_embedding(frames, people * len(BODY_JOINTS) * 3)
+        self.shifts = _zero_embedding(frames, people * 3)
 
     def corrections(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """What was added to the estimates: rotations (F, P, 22, 3) rad, places (F, P, 3) m."""
@@ -66,8 +58,8 @@ class Poses(nn.Module):
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Pose (F, P, J, 3) and trans (F, P, 3) at frame indices (F,)."""
         turns, shifts = self.corrections(frames)
-        unmoved = self.first_pose.shape[2] - len(BODY_JOINTS)  # fingers and face of SMPL-X
-        pose = self.first_pose[frames] + functional.pad(turns, (0, 0, 0, unmoved))
+        uncorrected = self.first_pose.shape[2] - len(BODY_JOINTS)  # fingers and face of SMPL-X
+        pose = self.first_pose[frames] + functional.pad(turns, (0, 0, 0, uncorrected))
         return pose, self.first_trans[frames] + shifts
 
 
@@ -86,7 +78,9 @@ class Gaussians(nn.Module):
         # Over the joints of all people, so that one product poses everyone: zero on the others'.
         weights = torch.block_diag(*[points.weights for points in surfaces])  # type: ignore[no-untyped-call]
         self.register_buffer("weights", weights)
-        scales = [first_scales(points).log().expand(len(points.corners), 3) for points in surfaces]
+        scales = [
+            initial_scales(points).log().expand(len(points.corners), 3) for points in surfaces
+        ]
         self.register_buffer("first_scales", torch.cat(scales))
         self.person: Tensor
         self.corners: Tensor
@@ -99,10 +93,10 @@ class Gaussians(nn.Module):
         self.offsets = nn.Parameter(torch.zeros(total, 3))
         self.scales = nn.Parameter(self.first_scales.clone())
         self.rotations = nn.Parameter(torch.cat([points.quaternions for points in surfaces]))
-        self.opacities = nn.Parameter(torch.full((total,), _logit(FIRST_OPACITY)))
-        self.colors = nn.Parameter(torch.full((total, 3), _logit(FIRST_COLOR)))
+        self.opacities = nn.Parameter(torch.full((total,), _logit(INITIAL_OPACITY)))
+        self.colors = nn.Parameter(torch.full((total, 3), _logit(INITIAL_COLOR)))
 
-    def canonical(self, resting: Tensor) -> Tensor:
+    def canonical_centers(self, resting: Tensor) -> Tensor:
         """Centers (N, 3) around the resting vertices (P, V, 3) of each person."""
         corners = resting[self.person[:, None], self.corners]
         return (corners * self.shares[..., None]).sum(1) + self.offsets
@@ -119,13 +113,15 @@ class Gaussians(nn.Module):
     def posed(self, resting: Tensor, transforms: Tensor) -> PosedGaussians:
         """The Gaussians carried by skinning transforms (P, J, 4, 4) of each person."""
         blended = (self.weights @ transforms[..., :3, :].flatten(0, 1).flatten(1)).view(-1, 3, 4)
-        means = (blended[..., :3] @ self.canonical(resting)[..., None])[..., 0] + blended[..., 3]
-        turned = roma.unitquat_to_rotmat(functional.normalize(self.rotations, dim=-1))
-        shape = blended[..., :3] @ (turned * self.scales.exp()[:, None, :])
+        means = (blended[..., :3] @ self.canonical_centers(resting)[..., None])[..., 0] + blended[
+            ..., 3
+        ]
+        rotations = roma.unitquat_to_rotmat(functional.normalize(self.rotations, dim=-1))
+        factor = blended[..., :3] @ (rotations * self.scales.exp()[:, None, :])
         features = torch.cat(
             [self.shown_colors(), functional.one_hot(self.person, len(transforms)).to(means)], dim=1
         )
-        return PosedGaussians(means, shape @ shape.mT, self.opacities.sigmoid(), features)
+        return PosedGaussians(means, factor @ factor.mT, self.opacities.sigmoid(), features)
 
 
 class SceneModel(nn.Module):
@@ -142,9 +138,9 @@ class SceneModel(nn.Module):
         """P."""
         return self.poses.people
 
-    def at(self, frame: int) -> PosedGaussians:
+    def gaussians_at(self, index: int) -> PosedGaussians:
         """Everyone's Gaussians at a frame index."""
-        transforms, _ = self._transforms(torch.tensor([frame], device=self.poses.betas.device))
+        transforms, _ = self._transforms(torch.tensor([index], device=self.poses.betas.device))
         return self.gaussians.posed(self.body.shaped(self.poses.betas), transforms[0])
 
     def joints(self, frames: Tensor) -> Tensor:
@@ -157,7 +153,7 @@ class SceneModel(nn.Module):
         return self.body.joint_transforms(betas, pose, trans)
 
 
-def _zeros_by_frame(frames: int, width: int) -> nn.Embedding:
+def _zero_embedding(frames: int, width: int) -> nn.Embedding:
     rows = nn.Embedding(frames, width, sparse=True)
     nn.init.zeros_(rows.weight)
     return rows

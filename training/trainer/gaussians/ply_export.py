@@ -8,8 +8,9 @@ import roma
 import torch
 from torch.nn import functional
 
+from training.system.atomic_write import write_atomically
 from training.trainer.gaussians.model import SceneModel
-from training.trainer.output_files import OutputFolder, write_bytes
+from training.trainer.output_files import OutputFolder
 
 SH_DEGREE_0 = 0.5 / math.sqrt(math.pi)
 """The constant spherical harmonic, by which the format stores colours."""
@@ -21,24 +22,24 @@ HALF_TURN = (1.0, 0.0, 0.0, 0.0)  # the same as a quaternion, xyzw
 def export_people(output: OutputFolder, model: SceneModel) -> None:
     """Write every person of a run in the canonical pose; raises OSError."""
     for person in range(model.people):
-        write_bytes(output.person(person), ply_of(model, person))
+        write_atomically(output.person(person), ply_bytes(model, person))
 
 
 @torch.no_grad()
-def ply_of(model: SceneModel, person: int) -> bytes:
+def ply_bytes(model: SceneModel, person: int) -> bytes:
     """The content of one person's .ply file."""
     from gsplat import export_splats
 
     gaussians = model.gaussians
     chosen = gaussians.person == person
-    centers = gaussians.canonical(model.body.shaped(model.poses.betas))[chosen].cpu()
+    centers = gaussians.canonical_centers(model.body.shaped(model.poses.betas))[chosen].cpu()
     unit = functional.normalize(gaussians.rotations[chosen], dim=-1).cpu()
-    turned = roma.quat_product(torch.tensor(HALF_TURN).expand_as(unit), unit)
+    rotations = roma.quat_product(torch.tensor(HALF_TURN).expand_as(unit), unit)
     colors = gaussians.shown_colors()[chosen].cpu()
     content: bytes = export_splats(
         means=centers * torch.tensor(VIEWER_AXES),
         scales=gaussians.scales[chosen].cpu(),
-        quats=roma.quat_xyzw_to_wxyz(turned),
+        quats=roma.quat_xyzw_to_wxyz(rotations),
         opacities=gaussians.opacities[chosen].cpu(),
         sh0=((colors - 0.5) / SH_DEGREE_0)[:, None],
         shN=torch.zeros(len(centers), 0, 3),

@@ -23,7 +23,7 @@ FIELD_OF_VIEW_MARGIN = 0.3  # of half the image, beyond which the projection's s
 
 
 @dataclass(frozen=True)
-class Drawing:
+class RasterOutput:
     """What one camera sees: composited features (H, W, D), depth sum (H, W), alpha (H, W).
 
     `depth` is weighted by alpha, in metres: divide by alpha for the expected depth.
@@ -50,22 +50,22 @@ class Projected:
 
 def rasterize(
     means: Tensor, covars: Tensor, opacities: Tensor, features: Tensor, camera: Camera
-) -> Drawing:
+) -> RasterOutput:
     """Composite N Gaussians front to back, on the device they are on.
 
     means (N, 3) and covars (N, 3, 3) in world metres, opacities (N,) in [0, 1], features (N, D)
     of any meaning (colours, one-hot persons). Differentiable in all four.
     """
-    draw = _rasterize_cuda if means.is_cuda else _rasterize_cpu
-    return draw(means, covars, opacities, features, camera)
+    rasterize_on_device = _rasterize_cuda if means.is_cuda else _rasterize_cpu
+    return rasterize_on_device(means, covars, opacities, features, camera)
 
 
 def _rasterize_cuda(
     means: Tensor, covars: Tensor, opacities: Tensor, features: Tensor, camera: Camera
-) -> Drawing:
+) -> RasterOutput:
     from gsplat import rasterization
 
-    drawn, alpha, _ = rasterization(
+    features_and_depth, alpha, _ = rasterization(
         means=means,
         quats=None,
         scales=None,
@@ -80,26 +80,28 @@ def _rasterize_cuda(
         render_mode="RGB+D",
         covars=covars,
     )
-    return Drawing(drawn[0, ..., :-1], drawn[0, ..., -1], alpha[0, ..., 0])
+    return RasterOutput(
+        features_and_depth[0, ..., :-1], features_and_depth[0, ..., -1], alpha[0, ..., 0]
+    )
 
 
 def _rasterize_cpu(
     means: Tensor, covars: Tensor, opacities: Tensor, features: Tensor, camera: Camera
-) -> Drawing:
+) -> RasterOutput:
     projected = project(means, covars, camera)
     with torch.no_grad():
-        gaussian, pixel = _pairs(projected, opacities, camera)
-    alpha = _alphas(projected, opacities, gaussian, _middles(pixel, camera))
+        gaussian, pixel = _gaussian_pixel_pairs(projected, opacities, camera)
+    alpha = _alphas(projected, opacities, gaussian, _pixel_centers(pixel, camera))
     counts = torch.bincount(pixel, minlength=camera.width * camera.height)
     depths = projected.depths[:, None]
-    drawn = functional.embedding_bag(  # for each pixel the weighted sum over its Gaussians
+    sums = functional.embedding_bag(  # for each pixel the weighted sum over its Gaussians
         gaussian,
         torch.cat([features, depths, torch.ones_like(depths)], dim=1),
         counts.cumsum(0) - counts,
         per_sample_weights=alpha * _transmittance_before(alpha, pixel, counts),
         mode="sum",
     ).view(camera.height, camera.width, -1)
-    return Drawing(drawn[..., :-2], drawn[..., -2], drawn[..., -1])
+    return RasterOutput(sums[..., :-2], sums[..., -2], sums[..., -1])
 
 
 def project(means: Tensor, covars: Tensor, camera: Camera) -> Projected:
@@ -111,12 +113,12 @@ def project(means: Tensor, covars: Tensor, camera: Camera) -> Projected:
     depth = torch.where(z > NEAR_PLANE, z, 1.0)  # those behind are left out later
     slope = torch.stack([x, y], dim=-1) / depth[:, None]
     margin = FIELD_OF_VIEW_MARGIN * 0.5 * size / focal
-    held = slope.clamp(-principal / focal - margin, (size - principal) / focal + margin)
+    limited = slope.clamp(-principal / focal - margin, (size - principal) / focal + margin)
     zero = torch.zeros_like(z)
     jacobian = torch.stack(
         [
-            torch.stack([focal[0] / depth, zero, -focal[0] * held[:, 0] / depth], dim=-1),
-            torch.stack([zero, focal[1] / depth, -focal[1] * held[:, 1] / depth], dim=-1),
+            torch.stack([focal[0] / depth, zero, -focal[0] * limited[:, 0] / depth], dim=-1),
+            torch.stack([zero, focal[1] / depth, -focal[1] * limited[:, 1] / depth], dim=-1),
         ],
         dim=-2,
     )
@@ -128,13 +130,15 @@ def project(means: Tensor, covars: Tensor, camera: Camera) -> Projected:
     return Projected(slope * focal + principal, conics, z, torch.stack([xx, yy], dim=-1).sqrt())
 
 
-def _pairs(projected: Projected, opacities: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
+def _gaussian_pixel_pairs(
+    projected: Projected, opacities: Tensor, camera: Camera
+) -> tuple[Tensor, Tensor]:
     """Every (Gaussian, pixel) that meet and matter, ordered by pixel, then front to back.
 
     That is: alpha of at least MIN_ALPHA, and not behind what lets through less than
     MIN_TRANSMITTANCE. Two index vectors of one length.
     """
-    first, extent = _boxes(projected, opacities, camera)
+    first, extent = _bounding_boxes(projected, opacities, camera)
     order = torch.argsort(projected.depths, stable=True)
     counts = extent.prod(dim=-1)[order]
     gaussian = order.repeat_interleave(counts)
@@ -143,17 +147,19 @@ def _pairs(projected: Projected, opacities: Tensor, camera: Camera) -> tuple[Ten
     columns = extent[:, 0][gaussian]
     column = first[:, 0][gaussian] + place % columns
     pixel = (first[:, 1][gaussian] + place // columns) * camera.width + column
-    alpha = _alphas(projected, opacities, gaussian, _middles(pixel, camera))
+    alpha = _alphas(projected, opacities, gaussian, _pixel_centers(pixel, camera))
     kept = (alpha >= MIN_ALPHA).nonzero()[:, 0]
     pixel, by_pixel = torch.sort(pixel[kept], stable=True)
     kept = kept[by_pixel]
     alpha = alpha[kept]
     counts = torch.bincount(pixel, minlength=camera.width * camera.height)
-    lit = _transmittance_before(alpha, pixel, counts) * (1 - alpha) > MIN_TRANSMITTANCE
-    return gaussian[kept][lit], pixel[lit]
+    visible = _transmittance_before(alpha, pixel, counts) * (1 - alpha) > MIN_TRANSMITTANCE
+    return gaussian[kept][visible], pixel[visible]
 
 
-def _boxes(projected: Projected, opacities: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
+def _bounding_boxes(
+    projected: Projected, opacities: Tensor, camera: Camera
+) -> tuple[Tensor, Tensor]:
     """First pixel (N, 2) and extent (N, 2) of the box where alpha can reach MIN_ALPHA."""
     sigmas = (2 * (opacities / MIN_ALPHA).clamp(min=1.0).log()).sqrt()
     reach = sigmas[:, None] * projected.spreads
@@ -165,7 +171,7 @@ def _boxes(projected: Projected, opacities: Tensor, camera: Camera) -> tuple[Ten
     return first, (last - first + 1).clamp(min=0) * in_front
 
 
-def _middles(pixel: Tensor, camera: Camera) -> Tensor:
+def _pixel_centers(pixel: Tensor, camera: Camera) -> Tensor:
     return torch.stack([pixel % camera.width, pixel // camera.width], dim=-1) + 0.5
 
 

@@ -1,4 +1,4 @@
-"""From posed Gaussians to what a camera sees, with the background behind the people."""
+"""From posed Gaussians to the image that a camera sees, with the background behind the people."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ from training.trainer.gaussians.rasterizer import rasterize
 
 @dataclass(frozen=True)
 class Rendered:
-    """image (H, W, 3), each person's share of each pixel (H, W, P), depth sum and alpha (H, W)."""
+    """What a camera sees of P people.
+
+    `image` (H, W, 3); `person_alpha` (H, W, P), how much of each pixel shows each person; `depth`
+    (H, W), weighted by alpha, metres; `alpha` (H, W).
+    """
 
     image: Tensor
-    shares: Tensor
+    person_alpha: Tensor
     depth: Tensor
     alpha: Tensor
 
 
 def render(gaussians: PosedGaussians, camera: Camera, background: float) -> Rendered:
-    """Draw everyone together, so that people hide each other."""
-    drawn = rasterize(
+    """Render everyone together, so that people occlude each other, onto a grey level 0 to 1."""
+    raster = rasterize(
         gaussians.means, gaussians.covars, gaussians.opacities, gaussians.features, camera
     )
-    image = drawn.features[..., :3] + (1 - drawn.alpha[..., None]) * background
-    return Rendered(image, drawn.features[..., 3:], drawn.depth, drawn.alpha)
+    image = raster.features[..., :3] + (1 - raster.alpha[..., None]) * background
+    return Rendered(image, raster.features[..., 3:], raster.depth, raster.alpha)

@@ -28,7 +28,7 @@ class SurfacePoints:
     quaternions: Tensor
     spacing: float
 
-    def on(self, vertices: Tensor) -> Tensor:
+    def positions(self, vertices: Tensor) -> Tensor:
         """Their places (..., N, 3) for vertices (..., V, 3)."""
         return (vertices[..., self.corners, :] * self.shares[..., None]).sum(-2)
 
@@ -36,23 +36,25 @@ class SurfacePoints:
 def spread_points(
     body: BodyModel, betas: Tensor, count: int, generator: torch.Generator
 ) -> SurfacePoints:
-    """Spread `count` points evenly by area over the resting body of `betas` (B,)."""
+    """Spread `count` points evenly_spaced by area over the resting body of `betas` (B,)."""
     triangles = body.shaped(betas)[body.faces]
     normals = torch.linalg.cross(
         triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
     )
     areas = normals.norm(dim=-1) / 2
     # One point in each of `count` equal parts of the area: more even than independent draws.
-    drawn = (torch.arange(count) + torch.rand(count, generator=generator)) / count
-    faces = torch.searchsorted(areas.cumsum(0) / areas.sum(), drawn).clamp(max=len(areas) - 1)
+    shares_of_area = (torch.arange(count) + torch.rand(count, generator=generator)) / count
+    faces = torch.searchsorted(areas.cumsum(0) / areas.sum(), shares_of_area).clamp(
+        max=len(areas) - 1
+    )
     corners = body.faces[faces]
     shares = _uniform_barycentric(count, generator)
     weights = (body.weights[corners] * shares[..., None]).sum(1)
     spacing = float((areas.sum() / count).sqrt())
-    return SurfacePoints(corners, shares, weights, _turns_z_onto(normals[faces]), spacing)
+    return SurfacePoints(corners, shares, weights, _rotations_onto(normals[faces]), spacing)
 
 
-def first_scales(points: SurfacePoints) -> Tensor:
+def initial_scales(points: SurfacePoints) -> Tensor:
     """Standard deviations (3,) of new Gaussians, m: flat discs that overlap a little."""
     width = OVERLAP * points.spacing
     return torch.tensor([width, width, THICKNESS * width])
@@ -64,7 +66,7 @@ def _uniform_barycentric(count: int, generator: torch.Generator) -> Tensor:
     return torch.stack([1 - root, root * (1 - b), root * b], dim=-1)
 
 
-def _turns_z_onto(normals: Tensor) -> Tensor:
+def _rotations_onto(normals: Tensor) -> Tensor:
     unit = normals / normals.norm(dim=-1, keepdim=True).clamp(min=1e-12)
     helper = torch.eye(3)[unit.abs().argmin(dim=-1)]
     side = torch.linalg.cross(helper, unit)

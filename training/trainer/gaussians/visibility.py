@@ -11,39 +11,39 @@ from training.trainer.cameras.views import View
 from training.trainer.gaussians.model import SceneModel
 from training.trainer.gaussians.rasterizer import rasterize
 
-SEEN = 0.8
-DEPTH_SQUASH = 0.4
+MIN_RELATIVE_CONTRIBUTION = 0.8
+DEPTH_SCALE = 0.4
 """Front and back count as this much nearer to each other than they are: the back of a person whom
 nobody saw from behind then takes its colours from the front at the same height."""
 CHUNK = 1024  # Gaussians at once: all distances of 50,000 would take 10 GB
 
 
-def borrow_hidden_colors(model: SceneModel, views: Iterable[View]) -> None:
+def color_hidden_gaussians(model: SceneModel, views: Iterable[View]) -> None:
     """Let Gaussians that none of `views` shows take the colour of the nearest that one does."""
-    shares = largest_shares(model, views)
+    contributions = max_contributions(model, views)
     gaussians = model.gaussians
     gaussians.keep_shown_colors()
     resting = model.body.shaped(model.poses.betas)
-    places = gaussians.canonical(resting).detach()
-    places = places * torch.tensor([1.0, 1.0, DEPTH_SQUASH], device=places.device)
+    positions = gaussians.canonical_centers(resting).detach()
+    positions = positions * torch.tensor([1.0, 1.0, DEPTH_SCALE], device=positions.device)
     for person in range(model.people):
         own = (gaussians.person == person).nonzero()[:, 0]
-        seen = own[shares[own] > SEEN * shares[own].mean()]
-        if len(seen):
-            gaussians.colored_by[own] = seen[_nearest(places[own], places[seen])]
-            gaussians.colored_by[seen] = seen
+        visible = own[contributions[own] > MIN_RELATIVE_CONTRIBUTION * contributions[own].mean()]
+        if len(visible):
+            gaussians.colored_by[own] = visible[_nearest(positions[own], positions[visible])]
+            gaussians.colored_by[visible] = visible
 
 
-def largest_shares(model: SceneModel, views: Iterable[View]) -> Tensor:
+def max_contributions(model: SceneModel, views: Iterable[View]) -> Tensor:
     """The most that each Gaussian shows of itself in any view, (N,), pixels."""
     largest = torch.zeros(len(model.gaussians.person), device=model.poses.betas.device)
     for view in views:
         with torch.no_grad():
-            posed = model.at(view.index)
+            posed = model.gaussians_at(view.index)
         marks = torch.ones_like(posed.means[:, :1], requires_grad=True)
-        drawn = rasterize(posed.means, posed.covars, posed.opacities, marks, view.camera)
+        raster = rasterize(posed.means, posed.covars, posed.opacities, marks, view.camera)
         # Features are composited linearly: the gradient of their sum is each one's weight.
-        (weights,) = torch.autograd.grad(drawn.features[view.interior].sum(), marks)
+        (weights,) = torch.autograd.grad(raster.features[view.interior].sum(), marks)
         largest = torch.maximum(largest, weights[:, 0])
     return largest
 

@@ -9,8 +9,8 @@ import torch
 
 from preprocess.faults import FaultsError
 from training.trainer.cameras.camera import Camera
-from training.trainer.cameras.camera_ids import choose_cameras, evenly
-from training.trainer.cameras.strategies import STRATEGIES, Surroundings, look_at
+from training.trainer.cameras.camera_ids import choose_cameras, evenly_spaced
+from training.trainer.cameras.strategies import STRATEGIES, PeopleBounds, look_at
 from training.trainer.config.compose import load_config
 
 TRUE = [4, 16, 28, 40, 52, 64, 76, 88]
@@ -91,13 +91,13 @@ def test_nothing_can_be_captured_without_a_truth():
 
 def test_evenly_leaves_room_at_both_ends():
     """All of them where as many are wanted."""
-    assert evenly(TRUE, 0) == []
-    assert evenly(TRUE, 1) == [40]
-    assert evenly(TRUE, 8) == TRUE
+    assert evenly_spaced(TRUE, 0) == []
+    assert evenly_spaced(TRUE, 1) == [40]
+    assert evenly_spaced(TRUE, 8) == TRUE
 
 
 def scene(radius=1.2):
-    people = Surroundings(torch.tensor([0.3, 1.0, -0.2]), radius, UP)
+    people = PeopleBounds(torch.tensor([0.3, 1.0, -0.2]), radius, UP)
     viewmat = look_at(torch.tensor([0.5, 1.8, 4.0]), people.center, UP)
     intrinsics = torch.tensor([[120.0, 0, 48], [0, 110.0, 32], [0, 0, 1]])
     return people, Camera(viewmat, intrinsics, 96, 64)

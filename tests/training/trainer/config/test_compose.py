@@ -151,13 +151,13 @@ def test_few_epochs_need_no_other_key():
     assert (config.pose_epochs, config.nv_gen_epoch) == (0, 0)
 
 
-def test_a_wrong_command_ends_with_2_before_torch_is_imported(studio):
+def test_a_wrong_command_ends_with_2_before_torch_is_imported(tiny_scene):
     """And without a traceback, on standard error, nothing written."""
     code = (
         "import sys; from training.simple_multi_human_trainer import main;"
         "status = main(sys.argv[1:]); assert 'torch' not in sys.modules; sys.exit(status)"
     )
-    wrong = studio.arguments("seed=five", "train.optimization.ephocs=2")
+    wrong = tiny_scene.arguments("seed=five", "train.optimization.ephocs=2")
     ended = subprocess.run(
         [sys.executable, "-c", code, *wrong],
         cwd=CHECKOUT,
@@ -171,51 +171,51 @@ def test_a_wrong_command_ends_with_2_before_torch_is_imported(studio):
     assert "wrong type for seed" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert ended.stdout == ""
-    assert not studio.results.exists()
+    assert not tiny_scene.results.exists()
 
 
-def test_scene_and_data_faults_come_together(studio, tmp_path, capsys):
+def test_scene_and_data_faults_come_together(tiny_scene, tmp_path, capsys):
     """A scene of real data that is not there, whose truth is not there either."""
     file = tmp_path / "away.json"
     scene = {"seq_name": "away", "cam_id": 28, "raw_gt_dir_path": "nowhere/away"}
     file.write_text(json.dumps(scene), encoding="utf-8")
-    assert studio.train(f"shared.scene_file={file}", name="away") == 2
+    assert tiny_scene.train(f"shared.scene_file={file}", name="away") == 2
     error = capsys.readouterr().err
-    assert str(studio.data / "away") in error
-    assert str(studio.data / "nowhere" / "away") in error
+    assert str(tiny_scene.data / "away") in error
+    assert str(tiny_scene.data / "nowhere" / "away") in error
 
 
-def test_a_synthetic_scene_that_is_not_built_says_how(studio, tmp_path, capsys):
+def test_a_synthetic_scene_that_is_not_built_says_how(tiny_scene, tmp_path, capsys):
     """The command that builds it."""
-    assert studio.train(f"shared.scene_data_root={tmp_path}") == 2
-    assert f"python -m preprocess.synthetic {studio.name}" in capsys.readouterr().err
+    assert tiny_scene.train(f"shared.scene_data_root={tmp_path}") == 2
+    assert f"python -m preprocess.synthetic {tiny_scene.name}" in capsys.readouterr().err
 
 
-def test_an_unknown_scene_names_the_nearest(studio, capsys):
+def test_an_unknown_scene_names_the_nearest(tiny_scene, capsys):
     """From the files beside it."""
-    file = studio.registry / "tiny_scen.json"
-    assert studio.train(f"shared.scene_file={file}", name="tiny_scen") == 2
+    file = tiny_scene.registry / "tiny_scen.json"
+    assert tiny_scene.train(f"shared.scene_file={file}", name="tiny_scen") == 2
     assert "did you mean tiny_scene?" in capsys.readouterr().err
 
 
-def test_the_refiner_is_asked_for_in_vain_where_it_is_not_installed(studio, capsys, monkeypatch):
+def test_the_refiner_is_asked_for_in_vain_where_it_is_not_installed(tiny_scene, capsys, monkeypatch):
     """Which packages are missing, and the way out."""
     monkeypatch.setattr("training.trainer.input_checks.REFINER_PACKAGES", ("no_such_package",))
-    assert studio.train(f"{VIEWS}.source=refined", "difix.trn_enable=true") == 2
+    assert tiny_scene.train(f"{VIEWS}.source=refined", "difix.trn_enable=true") == 2
     assert "needs packages: no_such_package" in capsys.readouterr().err
 
 
-def test_the_refiner_without_weights_is_refused(studio, capsys, monkeypatch, tmp_path):
+def test_the_refiner_without_weights_is_refused(tiny_scene, capsys, monkeypatch, tmp_path):
     """A folder that holds no model."""
     monkeypatch.setattr("training.trainer.input_checks.REFINER_PACKAGES", ())
     pytest.importorskip("huggingface_hub")
     refined = (f"{VIEWS}.source=refined", "difix.trn_enable=true", f"difix.model_id={tmp_path}")
-    assert studio.train(*refined) == 2
+    assert tiny_scene.train(*refined) == 2
     assert "has no weights here" in capsys.readouterr().err
 
 
-def test_a_tracker_that_is_not_installed_is_refused(studio, capsys, monkeypatch):
+def test_a_tracker_that_is_not_installed_is_refused(tiny_scene, capsys, monkeypatch):
     """With the command that installs it."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    assert studio.train("shared.wandb.enable=true") == 2
+    assert tiny_scene.train("shared.wandb.enable=true") == 2
     assert "pip install wandb" in capsys.readouterr().err

@@ -39,14 +39,14 @@ def own_data(difix, tmp_path):
 
 def at_sample(monkeypatch, number, happens):
     """Have something happen in the middle of writing the sample with that number (1 is first)."""
-    numbers, write = itertools.count(1), shard._write
+    numbers, write = itertools.count(1), shard.write_durably
 
     def wrapped(path, content):
         if path.name == "meta.json" and next(numbers) == number:
             happens(path)
         write(path, content)
 
-    monkeypatch.setattr(shard, "_write", wrapped)
+    monkeypatch.setattr(shard, "write_durably", wrapped)
 
 
 def test_a_shard_has_every_camera_and_frame(shards, difix_built):
@@ -246,12 +246,12 @@ def test_killed_at_any_moment_the_same_command_gives_the_same_bytes(shards):
         "import itertools, os, signal, sys\n"
         "from training.trainer.difix import shard\n"
         "from training.simple_multi_human_trainer import main\n"
-        "write, numbers = shard._write, itertools.count(1)\n"
+        "write, numbers = shard.write_durably, itertools.count(1)\n"
         "def killing(path, content):\n"
         "    last = path.name == 'image.png' and next(numbers) == 4\n"
         "    write(path, content[:40] if last else content)\n"
         "    if last: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "shard._write = killing\n"
+        "shard.write_durably = killing\n"
         "main(sys.argv[1:])\n"
     )
     mode = "run_mode=difix_data_generation_generate"

@@ -68,20 +68,20 @@ def edit(path, **changes):
     path.write_text(json.dumps({**content, **changes}), encoding="utf-8")
 
 
-def plan_of(studio, scenes, exp_name="exp"):
+def plan_of(tiny_scene, scenes, exp_name="exp"):
     """The file of a launcher's plan for those scenes."""
-    root = studio.results.parent
+    root = tiny_scene.results.parent
     planned = [
         ScenePlan(
             name=name,
             exp_name=exp_name,
             scene={},
-            scene_file=studio.scene_file(name),
+            scene_file=tiny_scene.scene_file(name),
             action="run",
             reason="new",
             command=(),
             environment={},
-            output=studio.shard_folder(name),
+            output=tiny_scene.shard_folder(name),
             fingerprint="",
             expected_outputs=("shard.json",),
             time_limit_s=0,
@@ -90,7 +90,7 @@ def plan_of(studio, scenes, exp_name="exp"):
         )
         for name in scenes
     ]
-    roots = Roots(results_root=studio.results, scene_data_root=root, state_root=root)
+    roots = Roots(results_root=tiny_scene.results, scene_data_root=root, state_root=root)
     limits = {"workers": 1, "gpus": (), "max_retries": 0, "max_failures": 0}
     plan = Plan(
         plan_id="id",
@@ -301,7 +301,7 @@ def test_an_ending_in_the_middle_leaves_the_old_data_set(shards, monkeypatch, ca
     """A full disk, SIGTERM: nothing half is left beside it."""
     assert shards.aggregate() == 0
     before = shards.contents(shards.dataset)
-    checked, done = merge_shards.checked_shard, []
+    validate_config, done = merge_shards.check_shard, []
 
     def ends(*at):
         done.append(1)
@@ -309,9 +309,9 @@ def test_an_ending_in_the_middle_leaves_the_old_data_set(shards, monkeypatch, ca
             raise OSError(28, "No space left on device")
         if len(done) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return checked(*at)
+        return validate_config(*at)
 
-    monkeypatch.setattr(merge_shards, "checked_shard", ends)
+    monkeypatch.setattr(merge_shards, "check_shard", ends)
     assert shards.aggregate() == {"full": 1, "sigterm": 143}[ending]
     assert ("No space left on device" in capsys.readouterr().err) == (ending == "full")
     assert shards.contents(shards.dataset) == before

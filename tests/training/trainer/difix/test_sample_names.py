@@ -8,8 +8,8 @@ from preprocess.faults import FaultsError
 from training.trainer.config.compose import load_config
 from training.trainer.difix.dataset import SceneCounts
 from training.trainer.difix.dataset_summary import refuse_leaks
-from training.trainer.difix.sample_names import Group, group_of, held_out
-from training.trainer.errors import TrainingError
+from training.trainer.difix.sample_names import Group, group_of, held_out_groups
+from training.trainer.termination import TrainingError
 
 KEY = "difix_data_generation"
 COMMAND = ("shared.exp_name=exp", "run_mode=difix_data_generation_aggregate")
@@ -50,11 +50,11 @@ def test_groups_in_use_are_held_out_by_default_and_data_sets_kept_apart():
     """Hi4D's pair15 is not the synthetic pair15; an explicit name means both, or one of them."""
     groups = [Group("hi4d", f"pair{number}") for number in range(10, 20)]
     groups.append(Group("synthetic", "pair15"))
-    chosen = {str(group) for group in held_out(groups, settings())}
+    chosen = {str(group) for group in held_out_groups(groups, settings())}
     assert chosen == {"hi4d/pair15", "hi4d/pair16", "hi4d/pair17", "hi4d/pair19"}
-    both = held_out(groups, settings(f"{KEY}.test_groups=[pair15]"))
+    both = held_out_groups(groups, settings(f"{KEY}.test_groups=[pair15]"))
     assert {str(group) for group in both} == {"hi4d/pair15", "synthetic/pair15"}
-    assert held_out(groups, settings(f"{KEY}.test_groups=[]")) == frozenset()
+    assert held_out_groups(groups, settings(f"{KEY}.test_groups=[]")) == frozenset()
 
 
 def test_a_group_on_both_sides_is_refused():

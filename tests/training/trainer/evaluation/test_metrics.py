@@ -55,8 +55,8 @@ def test_depth_counts_only_where_it_is_known_and_the_model_is():
 def test_even_motion_costs_nothing():
     """A constant change from frame to frame is not uneven; a jump is."""
     steady = torch.arange(3.0)[:, None] * torch.ones(3, 4)
-    assert float(losses.unevenness(steady)) == 0
-    assert float(losses.unevenness(torch.tensor([[0.0], [1.0], [0.0]]))) == 4
+    assert float(losses.acceleration(steady)) == 0
+    assert float(losses.acceleration(torch.tensor([[0.0], [1.0], [0.0]]))) == 4
 
 
 def test_psnr_by_hand():
@@ -86,5 +86,5 @@ def test_pose_errors_by_hand():
 
 def test_lpips_is_measured_or_its_absence_explained():
     """Never downloaded."""
-    measure, reason = metrics.find_lpips(torch.device("cpu"))
+    measure, reason = metrics.load_lpips(torch.device("cpu"))
     assert (measure is None) == bool(reason)

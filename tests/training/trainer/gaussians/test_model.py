@@ -13,10 +13,10 @@ from training.trainer.cameras.camera import Camera
 from training.trainer.cameras.strategies import look_at
 from training.trainer.cameras.views import View
 from training.trainer.gaussians.model import BodyParameters, Gaussians, Poses, SceneModel
-from training.trainer.gaussians.ply_export import ply_of
+from training.trainer.gaussians.ply_export import ply_bytes
 from training.trainer.gaussians.render import render
 from training.trainer.gaussians.surface import spread_points
-from training.trainer.gaussians.visibility import borrow_hidden_colors, largest_shares
+from training.trainer.gaussians.visibility import color_hidden_gaussians, max_contributions
 from training.trainer.refiner import DifixRefiner
 
 COUNT = 300
@@ -46,8 +46,8 @@ def camera(side=1.0):
 
 def view(model, side=1.0, index=0):
     with torch.no_grad():
-        seen = render(model.at(index), camera(side), 1.0)
-    masks = (seen.shares > 0.3).float()
+        seen = render(model.gaussians_at(index), camera(side), 1.0)
+    masks = (seen.person_alpha > 0.3).float()
     return View(28, 1, index, camera(side), seen.image, masks, None)
 
 
@@ -59,7 +59,7 @@ def test_gaussians_are_carried_exactly_like_the_body_s_surface(model, body):
         people = len(model.poses.betas)
         weights = [body.weights[gaussians.corners[gaussians.person == p, 0]] for p in range(people)]
         gaussians.weights.copy_(torch.block_diag(*weights))
-        placed = model.at(1).means
+        placed = model.gaussians_at(1).means
     pose, trans = model.poses(torch.tensor([1]))
     vertices = body.vertices(model.poses.betas, pose[0], trans[0])
     expected = vertices[gaussians.person, gaussians.corners[:, 0]]
@@ -70,7 +70,7 @@ def test_points_are_spread_evenly_over_the_surface(body):
     """Every part of the body gets its share by area."""
     betas = torch.zeros(6)
     points = spread_points(body, betas, 4000, torch.Generator().manual_seed(0))
-    places = points.on(body.shaped(betas))
+    places = points.positions(body.shaped(betas))
     nearest = torch.cdist(places, places).fill_diagonal_(9).min(1).values
     assert nearest.median() > 0.3 * points.spacing
     torch.testing.assert_close(points.weights.sum(1), torch.ones(4000))
@@ -78,8 +78,8 @@ def test_points_are_spread_evenly_over_the_surface(body):
 
 def test_a_step_on_one_frame_leaves_the_other_frames_poses(model):
     """Gradients reach the frame that was drawn, its body shape, and every kind of parameter."""
-    seen = render(model.at(1), camera(), 1.0)
-    (seen.image.sum() + seen.depth.sum() + seen.shares[..., 0].sum()).backward()
+    seen = render(model.gaussians_at(1), camera(), 1.0)
+    (seen.image.sum() + seen.depth.sum() + seen.person_alpha[..., 0].sum()).backward()
     turns = model.poses.turns.weight.grad.to_dense()
     assert turns[1].abs().sum() > 0
     assert turns[[0, 2]].abs().sum() == 0
@@ -103,9 +103,9 @@ def test_hidden_gaussians_borrow_from_seen_ones_of_the_same_person(model):
     with torch.no_grad():
         model.gaussians.scales.fill_(-3.0)  # 5 cm: nothing shines through
     front = view(model)
-    shares = largest_shares(model, [front])
-    back = largest_shares(model, [view(model, side=-1.0)])
-    borrow_hidden_colors(model, [front])
+    shares = max_contributions(model, [front])
+    back = max_contributions(model, [view(model, side=-1.0)])
+    color_hidden_gaussians(model, [front])
     gaussians = model.gaussians
     lenders = gaussians.colored_by
     assert (gaussians.person[lenders] == gaussians.person).all()
@@ -163,7 +163,7 @@ def test_a_ply_holds_the_colours_sizes_and_turns_of_the_model(model):
     """Decoded as viewers do: colour 0.5 + C0·f_dc, size exp(scale), opacity by the sigmoid."""
     with torch.no_grad():
         model.gaussians.colors.uniform_(-2, 2, generator=torch.Generator().manual_seed(3))
-    header, _, body = ply_of(model, 1).partition(b"end_header\n")
+    header, _, body = ply_bytes(model, 1).partition(b"end_header\n")
     names = [line.split()[-1] for line in header.decode().splitlines() if "property" in line]
     table = torch.frombuffer(bytearray(body), dtype=torch.float32).view(COUNT, len(names))
     column = {name: table[:, index] for index, name in enumerate(names)}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from training.trainer.cameras.camera import Camera
 from training.trainer.gaussians import rasterizer
-from training.trainer.gaussians.rasterizer import Drawing, project, rasterize
+from training.trainer.gaussians.rasterizer import RasterOutput, project, rasterize
 
 FOCAL = 20.0
 SIZE = 16
@@ -37,7 +37,7 @@ def cloud(count: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def slow(
     means: Tensor, covars: Tensor, opacities: Tensor, features: Tensor, seen_by: Camera
-) -> Drawing:
+) -> RasterOutput:
     """Pixel by pixel, Gaussian by Gaussian, as gsplat's kernel is written."""
     flat = project(means, covars, seen_by)
     centers, conics, depths = flat.centers, flat.conics, flat.depths
@@ -57,7 +57,7 @@ def slow(
                     break
                 drawn[row, column] += light * alpha * full[i]
                 light *= 1 - alpha
-    return Drawing(drawn[..., :-2], drawn[..., -2], drawn[..., -1])
+    return RasterOutput(drawn[..., :-2], drawn[..., -2], drawn[..., -1])
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.4])

@@ -1,4 +1,4 @@
-"""Progress: a line for the launcher, a line for people, and trackers where switched on."""
+"""Where a run's numbers go by epoch: the progress line, TensorBoard, Weights & Biases."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from preprocess.faults import Fault
+from training.system.scene_log import PROGRESS
 from training.trainer.config.schema import Config
+from training.trainer.output_files import OutputFolder
 
-MARK = "TS_PROGRESS"
 
-
-class Tracker(Protocol):
-    """Something that keeps numbers by epoch."""
+class ExperimentLogger(Protocol):
+    """Something that keeps a run's numbers by epoch."""
 
     def log(self, numbers: Mapping[str, float], epoch: int) -> None:
-        """Keep `numbers` of `epoch`."""
+        """Record the numbers of an epoch."""
 
     def close(self) -> None:
-        """Write out what is held back."""
+        """Write out everything that is buffered."""
 
 
-class TensorBoard:
-    """Event files in a folder; what a former attempt wrote past `epoch` is dropped."""
+class TensorBoardLogger:
+    """Writes TensorBoard's event files; drops what an earlier attempt wrote after `epoch`."""
 
     def __init__(self, folder: Path, epoch: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -34,17 +34,17 @@ class TensorBoard:
         self._writer = SummaryWriter(str(folder), purge_step=epoch)
 
     def log(self, numbers: Mapping[str, float], epoch: int) -> None:
-        """Keep `numbers` of `epoch`."""
+        """Record the numbers of an epoch."""
         for name, value in numbers.items():
             self._writer.add_scalar(name, value, epoch)
 
     def close(self) -> None:
-        """Write out what is held back."""
+        """Write out everything that is buffered."""
         self._writer.close()
 
 
-class Wandb:
-    """Weights & Biases; offline unless an API key or WANDB_MODE says otherwise."""
+class WandbLogger:
+    """Logs to Weights & Biases; offline unless an API key or WANDB_MODE says otherwise."""
 
     def __init__(self, config: Config, folder: Path) -> None:
         import wandb
@@ -62,16 +62,16 @@ class Wandb:
         )
 
     def log(self, numbers: Mapping[str, float], epoch: int) -> None:
-        """Keep `numbers` of `epoch`."""
+        """Record the numbers of an epoch."""
         self._run.log({"epoch": epoch, **numbers})
 
     def close(self) -> None:
-        """Write out what is held back."""
+        """Write out everything that is buffered."""
         self._run.finish()
 
 
-def missing_trackers(config: Config) -> list[Fault]:
-    """Trackers that are switched on and not installed."""
+def missing_logger_packages(config: Config) -> list[Fault]:
+    """Return a fault for each logger that is enabled and whose package is not installed."""
     wanted = {"wandb": config.shared.wandb.enable, "tensorboard": config.shared.tensorboard.enable}
     return [
         Fault(
@@ -83,16 +83,16 @@ def missing_trackers(config: Config) -> list[Fault]:
     ]
 
 
-def open_trackers(config: Config, folder: Path, epoch: int) -> list[Tracker]:
-    """The trackers that the configuration switches on."""
-    trackers: list[Tracker] = []
+def open_loggers(config: Config, output: OutputFolder, epoch: int) -> list[ExperimentLogger]:
+    """Open the loggers that the configuration enables, for a run that continues after `epoch`."""
+    loggers: list[ExperimentLogger] = []
     if config.shared.tensorboard.enable:
-        trackers.append(TensorBoard(folder / "tensorboard", epoch))
+        loggers.append(TensorBoardLogger(output.tensorboard, epoch))
     if config.shared.wandb.enable:
-        trackers.append(Wandb(config, folder))
-    return trackers
+        loggers.append(WandbLogger(config, output.root))
+    return loggers
 
 
 def report_progress(numbers: Mapping[str, Any]) -> None:
-    """One machine-readable line on standard output."""
-    print(f"{MARK} {json.dumps(dict(numbers), allow_nan=False)}", flush=True)
+    """Print one progress line, which the launcher reads from the log (training/system/scene_log)."""
+    print(f"{PROGRESS}{json.dumps(dict(numbers), allow_nan=False)}", flush=True)

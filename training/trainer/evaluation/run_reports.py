@@ -1,0 +1,140 @@
+"""What a run reports while it trains: evaluations as files, progress lines, logged numbers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from training.system.atomic_write import write_json_atomically
+from training.trainer.cameras.camera_ids import CameraIds
+from training.trainer.cameras.views import View
+from training.trainer.config.schema import Config
+from training.trainer.evaluation.evaluate import (
+    EvaluationResult,
+    GroundTruth,
+    evaluate,
+    rendered_images,
+    write_csv,
+)
+from training.trainer.evaluation.experiment_loggers import ExperimentLogger, report_progress
+from training.trainer.evaluation.pictures import ComparisonRow, write_comparison
+from training.trainer.gaussians.model import SceneModel
+from training.trainer.output_files import OutputFolder
+
+
+@dataclass
+class RunReports:
+    """Evaluates one run and reports about it.
+
+    `initial_summary` is the evaluation before training; `initial_images` are the renders of
+    `shown_views` at that time, for the picture that compares before and after.
+    """
+
+    config: Config
+    output: OutputFolder
+    truth: GroundTruth
+    cameras: CameraIds
+    shown_views: Sequence[View]
+    initial_images: Sequence[Tensor]
+    loggers: Sequence[ExperimentLogger] = ()
+    initial_summary: dict[str, float | None] = field(default_factory=dict)
+
+    def evaluate_initial(self, model: SceneModel) -> None:
+        """Evaluate the model before any training; raises OSError."""
+        self.initial_summary = self._evaluate(model, epoch=0).summary
+
+    def report_epoch(self, epoch: int, stage: str, loss: float, started: float) -> None:
+        """Report the end of an epoch (the first is 1) that `started` at that monotonic time."""
+        numbers = {"loss": loss, "seconds": time.monotonic() - started}
+        epochs = self.config.train.optimization.epochs
+        report_progress({"epoch": epoch, "epochs": epochs, "stage": stage} | _rounded(numbers))
+        self._log({f"train/{name}": value for name, value in numbers.items()}, epoch)
+
+    def report_evaluation(self, model: SceneModel, epoch: int, facts: Mapping[str, Any]) -> None:
+        """Evaluate after `epoch` epochs and write the CSVs, the picture and metrics.json.
+
+        `facts` about the run are added to metrics.json. Raises OSError.
+        """
+        evaluated = self._evaluate(model, epoch)
+        picture = self._write_picture(model, epoch)
+        metrics = self._metrics(evaluated, picture, epoch, facts)
+        write_json_atomically(self.output.metrics, metrics)
+        numbers = {k: v for k, v in evaluated.summary.items() if v is not None}
+        self._log({f"evaluation/{name}": value for name, value in numbers.items()}, epoch)
+        print(f"epoch {epoch}: {_comparison(self.initial_summary, evaluated.summary)}", flush=True)
+
+    def close(self) -> None:
+        """Close the loggers, which write out what they have buffered."""
+        for logger in self.loggers:
+            logger.close()
+
+    def _evaluate(self, model: SceneModel, epoch: int) -> EvaluationResult:
+        evaluated = evaluate(model, self.truth, self.config.model.background)
+        for kind, rows in (("images", evaluated.images), ("poses", evaluated.poses)):
+            if rows:
+                write_csv(self.output.evaluation(kind, epoch, "csv"), rows)
+        return evaluated
+
+    def _write_picture(self, model: SceneModel, epoch: int) -> str:
+        """Write the comparison picture; return its path below the output folder."""
+        images = rendered_images(model, self.shown_views, self.config.model.background)
+        columns = zip(self.shown_views, self.initial_images, images, strict=True)
+        rows = [
+            ComparisonRow(self._label(view), view.image, before, after)
+            for view, before, after in columns
+        ]
+        path = self.output.evaluation("comparison", epoch, "png")
+        write_comparison(path, rows, epoch)
+        return str(path.relative_to(self.output.root))
+
+    def _label(self, view: View) -> str:
+        held_out = view.camera_id in self.cameras.held_out
+        use = "held out" if held_out else "source: there is no held-out camera"
+        return f"camera {view.camera_id} ({use}), frame {view.frame}"
+
+    def _metrics(
+        self, evaluated: EvaluationResult, picture: str, epoch: int, facts: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Return the content of metrics.json."""
+        config = self.config
+        return {
+            "scene": config.shared.scene_name,
+            "exp_name": config.shared.exp_name,
+            "epoch": epoch,
+            "epochs": config.train.optimization.epochs,
+            "seed": config.seed,
+            **facts,
+            **evaluated.summary,
+            **self.truth.missing_reasons,
+            "before": self.initial_summary,
+            "source_camera": self.cameras.source,
+            "held_out_cameras": list(self.cameras.held_out),
+            "novel_views": {
+                "source": config.train.nv_generation.trn_nv_gen.source,
+                "cameras": list(self.cameras.novel),
+            },
+            "picture": picture,
+        }
+
+    def _log(self, numbers: Mapping[str, float], epoch: int) -> None:
+        for logger in self.loggers:
+            logger.log(numbers, epoch)
+
+
+def _rounded(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(f"{value:.6g}") for name, value in numbers.items()}
+
+
+def _comparison(before: Mapping[str, float | None], after: Mapping[str, float | None]) -> str:
+    """Return the line that people read after an evaluation: the main metrics, now and before."""
+    shown = {"psnr": "PSNR {:.2f} dB", "mpjpe_mm": "pose error {:.1f} mm"}
+    parts = [
+        f"{text.format(after[name])} (before training {before[name]:.{1 if 'mm' in name else 2}f})"
+        for name, text in shown.items()
+        if after.get(name) is not None and before.get(name) is not None
+    ]
+    return ", ".join(parts) or "nothing to compare with: the scene has no truth"
