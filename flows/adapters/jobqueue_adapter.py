@@ -11,7 +11,7 @@ import asyncio
 import signal
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from distributed.deploy.spec import ProcessInterface
 
@@ -57,14 +57,17 @@ class SubmittedJob(SLURMJob):
         await ProcessInterface.close(self)
 
 
-class JobCluster(SLURMCluster):
+JobT = TypeVar("JobT", bound=SubmittedJob)
+
+
+class JobCluster(SLURMCluster, Generic[JobT]):
     """A TLS scheduler in this process, and jobs of `job_class` that are added by name.
 
     `scale` and `adapt` are of no use here: they neither replace a lost job nor spare a busy one.
     """
 
     def __init__(
-        self, job_class: type[SubmittedJob], host: str, security: Security, log_level: int
+        self, job_class: type[JobT], host: str, security: Security, log_level: int
     ) -> None:
         with configured(SCHEDULER_CONFIG):
             super().__init__(
@@ -87,7 +90,7 @@ class JobCluster(SLURMCluster):
     async def _add_plugin(self, plugin: WorkerEvents) -> None:
         self._running_scheduler().add_plugin(plugin)
 
-    def add_jobs(self, commands: Mapping[str, Sequence[str]]) -> dict[str, SubmittedJob]:
+    def add_jobs(self, commands: Mapping[str, Sequence[str]]) -> dict[str, JobT]:
         """Submit jobs by worker name; return when `SubmittedJob.submit` has returned for each."""
         for name, command in commands.items():
             options = {**self.new_spec["options"], "command": command, "name": name}

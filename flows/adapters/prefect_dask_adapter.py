@@ -13,7 +13,6 @@ from prefect.futures import PrefectConcurrentFuture, PrefectFuture, PrefectFutur
 from prefect.tasks import Task
 from prefect_dask.task_runners import DaskTaskRunner
 
-from flows.adapters.dask_adapter import Client
 from flows.adapters.prefect_adapter import RunInput
 
 Resource = TypeVar("Resource")
@@ -30,6 +29,10 @@ class ClusterTaskRunner(DaskTaskRunner):
         """Return a runner with the same settings that has not started."""
         return cast("Self", super().duplicate())
 
+    def __enter__(self) -> Self:
+        super().__enter__()
+        return self
+
     @property
     def has_started(self) -> bool:
         """Whether the runner is open for submissions."""
@@ -37,12 +40,8 @@ class ClusterTaskRunner(DaskTaskRunner):
 
     @property
     def cluster(self) -> Any:
-        """The Dask cluster; None before `connect`, or when the runner was given an address."""
+        """The Dask cluster; None before the first use of `client`, and for a runner by address."""
         return self._cluster
-
-    def connect(self) -> Client:
-        """Return the Dask client; the first call makes the cluster."""
-        return cast("Client", self.client)
 
     def close_with_cluster(self, resource: AbstractContextManager[Resource]) -> Resource:
         """Enter a context that is left right before client and cluster are closed."""

@@ -1,104 +1,94 @@
-"""Which Dask worker runs a body, and how its end comes back: a result, an error, or a loss."""
+"""Run a task on a Dask worker and wait for how it ends: a result, an error, or a lost worker."""
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import threading
-from concurrent.futures import CancelledError, wait
+from concurrent.futures import wait
 from typing import Any, Protocol
 
-import distributed
-from distributed.client import FutureCancelledError
-from distributed.comm import CommClosedError
-from distributed.scheduler import KilledWorker
+from flows.adapters.dask_adapter import (
+    LOSSES,
+    Client,
+    Future,
+    loss_message,
+    release,
+    result_future,
+    submit,
+)
 
 POLL_S = 0.2
 Call = functools.partial[Any]
-"""A plain function with its arguments, all of which can travel."""
+"""A plain function with its arguments, all of which can be pickled."""
 
 
 class WorkerLostError(Exception):
-    """The Dask worker that ran a body, or the way to it, was lost before the body ended."""
+    """The Dask worker that ran a task, or the connection to it, was lost before the task ended."""
 
 
 class StoppedError(Exception):
-    """The flow stopped before a body ended."""
+    """The flow stopped before a task ended."""
 
 
-class Workers(Protocol):
-    """Runs bodies on Dask workers, each call on a thread of its own."""
+class JobsError(Exception):
+    """No Slurm job can be had: what Slurm or the jobs' logs say, and the remedy."""
+
+
+class Dispatcher(Protocol):
+    """Runs tasks on Dask workers; called from one thread for each task."""
 
     def run(self, call: Call, stop: threading.Event) -> Any:
-        """What the body returns; raises what it raises.
+        """Run a call on a worker; return its result or raise its exception.
 
         Raises StoppedError once `stop` is set, WorkerLostError when the worker was lost.
         """
         ...
 
     def close(self) -> None:
-        """Let go of the workers; no body runs any more, or none is waited for."""
+        """Release the workers; called when no task runs any more, or none is waited for."""
         ...
 
 
-class AnyWorkers:
-    """Whichever worker of a cluster is free, by Dask's choice."""
+class AnyWorkerDispatcher:
+    """Runs each task on whichever worker of a cluster is free, by Dask's choice."""
 
-    def __init__(self, client: distributed.Client) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
 
     def run(self, call: Call, stop: threading.Event) -> Any:
-        """See `Workers.run`."""
+        """See `Dispatcher.run`."""
         return run_on(None, self._client, call, stop, threading.Event())
 
     def close(self) -> None:
-        """Nothing: the cluster closes them."""
+        """Do nothing: the cluster closes its workers."""
 
 
 def run_on(
-    address: str | None,
-    client: distributed.Client,
-    call: Call,
-    stop: threading.Event,
-    lost: threading.Event,
+    address: str | None, client: Client, call: Call, stop: threading.Event, lost: threading.Event
 ) -> Any:
-    """Run a call on the worker at `address`, on any for None; wait for it, `stop` or `lost`."""
-    future = client.submit(call.func, *call.args, pure=False, workers=address, **call.keywords)
+    """Run a call on the worker at `address`, or on any (None); return its result.
+
+    Raises what the call raises, StoppedError once `stop` is set, and WorkerLostError when the
+    worker is lost: by Dask's word, or because `lost` is set.
+    """
+    future = submit(client, call.func, call.args, call.keywords, address)
     try:
-        return _result(client, future, stop, lost)
+        return _wait_for_result(client, future, stop, lost)
     finally:
-        _let_go(future)
+        release(future)
 
 
-def _result(
-    client: distributed.Client,
-    future: distributed.Future,
-    stop: threading.Event,
-    lost: threading.Event,
+def _wait_for_result(
+    client: Client, future: Future[Any], stop: threading.Event, lost: threading.Event
 ) -> Any:
-    coroutine = client.gather(future, asynchronous=True)
-    result = asyncio.run_coroutine_threadsafe(coroutine, client.loop.asyncio_loop)
+    result = result_future(client, future)
     while not wait([result], timeout=POLL_S).done:
         if stop.is_set():
             raise StoppedError("the flow stopped while this ran")
+        # A result that is on its way already may arrive after the news of the loss.
         if lost.is_set() and not wait([result], timeout=POLL_S).done:
             raise WorkerLostError("its worker left before the end")
     try:
         return result.result()
-    except KilledWorker as error:
-        gone = f"worker {error.last_worker.address} died while it ran this"
-        raise WorkerLostError(gone) from error
-    except (FutureCancelledError, CancelledError, CommClosedError) as error:
-        raise WorkerLostError(f"the Dask cluster gave this up: {error}") from error
-
-
-def _let_go(future: distributed.Future) -> None:
-    """Have Dask forget the task: a result still held is computed again when its worker is lost."""
-    if future.done():
-        future.release()
-    else:
-        future.cancel()
-
-
-class JobsError(Exception):
-    """No job can be had: what Slurm or the jobs' logs say, and the remedy."""
+    except LOSSES as error:
+        raise WorkerLostError(loss_message(error)) from error

@@ -1,4 +1,4 @@
-"""Requests to stop a flow: the first interrupts it, later ones are counted and end it at once."""
+"""Requests to stop a flow: the first one interrupts it, later ones are only counted."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from contextlib import contextmanager
 from training.system.stop_request import handling_stops
 
 
-class Stops:
-    """How often a stop was asked for."""
+class StopCount:
+    """How often the user has asked to stop."""
 
     count = 0
 
     @property
-    def urgent(self) -> bool:
-        """Asked for a second time."""
+    def is_repeated(self) -> bool:
+        """Whether the user asked more than once: everything is to end at once."""
         return self.count > 1
 
 
 @contextmanager
-def first_stop_interrupts() -> Iterator[Stops]:
+def first_stop_interrupts() -> Iterator[StopCount]:
     """Raise KeyboardInterrupt at the first SIGINT, SIGTERM or SIGHUP, and only count the others.
 
-    So a second Ctrl-C never breaks into the closing of a cluster. A signal that is ignored (nohup)
-    stays ignored. Prefect takes SIGTERM for itself while a flow runs, and raises TerminationSignal.
+    So a second Ctrl-C never interrupts the closing of a cluster. A signal that is ignored (nohup)
+    stays ignored. While a flow runs Prefect handles SIGTERM itself and raises TerminationSignal.
     """
-    stops = Stops()
+    stops = StopCount()
 
     def handle() -> None:
         stops.count += 1

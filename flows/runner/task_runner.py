@@ -12,71 +12,68 @@ import inspect
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, nullcontext
+from contextlib import closing
 from contextvars import copy_context
-from typing import Any, Self, cast
+from typing import Any, Self
 
-import distributed
-from prefect.client.schemas.objects import RunInput, TaskRun
-from prefect.context import FlowRunContext
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture
-from prefect.states import Cancelled, Pending
-from prefect.task_engine import run_task_sync
+from prefect.states import Cancelled
 from prefect.tasks import Task
-from prefect.utilities.asyncutils import run_coro_as_sync
-from prefect.utilities.engine import emit_task_run_state_change_event
-from prefect_dask.task_runners import DaskTaskRunner
 
-from flows.runner.dispatch import AnyWorkers, StoppedError, Workers
+from flows.adapters.prefect_adapter import (
+    RunInput,
+    as_prefect_future,
+    create_pending_task_run,
+    run_task,
+)
+from flows.adapters.prefect_dask_adapter import ClusterTaskRunner
+from flows.runner.dispatch import AnyWorkerDispatcher, Dispatcher, StoppedError
 
 
-class SceneTaskRunner(DaskTaskRunner):
+class SceneTaskRunner(ClusterTaskRunner):
     """Runs at most `max_workers` task runs at once, each on a thread here and a Dask worker there.
 
     A task run is Running when a thread has it (on a worker, or queued in Dask) and Pending before.
     Its function must be plain (no coroutine, no generator), and function, arguments and result
-    must pickle. A worker that is lost is a `WorkerLostError` in the one task run that it had. One
-    lost in the moment between a function's end and its result's arrival makes Dask call that
-    function once more: it must find that its work is done (`training.execution.run_scene.run_scene` does).
+    must pickle. A lost worker is a `WorkerLostError` in the one task run that it had. If it is lost
+    between a function's end and its result's arrival, Dask calls that function once more, which
+    must then find that its work is done (as `training.execution.run_scene.run_scene` does).
 
     When the runner closes, what has not ended is Cancelled: wait for the futures inside the flow.
-    `workers` says which worker gets which task; given the runner, once its cluster is there. The
-    other arguments are those of `DaskTaskRunner`.
+    `make_dispatcher`, called with the runner once its cluster exists, decides which worker runs
+    which task. The other arguments are those of `DaskTaskRunner`.
     """
 
     def __init__(
         self,
         max_workers: int = 1,
-        workers: Callable[[SceneTaskRunner], Workers] | None = None,
+        make_dispatcher: Callable[[SceneTaskRunner], Dispatcher] | None = None,
         **dask: Any,
     ) -> None:
         if max_workers < 1:
             raise ValueError(f"max_workers is {max_workers}: at least 1 is needed to run anything")
         super().__init__(**dask)
         self.max_workers = max_workers
-        self.make_workers = workers or (lambda runner: AnyWorkers(runner.client))
-        self._workers: Workers | None = None
+        self.make_dispatcher = make_dispatcher or (
+            lambda runner: AnyWorkerDispatcher(runner.client)
+        )
+        self._dispatcher: Dispatcher | None = None
         self._unfinished = 0
         self._counting = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
         self._stop = threading.Event()
 
     def duplicate(self) -> Self:
-        """A runner with the same settings that has not started."""
-        twin = cast("Self", super().duplicate())  # type: ignore[no-untyped-call]
+        """Return a runner with the same settings that has not started; called for each flow run."""
+        twin = super().duplicate()
         twin.max_workers = self.max_workers
-        twin.make_workers = self.make_workers
+        twin.make_dispatcher = self.make_dispatcher
         return twin
 
     @property
     def unfinished(self) -> int:
         """How many task runs have been submitted and have not ended."""
         return self._unfinished
-
-    @property
-    def cluster(self) -> distributed.deploy.Cluster | None:
-        """The Dask cluster; None before the first submit."""
-        return self._cluster
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -85,10 +82,10 @@ class SceneTaskRunner(DaskTaskRunner):
             and self.max_workers == other.max_workers
         )
 
-    __hash__ = DaskTaskRunner.__hash__
+    __hash__ = ClusterTaskRunner.__hash__
 
     def __enter__(self) -> Self:
-        super().__enter__()  # type: ignore[no-untyped-call]
+        super().__enter__()
         self._stop.clear()
         self._threads = ThreadPoolExecutor(self.max_workers, "task-run")
         return self
@@ -97,16 +94,16 @@ class SceneTaskRunner(DaskTaskRunner):
         self.cancel_all()
         try:
             super().__exit__(*exception)
-        except Exception:  # what became of the task runs is known: a broken cluster changes nothing
+        except Exception:  # how the task runs ended is known: a broken cluster changes nothing
             self.logger.exception("the Dask cluster could not be closed in good order")
 
     def cancel_all(self) -> None:
-        """Give up what runs and what waits; returns when no task run is left (Prefect's hook)."""
+        """Cancel what runs and what waits; return when no task run is left (called by Prefect)."""
         self._stop.set()
         if self._threads is not None:
             self._threads.shutdown()  # what waits passes through Prefect as Cancelled, not as lost
 
-    def submit(  # type: ignore[override]
+    def submit(  # type: ignore[override]  # see ClusterTaskRunner
         self,
         task: Task[Any, Any],
         parameters: dict[str, Any],
@@ -114,36 +111,30 @@ class SceneTaskRunner(DaskTaskRunner):
         dependencies: dict[str, set[RunInput]] | None = None,
     ) -> PrefectConcurrentFuture[Any]:
         """Queue one task run; raises TypeError for a coroutine or generator function."""
-        if not self._started or self._threads is None:
+        if not self.has_started or self._threads is None:
             raise RuntimeError("The task runner must be started before submitting work.")
-        bound = self._bound(task)
+        remote_task = self._on_workers(task)
         self._count(1)
-        task_run = _pending_run(task, parameters, wait_for, dependencies)
+        task_run = create_pending_task_run(task, parameters, wait_for, dependencies)
         future = self._threads.submit(
-            copy_context().run,
-            run_task_sync,
-            task=bound,
-            task_run=task_run,
-            parameters=parameters,
-            wait_for=wait_for,
-            return_type="state",
+            copy_context().run, run_task, remote_task, task_run, parameters, wait_for
         )
         future.add_done_callback(lambda _: self._count(-1))
-        return PrefectConcurrentFuture(task_run.id, future)
+        return as_prefect_future(task_run, future)
 
-    def _bound(self, task: Task[Any, Any]) -> Task[Any, Any]:
-        """The task with its function's place of work settled; the caller's task stays as it is."""
+    def _on_workers(self, task: Task[Any, Any]) -> Task[Any, Any]:
+        """Return a copy of a task whose function runs on a Dask worker."""
         if task.isasync or task.isgenerator:
             raise TypeError(f"task {task.name!r} must be a plain function to run on a Dask worker")
-        bound = copy.copy(task)
-        bound.fn = _on_worker(task.fn, self._open_workers(), self._stop)
-        return bound
+        remote_task = copy.copy(task)
+        remote_task.fn = _on_worker(task.fn, self._open_dispatcher(), self._stop)
+        return remote_task
 
-    def _open_workers(self) -> Workers:
-        if self._workers is None:
-            _ = self.client  # brings up the cluster
-            self._workers = self._exit_stack.enter_context(closing(self.make_workers(self)))
-        return self._workers
+    def _open_dispatcher(self) -> Dispatcher:
+        if self._dispatcher is None:
+            _ = self.client  # starts the cluster
+            self._dispatcher = self.close_with_cluster(closing(self.make_dispatcher(self)))
+        return self._dispatcher
 
     def _count(self, more: int) -> None:
         with self._counting:
@@ -151,38 +142,18 @@ class SceneTaskRunner(DaskTaskRunner):
 
 
 def _on_worker(
-    body: Callable[..., Any], workers: Workers, stop: threading.Event
+    function: Callable[..., Any], dispatcher: Dispatcher, stop: threading.Event
 ) -> Callable[..., Any]:
-    """`body` as a function that runs it on a Dask worker and waits for it, or for `stop`."""
+    """Return a function that runs `function` on a Dask worker and waits for it, or for `stop`."""
 
-    @functools.wraps(body)
+    @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         if stop.is_set():
             return Cancelled(message="the flow stopped before this could start")
         try:
-            bound = inspect.signature(body).bind(*args, **kwargs)
-            return workers.run(functools.partial(body, *bound.args, **bound.kwargs), stop)
+            bound = inspect.signature(function).bind(*args, **kwargs)
+            return dispatcher.run(functools.partial(function, *bound.args, **bound.kwargs), stop)
         except StoppedError as error:
             return Cancelled(message=str(error))
 
     return call
-
-
-def _pending_run(
-    task: Task[Any, Any],
-    parameters: dict[str, Any],
-    wait_for: Iterable[PrefectFuture[Any]] | None,
-    dependencies: dict[str, set[RunInput]] | None,
-) -> TaskRun:
-    """A task run that the server knows as Pending from now on, not only once a thread is free."""
-    task_run: TaskRun = run_coro_as_sync(
-        task.create_local_run(
-            client=nullcontext(),  # type: ignore[arg-type]  # opening one costs 50 ms; not asked
-            parameters=parameters,
-            flow_run_context=FlowRunContext.get(),
-            wait_for=wait_for,
-            extra_task_inputs=dependencies,
-        )
-    )
-    emit_task_run_state_change_event(task_run, None, task_run.state or Pending())
-    return task_run

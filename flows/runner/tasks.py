@@ -1,4 +1,7 @@
-"""What runs on a Dask worker: plain functions of plain data. No Prefect, or workers import it."""
+"""The tasks that run on Dask workers: plain functions of plain data.
+
+No Prefect here, or each worker would import it.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
-from training.execution.merge import merge_in_process
 from training.execution.run_scene import run_scene
+from training.jobs.aggregate_task import aggregate_in_process
 from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
 from training.report.summary import summarise
@@ -22,7 +25,7 @@ _idle.set()
 
 
 class SceneNotDoneError(Exception):
-    """A start of a scene that did not end as done; carries what became of it."""
+    """An attempt that did not end as done; carries its outcome and the last lines of its log."""
 
     def __init__(self, outcome: Outcome, lines: tuple[str, ...] = ()) -> None:
         self.outcome = outcome
@@ -38,7 +41,7 @@ class NotStartedError(Exception):
 
 
 def train_one_scene(scene: ScenePlan) -> Outcome:
-    """Run one scene.
+    """Train a scene and return its outcome.
 
     Raises SceneNotDoneError with the log's last lines unless it ends as done, NotStartedError once
     --max-failures was reached.
@@ -48,40 +51,39 @@ def train_one_scene(scene: ScenePlan) -> Outcome:
     with _busy():
         outcome = run_scene(scene, stop=_stop)
     if outcome.status != "done":
-        raise not_done(scene, outcome)
+        raise not_done_error(scene, outcome)
     return outcome
 
 
-def not_done(scene: ScenePlan, outcome: Outcome) -> SceneNotDoneError:
-    """The exception for an outcome, with the log's last lines."""
+def not_done_error(scene: ScenePlan, outcome: Outcome) -> SceneNotDoneError:
+    """Return the exception for an outcome, with the log's last lines."""
     return SceneNotDoneError(outcome, tuple(last_lines(scene.log, SHOWN_LINES)))
 
 
 def aggregate_experiment(plan: Plan) -> str:
-    """Merge what the scenes of a plan have made, if the plan says so, and summarise them.
+    """Merge the outputs of a plan's scenes if the plan has a command for it, else summarise them.
 
-    What was written. Raises AggregateError in words.
+    Return the path of what was written: the merge's log, or the report. Raises AggregateError.
     """
     if plan.aggregate is None or not plan.aggregate.command:
         return str(summarise(*plan.experiment).report)
     with _busy():
-        merge_in_process(plan, _stop)
+        aggregate_in_process(plan, _stop)
     return str(plan.aggregate.log)
 
 
 def stop_scenes() -> None:
-    """Have the scene that this worker runs end, with its grace; no other one starts here."""
-    if _stop.level == 0:
-        _stop.request()
+    """Stop the scene that this worker runs, which gets its grace; later ones end at once."""
+    _stop.request_once()
 
 
-def hurry_scenes() -> None:
-    """The same; a second time, or after `stop_scenes`, it ends at once."""
+def stop_scenes_harder() -> None:
+    """Do the same; when a stop was requested before, end the scene without grace."""
     _stop.request()
 
 
 def wait_for_scenes() -> None:
-    """Return when this worker runs no scene; a scene that was told to stop ends in its grace."""
+    """Return when this worker runs no scene; call it after `stop_scenes`, or it may take hours."""
     _idle.wait()
 
 

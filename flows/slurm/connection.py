@@ -6,9 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
-from distributed.security import Security
 from pydantic import BaseModel, ConfigDict
 
+from flows.adapters.dask_adapter import Security, new_certificates, tls_security
 from training.plan.model import Plan
 from training.system.atomic_write import write_atomically
 
@@ -29,10 +29,7 @@ class Keys(BaseModel):
         """For Dask; raises OSError when the flow has ended, which takes the keys with it."""
         for file in (self.ca_file, self.cert, self.key):
             file.stat()
-        cert, key = str(self.cert), str(self.key)
-        ends = ("scheduler", "worker", "client")
-        files = {f"tls_{end}_cert": cert for end in ends} | {f"tls_{end}_key": key for end in ends}
-        return Security(tls_ca_file=str(self.ca_file), require_encryption=True, **files)
+        return tls_security(str(self.ca_file), str(self.cert), str(self.key))
 
 
 class Connection(Keys):
@@ -54,8 +51,7 @@ def keys_of(plan: Plan) -> Keys:
 def make_folder(plan: Plan) -> None:
     """Create that folder, with new keys, for its owner alone; raises OSError."""
     folder_of(plan).mkdir(mode=0o700, parents=True)
-    # Of Dask's making, in memory only: one pair for all, signed by itself.
-    texts = Security.temporary().get_tls_config_for_role("worker")
+    texts = new_certificates()
     for name, path in keys_of(plan):
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(texts[name])

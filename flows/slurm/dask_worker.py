@@ -15,12 +15,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import dask
 import psutil
-from distributed import Worker
 
+from flows.adapters.dask_adapter import WORKER_CONFIG, QuietWorker, Security, configured
 from flows.runner import tasks
-from flows.runner.local_cluster import WORKER
 from flows.slurm import connection
 from flows.slurm.addresses import local_address_towards
 from training.execution.supervisor_client import SUPERVISOR
@@ -29,19 +27,6 @@ from training.system.exit_status import DONE, FAILED
 
 DEATH_TIMEOUT_S = 30
 """A scheduler that can't be reached for so long is taken for gone."""
-
-
-class SceneWorker(Worker):  # type: ignore[misc]  # Dask has no types
-    """A worker that ends what it runs when it closes, for whatever reason; without web server."""
-
-    def start_http_server(self, *_: Any, **__: Any) -> None:
-        """Nothing (Dask's hook): it would listen in clear."""
-
-    async def close(self, *args: Any, **settings: Any) -> str | None:
-        """Close, and tell a running scene to stop first (Dask's hook)."""
-        tasks.stop_scenes()
-        closed: str | None = await super().close(*args, **settings)
-        return closed
 
 
 def main(argv: list[str]) -> int:
@@ -57,16 +42,18 @@ def main(argv: list[str]) -> int:
     except (OSError, TimeoutError) as error:
         return _say(f"the scheduler at {link.address} can't be reached: {error}", FAILED)
     finally:
-        signal.signal(signal.SIGTERM, lambda *_: tasks.hurry_scenes())  # the loop's is gone
+        signal.signal(signal.SIGTERM, lambda *_: tasks.stop_scenes_harder())  # the loop's is gone
         tasks.wait_for_scenes()
     return DONE
 
 
-async def _work(address: str, security: Any, name: str) -> None:
+async def _work(address: str, security: Security, name: str) -> None:
+    """Work until the flow needs this worker no more, or is gone."""
     host = local_address_towards(address.split("://")[1].rpartition(":")[0])
-    with dask.config.set(WORKER):
-        worker = SceneWorker(
+    with configured(WORKER_CONFIG):
+        worker = QuietWorker(
             address,
+            on_close=tasks.stop_scenes,
             name=name,
             nthreads=1,
             host=host,
@@ -80,8 +67,7 @@ async def _work(address: str, security: Any, name: str) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, _on_term, worker)
         loop.add_signal_handler(signal.SIGUSR1, _forward, signal.SIGUSR1)
-        async with worker:
-            await worker.finished()
+        await worker.work()
 
 
 STARTUP_INFORMATION = {
@@ -105,9 +91,9 @@ def job_age_s() -> float:
 _closing: set[asyncio.Task[Any]] = set()
 
 
-def _on_term(worker: SceneWorker) -> None:
+def _on_term(worker: QuietWorker) -> None:
     """Slurm ends this job: the scene first, whose outcome still reaches the flow, then we."""
-    tasks.hurry_scenes()
+    tasks.stop_scenes_harder()
 
     async def close_after_scene() -> None:
         await asyncio.to_thread(tasks.wait_for_scenes)

@@ -63,18 +63,11 @@ def _write_result(plan_file: Path) -> None:
 
 
 def _connect(plan_file: Path) -> None:
-    from distributed.core import connect
-
+    from flows.adapters.dask_adapter import shake_hands
     from flows.slurm import connection
 
     link = connection.read(_plan(plan_file))
-    arguments = link.security.get_connection_args("worker")
-
-    async def shake_hands() -> None:
-        comm = await connect(link.address, timeout=CONNECT_S, **arguments)
-        await comm.close()
-
-    asyncio.run(shake_hands())
+    asyncio.run(shake_hands(link.address, link.security, CONNECT_S))
 
 
 def _plan(plan_file: Path) -> Any:
