@@ -1,4 +1,4 @@
-"""The report of an experiment, from its records: `python -m flows.report --help`."""
+"""Write the report of an experiment from its records: `python -m flows.report --help`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from preprocess.faults import Fault, FaultsError
 from training.cli.parser import parse_options
 from training.plan.options import Flag, LaunchOptions, flag_of, folder_name
 from training.report.comparison import compare, write_comparison
-from training.report.known import scenes_by_part
+from training.report.known import scenes_by_subdir
 from training.report.scene_rows import collect
 from training.report.summary import summarise, table
 from training.system.console import say, show_any_letter
@@ -25,7 +25,7 @@ DESCRIPTION = "Write the report of an experiment from its records: page, table, 
 
 
 class ReportOptions(BaseModel):
-    """What is to be reported."""
+    """Which experiment to report, and where its files are."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -48,7 +48,7 @@ class ReportOptions(BaseModel):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write and print; exit status 0 when all was written, whatever became of the scenes."""
+    """Write and print the report; return 0 when all was written, even if scenes have failed."""
     show_any_letter()
     try:
         report(parse_options(argv, ReportOptions, PROG, DESCRIPTION))
@@ -64,10 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def report(options: ReportOptions) -> None:
-    """Everything that was asked for; raises FaultsError before anything is written, OSError."""
+    """Write and print the report, and the comparison if there is one.
+
+    Raises FaultsError before anything is written, OSError when a file can't be written.
+    """
     flags = {"results_root": options.results_root, "state_root": options.state_root}
     roots = resolve_roots(flags)
-    ours = scenes_by_part(options.exp_name, roots)
+    ours = scenes_by_subdir(options.exp_name, roots)
     theirs = _scenes_to_compare(options, ours, roots) if options.compare else {}
     for output_subdir, scenes in ours.items():
         written = summarise(roots, options.exp_name, scenes, output_subdir)
@@ -77,7 +80,7 @@ def report(options: ReportOptions) -> None:
             rows = collect(roots, options.compare, theirs[output_subdir], output_subdir)
             compared = compare(options.exp_name, written.rows, options.compare, rows)
             result = write_comparison(roots, compared, output_subdir)
-            say("\n".join([result.table, *result.notes]))
+            say("\n".join([result.text, *result.notes]))
             _say_paths(result.files)
 
 
@@ -88,7 +91,7 @@ def _scenes_to_compare(
         raise FaultsError(
             [Fault("--compare names the experiment itself", options.compare, "name another one")]
         )
-    theirs = scenes_by_part(options.compare, roots)
+    theirs = scenes_by_subdir(options.compare, roots)
     if not ours.keys() & theirs.keys():
         what = f"{options.exp_name} and {options.compare} have nothing in common to compare"
         raise FaultsError([Fault(what, remedy="one is a training, the other made DiFix data")])

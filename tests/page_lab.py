@@ -1,11 +1,12 @@
-"""Plans, records and word of starts and ends, as the page of a flow run gets them."""
+"""Plans, records, starts and ends of scenes, as the page of a flow run gets them."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
 
-from flows.run_page.board import Ended, RunPageState, Started
+from flows.run_page.page import rows_of
+from flows.run_page.page_state import Ended, RunPageState, Started
 from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
 from training.records.record import Attempt, Cause, RunRecord, now, status_of, write_record
@@ -16,7 +17,7 @@ BEGIN = now()
 
 
 def roots_in(folder: Path) -> Roots:
-    """Roots of one's own."""
+    """Roots below a folder."""
     return Roots(
         results_root=folder / "results",
         scene_data_root=folder / "data",
@@ -25,7 +26,7 @@ def roots_in(folder: Path) -> Roots:
 
 
 def planned(folder: Path, *names: str, max_retries=0, gpus=("0",), **actions) -> Plan:
-    """A plan to run scenes, or to skip or not to touch some."""
+    """A plan that runs these scenes, except those with another action: `name="skip"`."""
     roots = roots_in(folder)
     scenes = [
         ScenePlan(
@@ -60,7 +61,7 @@ def planned(folder: Path, *names: str, max_retries=0, gpus=("0",), **actions) ->
 
 
 def record(scene, cause=Cause.OK, minutes=60, *, before_plan=False, message="", **metrics):
-    """What a supervisor wrote of a scene's only attempt; a cause of None runs."""
+    """Write the record of a scene with one attempt; with cause None the attempt still runs."""
     start = BEGIN + timedelta(minutes=-90 if before_plan else 1)
     attempt = Attempt(
         start=start,
@@ -84,27 +85,25 @@ def record(scene, cause=Cause.OK, minutes=60, *, before_plan=False, message="", 
     )
 
 
-def board_of(plan):
-    return RunPageState(plan, rows_of(plan), "here")
+def page_state_of(plan):
+    return RunPageState(plan, rows_of(plan.scenes), "here")
 
 
-def rows_of(plan):
-    return {each.name: row_of(each.name, each.output) for each in plan.scenes}
-
-
-def end(board, scene, cause=Cause.OK, **record_settings):
-    """A scene ends, as its supervisor and its task run tell it."""
+def end(state, scene, cause=Cause.OK, *, will_retry=False, **record_settings):
+    """A scene ends, as its record and its task run tell the page."""
     record(scene, cause, **record_settings)
     message = record_settings.get("message", "")
     outcome = Outcome(
         scene=scene.name, status=status_of(cause), cause=cause, log=scene.log, message=message
     )
-    board.ended(Ended(scene, outcome), row_of(scene.name, scene.output))
+    state.ended(Ended(scene, outcome, will_retry), row_of(scene.name, scene.output))
 
 
-def started(board, scene, attempt=1, location=None):
-    board.started(Started(scene, attempt, location, now() - timedelta(minutes=30)))
+def started(state, scene, attempt=1, location=None):
+    """A scene has started, half an hour ago."""
+    state.started(Started(scene, attempt, location, now() - timedelta(minutes=30)))
 
 
-def states(board, **settings):
-    return [(each.scene, each.state) for each in board.standings(now(), **settings)]
+def states(state, **settings):
+    """The page's scenes from top to bottom, each with its state."""
+    return [(each.scene, each.state) for each in state.rows(now(), **settings)]

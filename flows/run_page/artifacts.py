@@ -1,4 +1,4 @@
-"""Artifacts of one flow run on Prefect's server: made once, then changed in place."""
+"""Publish artifacts of one flow run on Prefect's server: created once, then changed in place."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import ArtifactCreate
 
 ANSWER_S = 15.0
+"""How long the server may take to answer."""
 
 
 class Artifacts:
-    """What the page of a flow run shows; for one thread."""
+    """The artifacts that one flow run has published; not thread-safe."""
 
     def __init__(self, flow_run_id: UUID) -> None:
         self._flow_run_id = flow_run_id
@@ -22,9 +23,9 @@ class Artifacts:
         self._shown: dict[str, str] = {}
 
     def show(self, key: str, kind: str, description: str, data: str) -> None:
-        """Make or change an artifact; what is shown already is not sent again.
+        """Create or change the artifact with this key; send nothing if it shows `data` already.
 
-        Raises what Prefect's client raises.
+        Raises whatever Prefect's client raises.
         """
         if self._shown.get(key) == data:
             return
@@ -42,9 +43,10 @@ class Artifacts:
         return client.create_artifact(artifact).id
 
     def _changed(self, client: SyncPrefectClient, key: str, data: str) -> bool:
-        """Whether there was one to be changed; the server changes the latest of its key too.
+        """Change the artifact; return False if there is none to change.
 
-        Not by `update_artifact`: it sends an event with the whole content, which is kept.
+        The server changes the latest artifact of its key along with it. Prefect's own
+        `update_artifact` would also send an event with the whole content, which the server keeps.
         """
         if key not in self._made:
             return False

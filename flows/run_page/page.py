@@ -1,6 +1,7 @@
-"""The page of a flow run in Prefect's UI: kept current by one thread that nobody waits for.
+"""The page of a flow run in Prefect's UI, kept current by a thread of its own.
 
-Scenes' threads only leave word here. A server that is slow or lost costs nothing but the page.
+The threads of the scenes only put events into a queue. A server that is slow or lost costs the page
+and delays no scene.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, Self
@@ -22,43 +23,51 @@ from uuid import UUID
 from prefect.client.schemas.objects import State
 
 from flows.run_page.artifacts import Artifacts
-from flows.run_page.board import Ended, RunPageState, Started
-from flows.run_page.content import EVERY_S, Facts, ended_line, key, progress, started_line, table
+from flows.run_page.content import (
+    EVERY_S,
+    RunFacts,
+    artifact_key,
+    ended_line,
+    progress,
+    started_line,
+    table,
+)
+from flows.run_page.page_state import Ended, RunPageState, Started
 from flows.run_page.report_artifact import report
 from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
 from training.records.record import now
-from training.report.scene_rows import row_of
+from training.report.scene_rows import Row, row_of
 from training.slurm.job_states import JobLocation
 from training.system.console import say
 
 FIRST_S = (1.0, 10.0)
-"""A run that has nothing to do is over by the first, and is shown once; most have begun by the
-second."""
+"""Pauses before the first updates: a run that has nothing to do is over by the first, and is shown
+once; the scenes of most others have started by the second."""
 LAST_S = 20.0
-"""So long a run's end waits for its page."""
+"""How long the end of a run waits for the last update."""
 
 
 @dataclass(frozen=True)
 class Over:
-    """The end of the run, in words."""
+    """The run is over; `end` says how."""
 
     end: str
 
 
 class RunPage:
-    """A viewer of a plan's scenes (`training.display.lines.Viewer`) that publishes while it is open."""
+    """Shows a plan's scenes in Prefect's UI while it is open: a `training.display.lines.Viewer`."""
 
     def __init__(
         self, plan: Plan, flow_run_id: UUID, logger: logging.Logger | logging.LoggerAdapter[Any]
     ) -> None:
         self._plan, self._logger = plan, logger
-        self._facts = Facts.of(plan)
+        self._facts = RunFacts.of(plan)
         self._artifacts = Artifacts(flow_run_id)
         self._events: queue.SimpleQueue[Started | Ended | Over] = queue.SimpleQueue()
         self._end = "ended unexpectedly"
         self._has_complained = False
-        # Prefect finds its settings and its server in the context.
+        # In the caller's context: there Prefect finds its settings and its server.
         self._thread = threading.Thread(
             target=copy_context().run,
             args=(self._try, self._keep_current),
@@ -75,31 +84,30 @@ class RunPage:
         self._thread.join(LAST_S)
 
     def final(self, state: State[Any]) -> State[Any]:
-        """The same state, which the page will give as the run's end."""
+        """Return the state, and have the last update show it as the run's end."""
         self._end = f"{state.name}: {state.message}"
         return state
 
     def started(self, scene: ScenePlan, attempt: int, location: JobLocation | None = None) -> None:
-        """See `Viewer`."""
+        """Show that an attempt has started."""
         self._events.put(Started(scene, attempt, location, now()))
 
-    def ended(self, scene: ScenePlan, outcome: Outcome) -> None:
-        """See `Viewer`."""
-        self._events.put(Ended(scene, outcome))
+    def ended(self, scene: ScenePlan, outcome: Outcome, *, will_retry: bool) -> None:
+        """Show how an attempt has ended."""
+        self._events.put(Ended(scene, outcome, will_retry))
 
     def refresh(self) -> None:
-        """The thread has a clock of its own."""
+        """Do nothing: the page's thread has a clock of its own."""
 
     def _keep_current(self) -> None:
-        rows = {scene.name: row_of(scene.name, scene.output) for scene in self._plan.scenes}
-        board = RunPageState(self._plan, rows, socket.gethostname())
+        scenes = RunPageState(self._plan, rows_of(self._plan.scenes), socket.gethostname())
         pauses = itertools.chain(FIRST_S, itertools.repeat(EVERY_S))
-        while not (over := self._listen(board, time.monotonic() + next(pauses))):
-            self._try(lambda: self._publish(board))
-        self._try(lambda: self._publish_last(board, over.end))
+        while not (over := self._listen(scenes, time.monotonic() + next(pauses))):
+            self._try(lambda: self._publish(scenes))
+        self._try(lambda: self._publish_last(scenes, over.end))
 
-    def _listen(self, board: RunPageState, until: float) -> Over | None:
-        """Take what scenes leave word of; returns at that moment, or at the run's end."""
+    def _listen(self, scenes: RunPageState, until: float) -> Over | None:
+        """Handle events until a moment of `time.monotonic`; return the run's end if it came."""
         while True:
             try:
                 event = self._events.get(timeout=max(0.0, until - time.monotonic()))
@@ -107,37 +115,37 @@ class RunPage:
                 return None
             if isinstance(event, Over):
                 return event
-            self._try(lambda event=event: self._note(board, event))  # type: ignore[misc]
+            self._try(lambda event=event: self._note(scenes, event))  # type: ignore[misc]
 
-    def _note(self, board: RunPageState, event: Started | Ended) -> None:
+    def _note(self, scenes: RunPageState, event: Started | Ended) -> None:
         if isinstance(event, Started):
-            board.started(event)
+            scenes.started(event)
             self._logger.info("%s", started_line(event))
             return
-        board.ended(event, row_of(event.scene.name, event.scene.output))
+        scenes.ended(event, row_of(event.scene.name, event.scene.output))
         level = logging.ERROR if event.outcome.status == "failed" else logging.INFO
         self._logger.log(level, "%s", ended_line(event.scene, event.outcome))
 
-    def _publish(self, board: RunPageState, end: str = "") -> None:
+    def _publish(self, scenes: RunPageState, end: str = "") -> None:
         moment = now()
-        scenes = board.standings(moment, over=bool(end))
-        self._show("progress", "markdown", progress(self._facts, scenes, moment, end))
-        self._show("scenes", "table", json.dumps(table(self._facts, scenes)))
+        rows = scenes.rows(moment, is_over=bool(end))
+        self._show("progress", "markdown", progress(self._facts, rows, moment, end))
+        self._show("scenes", "table", json.dumps(table(self._facts, rows)))
 
-    def _publish_last(self, board: RunPageState, end: str) -> None:
-        board.replace({each.name: row_of(each.name, each.output) for each in board.unreconciled})
-        self._publish(board, end)
+    def _publish_last(self, scenes: RunPageState, end: str) -> None:
+        scenes.update(rows_of(scenes.outdated))
+        self._publish(scenes, end)
         if self._plan.of("run"):
-            self._show("report", "markdown", report(self._plan, board.rows))
+            self._show("report", "markdown", report(self._plan, scenes.recorded))
 
     def _show(self, kind: str, form: str, data: str) -> None:
         plan = self._plan
-        name = key(plan.roots, plan.exp_name, plan.output_subdir, kind)
+        name = artifact_key(plan.roots, plan.exp_name, plan.output_subdir, kind)
         about = f"experiment {plan.exp_name} {plan.output_subdir}".strip()
         self._artifacts.show(name, form, f"{kind}: {about} in {plan.roots.results_root}", data)
 
     def _try(self, step: Callable[[], None]) -> None:
-        """No page is worth a run: what goes wrong is said, once."""
+        """Run a step; say once if one fails, because no page is worth a run."""
         try:
             step()
         except Exception as error:  # noqa: BLE001
@@ -145,3 +153,8 @@ class RunPage:
                 self._has_complained = True
                 what = f"{type(error).__name__}: {error}".splitlines()[0]
                 say(f"the run's page in Prefect's UI is not current ({what})", sys.stderr)
+
+
+def rows_of(scenes: Iterable[ScenePlan]) -> dict[str, Row]:
+    """Read what the records of these scenes say, by scene."""
+    return {scene.name: row_of(scene.name, scene.output) for scene in scenes}

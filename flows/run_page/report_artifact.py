@@ -9,7 +9,7 @@ from pathlib import Path
 from flows.run_page.content import clean
 from training.plan.model import Plan
 from training.report.blocks import Block, Document, Items, Picture, Table, Text
-from training.report.content import document
+from training.report.experiment_report import experiment_report
 from training.report.markdown import Address, to_markdown
 from training.report.plots.thumbnails import data_uri, smaller_and_smaller
 from training.report.plots.timeline import spans_of
@@ -25,20 +25,24 @@ QUALITY = 80
 
 
 def report(plan: Plan, rows: Sequence[Row]) -> str:
-    """The report of the chosen scenes."""
-    on_gpus = bool(plan.slurm or plan.gpus)
+    """Return the report of the chosen scenes as Markdown."""
     title = f"{plan.exp_name} ({plan.output_subdir})" if plan.output_subdir else plan.exp_name
-    root = plan.roots.results_root
-    whole = document(
-        title, rows, spans_of(rows, [plan]), [], _pages(plan), on_gpus=on_gpus, root=root
+    whole = experiment_report(
+        title,
+        rows,
+        spans_of(rows, [plan]),
+        plots=[],
+        notes=_whole_report(plan),
+        on_gpus=bool(plan.slurm or plan.gpus),
+        root=plan.roots.results_root,
     )
     short = shortened(whole)
     pictures = sum(isinstance(block, Picture) for block in short.blocks)
     return clean(to_markdown(short, thumbnails(PICTURES_SIZE // max(1, pictures))))
 
 
-def _pages(plan: Plan) -> list[str]:
-    """Where the whole report is, if this run has written it."""
+def _whole_report(plan: Plan) -> list[str]:
+    """Return a line that says where the whole report is; none if this run has not written it."""
     page = report_paths(plan.roots, plan.exp_name, plan.output_subdir).file("report.html")
     try:
         is_new = page.stat().st_mtime >= plan.created.timestamp()
@@ -48,7 +52,7 @@ def _pages(plan: Plan) -> list[str]:
 
 
 def shortened(whole: Document) -> Document:
-    """With the first lines of what is long."""
+    """Return the report with the first lines only of what is long."""
     return replace(whole, blocks=tuple(each for block in whole.blocks for each in _short(block)))
 
 
@@ -56,22 +60,26 @@ def _short(block: Block) -> Iterator[Block]:
     match block:
         case Table(lines=lines) if len(lines) > MOST_LINES:
             yield replace(block, lines=lines[:MOST_LINES])
-            yield Text(f"The first {MOST_LINES} of {len(lines):,}; the table of scenes has all.")
+            yield _cut_note(MOST_LINES, len(lines))
         case Items(items) if len(items) > MOST_ITEMS:
             yield Items(items[:MOST_ITEMS])
-            yield Text(f"The first {MOST_ITEMS} of {len(items):,}; the table of scenes has all.")
+            yield _cut_note(MOST_ITEMS, len(items))
         case _:
             yield block
 
 
-def thumbnails(most: int) -> Address:
-    """Pictures as data URIs of at most so many characters each."""
+def _cut_note(shown: int, total: int) -> Text:
+    return Text(f"The first {shown} of {total:,}; the table of scenes has all.")
+
+
+def thumbnails(longest: int) -> Address:
+    """Return a function that gives pictures as data URIs of at most `longest` characters each."""
 
     def address(path: Path) -> str:
         try:
             tries = smaller_and_smaller(path, SIZES, QUALITY)
             uris = (data_uri("image/jpeg", each) for each in tries)
-            return next((uri for uri in uris if len(uri) <= most), "")
+            return next((uri for uri in uris if len(uri) <= longest), "")
         except Exception:  # noqa: BLE001 - no picture is worth a report
             return ""
 

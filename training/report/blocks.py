@@ -1,4 +1,4 @@
-"""What a report consists of, before it is Markdown or HTML."""
+"""The building blocks of a report, from which Markdown and HTML are written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Heading:
-    """The title of what follows."""
+    """The heading of the blocks that follow."""
 
     text: str
 
@@ -23,7 +23,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Fact:
-    """A number to see at a glance."""
+    """A number that a reader should see at a glance."""
 
     name: str
     value: str
@@ -32,14 +32,14 @@ class Fact:
 
 @dataclass(frozen=True)
 class Facts:
-    """Several of them, side by side."""
+    """Several facts, side by side."""
 
     facts: tuple[Fact, ...]
 
 
 @dataclass(frozen=True)
 class Item:
-    """A line of a list, with more below it."""
+    """A line of a list, with an optional paragraph below it."""
 
     name: str
     text: str
@@ -48,25 +48,25 @@ class Item:
 
 @dataclass(frozen=True)
 class Items:
-    """A list."""
+    """A bulleted list."""
 
     items: tuple[Item, ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells; all columns after the first `words` hold numbers."""
+    """A table; all columns after the first `words` ones hold numbers."""
 
     head: Sequence[str]
     lines: Sequence[Sequence[str]]
     foot: Sequence[Sequence[str]] = ()
-    """Averages."""
+    """The last lines, which hold averages."""
     words: int = 2
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture beside the report, or in a scene's folder."""
+    """A picture beside the report or in a scene's folder."""
 
     path: Path
     title: str
@@ -79,7 +79,7 @@ Block = Heading | Text | Facts | Items | Table | Picture
 
 @dataclass(frozen=True)
 class Document:
-    """A whole report."""
+    """A whole report, or a comparison of two experiments."""
 
     title: str
     blocks: tuple[Block, ...]

@@ -1,9 +1,10 @@
-"""Two experiments side by side: what each scene gained or lost from one to the other."""
+"""Compare two experiments scene by scene: what each scene gained or lost from one to the other."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
@@ -19,7 +20,7 @@ from training.report.blocks import (
     Table,
     Text,
 )
-from training.report.metrics import METRICS, Metric, shown
+from training.report.metrics import Column, Numbers, used_columns
 from training.report.plots import charts
 from training.report.plots.charts import BLUE, INK, RED, Plot
 from training.report.scene_rows import Row
@@ -28,65 +29,60 @@ from training.report.write import report_paths, write_document, write_plots
 from training.system.atomic_write import write_atomically
 from training.system.paths import Roots
 
-COMPARED = ("psnr", "ssim", "mpjpe_mm", "samples", "dropped")
-LESS_IS_BETTER = {"mpjpe_mm", "dropped"}
 BINS = 40
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A scene that both have numbers of."""
+    """A scene of both experiments, with its numbers in each."""
 
     scene: str
-    ours: dict[str, float]
-    theirs: dict[str, float]
+    ours: Numbers
+    theirs: Numbers
 
-    def difference(self, key: str) -> float | None:
-        """Ours minus theirs, where both have that number."""
-        if key in self.ours and key in self.theirs:
-            return self.ours[key] - self.theirs[key]
-        return None
+    @cached_property
+    def differences(self) -> Numbers:
+        """Ours minus theirs, by key, of the numbers that both have."""
+        return {key: self.ours[key] - self.theirs[key] for key in self.ours if key in self.theirs}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`ours` beside `theirs`."""
+    """The scenes of `ours` beside those of `theirs`."""
 
     ours: str
     theirs: str
     pairs: tuple[Pair, ...]
+    """The scenes with a number to compare."""
     only_ours: tuple[str, ...]
     only_theirs: tuple[str, ...]
     without_numbers: tuple[tuple[str, str], ...]
-    """Scenes of both that one of them has no numbers of, with the states in both."""
+    """Scenes of both that one of them has no numbers of, with their states in both."""
 
     @property
-    def metrics(self) -> list[Metric]:
-        """Those that some scene has in both."""
-        return [
-            metric for metric in METRICS if metric.key in COMPARED and self.differences(metric.key)
-        ]
+    def columns(self) -> list[Column]:
+        """The columns that some scene has in both experiments."""
+        return used_columns((pair.differences for pair in self.pairs), "comparison")
 
-    def differences(self, key: str) -> list[float]:
-        """Of all scenes that both have that number of."""
-        found = (pair.difference(key) for pair in self.pairs)
-        return [each for each in found if each is not None]
+    def with_number(self, key: str) -> list[Pair]:
+        """Return the scenes that have that number in both experiments."""
+        return [pair for pair in self.pairs if key in pair.differences]
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What was written of a comparison."""
+class WrittenComparison:
+    """A comparison, and the files that it was written to."""
 
     comparison: Comparison
     files: tuple[Path, ...]
     notes: tuple[str, ...]
+    """What went wrong with its pictures."""
 
     @property
-    def table(self) -> str:
-        """For a terminal."""
-        head, lines, foot = _cells(self.comparison)
+    def text(self) -> str:
+        """The comparison for a terminal."""
         left_out = [f"{item.name}: {item.text}" for item in _left_out(self.comparison)]
-        return "\n".join(["", *aligned([head, *lines, *foot]), "", *left_out])
+        return "\n".join(["", *aligned(_table(self.comparison)), "", *left_out])
 
 
 def compare(
@@ -96,70 +92,65 @@ def compare(
     mine = {row.scene: row for row in our_rows}
     others = {row.scene: row for row in their_rows}
     both = [name for name in mine if name in others]
-    pairs = [Pair(name, shown(mine[name]), shown(others[name])) for name in both]
-    whole = [pair for pair in pairs if any(pair.difference(key) is not None for key in COMPARED)]
-    left = {pair.scene for pair in pairs} - {pair.scene for pair in whole}
+    pairs = [Pair(name, mine[name].numbers, others[name].numbers) for name in both]
+    with_numbers = [pair for pair in pairs if used_columns([pair.differences], "comparison")]
+    compared = {pair.scene for pair in with_numbers}
+
+    def states(name: str) -> str:
+        mine_is, theirs_is = mine[name].state_and_cause, others[name].state_and_cause
+        return f"{mine_is} in {ours}, {theirs_is} in {theirs}"
+
     return Comparison(
         ours=ours,
         theirs=theirs,
-        pairs=tuple(whole),
+        pairs=tuple(with_numbers),
         only_ours=tuple(name for name in mine if name not in others),
         only_theirs=tuple(name for name in others if name not in mine),
-        without_numbers=tuple(
-            (name, f"{mine[name].state} in {ours}, {others[name].state} in {theirs}")
-            for name in both
-            if name in left
-        ),
+        without_numbers=tuple((name, states(name)) for name in both if name not in compared),
     )
 
 
-def write_comparison(roots: Roots, comparison: Comparison, output_subdir: str = "") -> Compared:
-    """Write a comparison into the first experiment's folder; raises OSError."""
-    place, name = (
-        report_paths(roots, comparison.ours, output_subdir),
-        f"compare_{comparison.theirs}",
-    )
-    csv_file, notes = place.file(f"{name}.csv"), list[str]()
+def write_comparison(
+    roots: Roots, comparison: Comparison, output_subdir: str = ""
+) -> WrittenComparison:
+    """Write a comparison into the folder of `ours`; raises OSError."""
+    place = report_paths(roots, comparison.ours, output_subdir)
+    name, notes = f"compare_{comparison.theirs}", list[str]()
+    csv_file = place.file(f"{name}.csv")
     write_atomically(csv_file, _csv(comparison))
     plots = write_plots(place, {f"{name}_psnr": lambda: psnr_differences(comparison)}, notes)
-    files = write_document(place, name, _document(comparison, plots, notes), notes)
-    return Compared(
-        comparison, (*files, csv_file, *(picture.path for picture in plots)), tuple(notes)
-    )
+    documents = write_document(place, name, _document(comparison, plots, notes), notes)
+    files = (*documents, csv_file, *(picture.path for picture in plots))
+    return WrittenComparison(comparison, files, tuple(notes))
 
 
 def psnr_differences(comparison: Comparison) -> Plot | None:
-    """By how much each scene's PSNR differs; None where there is none to compare."""
-    found = [(pair.difference("psnr"), pair.scene) for pair in comparison.pairs]
-    known = sorted([(value, scene) for value, scene in found if value is not None], reverse=True)
-    if not known:
+    """Plot by how much each scene's PSNR differs, best first; None where none can be compared."""
+    pairs = comparison.with_number("psnr")
+    if not pairs:
         return None
-    values, many = [value for value, _ in known], len(known) > charts.MOST_NAMED
-    made = charts.axes() if many else charts.axes(rows=len(known))
-    if many:
+    known = sorted([(pair.differences["psnr"], pair.scene) for pair in pairs], reverse=True)
+    values, mean = [value for value, _ in known], fmean(value for value, _ in known)
+    if len(known) > charts.MOST_NAMED:
+        made, note = charts.axes(), charts.unnamed(len(known), "how many differ by how much.")
         made.hist(values, BINS, color=BLUE)
         made.set_ylabel("scenes")
     else:
-        colours = [BLUE if value >= 0 else RED for value in values]
-        made.barh(range(len(known)), values, 0.7, color=colours)
+        made, note = charts.axes(rows=len(known)), ""
+        made.barh(range(len(known)), values, 0.7, color=[BLUE if v >= 0 else RED for v in values])
         charts.name_rows(made, [scene for _, scene in known])
     made.axvline(0, color=INK, linewidth=1)
-    made.axvline(
-        fmean(values),
-        color=INK,
-        linewidth=1,
-        linestyle=(0, (4, 3)),
-        label=f"mean {fmean(values):+.2f} dB",
-    )
+    made.axvline(mean, label=f"mean {mean:+.2f} dB", **charts.DASHED)
     made.set_xlabel("PSNR difference, dB")
     charts.legend(made)
-    note = charts.unnamed(len(known), "how many differ by how much.") if many else ""
     title = f"PSNR: {comparison.ours} minus {comparison.theirs}"
     return Plot("psnr", title, charts.png(made), note)
 
 
 def _document(comparison: Comparison, plots: Sequence[Picture], notes: Sequence[str]) -> Document:
-    head, lines, foot = _cells(comparison)
+    left_out = tuple(_left_out(comparison))
+    left_out_below: list[Block] = [Heading("Not compared"), Items(left_out)] if left_out else []
+    plots_below: list[Block] = [Heading("Plot"), *plots] if plots else []
     blocks: list[Block] = [
         Text(
             f"Differences are {comparison.ours} minus {comparison.theirs}, averages over the"
@@ -167,29 +158,24 @@ def _document(comparison: Comparison, plots: Sequence[Picture], notes: Sequence[
         ),
         Facts(tuple(_facts(comparison))),
         *map(Text, notes),
-        *_left_out_blocks(comparison),
-        *([Heading("Plot")] if plots else []),
-        *plots,
+        *left_out_below,
+        *plots_below,
         Heading("Scenes"),
-        Table(head, lines, foot, words=1),
+        _table(comparison),
     ]
     return Document(f"{comparison.ours} compared with {comparison.theirs}", tuple(blocks))
 
 
 def _facts(comparison: Comparison) -> list[Fact]:
     facts = []
-    for metric in comparison.metrics:
-        differences = comparison.differences(metric.key)
-        sign = -1 if metric.key in LESS_IS_BETTER else 1
+    for column in comparison.columns:
+        pairs = comparison.with_number(column.key)
+        differences = [pair.differences[column.key] for pair in pairs]
+        sign = -1 if column.is_less_better else 1
         better = sum(sign * each > 0 for each in differences)
         note = f"better in {better} of {len(differences)} scenes"
-        facts.append(Fact(metric.heading, _signed(metric, fmean(differences)), note))
+        facts.append(Fact(column.heading, _signed(column, fmean(differences)), note))
     return facts
-
-
-def _left_out_blocks(comparison: Comparison) -> list[Block]:
-    items = _left_out(comparison)
-    return [Heading("Not compared"), Items(tuple(items))] if items else []
 
 
 def _left_out(comparison: Comparison) -> list[Item]:
@@ -198,57 +184,53 @@ def _left_out(comparison: Comparison) -> list[Item]:
     return items + [Item(name, f"only in {comparison.theirs}") for name in comparison.only_theirs]
 
 
-def _cells(comparison: Comparison) -> tuple[list[str], list[list[str]], list[list[str]]]:
-    """Head, a line a scene, and the averages."""
-    metrics = comparison.metrics
-    names = (comparison.theirs, comparison.ours)
+def _table(comparison: Comparison) -> Table:
+    """Return a line a scene, theirs, ours and the difference of each number, and the averages."""
+    columns = comparison.columns
     head = ["scene"]
-    for metric in metrics:
-        head += [*(f"{metric.heading} {name}" for name in names), "difference"]
-    lines = [_line(pair, metrics) for pair in comparison.pairs]
-    return head, lines, [_means(comparison, metrics)] if metrics else []
+    for column in columns:
+        names = (comparison.theirs, comparison.ours)
+        head += [*(f"{column.heading} {name}" for name in names), "difference"]
+    lines = [_line(pair, columns) for pair in comparison.pairs]
+    return Table(head, lines, [_averages(comparison, columns)] if columns else [], words=1)
 
 
-def _line(pair: Pair, metrics: Sequence[Metric]) -> list[str]:
+def _line(pair: Pair, columns: Sequence[Column]) -> list[str]:
     cells = [pair.scene]
-    for metric in metrics:
-        cells += [metric.text(side.get(metric.key)) for side in (pair.theirs, pair.ours)]
-        cells.append(_signed(metric, pair.difference(metric.key)))
+    for column in columns:
+        cells += [column.text(side.get(column.key)) for side in (pair.theirs, pair.ours)]
+        cells.append(_signed(column, pair.differences.get(column.key)))
     return cells
 
 
-def _means(comparison: Comparison, metrics: Sequence[Metric]) -> list[str]:
+def _averages(comparison: Comparison, columns: Sequence[Column]) -> list[str]:
     cells = ["average"]
-    for metric in metrics:
-        key = metric.key
-        both = [pair for pair in comparison.pairs if pair.difference(key) is not None]
-        theirs, ours = fmean(p.theirs[key] for p in both), fmean(p.ours[key] for p in both)
-        cells += [metric.text(theirs), metric.text(ours), _signed(metric, ours - theirs)]
+    for column in columns:
+        pairs = comparison.with_number(column.key)
+        theirs = fmean(pair.theirs[column.key] for pair in pairs)
+        ours = fmean(pair.ours[column.key] for pair in pairs)
+        cells += [column.text(theirs), column.text(ours), _signed(column, ours - theirs)]
     return cells
 
 
-def _signed(metric: Metric, value: float | None) -> str:
-    return "" if value is None else f"{value:+.{metric.decimals}f}"
+def _signed(column: Column, value: float | None) -> str:
+    return "" if value is None else f"{value:+.{column.digits}f}"
 
 
 def _csv(comparison: Comparison) -> str:
-    """Full numbers, a line a scene."""
-    metrics = comparison.metrics
+    """Return the numbers with all their digits, a line a scene."""
+    keys = [column.key for column in comparison.columns]
+    ours, theirs = comparison.ours, comparison.theirs
     head = ["scene"]
-    for metric in metrics:
-        key = metric.key
-        head += [f"{key}_{comparison.theirs}", f"{key}_{comparison.ours}", f"{key}_difference"]
+    for key in keys:
+        head += [f"{key}_{theirs}", f"{key}_{ours}", f"{key}_difference"]
     lines = [
         [
             pair.scene,
             *(
-                value
-                for metric in metrics
-                for value in (
-                    pair.theirs.get(metric.key, ""),
-                    pair.ours.get(metric.key, ""),
-                    pair.difference(metric.key),
-                )
+                numbers.get(key, "")
+                for key in keys
+                for numbers in (pair.theirs, pair.ours, pair.differences)
             ),
         ]
         for pair in comparison.pairs

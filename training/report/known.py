@@ -1,4 +1,4 @@
-"""Which parts an experiment has, and which scenes each has: from records, and from plans."""
+"""Find the scenes of an experiment, by its records and its plans."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from training.records.record import RECORD
 from training.system.paths import Roots
 
 
-def scenes_by_part(exp_name: str, roots: Roots) -> dict[str, list[str]]:
-    """The scenes of each part (`Plan.output_subdir`) that was planned or has records.
+def scenes_by_subdir(exp_name: str, roots: Roots) -> dict[str, list[str]]:
+    """Return the planned and recorded scenes by `Plan.output_subdir`: training is under "".
 
     Raises FaultsError with the nearest names when there is no such experiment.
     """
     recorded = {
         output_subdir: set(roots.outputs_with(RECORD, exp_name, output_subdir))
-        for output_subdir in _every_output_subdir()
+        for output_subdir in ("", *OUTPUT_SUBDIRS.values())
     }
     scenes = {output_subdir: names for output_subdir, names in recorded.items() if names}
     plans = _experiment(exp_name, roots, is_known=bool(scenes)).plans
@@ -27,13 +27,9 @@ def scenes_by_part(exp_name: str, roots: Roots) -> dict[str, list[str]]:
 
 
 def plans_of(roots: Roots, exp_name: str, output_subdir: str) -> list[Plan]:
-    """The plans of an experiment that are known here; records may have come from elsewhere."""
+    """Return the plans of an experiment that this state root has; records may lack theirs here."""
     plans = _experiment(exp_name, roots, is_known=True).plans
     return [plan for plan in plans if plan.output_subdir == output_subdir]
-
-
-def _every_output_subdir() -> list[str]:
-    return ["", *OUTPUT_SUBDIRS.values()]
 
 
 def _experiment(exp_name: str, roots: Roots, *, is_known: bool) -> Experiment:

@@ -1,4 +1,4 @@
-"""A report as Markdown, for a file beside its plots."""
+"""Write a report as Markdown."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from urllib.parse import quote
 from training.report.blocks import Block, Document, Facts, Heading, Items, Picture, Table, Text
 
 SPECIAL = re.compile(r"([\\`*|\[\]~]|(?<![^\W_])_|_(?![^\W_]))")
-"""What Markdown gives a meaning; underscores have one at the edge of a word."""
-
+"""Characters that Markdown gives a meaning; underscores have one at the edge of a word."""
 
 Address = Callable[[Path], str]
-"""Of a picture: a link or a data URI; empty for one that is not shown."""
+"""Returns the link or data URI of a picture; empty for one that is not shown."""
 
 
 def to_markdown(document: Document, address: Address) -> str:
-    """The report, with its pictures where `address` says."""
+    """Return the report with the pictures at the addresses that `address` returns."""
     lines = [f"# {escaped(document.title)}", ""]
     for block in document.blocks:
         lines += [*_lines(block, address), ""]
@@ -27,12 +26,12 @@ def to_markdown(document: Document, address: Address) -> str:
 
 
 def linked_from(folder: Path) -> Address:
-    """The pictures as links of a file in `folder`."""
+    """Return an address function for a file in `folder`: pictures as relative links."""
     return lambda path: quote(os.path.relpath(path, folder))
 
 
 def escaped(text: str) -> str:
-    """Text of a record or a log in one line, where it means nothing but itself."""
+    """Return text of a record or log as one line in which nothing is markup."""
     plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return SPECIAL.sub(r"\\\1", plain)
 

@@ -1,89 +1,100 @@
-"""The metrics that a table shows, and what they come to by data set and over all."""
+"""The columns of numbers in all tables of scenes. A new column is one entry in `COLUMNS`.
+
+Report (Markdown, HTML, CSV), the terminal's table, the run page in Prefect's UI and the comparison
+of experiments take their columns from here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal, TypeGuard, get_args
 
-from training.report.scene_rows import Row, before, is_number
+Numbers = Mapping[str, float]
+"""A scene's numbers by key, as `numbers_of` returns them."""
+Place = Literal["report", "run page", "comparison"]
+"""A table that columns are chosen for; the report's are the terminal's too."""
+EVERYWHERE: frozenset[Place] = frozenset(get_args(Place))
+NOT_COMPARED: frozenset[Place] = frozenset({"report", "run page"})
+ONLY_IN_REPORT: frozenset[Place] = frozenset({"report"})
 
 
 @dataclass(frozen=True)
-class Metric:
-    """A column of numbers."""
+class Column:
+    """A column of numbers; a table shows it when one of its scenes has that number."""
 
     key: str
-    heading: str
-    decimals: int = 1
-    is_count: bool = False
-    """Counts are added up, everything else is averaged."""
+    """The number's name in `metrics.json` and `metrics.csv`; `before_x` is the `x` of `before`."""
+    name: str
+    unit: str = ""
+    digits: int = 1
+    """Digits after the decimal point; `metrics.csv` has all."""
+    combine: Literal["mean", "sum"] = "mean"
+    """What the last line of a table shows of the scenes' numbers."""
+    shown_in: frozenset[Place] = EVERYWHERE
+    is_less_better: bool = False
+    derive: Callable[[Numbers], float | None] | None = None
+    """Computes the number from others, where the trainer does not write it."""
+
+    @property
+    def heading(self) -> str:
+        """Name and unit: `PSNR dB`."""
+        return f"{self.name} {self.unit}".strip()
 
     def text(self, value: float | None) -> str:
-        """As a table shows it; nothing for a number that is missing."""
-        return "" if value is None else f"{value:.{self.decimals}f}"
+        """Format a number for a table; a missing one is empty."""
+        return "" if value is None else f"{value:.{self.digits}f}"
+
+    def combined(self, scenes: Iterable[Numbers]) -> float | None:
+        """Return mean or sum over the scenes that have the number, None where none has it."""
+        values = [each[self.key] for each in scenes if self.key in each]
+        if not values:
+            return None
+        return fmean(values) if self.combine == "mean" else sum(values)
 
 
-METRICS = (
-    Metric("psnr", "PSNR dB"),
-    Metric("psnr_gain", "gain dB"),
-    Metric("psnr_foreground", "PSNR people dB"),
-    Metric("ssim", "SSIM", 3),
-    Metric("mpjpe_mm", "MPJPE mm"),
-    Metric("mpjpe_before_mm", "before mm"),
-    Metric("samples", "samples", 0, is_count=True),
-    Metric("dropped", "dropped", 0, is_count=True),
+def _psnr_gain(numbers: Numbers) -> float | None:
+    after, before = numbers.get("psnr"), numbers.get("before_psnr")
+    return None if after is None or before is None else after - before
+
+
+COLUMNS = (
+    Column("psnr", "PSNR", "dB"),
+    Column("psnr_gain", "gain", "dB", derive=_psnr_gain, shown_in=ONLY_IN_REPORT),
+    Column("psnr_foreground", "PSNR people", "dB", shown_in=ONLY_IN_REPORT),
+    Column("ssim", "SSIM", digits=3),
+    Column("mpjpe_mm", "MPJPE", "mm", is_less_better=True, shown_in=EVERYWHERE - {"run page"}),
+    Column("before_mpjpe_mm", "before", "mm", shown_in=ONLY_IN_REPORT),
+    Column("samples", "samples", digits=0, combine="sum"),
+    Column("dropped", "dropped", digits=0, combine="sum", is_less_better=True),
 )
 
 
-@dataclass(frozen=True)
-class Average:
-    """Means, or sums of counts, over done scenes."""
-
-    name: str
-    scenes: int
-    values: dict[str, float]
+def used_columns(scenes: Iterable[Numbers], place: Place = "report") -> list[Column]:
+    """Return the columns of a table that at least one of these scenes has a number for."""
+    keys = {key for numbers in scenes for key in numbers}
+    return [each for each in COLUMNS if place in each.shown_in and each.key in keys]
 
 
-def shown(row: Row) -> dict[str, float]:
-    """A scene's numbers, by the metrics' keys."""
-    first: dict[str, Any] = before(row.metrics)
-    values = {**row.metrics, "mpjpe_before_mm": first.get("mpjpe_mm")}
-    if is_number(values.get("psnr")) and is_number(first.get("psnr")):
-        values["psnr_gain"] = values["psnr"] - first["psnr"]
-    return {each.key: values[each.key] for each in METRICS if is_number(values.get(each.key))}
+def flattened(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a `metrics.json` with `before: {x: …}` as `before_x`.
+
+    Another trainer may write no `before`, or mean something else by it.
+    """
+    before = metrics.get("before")
+    named = before.items() if isinstance(before, dict) else ()
+    return {**metrics, **{f"before_{key}": value for key, value in named}}
 
 
-def used_metrics(rows: Iterable[Row]) -> list[Metric]:
-    """The metrics that at least one scene has."""
-    keys = {key for row in rows for key in shown(row)}
-    return [metric for metric in METRICS if metric.key in keys]
+def numbers_of(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return all finite numbers of a scene's metrics by key, those of derived columns too."""
+    numbers = {key: value for key, value in flattened(metrics).items() if is_number(value)}
+    derived = {each.key: each.derive(numbers) for each in COLUMNS if each.derive}
+    return numbers | {key: value for key, value in derived.items() if value is not None}
 
 
-def averages(rows: Sequence[Row]) -> list[Average]:
-    """Of each data set where there are several, then of all; none where there is no number."""
-    done = [row for row in rows if row.is_done and shown(row)]
-    metrics = used_metrics(done)
-    if len(done) <= 1:
-        return []
-    word = "total" if all(metric.is_count for metric in metrics) else "average"
-    names = sorted({row.dataset for row in done})
-    sets = [
-        _average(f"{word} {name}", [row for row in done if row.dataset == name], metrics)
-        for name in names
-    ]
-    return [*(sets if len(sets) > 1 else []), _average(word, done, metrics)]
-
-
-def _average(name: str, rows: Sequence[Row], metrics: Sequence[Metric]) -> Average:
-    numbers = [shown(row) for row in rows]
-    columns = {
-        metric: [each[metric.key] for each in numbers if metric.key in each] for metric in metrics
-    }
-    values = {
-        metric.key: sum(column) if metric.is_count else fmean(column)
-        for metric, column in columns.items()
-        if column
-    }
-    return Average(name, len(rows), values)
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether a metric can be shown and averaged: a finite number."""
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -1,119 +1,109 @@
-"""What the report knows of each scene: its record, and what else its folder says."""
+"""Read what reports and the run page show of each scene: its record, and its DiFix samples."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from training.plan.model import LOG
-from training.records.claim import holder_of
-from training.records.record import RECORD, Attempt, RecordError, RunRecord, read_record
-from training.records.scene_state import KILLED, UNREADABLE
+from training.records.record import RECORD, Attempt, RecordError, read_record
+from training.records.scene_state import (
+    KILLED,
+    UNREADABLE,
+    SceneState,
+    living_holder,
+    was_killed,
+)
+from training.report.metrics import numbers_of
 from training.system.paths import Roots
 
 SHARD = "shard.json"
 CONTACT_SHEET = "contact_sheet.png"
-"""Of DiFix samples; `docs/data.md`."""
-COLOURING = re.compile(r"\x1b\[[0-9;?]*[@-~]")
-"""Of a terminal, in what a trainer prints (ECMA-48, CSI sequences)."""
+"""The picture of a scene's DiFix samples; see `docs/data.md`."""
+TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;?]*[@-~]")
+"""What sets a terminal's colours in a trainer's output (ECMA-48, CSI sequences)."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One scene of an experiment, from its record."""
+class Row(SceneState):
+    """How a scene stands, with what only reports and the run page show of it."""
 
-    scene: str
-    status: str
-    cause: str
-    attempts: int
-    seconds: float
-    metrics: dict[str, Any]
-    """Of a done scene; empty otherwise."""
-    log: Path
-    picture: Path | None
-    message: str = ""
-    """Of the last attempt, or why the record can't be read."""
-    starts: tuple[Attempt, ...] = ()
+    attempts: tuple[Attempt, ...] = ()
+    total_s: float = 0.0
+    """Seconds in all attempts."""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    """The content of a done scene's `metrics.json`; empty for others."""
+    picture: Path | None = None
 
     @property
     def is_done(self) -> bool:
-        """Whether its record says so."""
-        return self.status == "done"
+        """Whether the record says done."""
+        return self.state == "done"
 
     @property
-    def state(self) -> str:
-        """Status and cause."""
-        return f"{self.status} ({self.cause})" if self.cause not in ("", "ok") else self.status
+    def state_and_cause(self) -> str:
+        """`done`, `failed (timeout)`."""
+        return f"{self.state} ({self.cause})" if self.cause else self.state
 
     @property
     def dataset(self) -> str:
-        """The first word of its name: `hi4d_pair17_dance` is of `hi4d`."""
+        """The first word of the scene's name: `hi4d` of `hi4d_pair17_dance`."""
         return self.scene.partition("_")[0]
 
     @property
     def last(self) -> Attempt | None:
         """The last attempt."""
-        return self.starts[-1] if self.starts else None
+        return self.attempts[-1] if self.attempts else None
+
+    @cached_property
+    def numbers(self) -> dict[str, float]:
+        """The metrics that are numbers, by the keys of `training.report.metrics`."""
+        return numbers_of(self.metrics)
 
 
 def collect(
     roots: Roots, exp_name: str, chosen: Iterable[str], output_subdir: str = ""
 ) -> tuple[Row, ...]:
-    """One row a scene, by name: what its record says, `not started` where there is none."""
+    """Read the rows of the chosen scenes and of all others that have a record, by name."""
     names = sorted({*chosen, *roots.outputs_with(RECORD, exp_name, output_subdir)})
     return tuple(row_of(name, roots.output_folder(name, exp_name, output_subdir)) for name in names)
 
 
-def is_number(value: object) -> TypeGuard[float]:
-    """Whether a metric can be shown and averaged."""
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def before(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics before training; another trainer may know none, or mean something else by it."""
-    found = metrics.get("before")
-    return found if isinstance(found, dict) else {}
-
-
-def row_of(name: str, output: Path) -> Row:
-    """One scene, by what its output folder says."""
+def row_of(scene: str, output: Path) -> Row:
+    """Read what a scene's output folder says; a record that can't be read is a failure."""
     try:
         record = read_record(output)
+        is_killed = was_killed(record, living_holder(output, record))
     except RecordError as error:
-        return Row(name, "unknown", UNREADABLE, 0, 0.0, {}, output / LOG, None, str(error))
+        return Row(scene, "failed", output / LOG, UNREADABLE, message=str(error))
     if record is None:
-        return Row(name, "not started", "", 0, 0.0, {}, output / LOG, None)
-    status, cause = _living_status(record, output)
-    metrics = (record.metrics or _counts_of_samples(output)) if status == "done" else {}
+        return Row(scene, "not started", output / LOG)
+    metrics = (record.metrics or _sample_counts(output)) if record.status == "done" else {}
+    failure = KILLED if is_killed else record.cause if record.status == "failed" else None
+    last = record.last
     return Row(
-        scene=name,
-        status=status,
-        cause=cause,
-        attempts=len(record.attempts),
-        seconds=record.seconds,
-        metrics=metrics,
+        scene=scene,
+        state="failed" if is_killed else record.status,
         log=output / LOG,
+        cause=failure or "",
+        node=last.host if last else "",
+        job_id=last.slurm_job_id if last else "",
+        elapsed_s=record.seconds if last else None,
+        message=TERMINAL_COLOUR.sub("", last.message) if last else "",
+        attempts=record.attempts,
+        total_s=record.seconds,
+        metrics=metrics,
         picture=_picture(metrics, output),
-        message=COLOURING.sub("", record.attempts[-1].message) if record.attempts else "",
-        starts=record.attempts,
     )
 
 
-def _living_status(record: RunRecord, output: Path) -> tuple[str, str]:
-    """A record that says running without a living holder is of a start that was killed."""
-    if record.status == "running" and holder_of(output) is None:
-        return "failed", KILLED
-    told = record.status == "cancelled"  # by the status already
-    return record.status, "" if told else record.cause or ""
-
-
-def _counts_of_samples(output: Path) -> dict[str, Any]:
-    """What a scene gave to DiFix data, which has no metrics."""
+def _sample_counts(output: Path) -> dict[str, Any]:
+    """Count what a scene gave to DiFix data, which has no metrics."""
     try:
         statistics = json.loads((output / SHARD).read_text(encoding="utf-8"))["statistics"]
         return {key: statistics[key] for key in ("samples", "dropped")}
@@ -122,6 +112,7 @@ def _counts_of_samples(output: Path) -> dict[str, Any]:
 
 
 def _picture(metrics: Mapping[str, Any], output: Path) -> Path | None:
+    """Return the picture that the metrics name; None for one outside the scene's folder."""
     name = metrics.get("picture", CONTACT_SHEET if "samples" in metrics else None)
     picture = output / name if isinstance(name, str) else None
     return picture if picture and picture.resolve().is_relative_to(output.resolve()) else None

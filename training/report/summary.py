@@ -1,4 +1,4 @@
-"""The experiment's summary from the run records, complete or not: the report, and a table."""
+"""Summarise an experiment from its run records, complete or not: as report, or as table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.report.scene_rows import Row, collect
-from training.report.tables import aligned, average_cells, headings, scene_cells
+from training.report.tables import aligned, scene_table
 from training.report.write import report_paths, write_report
 from training.system.console import say
 from training.system.paths import Roots
@@ -18,7 +18,7 @@ __all__ = ["Row", "Summary", "collect", "summarise", "table"]
 
 @dataclass(frozen=True)
 class Summary:
-    """What the aggregate wrote."""
+    """The rows of an experiment and the files of its report."""
 
     rows: tuple[Row, ...]
     report: Path
@@ -28,7 +28,7 @@ class Summary:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All of it."""
+        """All files of the report."""
         return self.page, self.report, self.metrics_csv, *self.plots
 
 
@@ -37,8 +37,8 @@ def summarise(
 ) -> Summary:
     """Write the report of an experiment: the chosen scenes and all others that have a record.
 
-    `output_subdir` as in `Plan.output_subdir`. Raises OSError when the files can't be written; a plot that can't be
-    drawn is told.
+    `output_subdir` is that of the plan. Prints a line for a plot that can't be drawn. Raises
+    OSError when the files can't be written.
     """
     rows = collect(roots, exp_name, chosen, output_subdir)
     written = write_report(roots, exp_name, rows, output_subdir)
@@ -48,11 +48,11 @@ def summarise(
 
 
 def table(roots: Roots, exp_name: str, chosen: Iterable[str], output_subdir: str = "") -> str:
-    """The same for a terminal, with the path of a picture and of the report."""
+    """Return the table of scenes for a terminal, with the paths of a picture and the report."""
     rows = collect(roots, exp_name, chosen, output_subdir)
     place = report_paths(roots, exp_name, output_subdir)
     page, report = place.file("report.html"), place.file("report.md")
-    lines = aligned([headings(rows), *scene_cells(rows), *average_cells(rows)])
+    lines = aligned(scene_table(rows))
     pages = [f"page: {page}"] if page.exists() else []
     pictures = [f"picture: {row.picture}" for row in rows if row.is_done and row.picture][:1]
     reports = [f"report: {report}"] if report.exists() else []

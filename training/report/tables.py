@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from training.report.metrics import Average, averages, shown, used_metrics
-from training.report.scene_rows import Row, before
+from training.report.blocks import Table
+from training.report.metrics import Column, flattened, used_columns
+from training.report.scene_rows import Row
 
-FIXED = (
+SCENE_COLUMNS = ("scene", "state", "attempts", "time")
+"""What a table says of every scene, before the columns of numbers."""
+CSV_COLUMNS = (
     "scene",
     "dataset",
     "status",
@@ -23,48 +26,56 @@ FIXED = (
     "message",
     "log",
 )
-"""Columns of `metrics.csv` that every scene has."""
+"""What `metrics.csv` says of every scene, before the metrics."""
 
 
-def headings(rows: Sequence[Row]) -> list[str]:
-    """Of the columns that are not empty."""
-    return ["scene", "state", "starts", "time", *(each.heading for each in used_metrics(rows))]
+def scene_table(rows: Sequence[Row]) -> Table:
+    """Return the table of scenes: a line a scene, then averages by data set and over all."""
+    columns = used_columns(row.numbers for row in rows)
+
+    def cells(numbers: Callable[[Column], float | None]) -> list[str]:
+        return [column.text(numbers(column)) for column in columns]
+
+    def line(row: Row) -> list[str]:
+        attempts, time = str(len(row.attempts)), duration(row.total_s) if row.attempts else ""
+        numbers = cells(lambda column: row.numbers.get(column.key))
+        return [row.scene, row.state_and_cause, attempts, time, *numbers]
+
+    def average(name: str, group: Sequence[Row]) -> list[str]:
+        numbers = cells(lambda column: column.combined(row.numbers for row in group))
+        return [name, f"{len(group)} done", "", "", *numbers]
+
+    return Table(
+        head=[*SCENE_COLUMNS, *(column.heading for column in columns)],
+        lines=[line(row) for row in rows],
+        foot=[average(name, group) for name, group in _averaged(rows)],
+    )
 
 
-def scene_cells(rows: Sequence[Row]) -> list[list[str]]:
-    """A line a scene."""
-    metrics = used_metrics(rows)
-    return [
-        [
-            row.scene,
-            row.state,
-            str(row.attempts),
-            duration(row.seconds) if row.attempts else "",
-            *(metric.text(shown(row).get(metric.key)) for metric in metrics),
-        ]
-        for row in rows
-    ]
+def _averaged(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """Return the done scenes of each data set, where there are several, and all done scenes.
+
+    Each with the name of its line. Scenes without numbers are left out; a single one needs no mean.
+    """
+    done = [row for row in rows if row.is_done and used_columns([row.numbers])]
+    if len(done) <= 1:
+        return []
+    columns = used_columns(row.numbers for row in done)
+    word = "total" if all(column.combine == "sum" for column in columns) else "average"
+    names = sorted({row.dataset for row in done})
+    sets = [(f"{word} {name}", [row for row in done if row.dataset == name]) for name in names]
+    return [*(sets if len(sets) > 1 else []), (word, done)]
 
 
-def average_cells(rows: Sequence[Row]) -> list[list[str]]:
-    """A line for each data set where there are several, and one for all."""
-    metrics = used_metrics(rows)
-
-    def line(each: Average) -> list[str]:
-        numbers = (metric.text(each.values.get(metric.key)) for metric in metrics)
-        return [each.name, f"{each.scenes} done", "", "", *numbers]
-
-    return [line(each) for each in averages(rows)]
-
-
-def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a terminal, their cells one below the other."""
+def aligned(table: Table) -> list[str]:
+    """Return the lines of a table for a terminal, with their cells in columns."""
+    lines = [table.head, *table.lines, *table.foot]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return ["  ".join(map(str.ljust, each, widths)).rstrip() for each in lines]
 
 
 def duration(seconds: float) -> str:
-    """`16 s`, `12 min`, `3:05 h`, `2 d 4 h`."""
+    """Return a duration in words: `16 s`, `12 min`, `3:05 h`, `2 d 4 h`."""
     if seconds < 100:  # noqa: PLR2004 - two digits are enough
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -77,21 +88,18 @@ def duration(seconds: float) -> str:
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """All plain metrics of all rows; a metric that a scene lacks is an empty cell."""
-    plain = [_plain(row.metrics) for row in rows]
-    keys = sorted({key for metrics in plain for key in metrics})
-    fixed = [_fixed(row) for row in rows]
-    return csv_text(
-        [*FIXED, *keys],
-        [
-            [*values, *(metrics.get(key, "") for key in keys)]
-            for values, metrics in zip(fixed, plain, strict=True)
-        ],
-    )
+    """Return all metrics of all rows that are numbers or texts; what a scene lacks stays empty."""
+    found = [_csv_metrics(row) for row in rows]
+    keys = sorted({key for metrics in found for key in metrics})
+    lines = [
+        [*_csv_cells(row), *(metrics.get(key, "") for key in keys)]
+        for row, metrics in zip(rows, found, strict=True)
+    ]
+    return csv_text([*CSV_COLUMNS, *keys], lines)
 
 
 def csv_text(head: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
-    """A heading and lines as CSV."""
+    """Return a heading and lines as CSV."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(head)
@@ -99,18 +107,17 @@ def csv_text(head: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
     return stream.getvalue()
 
 
-def _fixed(row: Row) -> list[object]:
-    last = row.last
-    where = [last.host, last.slurm_job_id] if last else ["", ""]
-    counts = [row.attempts, f"{row.seconds:.1f}"]
-    return [row.scene, row.dataset, row.status, row.cause, *counts, *where, row.message, row.log]
+def _csv_cells(row: Row) -> list[object]:
+    cause = "ok" if row.is_done else row.cause
+    counts = [len(row.attempts), f"{row.total_s:.1f}"]
+    where = [row.node, row.job_id]
+    return [row.scene, row.dataset, row.state, cause, *counts, *where, row.message, row.log]
 
 
-def _plain(metrics: dict[str, Any]) -> dict[str, Any]:
-    """Numbers and texts, those of `before` under `before_…`; lists and mappings are left out."""
-    everything = {**metrics, **{f"before_{key}": value for key, value in before(metrics).items()}}
+def _csv_metrics(row: Row) -> dict[str, Any]:
+    """Return plain metrics and derived numbers; one that is named as our columns is `trainer_…`."""
     return {
-        f"trainer_{key}" if key in FIXED else key: value
-        for key, value in everything.items()
+        f"trainer_{key}" if key in CSV_COLUMNS else key: value
+        for key, value in {**flattened(row.metrics), **row.numbers}.items()
         if isinstance(value, int | float | str) and key not in ("scene", "exp_name")
     }

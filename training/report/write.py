@@ -1,4 +1,4 @@
-"""Writing an experiment's report: CSV and Markdown first, then what needs a plotting library."""
+"""Write the files of an experiment's report: CSV, plots, Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.report.blocks import Document, Picture
-from training.report.content import document
+from training.report.experiment_report import experiment_report
+from training.report.html import to_html
 from training.report.known import plans_of
 from training.report.markdown import linked_from, to_markdown
-from training.report.page import to_html
 from training.report.plots.bars import (
     DURATION,
     PSNR,
@@ -29,35 +29,36 @@ from training.system.atomic_write import write_atomically
 from training.system.paths import Roots
 
 FEWEST_FOR_PLOTS = 2
-"""Of a single scene the table says it all."""
+"""Of a single scene the table says everything."""
 Draw = Callable[[], Plot | None]
 
 
 @dataclass(frozen=True)
-class Written:
-    """What was written, and what went wrong with pictures."""
+class WrittenReport:
+    """The files of a report."""
 
     report: Path
     page: Path
     metrics_csv: Path
     plots: tuple[Path, ...]
     notes: tuple[str, ...]
+    """What went wrong with its pictures."""
 
 
 @dataclass(frozen=True)
 class ReportPaths:
-    """Where the files of a report go, and how they are called."""
+    """The folder of a report, and what the names of its files begin with."""
 
     folder: Path
     prefix: str = ""
 
     def file(self, name: str) -> Path:
-        """One of them."""
+        """Return the path of one of its files."""
         return self.folder / f"{self.prefix}{name}"
 
 
 def report_paths(roots: Roots, exp_name: str, output_subdir: str) -> ReportPaths:
-    """The experiment's folder; what belongs to a part of it has that name in front."""
+    """Return the paths of a report: `output_subdir`, if there is one, stands before each name."""
     return ReportPaths(
         roots.experiment_folder(exp_name), f"{output_subdir}_" if output_subdir else ""
     )
@@ -65,21 +66,23 @@ def report_paths(roots: Roots, exp_name: str, output_subdir: str) -> ReportPaths
 
 def write_report(
     roots: Roots, exp_name: str, rows: Sequence[Row], output_subdir: str = ""
-) -> Written:
-    """Write the report of these scenes; raises OSError when its files can't be written.
+) -> WrittenReport:
+    """Write the report of these scenes; the report itself names plots that can't be drawn.
 
-    A plot that can't be drawn is told in the report, and is no reason to have none.
+    Raises OSError when its files can't be written.
     """
     place, notes = report_paths(roots, exp_name, output_subdir), list[str]()
-    write_atomically(place.file("metrics.csv"), _sound(to_csv(rows)))
+    write_atomically(place.file("metrics.csv"), _encodable(to_csv(rows)))
     plans = plans_of(roots, exp_name, output_subdir)
     spans = spans_of(rows, plans)
     plots = write_plots(place, _drawings(rows, spans), notes)
     title = f"{exp_name} ({output_subdir})" if output_subdir else exp_name
     on_gpus = not plans or any(plan.slurm or plan.gpus for plan in plans)
-    whole = document(title, rows, spans, plots, notes, on_gpus=on_gpus, root=roots.results_root)
+    whole = experiment_report(
+        title, rows, spans, plots, notes, on_gpus=on_gpus, root=roots.results_root
+    )
     page, report = write_document(place, "report", whole, notes)
-    return Written(
+    return WrittenReport(
         report=report,
         page=page,
         metrics_csv=place.file("metrics.csv"),
@@ -89,7 +92,7 @@ def write_report(
 
 
 def write_plots(place: ReportPaths, drawings: dict[str, Draw], notes: list[str]) -> list[Picture]:
-    """Draw and write; what fails is noted, and an older picture of that name goes."""
+    """Draw and write plots by name; of one that fails, add a note and delete the older file."""
     pictures: list[Picture] = []
     faults: dict[str, list[str]] = {}
     for name, draw in drawings.items():
@@ -107,9 +110,9 @@ def write_plots(place: ReportPaths, drawings: dict[str, Draw], notes: list[str])
 def write_document(
     place: ReportPaths, name: str, whole: Document, notes: list[str]
 ) -> tuple[Path, Path]:
-    """The same content as a page and as Markdown."""
+    """Write a document as HTML page and as Markdown; return both paths."""
     page, report = place.file(f"{name}.html"), place.file(f"{name}.md")
-    write_atomically(report, _sound(to_markdown(whole, linked_from(place.folder))))
+    write_atomically(report, _encodable(to_markdown(whole, linked_from(place.folder))))
     faults: list[str] = []
     write_atomically(page, to_html(whole, faults.append))
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
@@ -129,15 +132,15 @@ def _drawings(rows: Sequence[Row], spans: Sequence[Span]) -> dict[str, Draw]:
 
 
 def _drawn(name: str, draw: Draw, faults: dict[str, list[str]]) -> Plot | None:
-    """The plot; what fails goes to `faults`, by what went wrong."""
+    """Draw a plot; of one that fails, add its name to `faults`, under what went wrong."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # letters that the font lacks
+        with warnings.catch_warnings(action="ignore"):  # about characters that the font lacks
             return draw()
     except Exception as error:  # noqa: BLE001 - no picture is worth a summary
         faults.setdefault(f"{type(error).__name__}: {error}", []).append(name)
         return None
 
 
-def _sound(text: str) -> str:
-    """Without halves of letters, which names of folders may have and no file can."""
+def _encodable(text: str) -> str:
+    """Replace lone surrogates: Python has them in names of folders that are no UTF-8."""
     return text.encode("utf-8", errors="replace").decode()

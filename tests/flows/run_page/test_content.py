@@ -11,18 +11,18 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from page_lab import board_of, end, planned, record, roots_in, started
+from page_lab import end, page_state_of, planned, record, roots_in, started
 from PIL import Image
 
-from flows.run_page.board import Started
-from flows.run_page.content import Facts, ended_line, key, progress, started_line, table
+from flows.run_page.content import RunFacts, artifact_key, ended_line, progress, started_line, table
+from flows.run_page.page_state import Started
 from flows.run_page.report_artifact import report
 from flows.runner.log_filter import TaskLogFilter
 from training.records.outcome import Outcome
 from training.records.record import Cause, now
 from training.slurm.job_states import JobLocation
 
-HOSTILE = "a|b `c` <img src=x> **d** __e__ [f](http://x) line\nbreak \x00 \x1b[31mred"
+HOSTILE = "a|b `c` <img src=x> **d** __e__ line\n\x00 \x1b[31mred"
 
 
 @pytest.fixture
@@ -34,22 +34,22 @@ def plan_of(tmp_path):
 def test_the_table_says_of_each_scene_what_a_person_asks(plan_of):
     """Cause with its words, attempts, duration, GPU-hours, metrics, job, node and log."""
     plan = plan_of("a", "b", "c")
-    board = board_of(plan)
-    started(board, plan.scenes[0])
-    end(board, plan.scenes[0], Cause.TRAINER_ERROR, message="the loss is not a number")
-    started(board, plan.scenes[1])
-    end(board, plan.scenes[1], psnr=20.04, ssim=0.9)
-    started(board, plan.scenes[2], location=JobLocation("34", "n7"))
-    failed, running, done = table(Facts.of(plan), board.standings(now()))
+    state = page_state_of(plan)
+    started(state, plan.scenes[0])
+    end(state, plan.scenes[0], Cause.TRAINER_ERROR, message="the loss is not a number")
+    started(state, plan.scenes[1])
+    end(state, plan.scenes[1], psnr=20.04, ssim=0.9)
+    started(state, plan.scenes[2], location=JobLocation("34", "n7"))
+    failed, running, done = table(RunFacts.of(plan), state.rows(now()))
     assert failed == {
         "scene": "a",
         "state": "failed",
-        "cause": "trainer_error: the loss is not a number",
         "attempts": "1",
         "duration": "60 min",
         "GPU-hours": "1.00",
         "PSNR dB": "",
         "SSIM": "",
+        "cause": "trainer_error: the loss is not a number",
         "job": "12",
         "node": "n1",
         "log": str(plan.scenes[0].log),
@@ -70,30 +70,43 @@ def test_the_table_says_of_each_scene_what_a_person_asks(plan_of):
 def test_empty_columns_are_left_out_and_hours_without_gpus_are_called_so(plan_of):
     """A run on a laptop has no job and no GPU."""
     plan = plan_of("a", gpus=())
-    board = board_of(plan)
-    started(board, plan.scenes[0])
-    (row,) = table(Facts.of(plan), board.standings(now()))
+    state = page_state_of(plan)
+    started(state, plan.scenes[0])
+    (row,) = table(RunFacts.of(plan), state.rows(now()))
     assert list(row) == ["scene", "state", "attempts", "duration", "hours", "node", "log"]
 
 
 def test_text_of_names_and_messages_means_nothing_but_itself(plan_of):
-    """One line, no Markdown, no HTML, nothing that JSON or PostgreSQL refuse."""
+    """Cells are plain text of one line; Markdown has no markup in it; all of it can be JSON."""
     plan = plan_of("a|b*c", "d")
-    board = board_of(plan)
+    state = page_state_of(plan)
     for scene in plan.scenes:
-        started(board, scene)
-    end(board, plan.scenes[0], Cause.TRAINER_ERROR, message=HOSTILE)
-    scenes = board.standings(now())
-    text = table(Facts.of(plan), scenes)[0]["cause"]
-    assert text == (
-        "trainer_error: a\\|b \\`c\\` &lt;img src=x> \\*\\*d\\*\\* \\_\\_e\\_\\_"
-        " \\[f\\](http://x) line break \N{REPLACEMENT CHARACTER} red"
+        started(state, scene)
+    end(state, plan.scenes[0], Cause.TRAINER_ERROR, message=HOSTILE)
+    scenes = state.rows(now())
+    text = table(RunFacts.of(plan), scenes)[0]["cause"]
+    assert (
+        text == "trainer_error: a|b `c` <img src=x> **d** __e__ line \N{REPLACEMENT CHARACTER} red"
     )
-    assert "failed: a\\|b\\*c" in progress(Facts.of(plan), scenes, now())
-    written = report(plan, board.rows)
+    assert "failed: a\\|b\\*c" in progress(RunFacts.of(plan), scenes, now())
+    written = report(plan, state.recorded)
     assert "<img" not in written
     assert "\x00" not in written
     json.dumps(written).encode()
+
+
+def test_a_long_cause_is_short_and_stands_after_the_numbers(plan_of):
+    """The numbers of other scenes stay on the screen; the report has the whole message."""
+    plan = plan_of("a", "b")
+    state = page_state_of(plan)
+    message = "the loss is not a number " * 20
+    end(state, plan.scenes[0], Cause.TRAINER_ERROR, message=message)
+    end(state, plan.scenes[1], psnr=20.0)
+    failed, _ = table(RunFacts.of(plan), state.rows(now()))
+    assert len(failed["cause"]) <= 60
+    assert failed["cause"].endswith("…")
+    assert list(failed).index("PSNR dB") < list(failed).index("cause")
+    assert message.strip() in report(plan, state.recorded)
 
 
 def test_progress_counts_draws_and_estimates(plan_of):
@@ -101,13 +114,13 @@ def test_progress_counts_draws_and_estimates(plan_of):
     plan = plan_of(*"abcdefgh", g="skip", h="skip")
     for scene in plan.scenes[-2:]:
         record(scene, before_plan=True)
-    board = board_of(plan)
+    state = page_state_of(plan)
     for scene in plan.scenes[:3]:
-        started(board, scene)
-    end(board, plan.scenes[0], Cause.TRAINER_ERROR)
-    end(board, plan.scenes[1])
+        started(state, scene)
+    end(state, plan.scenes[0], Cause.TRAINER_ERROR)
+    end(state, plan.scenes[1])
     moment = now()
-    text = progress(Facts.of(plan), board.standings(moment), moment)
+    text = progress(RunFacts.of(plan), state.rows(moment), moment)
     assert text.startswith("## exp: 3 of 8 scenes done\n")
     assert f"`{'█' * 15}{'▒' * 5}{'░' * 20}` 37 %" in text
     assert "| done | running | queued | failed |" in text
@@ -123,8 +136,10 @@ def test_progress_says_how_a_run_ended(plan_of):
     """And estimates no more."""
     plan = plan_of("a", a="skip")
     record(plan.scenes[0], before_plan=True)
-    scenes = board_of(plan).standings(now(), over=True)
-    text = progress(Facts.of(plan), scenes, now(), "Completed: nothing to do: 1 of 1 scenes done")
+    scenes = page_state_of(plan).rows(now(), is_over=True)
+    text = progress(
+        RunFacts.of(plan), scenes, now(), "Completed: nothing to do: 1 of 1 scenes done"
+    )
     assert "**Completed: nothing to do: 1 of 1 scenes done**" in text
     assert "left" not in text
     assert "refreshed" not in text
@@ -140,17 +155,17 @@ def picture(path: Path, size: int) -> None:
 def test_a_thousand_scenes_make_a_small_page(plan_of):
     """Table, progress and report together stay below what a browser or a database minds."""
     plan = plan_of(*(f"scene{number:04}" for number in range(1000)))
-    board = board_of(plan)
+    state = page_state_of(plan)
     picture(plan.scenes[0].output / "p.png", 700)
     for scene in plan.scenes[:100]:
-        end(board, scene, Cause.TRAINER_ERROR, message="x" * 500)
+        end(state, scene, Cause.TRAINER_ERROR, message="x" * 500)
     for scene in plan.scenes[100:200]:
-        end(board, scene, psnr=20.0, picture="p.png")
+        end(state, scene, psnr=20.0, picture="p.png")
         (scene.output / "p.png").symlink_to(plan.scenes[0].output / "p.png")
-    scenes = board.standings(now())
-    assert len(json.dumps(table(Facts.of(plan), scenes))) < 400_000
-    assert len(progress(Facts.of(plan), scenes, now())) < 2_000
-    written = report(plan, board.rows)
+    scenes = state.rows(now())
+    assert len(json.dumps(table(RunFacts.of(plan), scenes))) < 400_000
+    assert len(progress(RunFacts.of(plan), scenes, now())) < 2_000
+    written = report(plan, state.recorded)
     assert len(written) < 1_000_000
     assert "The first 20 of 900; the table of scenes has all." in written
     assert "The first 50 of 1,000; the table of scenes has all." in written
@@ -159,12 +174,12 @@ def test_a_thousand_scenes_make_a_small_page(plan_of):
 def test_the_report_shows_pictures_and_names_those_that_it_can_not(plan_of):
     """As data URIs, because the UI shows no files."""
     plan = plan_of("good", "broken", "huge")
-    board = board_of(plan)
+    state = page_state_of(plan)
     for scene in plan.scenes:
-        end(board, scene, psnr=20.0, picture="p.png")
+        end(state, scene, psnr=20.0, picture="p.png")
     picture(plan.scenes[0].output / "p.png", 100)
     (plan.scenes[1].output / "p.png").write_text("no picture")
-    written = report(plan, board.rows)
+    written = report(plan, state.recorded)
     assert len(re.findall(r"!\[good\]\(data:image/jpeg;base64,[A-Za-z0-9+/=]+\)", written)) == 1
     assert f"not shown: {plan.scenes[1].output / 'p.png'}" in written
 
@@ -174,19 +189,25 @@ def test_keys_are_what_prefect_takes_and_no_two_experiments_share_one(tmp_path):
     roots = roots_in(tmp_path)
     elsewhere = roots.model_copy(update={"results_root": tmp_path / "other"})
     names = ["My_exp", "my-exp", "my_exp", "my.exp", "ü", "-", "x" * 250, "x" * 249 + "y"]
-    keys = [key(roots, name, "", "scenes") for name in names]
-    keys += [key(roots, "my-exp", "", "report"), key(elsewhere, "my-exp", "", "scenes")]
-    keys += [key(roots, "my-exp", "difix", "scenes"), key(roots, "my-exp-difix", "", "scenes")]
+    keys = [artifact_key(roots, name, "", "scenes") for name in names]
+    keys += [
+        artifact_key(roots, "my-exp", "", "report"),
+        artifact_key(elsewhere, "my-exp", "", "scenes"),
+    ]
+    keys += [
+        artifact_key(roots, "my-exp", "difix", "scenes"),
+        artifact_key(roots, "my-exp-difix", "", "scenes"),
+    ]
     assert len(set(keys)) == len(keys)
     assert all(re.fullmatch("[a-z0-9-]{1,120}", each) for each in keys)
-    assert key(roots, "my-exp", "", "scenes").startswith("my-exp-scenes-")
+    assert artifact_key(roots, "my-exp", "", "scenes").startswith("my-exp-scenes-")
 
 
 def test_log_lines_name_the_scene_and_of_a_failure_give_the_last_words(plan_of):
     """Start with its job, end with cause, PSNR and duration, twenty lines of a long log."""
     (scene,) = plan_of("a").scenes
     start = Started(scene, 2, JobLocation("34", "n7"), now())
-    assert started_line(start) == f"a: started, start 2 in Slurm job 34 on n7, log {scene.log}"
+    assert started_line(start) == f"a: started, attempt 2 in Slurm job 34 on n7, log {scene.log}"
     done = Outcome(
         scene="a", status="done", cause=Cause.OK, log=scene.log, seconds=42, metrics={"psnr": 20.04}
     )

@@ -17,7 +17,7 @@ from flows.report import main
 from flows.runner.tasks import aggregate_experiment
 from training.plan.model import Plan, ScenePlan
 from training.records.record import Attempt, Cause, RunRecord, status_of, write_record
-from training.report import content, write
+from training.report import experiment_report, write
 from training.report.plots.charts import MOST_NAMED
 from training.report.plots.timeline import Clock, spans_of
 from training.report.scene_rows import Row
@@ -168,7 +168,7 @@ def test_a_record_that_can_not_be_read_is_named(roots):
     (broken / "run.json").write_text("{")
     summary = summarise(roots, "exp", [])
     report = summary.report.read_text()
-    assert "- a_2: unknown (unreadable record), log:" in report
+    assert "- a_2: failed (unreadable record), log:" in report
     assert f"{broken / 'run.json'} is not a readable run record" in report
     assert "1 of 2 scenes done" in report
 
@@ -308,7 +308,7 @@ def test_waits_are_from_the_plan_or_the_attempt_before(roots):
 def test_a_start_that_was_killed_has_no_made_up_length():
     """Its end is not known."""
     open_end = attempt(None).model_copy(update={"end": None})
-    row = Row("a_1", "failed", "killed", 1, 0.0, {}, Path("x"), None, starts=(open_end,))
+    row = Row("a_1", "failed", Path("x"), "killed", attempts=(open_end,))
     [span] = spans_of([row], [])
     assert (span.end, span.kind) == (span.start, "failed")
 
@@ -321,7 +321,7 @@ def test_a_generation_experiment_counts_samples(roots, capsys):
         shard.write_text(json.dumps({"statistics": {"samples": samples, "dropped": 1}}))
     assert main(["--exp-name", "exp"]) == 0
     report = (folder(roots) / "difix_data_report.md").read_text()
-    assert "| scene | state | starts | time | samples | dropped |" in report
+    assert "| scene | state | attempts | time | samples | dropped |" in report
     assert "| total | 2 done |  |  | 35 | 2 |" in report
     assert "PSNR" not in report
     assert (folder(roots) / "difix_data_samples_by_scene.png").is_file()
@@ -350,7 +350,7 @@ def test_a_thousand_scenes_are_binned_and_few_pictures_shown(roots):
     assert "1,000 scenes: best first, without names" in report
     assert "8 machines (named on the right); 1000 Slurm jobs; too many scenes for names" in report
     assert report.index("## Averages") < report.index("## Plots") < report.index("## Scenes")
-    assert report.count("![set") == content.MOST_PICTURES
+    assert report.count("![set") == experiment_report.MOST_PICTURES
     assert len(summary.plots) == 3
     assert all(Image.open(path).height < 1200 for path in summary.plots)
 

@@ -66,7 +66,7 @@ def test_metrics_csv_has_every_number_before_and_after(roots):
 def test_a_killed_start_is_not_shown_as_running(roots):
     """A record that says running without a living holder is a failure."""
     record(roots, "a_1")
-    assert summarise(roots, "exp", []).rows[0].status == "failed"
+    assert summarise(roots, "exp", []).rows[0].state == "failed"
 
 
 def test_a_broken_record_is_shown_and_does_not_hide_the_others(roots):
@@ -76,7 +76,7 @@ def test_a_broken_record_is_shown_and_does_not_hide_the_others(roots):
     broken.mkdir(parents=True)
     (broken / "run.json").write_text("{")
     summary = summarise(roots, "exp", [])
-    assert [row.status for row in summary.rows] == ["done", "unknown"]
+    assert [row.state_and_cause for row in summary.rows] == ["done", "failed (unreadable record)"]
 
 
 def test_the_terminal_gets_the_table_and_a_picture(roots):

@@ -1,4 +1,4 @@
-"""Plots of one number by scene: PSNR before and after, DiFix samples, duration."""
+"""Plot one number by scene: PSNR before and after training, DiFix samples, duration."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 from training.report.plots import charts
 from training.report.plots.charts import BLUE, GREY, INK, KIND_COLOURS, RED, Plot
 from training.report.plots.timeline import Kind, Span
-from training.report.scene_rows import Row, before, is_number
+from training.report.scene_rows import Row
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    pass
 
 BINS = 40
 PSNR, SAMPLES, DURATION = "psnr_by_scene", "samples_by_scene", "duration_by_scene"
 
 
 def psnr_by_scene(rows: Sequence[Row]) -> Plot | None:
-    """PSNR of held-out cameras before and after training, best first; None without any."""
-    found = [row for row in rows if is_number(row.metrics.get("psnr"))]
+    """Plot the PSNR of held-out cameras before and after training, best first; None without any."""
+    found = [row for row in rows if "psnr" in row.numbers]
     if not found:
         return None
-    found.sort(key=lambda row: -row.metrics["psnr"])
+    found.sort(key=lambda row: -row.numbers["psnr"])
     draw, note = _named_psnr, "Best first."
     if len(found) > charts.MOST_NAMED:
         note = charts.unnamed(len(found), "best first, without names; the table has them.")
@@ -32,15 +32,15 @@ def psnr_by_scene(rows: Sequence[Row]) -> Plot | None:
 
 
 def samples_by_scene(rows: Sequence[Row]) -> Plot | None:
-    """DiFix samples that were made and left out; None without any."""
-    found = [row for row in rows if is_number(row.metrics.get("samples"))]
+    """Plot how many DiFix samples were made and dropped; None without any."""
+    found = [row for row in rows if "samples" in row.numbers]
     if not found:
         return None
-    shown = sorted(found, key=lambda row: -row.metrics["samples"])[: charts.MOST_NAMED]
+    shown = sorted(found, key=lambda row: -row.numbers["samples"])[: charts.MOST_NAMED]
     made = charts.axes(rows=len(shown))
     places = range(len(shown))
-    kept = [row.metrics["samples"] for row in shown]
-    dropped = [row.metrics.get("dropped") or 0 for row in shown]
+    kept = [row.numbers["samples"] for row in shown]
+    dropped = [row.numbers.get("dropped", 0) for row in shown]
     made.barh(places, kept, 0.7, color=BLUE, label="samples")
     made.barh(places, dropped, 0.7, left=kept, color=GREY, label="dropped")
     charts.name_rows(made, [row.scene for row in shown])
@@ -53,7 +53,7 @@ def samples_by_scene(rows: Sequence[Row]) -> Plot | None:
 
 
 def duration_by_scene(spans: Sequence[Span]) -> Plot | None:
-    """How long each scene ran, all attempts; None where nothing ran."""
+    """Plot how long each scene ran, over all attempts; None where nothing ran."""
     scenes: dict[str, list[Span]] = {}
     for span in spans:
         scenes.setdefault(span.scene, []).append(span)
@@ -69,7 +69,7 @@ def duration_by_scene(spans: Sequence[Span]) -> Plot | None:
 
 def _named_psnr(rows: Sequence[Row]) -> bytes:
     made = charts.axes(rows=len(rows))
-    after = [row.metrics["psnr"] for row in rows]
+    after = [row.numbers["psnr"] for row in rows]
     known = _known_before(rows)
     starts = list(known.values())
     ends = [after[place] for place in known]
@@ -84,7 +84,7 @@ def _named_psnr(rows: Sequence[Row]) -> bytes:
             f"{value:.1f}", (value, place), (7, 0), textcoords="offset points",
             va="center", fontsize=8, color=INK,
         )  # fmt: skip
-    _mark_mean(made, fmean(after))
+    made.axvline(fmean(after), label=f"mean {fmean(after):.1f}", **charts.DASHED)
     charts.name_rows(made, [row.scene for row in rows])
     made.margins(x=0.08)
     made.set_xlabel("PSNR of held-out cameras, dB")
@@ -95,12 +95,11 @@ def _named_psnr(rows: Sequence[Row]) -> bytes:
 def _ranked_psnr(rows: Sequence[Row]) -> bytes:
     made = charts.axes()
     known = _known_before(rows)
-    after = [row.metrics["psnr"] for row in rows]
+    after = [row.numbers["psnr"] for row in rows]
     if known:
         made.scatter(list(known), list(known.values()), s=5, color=GREY, label="before")
     made.scatter(range(len(rows)), after, s=7, color=BLUE, label="after training")
-    made.axhline(fmean(after), color=INK, linewidth=1, linestyle=(0, (4, 3)),
-                 label=f"mean {fmean(after):.1f}")  # fmt: skip
+    made.axhline(fmean(after), label=f"mean {fmean(after):.1f}", **charts.DASHED)
     made.set_xlabel("scenes, best first")
     made.set_ylabel("PSNR of held-out cameras, dB")
     made.margins(x=0.01)
@@ -108,14 +107,10 @@ def _ranked_psnr(rows: Sequence[Row]) -> bytes:
     return charts.png(made)
 
 
-def _mark_mean(made: Axes, mean: float) -> None:
-    made.axvline(mean, color=INK, linewidth=1, linestyle=(0, (4, 3)), label=f"mean {mean:.1f}")
-
-
 def _known_before(rows: Sequence[Row]) -> dict[int, float]:
-    """PSNR before training, by the place of the row."""
-    found = ((place, before(row.metrics).get("psnr")) for place, row in enumerate(rows))
-    return {place: value for place, value in found if is_number(value)}
+    """Return the PSNR before training, where it is known, by the row's place."""
+    found = {place: row.numbers.get("before_psnr") for place, row in enumerate(rows)}
+    return {place: value for place, value in found.items() if value is not None}
 
 
 def _seconds(spans: Sequence[Span]) -> float:

@@ -1,4 +1,4 @@
-"""What all plots share: size, colours, axes. Matplotlib is imported when the first one is drawn."""
+"""Size, colours and axes of all plots. Matplotlib is imported when the first one is drawn."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from training.report.plots.timeline import Kind
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_NAMED = 60
-"""With more scenes than this, a plot shows them without names, or bins them."""
+"""With more scenes than this a plot leaves out their names, or bins them."""
 WIDTH_IN = 9.0
 ROW_IN = 0.25
 FRAME_IN = 1.1
@@ -30,11 +30,13 @@ KIND_COLOURS: dict[Kind, str] = {
     "cancelled": "#7d8794",
 }
 WAIT_COLOUR = "#d3dae2"
+DASHED: dict[str, Any] = {"color": INK, "linewidth": 1, "linestyle": (0, (4, 3))}
+"""How the line of a mean is drawn."""
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawn picture."""
+    """A plot as PNG file, with its title."""
 
     name: str
     title: str
@@ -43,11 +45,11 @@ class Plot:
 
 
 def axes(rows: int = 0, height_in: float = 4.0) -> Axes:
-    """Empty axes: as high as so many rows need, or of that height."""
+    """Return empty axes, as high as `rows` rows need, or of `height_in` inches without rows."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of its caches it need not speak
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs how it builds its font cache
     height = FRAME_IN + ROW_IN * max(rows, 2) if rows else height_in
     figure = Figure(figsize=(WIDTH_IN, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
@@ -63,7 +65,7 @@ def axes(rows: int = 0, height_in: float = 4.0) -> Axes:
 
 
 def name_rows(made: Axes, names: Sequence[str]) -> None:
-    """One row a name, the first on top."""
+    """Label one row for each name, the first on top."""
     made.set_yticks(range(len(names)), [label(name) for name in names], parse_math=False)
     made.set_ylim(len(names) - 0.4, -0.6)
     made.grid(visible=False, axis="y")
@@ -71,7 +73,7 @@ def name_rows(made: Axes, names: Sequence[str]) -> None:
 
 
 def label(text: str) -> str:
-    """A name that leaves room for the plot."""
+    """Return a name short enough to leave room for the plot, with its middle left out."""
     if len(text) <= LONGEST_LABEL:
         return text
     half = LONGEST_LABEL // 2
@@ -79,7 +81,7 @@ def label(text: str) -> str:
 
 
 def legend(made: Axes) -> None:
-    """Above the plot, in one line."""
+    """Add a legend in one line above the plot, if anything has a label."""
     handles, names = made.get_legend_handles_labels()
     if handles:
         made.legend(
@@ -95,19 +97,19 @@ def legend(made: Axes) -> None:
 
 
 def png(made: Axes) -> bytes:
-    """The finished picture."""
+    """Return the finished plot as PNG file."""
     stream = io.BytesIO()
     made.figure.savefig(stream, format="png")  # type: ignore[union-attr]
     return stream.getvalue()
 
 
 def time_unit(seconds: float) -> tuple[float, str]:
-    """A unit in which so many seconds read well, and its name."""
+    """Return the unit in which so many seconds read well: its length in seconds, its name."""
     if seconds < 180:  # noqa: PLR2004 - three minutes
         return 1.0, "seconds"
     return (60.0, "minutes") if seconds < 3 * 3600 else (3600.0, "hours")
 
 
 def unnamed(count: int, how: str) -> str:
-    """What is said where there are too many scenes for names."""
+    """Return the note of a plot with too many scenes for names."""
     return f"{count:,} scenes: {how}"

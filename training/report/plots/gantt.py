@@ -1,4 +1,4 @@
-"""The chart of scenes over machines and jobs: when each waited in the queue and ran."""
+"""Plot when each scene waited in the queue and ran, by machine and job."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 GANTT = "gantt"
 MOST_MACHINES = 24
-"""With more, machines are not named."""
+"""With more machines than this, their names are left out."""
 MANY_ROWS_IN = 8.0
 
 
 def gantt(spans: Sequence[Span]) -> Plot | None:
-    """A row for each scene on each machine and job; None where nothing ran."""
+    """Plot a row for each scene on each machine and job; None where nothing ran."""
     if not spans:
         return None
     rows = _rows(spans)
@@ -43,12 +43,12 @@ def gantt(spans: Sequence[Span]) -> Plot | None:
 
 
 def spans_begin(spans: Sequence[Span]) -> str:
-    """The moment that the chart starts at."""
+    """Return the moment at which the chart starts."""
     return f"{min(span.begin for span in spans):%Y-%m-%d %H:%M} UTC"
 
 
 def _rows(spans: Sequence[Span]) -> list[list[Span]]:
-    """Attempts by machine, job and scene; a machine's jobs in the order of their starts."""
+    """Group attempts by machine, job and scene; a machine's jobs in the order of their starts."""
     jobs: dict[tuple[str, str], float] = {}
     for span in sorted(spans, key=lambda each: each.start):
         jobs.setdefault((span.host, span.job_id), span.start.timestamp())
@@ -65,7 +65,7 @@ def _rows(spans: Sequence[Span]) -> list[list[Span]]:
 
 
 def _name(span: Span) -> str:
-    """The scene, and its job where it ran in one."""
+    """Return the scene's name and its job, where it ran in one."""
     return f"{charts.label(span.scene)}  {span.job_id}" if span.job_id else span.scene
 
 
@@ -89,7 +89,7 @@ def _draw_bars(made: Axes, rows: Sequence[Sequence[Span]], clock: Clock, unit: f
 
 
 def _draw_machines(made: Axes, rows: Sequence[Sequence[Span]]) -> None:
-    """The machines' names on the right, and lines between them."""
+    """Write the machines' names on the right and draw lines between them."""
     groups = [(host, list(group)) for host, group in groupby(rows, key=lambda row: row[0].host)]
     if len(groups) > MOST_MACHINES:
         return

@@ -1,4 +1,4 @@
-"""Pictures small enough to stand inside a page."""
+"""Make pictures small enough to be embedded in a page."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 
 def smaller(path: Path, widest: int, quality: int = 85) -> bytes:
-    """A picture as JPEG, at most so many pixels wide and high; raises OSError if it is none."""
+    """Return a picture as JPEG of at most `widest` pixels; raises OSError if it is no picture."""
     return next(smaller_and_smaller(path, [widest], quality))
 
 
 def smaller_and_smaller(path: Path, sizes: Sequence[int], quality: int) -> Iterator[bytes]:
-    """The same in each of the sizes, which fall; read once."""
+    """Yield a picture as JPEG in each of the sizes, which must fall; the file is read once."""
     from PIL import Image
 
     with Image.open(path) as picture:
@@ -27,5 +27,5 @@ def smaller_and_smaller(path: Path, sizes: Sequence[int], quality: int) -> Itera
 
 
 def data_uri(kind: str, content: bytes) -> str:
-    """Content as an address that needs no file."""
+    """Return content as a data URI."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"

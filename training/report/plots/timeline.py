@@ -1,4 +1,4 @@
-"""When and where scenes waited and ran: attempts from the records, waits from the plans."""
+"""Compute when and where scenes waited and ran: attempts from the records, waits from the plans."""
 
 from __future__ import annotations
 
@@ -17,36 +17,37 @@ from training.report.scene_rows import Row
 Kind = Literal["done", "failed", "interrupted", "cancelled", "running"]
 INTERRUPTIONS = {Cause.TIMEOUT, Cause.PREEMPTED, Cause.NODE_FAILURE, Cause.WORKER_LOST}
 LONGEST_IDLE = 0.25
-"""Idle time longer than this part of the busy time is cut out of the chart."""
+"""Idle time longer than this fraction of the busy time is cut out of the chart."""
 CUT_WIDTH = 0.02
+"""Width of such a cut in the chart, as a fraction of the busy time."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """One attempt, and its wait before."""
+    """One attempt and the wait before it."""
 
     scene: str
     host: str
     job_id: str
     queued: datetime | None
-    """Since when it waited: its plan's creation or the end of the attempt before; None: unknown."""
+    """When the wait began: plan's creation or end of the attempt before; None: unknown."""
     start: datetime
     end: datetime
     kind: Kind
 
     @property
     def begin(self) -> datetime:
-        """Of the wait, or of the run where no wait is known."""
+        """When the wait began, or the attempt where no wait is known."""
         return self.queued or self.start
 
     @property
     def wait_s(self) -> float | None:
-        """Seconds in the queue."""
+        """Seconds that the scene waited; None where that is unknown."""
         return (self.start - self.queued).total_seconds() if self.queued else None
 
 
 def spans_of(rows: Iterable[Row], plans: Sequence[Plan]) -> list[Span]:
-    """All attempts of all scenes."""
+    """Return all attempts of all scenes."""
     created: dict[str, list[datetime]] = {}
     for plan in plans:
         for scene in plan.of("run"):
@@ -55,16 +56,16 @@ def spans_of(rows: Iterable[Row], plans: Sequence[Plan]) -> list[Span]:
 
 
 def longest_and_median_wait(spans: Iterable[Span]) -> tuple[float, float] | None:
-    """Seconds; None where no wait is known."""
+    """Return the longest and the median wait in seconds; None where no wait is known."""
     waits = [span.wait_s for span in spans if span.wait_s is not None]
     return (max(waits), median(waits)) if waits else None
 
 
 def _spans(row: Row, created: Sequence[datetime]) -> list[Span]:
     spans: list[Span] = []
-    for number, attempt in enumerate(row.starts):
+    for number, attempt in enumerate(row.attempts):
         before = spans[-1].end if spans else None
-        end = attempt.end or _open_end(row, attempt, is_last=number == len(row.starts) - 1)
+        end = attempt.end or _open_end(row, attempt, is_last=number == len(row.attempts) - 1)
         spans.append(
             Span(
                 scene=row.scene,
@@ -89,13 +90,13 @@ def _queued(
 
 
 def _open_end(row: Row, attempt: Attempt, *, is_last: bool) -> datetime:
-    """Of a start that was killed nobody has noted the end."""
-    return now() if is_last and row.status == "running" else attempt.start
+    """Return the end to show for an attempt without one: a killed one has no known length."""
+    return now() if is_last and row.state == "running" else attempt.start
 
 
 def _kind(attempt: Attempt, row: Row, *, is_open: bool) -> Kind:
     if is_open:
-        return "running" if row.status == "running" else "failed"
+        return "running" if row.state == "running" else "failed"
     if attempt.cause is Cause.OK:
         return "done"
     if attempt.cause is Cause.CANCELLED:
@@ -105,18 +106,18 @@ def _kind(attempt: Attempt, row: Row, *, is_open: bool) -> Kind:
 
 @dataclass(frozen=True)
 class Clock:
-    """Seconds since the beginning, without long idle times."""
+    """Maps moments to seconds since the beginning, long idle times left out."""
 
     begins: tuple[datetime, ...]
-    """Of each busy period."""
+    """When each busy period begins."""
     shown: tuple[float, ...]
-    """Where each is shown."""
+    """Where each of them is shown, in seconds."""
     cuts: tuple[tuple[float, float], ...]
-    """Where idle time was cut out, and how many seconds."""
+    """Where idle time was cut out, and how many seconds of it."""
 
     @classmethod
     def of(cls, spans: Sequence[Span]) -> Clock:
-        """The clock of these attempts; there must be one at least."""
+        """Return the clock of these attempts, of which there must be at least one."""
         busy = _busy(spans)
         total = sum((end - begin).total_seconds() for begin, end in busy)
         begins, shown, cuts = [busy[0][0]], [0.0], []
@@ -131,13 +132,13 @@ class Clock:
         return cls(tuple(begins), tuple(shown), tuple(cuts))
 
     def at(self, moment: datetime) -> float:
-        """Where a moment is shown, in seconds."""
+        """Return where a moment is shown, in seconds."""
         place = max(0, bisect_right(self.begins, moment) - 1)
         return self.shown[place] + (moment - self.begins[place]).total_seconds()
 
 
 def _busy(spans: Sequence[Span]) -> list[tuple[datetime, datetime]]:
-    """The times at which something waits or runs."""
+    """Return the periods in which something waits or runs."""
     merged: list[tuple[datetime, datetime]] = []
     for begin, end in sorted((span.begin, span.end) for span in spans):
         if merged and begin <= merged[-1][1]:

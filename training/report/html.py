@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: style and pictures are inside."""
+"""Write a report as one HTML page that holds its style and its pictures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.report.blocks import (
 from training.report.plots.thumbnails import data_uri, smaller
 
 WIDEST = 1200
-"""Pixels of a scene's picture; plots stay as they are."""
+"""Greatest width of a scene's picture in pixels; plots stay as they are."""
 GALLERY = "pictures"
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 STYLE = """
@@ -70,8 +70,11 @@ img { display: block; max-width: 100%; height: auto; margin-top: .4rem; }
 """
 
 
-def to_html(document: Document, tell: Callable[[str], None]) -> str:
-    """The page; a picture that can't be read is left out and told."""
+def to_html(document: Document, on_fault: Callable[[str], None]) -> str:
+    """Return the page.
+
+    A picture that can't be read is left out, and `on_fault` is called with the reason.
+    """
     html = Element("html", lang="en")
     head = SubElement(html, "head")
     SubElement(head, "meta", charset="utf-8")
@@ -82,18 +85,18 @@ def to_html(document: Document, tell: Callable[[str], None]) -> str:
     body = SubElement(html, "body")
     _add(body, "h1", document.title)
     for block in document.blocks:
-        _add_block(body, block, tell)
+        _add_block(body, block, on_fault)
     return "<!DOCTYPE html>\n" + tostring(html, encoding="unicode", method="html") + "\n"
 
 
 def _add(parent: Element, tag: str, text: str = "", css: str = "") -> Element:
-    """An element with a text, which is escaped when the page is written."""
+    """Add an element with a text, which is escaped when the page is written."""
     element = SubElement(parent, tag, {"class": css} if css else {})
     element.text = UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
     return element
 
 
-def _add_block(body: Element, block: Block, tell: Callable[[str], None]) -> None:
+def _add_block(body: Element, block: Block, on_fault: Callable[[str], None]) -> None:
     match block:
         case Heading(text):
             _add(body, "h2", text)
@@ -106,7 +109,7 @@ def _add_block(body: Element, block: Block, tell: Callable[[str], None]) -> None
         case Table():
             _add_table(body, block)
         case Picture():
-            _add_picture(body, block, tell)
+            _add_picture(body, block, on_fault)
 
 
 def _add_facts(body: Element, facts: Sequence[Fact]) -> None:
@@ -144,11 +147,11 @@ def _add_lines(parent: Element, tag: str, lines: Sequence[Sequence[str]], words:
             _add(row, tag, cell, "number" if place >= words else "")
 
 
-def _add_picture(body: Element, picture: Picture, tell: Callable[[str], None]) -> None:
+def _add_picture(body: Element, picture: Picture, on_fault: Callable[[str], None]) -> None:
     try:
         source = _data_uri(picture)
     except Exception as error:  # noqa: BLE001 - no picture is worth a report
-        tell(f"{picture.path} can't be shown in the page: {error}")
+        on_fault(f"{picture.path} can't be shown in the page: {error}")
         return
     parent = body if picture.is_plot else _gallery(body)
     figure = _add(parent, "figure", css="plot" if picture.is_plot else "picture")
@@ -159,7 +162,7 @@ def _add_picture(body: Element, picture: Picture, tell: Callable[[str], None]) -
 
 
 def _gallery(body: Element) -> Element:
-    """Pictures that follow each other stand side by side."""
+    """Return the box that pictures in a row share, so that they stand side by side."""
     last = body[-1]
     return last if last.get("class") == GALLERY else _add(body, "div", css=GALLERY)
 

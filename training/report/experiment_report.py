@@ -1,4 +1,4 @@
-"""What the report of one experiment says, and in which order."""
+"""Compose the report of one experiment out of blocks."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ from training.report.blocks import (
     Table,
     Text,
 )
-from training.report.metrics import shown
 from training.report.plots.charts import MOST_NAMED
 from training.report.plots.timeline import Span, longest_and_median_wait
-from training.report.scene_rows import Row, before, is_number
-from training.report.tables import average_cells, duration, headings, scene_cells
+from training.report.scene_rows import Row
+from training.report.tables import duration, scene_table
 
 MOST_PICTURES = 12
 
 
-def document(
+def experiment_report(
     title: str,
     rows: Sequence[Row],
     spans: Sequence[Span],
@@ -38,19 +37,20 @@ def document(
     on_gpus: bool = True,
     root: Path | None = None,
 ) -> Document:
-    """The whole report; `notes` are what went wrong with its pictures."""
+    """Return the whole report; `notes` say what went wrong with its pictures."""
     source = f" in {root}" if root else ""
     done = [row for row in rows if row.is_done]
-    pictures: list[Block] = [Heading("Plots"), *plots] if plots else []
+    scenes = scene_table(rows)
+    plots_below: list[Block] = [Heading("Plots"), *plots] if plots else []
     blocks: list[Block] = [
         Text(f"{len(done)} of {len(rows)} scenes done."),
         Facts(tuple(_facts(rows, spans, on_gpus=on_gpus))),
         *map(Text, notes),
-        *_missing(rows),
-        *_averages(rows),
-        *pictures,
+        *_not_done(rows),
+        *_averages_first(scenes),
+        *plots_below,
         Heading("Scenes"),
-        Table(headings(rows), scene_cells(rows), average_cells(rows)),
+        scenes,
         *_pictures(done),
         Text(f"Written {now():%Y-%m-%d %H:%M} UTC from the run records{source}."),
     ]
@@ -61,10 +61,11 @@ def _facts(rows: Sequence[Row], spans: Sequence[Span], *, on_gpus: bool) -> list
     done = [row for row in rows if row.is_done]
     facts = [Fact("scenes done", f"{len(done)} of {len(rows)}", _others(rows))]
     facts += [*_psnr(done), *_samples(done)]
-    starts = sum(row.attempts for row in rows)
-    hours = sum(row.seconds for row in rows) / 3600
-    name, note = ("GPU-hours", ", one GPU each") if on_gpus else ("hours of training", "")
-    facts += [Fact(name, f"{hours:.2f}", f"{_count(starts, 'attempt')}{note}")] if starts else []
+    attempts = sum(len(row.attempts) for row in rows)
+    if attempts:
+        hours = sum(row.total_s for row in rows) / 3600
+        name, note = ("GPU-hours", ", one GPU each") if on_gpus else ("hours of training", "")
+        facts.append(Fact(name, f"{hours:.2f}", f"{_count(attempts, 'attempt')}{note}"))
     waits = longest_and_median_wait(spans)
     if waits:
         longest, middle = map(duration, waits)
@@ -77,65 +78,58 @@ def _facts(rows: Sequence[Row], spans: Sequence[Span], *, on_gpus: bool) -> list
 
 
 def _others(rows: Sequence[Row]) -> str:
-    states = [row.status for row in rows if not row.is_done]
+    states = [row.state for row in rows if not row.is_done]
     return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
 
 
 def _psnr(done: Sequence[Row]) -> list[Fact]:
-    after = [row.metrics["psnr"] for row in done if is_number(row.metrics.get("psnr"))]
-    first = [before(row.metrics).get("psnr") for row in done]
-    known = [value for value in first if is_number(value)]
-    note = f"{fmean(known):.1f} dB before training" if known else ""
+    after, before = (_values(done, key) for key in ("psnr", "before_psnr"))
+    note = f"{fmean(before):.1f} dB before training" if before else ""
     return [Fact("mean PSNR", f"{fmean(after):.1f} dB", note)] if after else []
 
 
 def _samples(done: Sequence[Row]) -> list[Fact]:
-    counts = [shown(row) for row in done if "samples" in shown(row)]
-    made, dropped = (sum(each.get(key, 0) for each in counts) for key in ("samples", "dropped"))
-    return [Fact("samples", f"{made:,.0f}", f"{dropped:,.0f} dropped")] if counts else []
+    made, dropped = (_values(done, key) for key in ("samples", "dropped"))
+    return [Fact("samples", f"{sum(made):,.0f}", f"{sum(dropped):,.0f} dropped")] if made else []
+
+
+def _values(rows: Sequence[Row], key: str) -> list[float]:
+    return [row.numbers[key] for row in rows if key in row.numbers]
 
 
 def _count(number: int, word: str) -> str:
     return f"{number:,} {word}{'s' * (number != 1)}"
 
 
-def _missing(rows: Sequence[Row]) -> list[Block]:
+def _not_done(rows: Sequence[Row]) -> list[Block]:
     items = [
-        Item(row.scene, f"{row.state}, log: {row.log}", row.message)
+        Item(row.scene, f"{row.state_and_cause}, log: {row.log}", row.message)
         for row in rows
         if not row.is_done
     ]
     return [Heading("Not done"), Items(tuple(items))] if items else []
 
 
-def _averages(rows: Sequence[Row]) -> list[Block]:
-    """Before a table that is too long to be read to its end."""
-    lines = average_cells(rows)
-    if not lines or len(rows) <= MOST_NAMED:
+def _averages_first(scenes: Table) -> list[Block]:
+    """Return the averages alone, for a table of scenes that nobody reads to its end."""
+    if not scenes.foot or len(scenes.lines) <= MOST_NAMED:
         return []
-    return [Heading("Averages"), Table(headings(rows), lines)]
+    return [Heading("Averages"), Table(scenes.head, scenes.foot)]
 
 
 def _pictures(done: Sequence[Row]) -> list[Block]:
-    """Of all scenes; of many those that are worst, in the middle, and best."""
+    """Return the pictures of all scenes; of many the worst, middle and best ones'."""
     having = [row for row in done if row.picture]
     if not having:
         return []
-    first = having[0]
-    is_comparison = is_number(first.metrics.get("psnr"))
     chosen = having
     said: list[Block] = []
     if len(having) > MOST_PICTURES:
-        chosen = _spread(sorted(having, key=_psnr_of))
+        chosen = _spread(sorted(having, key=lambda row: row.numbers.get("psnr", 0.0)))
         said = [Text(f"{MOST_PICTURES} of {len(having):,}: those with the lowest PSNR, the middle,"
                      " and the highest.")]  # fmt: skip
-    title = "Pictures: target, before, after" if is_comparison else "Pictures"
+    title = "Pictures: target, before, after" if "psnr" in having[0].numbers else "Pictures"
     return [Heading(title), *said, *map(_picture, chosen)]
-
-
-def _psnr_of(row: Row) -> float:
-    value = row.metrics.get("psnr")
-    return value if is_number(value) else 0.0
 
 
 def _spread(rows: Sequence[Row]) -> list[Row]:
@@ -145,6 +139,6 @@ def _spread(rows: Sequence[Row]) -> list[Row]:
 
 
 def _picture(row: Row) -> Picture:
-    psnr = row.metrics.get("psnr")
-    note = f"PSNR {psnr:.1f} dB" if is_number(psnr) else ""
+    psnr = row.numbers.get("psnr")
+    note = "" if psnr is None else f"PSNR {psnr:.1f} dB"
     return Picture(row.picture or Path(), row.scene, note)

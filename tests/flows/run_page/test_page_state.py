@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
-from page_lab import board_of, end, planned, record, started, states
+from page_lab import end, page_state_of, planned, record, started, states
 
-from flows.run_page.board import Ended
-from flows.run_page.content import Facts, table
+from flows.run_page.content import RunFacts, table
+from flows.run_page.page import rows_of
+from flows.run_page.page_state import Ended
 from training.records.claim import acquire
 from training.records.outcome import Outcome
 from training.records.record import Cause, now
@@ -27,12 +28,12 @@ def test_failures_come_first_then_what_runs_then_what_waits_then_what_is_done(pl
     """Scenes that were done before are there too; in each group the plan's order."""
     plan = plan_of("a", "b", "c", "d", "e", "f", e="skip", f="held")
     record(plan.scenes[4], before_plan=True)
-    board = board_of(plan)
+    state = page_state_of(plan)
     for scene in plan.scenes[:3]:
-        started(board, scene)
-    end(board, plan.scenes[0], psnr=20.0)
-    end(board, plan.scenes[1], Cause.TRAINER_ERROR)
-    assert states(board) == [
+        started(state, scene)
+    end(state, plan.scenes[0], psnr=20.0)
+    end(state, plan.scenes[1], Cause.TRAINER_ERROR)
+    assert states(state) == [
         ("b", "failed"),
         ("c", "running"),
         ("d", "queued"),
@@ -42,18 +43,18 @@ def test_failures_come_first_then_what_runs_then_what_waits_then_what_is_done(pl
     ]
 
 
-def test_a_scene_that_starts_again_is_queued_in_between(plan_of):
-    """By the policy that starts it again, and not once its starts are used up."""
-    plan = plan_of("a", max_retries=1)
-    board = board_of(plan)
-    started(board, plan.scenes[0])
-    end(board, plan.scenes[0], Cause.NODE_FAILURE)
-    assert states(board) == [("a", "queued")]
-    started(board, plan.scenes[0], 2)
-    (running,) = board.standings(now())
-    assert (running.state, running.attempt) == ("running", 2)
-    end(board, plan.scenes[0], Cause.NODE_FAILURE)
-    assert states(board) == [("a", "failed")]
+def test_a_scene_that_will_be_retried_is_queued_in_between(plan_of):
+    """By what is told with the attempt's end: the page decides nothing itself."""
+    plan = plan_of("a")
+    state = page_state_of(plan)
+    started(state, plan.scenes[0])
+    end(state, plan.scenes[0], Cause.NODE_FAILURE, will_retry=True)
+    assert states(state) == [("a", "queued")]
+    started(state, plan.scenes[0], 2)
+    (running,) = state.rows(now())
+    assert (running.state, len(running.attempts)) == ("running", 2)
+    end(state, plan.scenes[0], Cause.NODE_FAILURE)
+    assert states(state) == [("a", "failed")]
 
 
 def test_at_the_end_nothing_runs_and_nothing_waits(plan_of):
@@ -61,16 +62,16 @@ def test_at_the_end_nothing_runs_and_nothing_waits(plan_of):
     plan = plan_of("stopped", "old", "new", "ending")
     stopped, old, _, ending = plan.scenes
     record(old, before_plan=True)
-    board = board_of(plan)
+    state = page_state_of(plan)
     plan.cancelled.parent.mkdir(parents=True)
     plan.cancelled.touch()
     for scene in (stopped, ending):
-        started(board, scene)
+        started(state, scene)
     record(stopped, Cause.CANCELLED)
     record(ending, None)
     acquire(ending.output, os.getpid())
-    board.replace({each.name: row_of(each.name, each.output) for each in board.unreconciled})
-    assert states(board, over=True) == [
+    state.update(rows_of(state.outdated))
+    assert states(state, is_over=True) == [
         ("stopped", "cancelled"),
         ("ending", "cancelled"),
         ("old", "not started"),
@@ -81,12 +82,12 @@ def test_at_the_end_nothing_runs_and_nothing_waits(plan_of):
 def test_a_lost_worker_is_a_failure_before_the_record_says_so(plan_of):
     """The record of a killed supervisor says running; nobody holds it."""
     plan = plan_of("a")
-    board = board_of(plan)
-    started(board, plan.scenes[0])
+    state = page_state_of(plan)
+    started(state, plan.scenes[0])
     record(plan.scenes[0], None)
     outcome = Outcome(
         scene="a", status="failed", cause=Cause.WORKER_LOST, message="it died", log=Path("l")
     )
-    board.ended(Ended(plan.scenes[0], outcome), row_of("a", plan.scenes[0].output))
-    (row,) = table(Facts.of(plan), board.standings(now()))
+    state.ended(Ended(plan.scenes[0], outcome), row_of("a", plan.scenes[0].output))
+    (row,) = table(RunFacts.of(plan), state.rows(now()))
     assert (row["state"], row["cause"]) == ("failed", "worker_lost: it died")

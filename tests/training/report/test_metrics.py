@@ -1,0 +1,86 @@
+"""The table of columns: one entry is a column of every table of scenes."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+from page_lab import end, page_state_of, planned
+
+from flows.run_page.content import RunFacts, table
+from training.records.record import now
+from training.report import metrics
+from training.report.comparison import compare, write_comparison
+from training.report.metrics import ONLY_IN_REPORT, Column, numbers_of, used_columns
+from training.report.summary import summarise
+from training.report.summary import table as terminal_table
+
+SHARPNESS = Column("sharpness", "sharpness", "lp/mm", digits=2)
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """Two done scenes, whose trainer writes a number that no column is for."""
+    plan = planned(tmp_path, "a_1", "a_2")
+    for scene, sharpness in zip(plan.scenes, (7.125, 8.125), strict=True):
+        end(page_state_of(plan), scene, sharpness=sharpness)
+    return plan
+
+
+def test_a_column_is_one_entry(plan, monkeypatch):
+    """Report, CSV, terminal, run page and comparison show it, each with the mean that it has."""
+    monkeypatch.setattr(metrics, "COLUMNS", (*metrics.COLUMNS, SHARPNESS))
+    summary = summarise(plan.roots, "exp", [])
+    report, page = summary.report.read_text(), summary.page.read_text()
+    assert "| scene | state | attempts | time | sharpness lp/mm |" in report
+    assert "| average | 2 done |  |  | 7.62 |" in report
+    assert "sharpness lp/mm" in page
+    with summary.metrics_csv.open() as stream:
+        assert [row["sharpness"] for row in csv.DictReader(stream)] == ["7.125", "8.125"]
+    head = terminal_table(plan.roots, "exp", []).splitlines()[1]
+    assert head.split() == ["scene", "state", "attempts", "time", "sharpness", "lp/mm"]
+    rows = page_state_of(plan).rows(now(), is_over=True)
+    assert [row["sharpness lp/mm"] for row in table(RunFacts.of(plan), rows)] == ["7.12", "8.12"]
+    compared = write_comparison(plan.roots, compare("exp", rows, "other", rows))
+    assert "sharpness lp/mm other" in compared.text
+
+
+def test_a_column_is_shown_where_its_entry_says(plan, monkeypatch):
+    """One for the report alone does not widen the run page."""
+    column = Column("sharpness", "sharpness", shown_in=ONLY_IN_REPORT)
+    monkeypatch.setattr(metrics, "COLUMNS", (column,))
+    assert "sharpness" in summarise(plan.roots, "exp", []).report.read_text()
+    rows = page_state_of(plan).rows(now(), is_over=True)
+    assert "sharpness" not in json.dumps(table(RunFacts.of(plan), rows))
+
+
+def test_a_derived_number_is_in_tables_and_csv(plan):
+    """What training gained is after minus before; the trainer writes only these two."""
+    end(page_state_of(plan), plan.scenes[0], psnr=20.5, before={"psnr": 16.0})
+    summary = summarise(plan.roots, "exp", [])
+    assert "| a_1 | done | 1 | 60 min | 20.5 | 4.5 |" in summary.report.read_text()
+    with summary.metrics_csv.open() as stream:
+        first, second = csv.DictReader(stream)
+    assert (first["psnr_gain"], first["before_psnr"]) == ("4.5", "16.0")
+    assert second["psnr_gain"] == ""
+
+
+@pytest.mark.parametrize("before", [3, None, {"psnr": "bad"}, {"psnr": float("nan")}])
+def test_another_trainers_metrics_may_mean_anything(before):
+    """Texts, missing and infinite numbers, or another `before` give no number and no error."""
+    numbers = numbers_of({"psnr": 20.0, "ssim": "good", "mpjpe_mm": float("inf"), "before": before})
+    assert numbers.keys() - {"before"} == {"psnr"}
+
+
+def test_columns_without_a_number_are_left_out():
+    """In the order of the table, whatever the order of the trainer's keys."""
+    found = used_columns([{"ssim": 0.5}, {"psnr": 20.0, "unknown": 1.0}])
+    assert [column.key for column in found] == ["psnr", "ssim"]
+
+
+def test_counts_are_added_up_and_other_numbers_averaged():
+    """Over the scenes that have the number."""
+    scenes = [{"psnr": 20.0, "samples": 3}, {"psnr": 22.0}, {"samples": 4}]
+    combined = {each.key: each.combined(scenes) for each in metrics.COLUMNS}
+    assert (combined["psnr"], combined["samples"], combined["ssim"]) == (21.0, 7, None)
