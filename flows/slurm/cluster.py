@@ -27,7 +27,7 @@ class WorkerJob(SubmittedJob):
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
-        self.job_id = ""
+        self.job_id: str = ""
         self.refusal: SlurmError | None = None
 
     def submit(self) -> None:
