@@ -6,14 +6,12 @@ import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from types import SimpleNamespace
 
-from flows.slurm import job as job_module
-from flows.slurm import job_pool, polling
 from flows.slurm.job import PoolLimits
 from flows.slurm.job_pool import JobPool
-from training.slurm.client import QueuedJob, SlurmAwayError, SlurmRefusedError
+from training.slurm.client import SlurmAwayError, SlurmRefusedError
 from training.slurm.job_states import JobEnd
+from training.slurm.parsers import QueuedJob
 
 WALLTIME_S, NEEDED_S = 1000.0, 400.0
 
@@ -91,53 +89,56 @@ class FakeSlurm:
         for name in names:
             if name in self.jobs and self.jobs[name].state == "RUNNING":
                 self.jobs[name].state = "COMPLETED"
-                self.pool.worker_went(name)
+                self.pool.worker_left(name)
 
     def begin(self, *names: str, age_s: float = 0.0) -> None:
         for name in names:
             self.jobs[name].state = "RUNNING"
             about = {"job_id": self.jobs[name].job_id, "node": self.jobs[name].node}
-            self.pool.worker_came(name, f"tls://{name}", {**about, "age_s": age_s})
+            self.pool.worker_joined(name, f"tls://{name}", {**about, "age_s": age_s})
 
     def end(self, name: str, state: str) -> None:
         """The job ends, whether its worker had come or not."""
         was_there = self.jobs[name].state == "RUNNING"
         self.jobs[name].state = state
         if was_there:
-            self.pool.worker_went(name)
+            self.pool.worker_left(name)
 
 
 class Bench:
     """A pool, its Slurm, and calls that ask for jobs."""
 
-    def __init__(self, monkeypatch, eventually, max_jobs: int, scenes_per_job: int) -> None:
+    def __init__(self, eventually, max_jobs: int, scenes_per_job: int) -> None:
         self.now, self.unfinished, self.eventually = 0.0, 0, eventually
-        clock = SimpleNamespace(monotonic=lambda: self.now)
-        monkeypatch.setattr(job_pool, "time", clock)
-        monkeypatch.setattr(job_module, "time", clock)
-        monkeypatch.setattr(polling, "time", clock)
-        self.slurm, self.said = FakeSlurm(clock.monotonic), []
+        self.slurm, self.said = FakeSlurm(lambda: self.now), []
         self.stop, self.threads = threading.Event(), ThreadPoolExecutor(10)
         limits = PoolLimits(
-            command=lambda _, excluded: excluded,
             prefix="w",
             max_jobs=max_jobs,
             scenes_per_job=scenes_per_job,
             walltime_s=WALLTIME_S,
             min_remaining_s=NEEDED_S,
             exit_grace_s=60.0,
-            last_words=lambda job_ids: f"jobs {', '.join(job_ids)}: no such file",
         )
         self.pool = JobPool(
-            self.slurm, self.slurm, limits, lambda: self.unfinished, self.said.append
+            self.slurm,
+            self.slurm,
+            limits,
+            sbatch_command=lambda _, excluded: excluded,
+            failure_text=lambda job_ids: f"jobs {', '.join(job_ids)}: no such file",
+            unfinished_calls=lambda: self.unfinished,
+            say=self.said.append,
+            clock=lambda: self.now,
         )
         self.slurm.pool = self.pool
 
     def calls(self, count: int = 1) -> list[Call]:
         """Calls that wait for jobs."""
-        before = self.pool._waiting
+        before = self.pool._state.waiting_calls
         made = [Call(self) for _ in range(count)]
-        self.eventually(lambda: self.pool._waiting == before + count, "all calls to wait")
+        self.eventually(
+            lambda: self.pool._state.waiting_calls == before + count, "all calls to wait"
+        )
         return made
 
     def having(self, calls: list[Call], count: int) -> list[Call]:
@@ -168,7 +169,7 @@ class Call:
         self.future = bench.threads.submit(self._run)
 
     def _run(self) -> None:
-        with self.bench.pool.lend(self.bench.stop) as self.job:
+        with self.bench.pool.acquire(self.bench.stop) as self.job:
             assert self.go.wait(30)
 
     def end(self) -> None:

@@ -8,8 +8,7 @@ dask-jobqueue's, see `flows.adapters.jobqueue_adapter`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from flows.adapters.dask_adapter import scheduler_address
 from flows.adapters.jobqueue_adapter import JobCluster, SubmittedJob
@@ -47,7 +46,3 @@ class SlurmWorkerCluster(JobCluster[WorkerJob]):
     def __init__(self, plan: Plan, host: str, log_level: int = logging.CRITICAL) -> None:
         super().__init__(WorkerJob, host, connection.keys_of(plan).security, log_level)
         connection.write(plan, scheduler_address(self))
-
-    def add_jobs(self, commands: Mapping[str, Sequence[str]]) -> dict[str, WorkerJob]:
-        """Submit jobs by worker name; return them once Slurm has taken or refused each."""
-        return cast("dict[str, WorkerJob]", super().add_jobs(commands))

@@ -1,10 +1,8 @@
-"""A Slurm job as a flow holds it, what jobs are asked for, and the error when none can be had."""
+"""A Slurm job as a flow's pool holds it, and how many of them a pool may have."""
 
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,25 +11,42 @@ from training.slurm.job_states import JobLocation
 State = Literal["queued", "free", "busy", "leaving", "lost"]
 
 
-@dataclass
+@dataclass(frozen=True)
+class PoolLimits:
+    """How many jobs a pool may have, and for how long."""
+
+    prefix: str
+    """Worker names are this and a number."""
+    max_jobs: int
+    scenes_per_job: int
+    walltime_s: float
+    min_remaining_s: float
+    """A job with less time left gets no further scene."""
+    exit_grace_s: float
+    """A job that goes on for so long after its worker has left is cancelled."""
+
+
+@dataclass(eq=False)
 class Job:
-    """One Slurm job with one Dask worker, which is lent to one scene after another."""
+    """One Slurm job with one Dask worker, which runs one scene after another."""
 
     name: str
+    """The worker's."""
     scenes_left: int
+    since: float
+    """When it came to its state."""
     job_id: str = ""
+    """Empty until Slurm has taken the job."""
     state: State = "queued"
-    since: float = field(init=False)
-    """When it came to this state."""
     address: str = ""
+    """The worker's."""
     node: str = ""
     ends_at: float = 0.0
+    """When its walltime is over."""
     cancelled: bool = False
-    """By us, so that Slurm's word for its end means nothing."""
+    """By this pool, so that Slurm's answer how it ended says nothing about its scene."""
     lost: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        self.go_to(self.state)
+    """Set once its worker has left."""
 
     def __str__(self) -> str:
         return str(self.location)
@@ -41,24 +56,11 @@ class Job:
         """The job's id and node, for messages and displays."""
         return JobLocation(self.job_id, self.node)
 
-    def go_to(self, state: State) -> None:
+    @property
+    def has_worker(self) -> bool:
+        """Whether its worker is there, with a scene or without."""
+        return self.state in {"free", "busy"}
+
+    def move_to(self, state: State, now: float) -> None:
         """Change its state."""
-        self.state, self.since = state, time.monotonic()
-
-
-@dataclass(frozen=True)
-class PoolLimits:
-    """What jobs are asked for."""
-
-    command: Callable[[str, Sequence[str]], Sequence[str]]
-    """The `sbatch` line of a worker's name, not on these nodes."""
-    prefix: str
-    max_jobs: int
-    scenes_per_job: int
-    walltime_s: float
-    min_remaining_s: float
-    """A job with less time left gets no further scene."""
-    exit_grace_s: float
-    """A job whose worker left so long ago is cancelled: nothing of it may go on."""
-    last_words: Callable[[Sequence[str]], str]
-    """What the logs of jobs, by their ids, say."""
+        self.state, self.since = state, now

@@ -1,4 +1,4 @@
-"""Runs bodies in Slurm jobs, and joins what became of them with Slurm's word."""
+"""Runs tasks in the jobs of a pool, and completes what is known of their ends by asking Slurm."""
 
 from __future__ import annotations
 
@@ -8,77 +8,92 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import distributed
 from prefect.states import Completed
 
+from flows.adapters.dask_adapter import Client
 from flows.runner.dispatch import Call, WorkerLostError, run_on
-from flows.runner.tasks import SceneNotDoneError, not_done
+from flows.runner.tasks import SceneNotDoneError, not_done_error
 from flows.slurm.job import Job
 from flows.slurm.job_pool import JobPool
-from training.execution.run_scene import ending_bound_s
+from training.execution.attempt import ending_bound_s
 from training.jobs.reconcile import reconcile
 from training.plan.model import ScenePlan
 from training.records.outcome import Outcome
 from training.records.record import Cause
-from training.slurm.job_states import JobLocation
+from training.slurm.job_states import JobEnd, JobLocation
 
 
-class SlurmWorkers:
-    """The jobs of a pool, each lent to one body at a time."""
+class SlurmDispatcher:
+    """Runs each task in a job of a pool, which has one at a time (a `Dispatcher`).
+
+    `on_job_granted` is called with each scene that has got a job, right before it starts there.
+    """
 
     def __init__(
         self,
         pool: JobPool,
-        client: distributed.Client,
+        client: Client,
         on_job_granted: Callable[[ScenePlan, JobLocation], None],
     ) -> None:
         self._pool, self._client, self._on_job_granted = pool, client, on_job_granted
         pool.start()
 
     def run(self, call: Call, stop: threading.Event) -> Any:
-        """See `Workers.run`; a scene's loss is a SceneNotDoneError with Slurm's cause."""
+        """Run a call in a job of the pool; return a Completed state that names job and log.
+
+        Raises what `Dispatcher.run` raises, JobsError when no job can be had; for a scene whose
+        worker was lost SceneNotDoneError with the cause that Slurm gives.
+        """
         scene = _scene_of(call)
-        with self._pool.lend(stop) as job:
-            if scene is not None:
-                self._on_job_granted(scene, job.location)
-                call = _within(call, scene, job)
-            try:
-                result = run_on(job.address, self._client, call, stop, job.lost)
-            except (WorkerLostError, SceneNotDoneError) as error:
-                lost: WorkerLostError | SceneNotDoneError = error
-                if _is_lost(error):
-                    job.scenes_left = 0  # what ended this scene would end the next one too
-            else:
-                return Completed(message=_words(result, job), data=result)
-        # The job is out of our hands now, so that others are not held up while Slurm is asked.
-        if scene is None:
-            raise WorkerLostError(f"{job}: {self._pool.end_of(job, stop) or lost}") from lost
-        if not _is_lost(lost):
-            raise lost
-        return self._settled(scene, job, stop)
+        try:
+            with self._pool.acquire(stop) as job:
+                return self._run_in_job(job, scene, call, stop)
+        except (WorkerLostError, SceneNotDoneError) as error:
+            if not _is_lost(error):
+                raise
+            # The job is given back by now, so that others get its successor while Slurm is asked.
+            end = self._pool.wait_for_end(job, stop)
+            if scene is None:
+                raise WorkerLostError(f"{job}: {end or error}") from error
+            return self._reconciled(scene, job, end)
 
     def close(self) -> None:
-        """Give all jobs back."""
+        """Give all jobs up."""
         self._pool.close()
 
-    def _settled(self, scene: ScenePlan, job: Job, stop: threading.Event) -> Any:
-        outcome = reconcile(scene, job.job_id, self._pool.end_of(job, stop))
+    def _run_in_job(
+        self, job: Job, scene: ScenePlan | None, call: Call, stop: threading.Event
+    ) -> Any:
+        if scene is not None:
+            self._on_job_granted(scene, job.location)
+            call = _with_deadline(call, scene, job)
+        try:
+            result = run_on(job.address, self._client, call, stop, job.lost)
+        except (WorkerLostError, SceneNotDoneError) as error:
+            if _is_lost(error):
+                job.scenes_left = 0  # what ended this scene would end the next one too
+            raise
+        return _completed(result, job)
+
+    def _reconciled(self, scene: ScenePlan, job: Job, end: JobEnd | None) -> Any:
+        """Complete the record of a scene whose worker was lost; it may be done all the same."""
+        outcome = reconcile(scene, job.job_id, end)
         if outcome.status == "done":
-            return Completed(message=_words(outcome, job), data=outcome)
+            return _completed(outcome, job)
         if outcome.cause in {Cause.NODE_FAILURE, Cause.WORKER_LOST}:
-            self._pool.avoid(job.node)
-        raise not_done(scene, outcome)
+            self._pool.avoid_node(job.node)
+        raise not_done_error(scene, outcome)
 
 
 def _is_lost(error: WorkerLostError | SceneNotDoneError) -> bool:
-    """Whether only Slurm can tell why a body ended."""
+    """Whether only Slurm can tell why a task ended."""
     return isinstance(error, WorkerLostError) or error.outcome.cause is Cause.WORKER_LOST
 
 
-def _within(call: Call, scene: ScenePlan, job: Job) -> Call:
-    """The call with the scene's deadline inside the job's: a slow start of the job costs time."""
-    left = job.ends_at - time.monotonic() - ending_bound_s(scene)
-    limited = scene.model_copy(update={"time_limit_s": max(1, min(scene.time_limit_s, int(left)))})
+def _with_deadline(call: Call, scene: ScenePlan, job: Job) -> Call:
+    """Return the call with the scene's time limit inside its job's, which may have begun late."""
+    left_s = int(job.ends_at - time.monotonic() - ending_bound_s(scene))
+    limited = scene.model_copy(update={"time_limit_s": max(1, min(scene.time_limit_s, left_s))})
     args = [limited if each is scene else each for each in call.args]
     return functools.partial(call.func, *args, **call.keywords)
 
@@ -87,6 +102,6 @@ def _scene_of(call: Call) -> ScenePlan | None:
     return next((each for each in call.args if isinstance(each, ScenePlan)), None)
 
 
-def _words(result: Any, job: Job) -> str:
+def _completed(result: Any, job: Job) -> Any:
     log = f", log {result.log}" if isinstance(result, Outcome) else ""
-    return f"{job}{log}"
+    return Completed(message=f"{job}{log}", data=result)

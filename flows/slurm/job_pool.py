@@ -1,9 +1,11 @@
-"""Jobs for scenes: as many as are wanted, each lent to one scene at a time, the lost replaced."""
+"""The pool of a flow's Slurm jobs: the thread that keeps it, its lock, and its calls of Slurm.
+
+What is to be done is decided by `flows.slurm.pool_state`, which has neither.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,31 +14,19 @@ from typing import Any, Protocol
 
 from flows.runner.dispatch import JobsError, StoppedError
 from flows.slurm.job import Job, PoolLimits
-from flows.slurm.polling import PollThrottle, Slurm, ThrottledMessages, jobs_in_queue, waiting_for
-from training.slurm.client import SlurmError, SlurmRefusedError
+from flows.slurm.polling import Slurm, ThrottledMessages, jobs_in_queue
+from flows.slurm.pool_state import END_PATIENCE_S, Actions, PoolState, Query, Submission
+from training.slurm.client import SlurmError
 from training.slurm.job_states import JobEnd
 
 TICK_S = 0.2
-PATIENCE_S = 60.0
-"""How long Slurm may take to say how a job that is gone has ended."""
-UNSEEN_S = 2.0
-"""A job so young may not be in Slurm's answer yet."""
-ENDS_S = 0.7
-"""What a job needs to end when its worker closes; asked sooner, Slurm would still show it."""
-FAILED_STARTS = 3
-"""So many times in a row jobs ended before their worker came: something is wrong with all."""
-REFUSED_S = 60.0
-REFUSALS = 10
-"""So often Slurm may refuse, one after the other, once a worker has come."""
-AVOID_S = 3600.0
-"""How long a node is avoided: it may be repaired, and a small cluster has few."""
 
 
 class Cluster(Protocol):
     """What the pool needs of `flows.slurm.cluster.SlurmWorkerCluster`."""
 
-    def add_jobs(self, commands: Mapping[str, Sequence[str]]) -> Mapping[str, Any]:
-        """Submit jobs by worker name; each has `job_id` or `refusal` then."""
+    def add_jobs(self, commands: Mapping[str, Sequence[str]]) -> Mapping[str, Submission]:
+        """Submit jobs by worker name; return what became of each."""
         ...
 
     def drop(self, names: Sequence[str]) -> None:
@@ -45,306 +35,169 @@ class Cluster(Protocol):
 
 
 class JobPool:
-    """Lends jobs; `unfinished` says how many calls have not ended, those to come included."""
+    """Keeps as many jobs as calls need, gives each to one call at a time, replaces lost ones.
+
+    `sbatch_command` makes the command line that submits a job, given the name of its worker and
+    nodes to exclude; `failure_text` explains why jobs, by id, ended before their workers joined;
+    `unfinished_calls` counts the calls that have not ended, those to come included.
+    """
 
     def __init__(
         self,
         cluster: Cluster,
         slurm: Slurm,
         limits: PoolLimits,
-        unfinished: Callable[[], int],
+        *,
+        sbatch_command: Callable[[str, Sequence[str]], Sequence[str]],
+        failure_text: Callable[[Sequence[str]], str],
+        unfinished_calls: Callable[[], int],
         say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._cluster, self._slurm, self._limits = cluster, slurm, limits
-        self._unfinished, self._tell = unfinished, ThrottledMessages(say)
+        self._cluster, self._slurm = cluster, slurm
+        self._sbatch_command, self._failure_text = sbatch_command, failure_text
+        self._unfinished_calls = unfinished_calls
+        self._report, self._clock = ThrottledMessages(say, clock), clock
+        self._state = PoolState(limits)
         self._changed = threading.Condition()
-        self._jobs: dict[str, Job] = {}
-        self._waiting = 0
-        self._numbers = itertools.count(1)
-        self._ends: dict[str, JobEnd | None] = {}
-        """Of lost jobs: None until Slurm has said how they ended."""
-        self._unexplained_exits: dict[str, float] = {}
-        """Since when jobs are gone whose workers never came; Slurm has yet to say why."""
-        self._failed_starts = 0
-        self._avoided: dict[str, float] = {}
-        self._failure = ""
-        self._had_workers = False
-        self._refusals = 0
-        self._refused_until = float("-inf")
-        self._pace = PollThrottle()
-        self._asked_queue = False
+        """Held whenever the state is read or written."""
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="job-pool", daemon=True)
+        self._thread = threading.Thread(target=self._poll, name="job-pool", daemon=True)
 
     def start(self) -> None:
         """Begin to submit jobs."""
         self._thread.start()
 
     def close(self) -> None:
-        """Give all jobs back: the queued are cancelled, workers are told to close."""
+        """Give all jobs up: the queued are cancelled, workers are told to close."""
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join()
-        with contextlib.suppress(SlurmError):  # the flow's guard looks after what is left
-            self._release(list(self._jobs.values()))
+        with self._changed:
+            actions = self._state.release(list(self._state.jobs.values()), self._clock())
+        with contextlib.suppress(SlurmError):  # the flow's guard cancels what is left
+            self._perform(actions)
 
     @contextmanager
-    def lend(self, stop: threading.Event) -> Iterator[Job]:
-        """A job of one's own for a while; waits in Slurm's queue for it.
+    def acquire(self, stop: threading.Event) -> Iterator[Job]:
+        """Wait for a job and hold it for the length of the context.
 
         Raises StoppedError once `stop` is set, JobsError when no job can be had.
         """
-        job = self._take(stop)
+        job = self._wait_for_job(stop)
         try:
             yield job
         finally:
-            self._give_back(job)
+            with self._changed:
+                actions = self._state.give_back(job, self._clock())
+                self._changed.notify_all()
+            self._perform(actions)
 
-    def end_of(self, job: Job, stop: threading.Event) -> JobEnd | None:
-        """How Slurm says a lost job ended; None when it has not said so within its patience.
+    def wait_for_end(self, job: Job, stop: threading.Event) -> JobEnd | None:
+        """Return how Slurm says a lost job ended; None when it does not say so in time.
 
-        Raises StoppedError once `stop` is set.
+        None also for a job that the pool itself has cancelled. Raises StoppedError once `stop` is
+        set.
         """
-        deadline = time.monotonic() + PATIENCE_S
         with self._changed:
-            while self._ends.setdefault(job.job_id, None) is None:
+            ends = self._state.awaited_ends
+            deadline = self._clock() + END_PATIENCE_S
+            while ends.setdefault(job.job_id, None) is None and self._clock() <= deadline:
                 if stop.is_set():
                     raise StoppedError(f"the flow stopped while {job} ended")
-                if job.name in self._jobs:
-                    deadline = time.monotonic() + PATIENCE_S
-                if time.monotonic() > deadline:
-                    break
                 self._changed.wait(TICK_S)
-            end = self._ends.pop(job.job_id)
+                if job.name in self._state.jobs:  # it is still in Slurm's queue
+                    deadline = self._clock() + END_PATIENCE_S
+            end = ends.pop(job.job_id)
         return None if job.cancelled else end
 
-    def avoid(self, node: str) -> None:
+    def avoid_node(self, node: str) -> None:
         """Ask for no further job on a node, for a while."""
         with self._changed:
-            self._avoided[node] = time.monotonic() + AVOID_S
+            self._state.avoid_node(node, self._clock())
 
-    def worker_came(self, name: str, address: str, extra: Mapping[str, Any]) -> bool:
-        """A job has begun and its worker is there (called by Dask's scheduler); False: not wanted.
-
-        Given back meanwhile, or submitted although Slurm did not say so.
-        """
+    def worker_joined(self, name: str, address: str, extra: Mapping[str, Any]) -> bool:
+        """Take a job's worker (called by Dask's scheduler); return False for one not wanted."""
         with self._changed:
-            job = self._jobs.get(name)
-            if job is None or job.state != "queued":
-                return False
-            job.address, job.node = address, str(extra.get("node", ""))
-            job.job_id = str(extra.get("job_id", job.job_id))
-            job.ends_at = time.monotonic() + self._limits.walltime_s - extra.get("age_s", 0.0)
-            job.go_to("free")
-            self._had_workers = True
-            self._failed_starts = 0
+            is_wanted = self._state.worker_joined(name, address, extra, self._clock())
             self._changed.notify_all()
-            return True
+        return is_wanted
 
-    def worker_went(self, name: str) -> None:
-        """A worker has closed or is lost, and its job with it, or soon."""
+    def worker_left(self, name: str) -> None:
+        """Note that a job's worker has closed or is lost (called by Dask's scheduler)."""
         with self._changed:
-            job = self._jobs.get(name)
-            if job is not None and job.state in {"free", "busy"}:
-                job.go_to("lost")
-                job.lost.set()
-                self._changed.notify_all()
-
-    def _take(self, stop: threading.Event) -> Job:
-        with self._changed:
-            self._waiting += 1
-            try:
-                while (job := self._free_job()) is None:
-                    if stop.is_set():
-                        raise StoppedError("the flow stopped while this waited for a job")
-                    if self._failure:
-                        raise JobsError(self._failure)
-                    self._changed.wait(TICK_S)
-            finally:
-                self._waiting -= 1
-            job.go_to("busy")
-            return job
-
-    def _free_job(self) -> Job | None:
-        free = [job for job in self._jobs.values() if job.state == "free" and self._has_time(job)]
-        avoided = self._avoided_now()
-        return min(free, key=lambda job: job.node in avoided, default=None)
-
-    def _has_time(self, job: Job) -> bool:
-        """Whether a job can hold a scene; a new one has what Slurm gave it."""
-        is_new = job.scenes_left == self._limits.scenes_per_job
-        return is_new or job.ends_at - time.monotonic() >= self._limits.min_remaining_s
-
-    def _give_back(self, job: Job) -> None:
-        with self._changed:
-            job.scenes_left -= 1
-            if job.state != "busy":
-                return
-            if job.scenes_left > 0 and self._has_time(job):
-                job.go_to("free")
-                self._changed.notify_all()
-                return
-        self._release([job])
-
-    def _release(self, jobs: Sequence[Job]) -> None:
-        """Workers close, which ends their jobs; queued jobs are cancelled."""
-        with self._changed:
-            queued = [job.job_id for job in jobs if job.state == "queued" and job.job_id]
-            for job in jobs:
-                job.go_to("leaving")
-        self._cluster.drop([job.name for job in jobs])
-        if queued:
-            self._slurm.cancel(queued)
-
-    def _keep(self) -> None:
-        while not self._closing.wait(TICK_S):
-            self.poll_once()
+            self._state.worker_left(name, self._clock())
+            self._changed.notify_all()
 
     def poll_once(self) -> None:
-        """Keep wanted against living; a controller that is away changes nothing."""
+        """Ask Slurm what is due, then submit and release jobs; without its answer do nothing."""
         try:
-            self._ask_slurm()
-            self._replace()
+            with self._changed:
+                query = self._state.next_query(self._clock())
+            if query is not None:
+                self._ask(query)
+            with self._changed:
+                actions = self._state.balance(self._unfinished_calls(), self._clock())
+            self._perform(actions)
         except SlurmError as error:
-            self._tell("slurm", f"Slurm does not answer as it should: {error}")
+            self._report("slurm", f"Slurm does not answer as it should: {error}")
         except Exception as error:  # noqa: BLE001 - else calls would wait for ever
             self._fail(str(error) or type(error).__name__)
 
-    def _fail(self, why: str) -> None:
-        with self._changed:
-            self._failure = why
-            self._changed.notify_all()
+    def _poll(self) -> None:
+        while not self._closing.wait(TICK_S):
+            self.poll_once()
 
-    def _replace(self) -> None:
-        """Submit what calls wait for and is not there; give back what no call will take."""
+    def _wait_for_job(self, stop: threading.Event) -> Job:
         with self._changed:
-            jobs = list(self._jobs.values())
-            active = [job for job in jobs if job.state in {"queued", "free", "busy"}]
-            idle = sum(job.state != "busy" for job in active)
-            surplus = _surplus(active, len(active) - self._unfinished())
-            surplus += [job for job in jobs if job.state == "free" and not self._has_time(job)]
-            missing = min(self._waiting - idle, self._limits.max_jobs - len(jobs))
-            # Whether a node is to be avoided is known once Slurm has said how its job ended.
-            held_back = (
-                self._failure or self._unexplained_exits or time.monotonic() < self._refused_until
-            )
-        if surplus:
-            self._release(surplus)
-        elif not held_back:
-            self._submit(missing)
+            self._state.waiting_calls += 1
+            try:
+                while (job := self._state.take_free_job(self._clock())) is None:
+                    if stop.is_set():
+                        raise StoppedError("the flow stopped while this waited for a job")
+                    if self._state.failure:
+                        raise JobsError(self._state.failure)
+                    self._changed.wait(TICK_S)
+            finally:
+                self._state.waiting_calls -= 1
+            return job
 
-    def _submit(self, count: int) -> None:
-        names = [f"{self._limits.prefix}{next(self._numbers)}" for _ in range(count)]
-        if not names:
+    def _ask(self, query: Query) -> None:
+        if query.ended_jobs:
+            self._record_ends(self._slurm.job_ends(query.ended_jobs))
             return
-        with self._changed:  # before the submit: a worker may come before it returns
-            self._jobs.update({name: Job(name, self._limits.scenes_per_job) for name in names})
-            avoided = self._avoided_now()
-        submitted = self._cluster.add_jobs(
-            {name: self._limits.command(name, avoided) for name in names}
-        )
-        self._pace.asked = self._pace.news = time.monotonic()
-        refused = {name: job.refusal for name, job in submitted.items() if job.refusal}
+        queue = jobs_in_queue(self._slurm.my_jobs())
         with self._changed:
-            for name in names:
-                self._jobs[name].job_id = submitted[name].job_id
-            for name in refused:
-                del self._jobs[name]
-        if refused:
-            self._cluster.drop(list(refused))
-            self._refused(next(iter(refused.values())), avoided)
-        else:
-            self._refusals = 0
-
-    def _refused(self, refusal: SlurmError, avoided: Sequence[str]) -> None:
-        """What a refusal means: no node is left, or nothing can be had, or wait for our turn."""
-        self._refusals += 1
-        is_for_good = not self._had_workers or self._refusals >= REFUSALS
-        if avoided:
-            self._avoided.clear()
-        elif isinstance(refusal, SlurmRefusedError) and is_for_good and not self._jobs:
-            self._fail(str(refusal))
-        else:
-            self._refused_until = time.monotonic() + REFUSED_S
-            self._tell("refusal", f"Slurm takes no more jobs for now: {refusal}")
-
-    def _avoided_now(self) -> list[str]:
-        return sorted(node for node, until in self._avoided.items() if until > time.monotonic())
-
-    def _ask_slurm(self) -> None:
-        """At most one query: about the queue, or how jobs that are gone have ended, in turn."""
-        now = time.monotonic()
-        with self._changed:
-            there = {job.job_id for job in self._jobs.values()}
-            unexplained = [job_id for job_id, end in self._ends.items() if end is None]
-            gone = [
-                *(job_id for job_id in unexplained if job_id not in there),
-                *self._unexplained_exits,
-            ]
-            watched = [job for job in self._jobs.values() if job.state not in {"free", "busy"}]
-            ending = any(job.state != "queued" and now - job.since > ENDS_S for job in watched)
-        if not (gone or watched) or not self._pace.is_due(urgent=bool(gone) or ending):
-            return
-        self._asked_queue = not gone or (bool(watched) and not self._asked_queue)
-        if self._asked_queue:
-            self._look_at_queue(watched)
-        else:
-            self._record_ends(self._slurm.job_ends(gone))
-
-    def _look_at_queue(self, watched: Sequence[Job]) -> None:
-        rows = jobs_in_queue(self._slurm.my_jobs())
-        now = time.monotonic()
-        with self._changed:
-            gone = [job for job in watched if _is_gone(job, rows)]
-            self._unexplained_exits |= {job.job_id: now for job in gone if job.state == "queued"}
-            for job in gone:
-                self._jobs.pop(job.name, None)
-            ending = [job for job in watched if job.state in {"lost", "leaving"}]
-        self._cluster.drop([job.name for job in gone])
-        self._end([job for job in ending if job not in gone])
-        waiting = [job.job_id for job in watched if now - job.since > UNSEEN_S]
-        if words := waiting_for(rows[job_id] for job_id in waiting if job_id in rows):
-            self._tell("queue", f"waiting for Slurm: {words}")
-
-    def _end(self, jobs: Sequence[Job]) -> None:
-        """Cancel what should have ended by itself long ago."""
-        deadline = time.monotonic() - self._limits.exit_grace_s
-        overdue = [job for job in jobs if job.job_id and job.since < deadline]
-        for job in overdue:
-            job.cancelled = True
-            job.go_to("leaving")
-        if overdue:
-            self._slurm.cancel([job.job_id for job in overdue])
+            actions = self._state.record_queue(queue, self._clock())
+        self._perform(actions)
 
     def _record_ends(self, ends: Mapping[str, JobEnd]) -> None:
-        """Take Slurm's word for how jobs ended: lost ones, and such whose worker never came."""
-        now = time.monotonic()
         with self._changed:
-            self._ends.update({job_id: ends[job_id] for job_id in ends if job_id in self._ends})
-            known = [
-                each for each, since in self._unexplained_exits.items() if now - since > PATIENCE_S
-            ]
-            known += [each for each in self._unexplained_exits if each in ends]
-            for job_id in known:
-                self._unexplained_exits.pop(job_id, None)
+            failed = self._state.record_ends(ends, self._clock())
             self._changed.notify_all()
-        failed = [each for each in known if each not in ends or ends[each].state != "CANCELLED"]
-        for node in {ends[job_id].node for job_id in failed if job_id in ends}:
-            self.avoid(node)
-        self._failed_starts += bool(failed)
-        if self._failed_starts >= FAILED_STARTS:
-            self._fail(self._limits.last_words(failed))
+        if failed:
+            self._fail(self._failure_text(failed))
 
+    def _perform(self, actions: Actions) -> None:
+        """Carry out what the state has decided; not under the lock, which workers wait for."""
+        if actions.drop:
+            self._cluster.drop(actions.drop)
+        if actions.cancel:
+            self._slurm.cancel(actions.cancel)
+        if actions.notice:
+            self._report(*actions.notice)
+        if actions.submit:
+            self._submit(actions.submit, actions.exclude)
 
-def _is_gone(job: Job, rows: Mapping[str, Any]) -> bool:
-    """Whether a job has left Slurm's queue; one that has just been submitted may not be in it."""
-    if not job.job_id or job.job_id in rows or job.state in {"free", "busy"}:
-        return False
-    return job.state != "queued" or time.monotonic() - job.since > UNSEEN_S
+    def _submit(self, names: Sequence[str], exclude: Sequence[str]) -> None:
+        commands = {name: self._sbatch_command(name, exclude) for name in names}
+        submitted = self._cluster.add_jobs(commands)
+        with self._changed:
+            actions = self._state.record_submission(submitted, exclude, self._clock())
+            self._changed.notify_all()
+        self._perform(actions)
 
-
-def _surplus(active: Sequence[Job], count: int) -> list[Job]:
-    """Of too many jobs those to give back: idle ones first, then the last in the queue."""
-    idle = [job for job in active if job.state == "free"]
-    queued = [job for job in reversed(active) if job.state == "queued"]
-    return (idle + queued)[: max(0, count)]
+    def _fail(self, why: str) -> None:
+        with self._changed:
+            self._state.failure = why
+            self._changed.notify_all()

@@ -1,70 +1,84 @@
-"""What a pool of jobs asks Slurm: one query at a time, seldom, whatever the number of jobs."""
+"""How often Slurm is asked and the user is told, and the queue as the flow's jobs need it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
-from training.slurm import client
-from training.slurm.client import QueuedJob
+from training.slurm.job_states import ENDED, JobEnd
+from training.slurm.parsers import QueuedJob
 
 QUERY_S = 2.0
 SLOW_QUERY_S = 15.0
 NEWS_S = 30.0
-"""Until so long after the last news the queue is asked at the quick pace."""
-TELL_S = 600.0
-ENDED = frozenset({"COMPLETING", "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL"})
+"""Until so long after the last news the queue is asked for at the quick pace."""
+REPEAT_S = 600.0
 
 
-class Slurm:
-    """The questions; a class, so that a test can answer them."""
+class Slurm(Protocol):
+    """What is asked of Slurm: the module `training.slurm.client`, or a test's stand-in."""
 
-    my_jobs = staticmethod(client.my_jobs)
-    job_ends = staticmethod(client.job_ends)
-    cancel = staticmethod(client.cancel)
+    def my_jobs(self) -> list[QueuedJob]:
+        """Return the jobs in the queue."""
+        ...
+
+    def job_ends(self, job_ids: Collection[str]) -> Mapping[str, JobEnd]:
+        """Return how jobs ended, by id, as far as Slurm knows it."""
+        ...
+
+    def cancel(self, job_ids: Collection[str]) -> None:
+        """Cancel jobs."""
+        ...
 
 
 @dataclass
 class PollThrottle:
-    """When Slurm may be asked again."""
+    """When Slurm was asked last, and so when it may be asked again."""
 
-    asked: float = float("-inf")
-    news: float = float("-inf")
+    asked_at: float = float("-inf")
+    news_at: float = float("-inf")
 
-    def is_due(self, *, urgent: bool) -> bool:
-        """Whether enough time has passed, which then counts as asked; the queue alone can wait."""
-        now = time.monotonic()
-        quick = urgent or now - self.news < NEWS_S
-        if now - self.asked < (QUERY_S if quick else SLOW_QUERY_S):
+    def is_due(self, now: float, *, urgent: bool) -> bool:
+        """Return whether Slurm may be asked, which then counts as asked.
+
+        Every 2 s where it is urgent or there was news lately, else every 15 s.
+        """
+        quick = urgent or now - self.news_at < NEWS_S
+        if now - self.asked_at < (QUERY_S if quick else SLOW_QUERY_S):
             return False
-        self.asked = now
+        self.asked_at = now
         return True
 
 
 class ThrottledMessages:
-    """Says what is new of a kind, and not too often."""
+    """Passes messages on, of each kind only new ones and at most one in ten minutes."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-        self._told: dict[str, tuple[str, float]] = {}
+    def __init__(
+        self, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._say, self._clock = say, clock
+        self._last: dict[str, tuple[str, float]] = {}
 
     def __call__(self, kind: str, text: str) -> None:
-        """Say it, unless it is empty, was the last of its kind, or that was said lately."""
-        told, when = self._told.get(kind, ("", float("-inf")))
-        if text and text != told and time.monotonic() - when > TELL_S:
-            self._told[kind] = (text, time.monotonic())
+        """Pass a message on unless it repeats the last one of its kind or follows it too soon."""
+        last, said_at = self._last.get(kind, ("", float("-inf")))
+        if text != last and self._clock() - said_at > REPEAT_S:
+            self._last[kind] = (text, self._clock())
             self._say(text)
 
 
 def jobs_in_queue(rows: Iterable[QueuedJob]) -> dict[str, QueuedJob]:
-    """Jobs, by id, that are queued or hold their nodes."""
-    return {row.job_id: row for row in rows if row.state not in ENDED}
+    """Return the jobs, by id, that wait or run; one that is completing does neither any more."""
+    return {row.job_id: row for row in rows if row.state not in ENDED | {"COMPLETING"}}
 
 
-def waiting_for(rows: Iterable[QueuedJob]) -> str:
-    """`3 jobs wait in Slurm's queue (Resources, Priority)`; empty when none does."""
-    pending = [row for row in rows if row.state == "PENDING"]
-    reasons = ", ".join(sorted({row.reason for row in pending if row.reason not in ("", "None")}))
-    counted = f"{len(pending)} job{'s'[: len(pending) != 1]} in Slurm's queue"
-    return (f"{counted} ({reasons})" if reasons else counted) if pending else ""
+def pending_summary(jobs: Iterable[QueuedJob]) -> str:
+    """Return `3 jobs in Slurm's queue (Priority, Resources)`; empty when no job is pending."""
+    pending = [job for job in jobs if job.state == "PENDING"]
+    if not pending:
+        return ""
+    reasons = ", ".join(sorted({job.reason for job in pending if job.reason not in ("", "None")}))
+    count = f"{len(pending)} job{'s'[: len(pending) != 1]} in Slurm's queue"
+    return f"{count} ({reasons})" if reasons else count

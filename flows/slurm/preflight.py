@@ -1,20 +1,20 @@
-"""What Slurm tells before a flow starts: what it would refuse, and what it has already."""
+"""Ask Slurm before a flow starts what it would refuse and which scenes it has already."""
 
 from __future__ import annotations
 
 from flows.slurm.addresses import scheduler_address
 from preprocess.faults import Fault, FaultsError
-from training.jobs.current_plan import reconciled, with_held
-from training.jobs.experiment_jobs import scenes_queued, stage_jobs
+from training.jobs.current_plan import hold_queued, reconcile_plan
+from training.jobs.experiment_jobs import jobs_by_scene, jobs_of_experiment
+from training.jobs.sbatch_check import check_with_sbatch, refusal_fault
 from training.jobs.sbatch_commands import slurm_of, worker_job
-from training.jobs.sbatch_check import check_with_sbatch, refusal
 from training.plan.model import Plan
 from training.slurm import client
 from training.slurm.client import SlurmError
 
 
-def as_it_stands(plan: Plan) -> tuple[Plan, list[str]]:
-    """The plan without scenes that other jobs of its experiment have, and warnings.
+def reconcile_with_slurm(plan: Plan) -> tuple[Plan, list[str]]:
+    """Return the plan without scenes that other jobs of its experiment have, and warnings.
 
     Raises FaultsError when Slurm would refuse a scene's job, does not answer, or an interface is
     not there.
@@ -24,18 +24,18 @@ def as_it_stands(plan: Plan) -> tuple[Plan, list[str]]:
     command = worker_job(plan, "w1", slurm.time_s * slurm.scenes_per_job)
     try:
         queue = client.my_jobs()
-        plan = reconciled(plan, queue)
-        plan = with_held(plan, scenes_queued(stage_jobs(queue, plan)))
-        return plan, check_with_sbatch(plan, [command])
+        plan = reconcile_plan(plan, queue)
+        plan = hold_queued(plan, jobs_by_scene(jobs_of_experiment(queue, plan)))
+        return plan, [str(warning) for warning in check_with_sbatch(plan, [command])]
     except client.SlurmRefusedError as error:
-        raise FaultsError([refusal(plan, error)]) from error
+        raise FaultsError([refusal_fault(plan, error)]) from error
     except SlurmError as error:
         remedy = "try again when it does"
         raise FaultsError([Fault("Slurm does not answer", str(error), remedy)]) from error
 
 
 def own_address(plan: Plan) -> str:
-    """The address of this machine that a node of the cluster can reach; raises FaultsError."""
+    """Return the address of this machine that compute nodes can reach; raises FaultsError."""
     try:
         node = client.a_node_address()
     except SlurmError:

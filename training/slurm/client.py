@@ -1,4 +1,4 @@
-"""All calls of Slurm's commands: argv lists, a time limit each, and errors in Slurm's own words."""
+"""All calls of Slurm's commands: argv lists, a time limit each, errors with Slurm's message."""
 
 from __future__ import annotations
 
@@ -18,17 +18,15 @@ from training.slurm import parsers
 from training.slurm.job_states import JobEnd, directive_of
 from training.slurm.parsers import QueuedJob
 
-__all__ = ["QueuedJob"]  # beside what is defined here
-
 TIMEOUT_S = 60.0
-"""For one command; Slurm's own give up on a controller that is away after 9 to 20 s."""
+"""Of one command; Slurm's own commands give up on a dead controller after 9 to 20 s."""
 SUBMIT_ATTEMPTS = 7
 SUBMIT_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 30.0
 COMPLETION_TAIL = 2**23
-"""Bytes of the job completion text that are looked at, from its end."""
-LEFT_OUT = re.compile(r"(SLURM|SBATCH|SQUEUE|SACCT|SCANCEL|SINFO|PREFECT)_")
-AWAY_SIGNS = (
+"""Bytes that are read of the job completion text, from its end."""
+REMOVED_VARIABLES = re.compile(r"(SLURM|SBATCH|SQUEUE|SACCT|SCANCEL|SINFO|PREFECT)_")
+UNREACHABLE_MESSAGES = (
     "unable to contact slurm controller",
     "socket timed out",
     "connection refused",
@@ -40,49 +38,49 @@ AWAY_SIGNS = (
     "unexpected message received",
     "problem talking to the database",
 )
-ABSENT_SIGNS = ("configuration source", "unable to process configuration file", "cannot stat file")
+ABSENT_MESSAGES = ("configuration source", "unable to process configuration file", "cannot stat file")
 PREFIX = re.compile(r"^(\w+: )?(error: )?")
-GONE_SIGNS = ("invalid job id", "already completing", "already completed")
+ENDED_MESSAGES = ("invalid job id", "already completing", "already completed")
 
 
 class SlurmError(Exception):
-    """A Slurm command failed; the message says which, and Slurm's words."""
+    """A Slurm command failed; the message names the command and has Slurm's own message."""
 
 
 class SlurmAwayError(SlurmError):
-    """Slurm does not answer now; asking again later may help."""
+    """Slurm does not answer now; it may later."""
 
 
 class SlurmAbsentError(SlurmError):
-    """This machine has no Slurm, or none that is set up."""
+    """This machine has no Slurm, or none that is configured."""
 
 
 class SlurmRefusedError(SlurmError):
-    """Slurm will not take a job like this."""
+    """Slurm refuses a job like this, now and later."""
 
-    def __init__(self, words: str) -> None:
-        self.words = words
-        """Slurm's own."""
-        self.directive = directive_of(words)
-        """The sbatch option that it is about, empty where the words do not tell."""
-        cause = f" (see {self.directive})" if self.directive else ""
-        super().__init__(f"Slurm refuses the job: {'; '.join(words.splitlines())}{cause}")
+    def __init__(self, slurm_message: str) -> None:
+        self.slurm_message = slurm_message
+        self.directive = directive_of(slurm_message)
+        """The sbatch option that it is about; empty where the message does not tell."""
+        hint = f" (see {self.directive})" if self.directive else ""
+        super().__init__(f"Slurm refuses the job: {'; '.join(slurm_message.splitlines())}{hint}")
 
 
 def is_installed() -> bool:
-    """Whether this machine has Slurm's commands."""
+    """Return whether this machine has Slurm's commands."""
     return shutil.which("squeue", path=environment()["PATH"]) is not None
 
 
 def environment() -> dict[str, str]:
-    """What Slurm's commands, and so jobs, get: ours without what would change their meaning.
+    """Return the environment for Slurm's commands, which jobs inherit.
 
-    `SLURM_CONF` stays; this interpreter's folder comes first on the path.
+    It is this process's without the variables that change what the commands do, `SLURM_CONF`
+    excepted, and without Prefect's; this interpreter's folder comes first on PATH.
     """
     kept = {
         key: value
         for key, value in os.environ.items()
-        if key == "SLURM_CONF" or not LEFT_OUT.match(key)
+        if key == "SLURM_CONF" or not REMOVED_VARIABLES.match(key)
     }
     own, path = str(Path(sys.executable).parent), kept.get("PATH", os.defpath)
     return kept | {"PATH": path if path.startswith(own + ":") else f"{own}:{path}"}
@@ -91,46 +89,50 @@ def environment() -> dict[str, str]:
 def submit(
     command: Sequence[str], attempts: int = SUBMIT_ATTEMPTS, pause_s: float = SUBMIT_PAUSE_S
 ) -> str:
-    """Submit a job by its `sbatch --parsable …` command line; returns its id.
+    """Submit a job by its `sbatch --parsable …` command line and return its id.
 
-    Where no answer comes, the job may have been taken all the same: it is looked up by its name,
-    script (absolute) and arguments, which therefore differ from those of every other job, before
-    it is submitted again. Raises SlurmRefusedError, or SlurmAwayError after `attempts`.
+    Where no answer comes, Slurm may have taken the job all the same: before it is submitted again,
+    it is looked up by its name, script (absolute path) and arguments, which must therefore differ
+    from those of every other job. Raises SlurmRefusedError, SlurmAbsentError, and SlurmAwayError
+    after `attempts`.
     """
-    unsure = False
+    may_be_taken = False
     for attempt in range(attempts):
         try:
-            job_id = _look_up(command) if unsure else None
-            unsure = True
+            job_id = _look_up(command) if may_be_taken else None
+            may_be_taken = True
             return job_id or _job_id(_call(command))
         except SlurmAwayError as error:
             away = error
         except SlurmAbsentError:
             raise
         except SlurmError as error:
-            raise SlurmRefusedError(_words_of(error)) from error
+            raise SlurmRefusedError(_slurm_message(error)) from error
         if attempt < attempts - 1:
             time.sleep(min(pause_s * 2**attempt, LONGEST_PAUSE_S))
     raise away
 
 
 def test_only(command: Sequence[str]) -> None:
-    """Ask whether Slurm would take this `sbatch …` command line; raises SlurmRefusedError."""
+    """Ask whether Slurm would take this `sbatch …` command line; raises SlurmError, as `submit`."""
     try:
         _call([command[0], "--test-only", *command[1:]])
     except (SlurmAwayError, SlurmAbsentError):
         raise
     except SlurmError as error:
-        raise SlurmRefusedError(_words_of(error)) from error
+        raise SlurmRefusedError(_slurm_message(error)) from error
 
 
 def my_jobs() -> list[QueuedJob]:
-    """My jobs that have not ended, an array's tasks one by one; one query."""
+    """Return this user's jobs that have not ended, each task of an array by itself; one query."""
     return parsers.queued_jobs(_squeue())
 
 
 def cancel(job_ids: Collection[str]) -> None:
-    """Cancel jobs, arrays or single tasks (`12_3`) in one request; ended ones are no error."""
+    """Cancel jobs, arrays or single tasks (`12_3`) in one request; ended ones are no error.
+
+    Raises SlurmError.
+    """
     if not job_ids:
         return
     try:
@@ -138,21 +140,21 @@ def cancel(job_ids: Collection[str]) -> None:
     except (SlurmAwayError, SlurmAbsentError):
         raise
     except SlurmError as error:
-        if not all(_is_about_the_gone(line) for line in _words_of(error).splitlines()):
+        if not all(_says_already_ended(line) for line in _slurm_message(error).splitlines()):
             raise
 
 
 def requeue(job_id: str) -> None:
-    """Have Slurm start a job again; its present run is ended."""
+    """Have Slurm end a job and queue it again; raises SlurmError."""
     _call(["scontrol", "requeue", job_id])
 
 
 def job_ends(job_ids: Collection[str]) -> dict[str, JobEnd]:
-    """How jobs ended, by id, for those of which Slurm knows it already; one query for all, or two.
+    """Return, by id, how jobs ended, as far as Slurm knows; one query for all, or two.
 
-    From accounting where there is some, else from job completion text; what is missing there from
-    the controller, which forgets after a few minutes. A job that is not in the answer may run, be
-    queued, or be unknown; so is every one where Slurm does not answer.
+    The answer comes from accounting where there is some, else from the job completion text; what
+    is missing there from the controller, which forgets after a few minutes. A job that is not in
+    the answer may run, be queued, or be unknown; where Slurm does not answer no job is in it.
     """
     wanted, ends = set(job_ids), dict[str, JobEnd]()
     with contextlib.suppress(SlurmError):
@@ -160,18 +162,18 @@ def job_ends(job_ids: Collection[str]) -> dict[str, JobEnd]:
             ends = parsers.last_ends(_account_runs(wanted))
     with contextlib.suppress(SlurmError):
         if not wanted <= ends.keys():
-            # A job that was started again has an end in the text while it runs: the queue decides.
+            # A requeued job has an end in the completion text while it runs: the queue decides.
             queue = _squeue("--states=all")
             living = {job.job_id for job in parsers.queued_jobs(queue)}
-            told = parsers.queue_ends(queue) | parsers.last_ends(_completed_runs())
-            ends = {job_id: end for job_id, end in told.items() if job_id not in living} | ends
+            known = parsers.queue_ends(queue) | parsers.last_ends(_completed_runs())
+            ends = {job_id: end for job_id, end in known.items() if job_id not in living} | ends
     return {job_id: end for job_id, end in ends.items() if job_id in wanted}
 
 
-def former_run(job_id: str, moment: datetime) -> JobEnd | None:
-    """How that run of a job ended that was under way at `moment`; the job may run again since.
+def previous_run(job_id: str, moment: datetime) -> JobEnd | None:
+    """Return how that run of a requeued job ended that was under way at `moment`.
 
-    None where neither accounting nor job completion text tells, or can be asked from here.
+    None where neither accounting nor the job completion text has it, or neither can be read here.
     """
     runs: list[JobEnd] = []
     with contextlib.suppress(SlurmError):
@@ -180,13 +182,16 @@ def former_run(job_id: str, moment: datetime) -> JobEnd | None:
 
 
 def a_node_address() -> str | None:
-    """The address by which Slurm reaches some compute node; None when it names none."""
+    """Return the address by which Slurm reaches one of its nodes, None when it has none.
+
+    Raises SlurmError.
+    """
     addresses = _call(["sinfo", "--Node", "--noheader", "--format=%o"]).split()
     return addresses[0] if addresses else None
 
 
 def max_array_size() -> int:
-    """The site's MaxArraySize: array indices are below it."""
+    """Return the site's MaxArraySize, which array indices are below; raises SlurmError."""
     return int(_configuration().get("MaxArraySize", "1001"))
 
 
@@ -195,12 +200,12 @@ def _has_accounting() -> bool:
 
 
 def _completed_runs() -> list[JobEnd]:
-    """What the job completion text has, where there is one; no query."""
-    site = _configuration()
-    if site.get("JobCompType", "") != "jobcomp/filetxt":
+    """Return the runs in the job completion text, where the site writes one; no query."""
+    configuration = _configuration()
+    if configuration.get("JobCompType", "") != "jobcomp/filetxt":
         return []
     try:
-        with Path(site.get("JobCompLoc", "")).open("rb") as stream:
+        with Path(configuration.get("JobCompLoc", "")).open("rb") as stream:
             stream.seek(0, os.SEEK_END)
             stream.seek(max(0, stream.tell() - COMPLETION_TAIL))
             text = stream.read().decode("utf-8", errors="replace")
@@ -217,8 +222,9 @@ def _account_runs(job_ids: set[str]) -> list[JobEnd]:
 
 
 def _look_up(command: Sequence[str]) -> str | None:
-    """The id of the job that this command line has made, ended or not; None when there is none."""
-    name = next((word[11:] for word in command if word.startswith("--job-name=")), "")
+    """Return the id of the job, ended or not, that this command line submitted; None without one."""
+    option = "--job-name="
+    name = next((word.removeprefix(option) for word in command if word.startswith(option)), "")
     line = " ".join(command)
     for job in parsers.all_jobs(_squeue("--states=all")):
         if job.name == name and job.command and line.endswith(f" {job.command}"):
@@ -233,16 +239,16 @@ def _squeue(*more: str) -> str:
 
 
 def _configuration() -> dict[str, str]:
-    return _site(os.environ.get("SLURM_CONF", ""))
+    return _read_configuration(os.environ.get("SLURM_CONF", ""))
 
 
 @cache
-def _site(_slurm_conf: str) -> dict[str, str]:
+def _read_configuration(_slurm_conf: str) -> dict[str, str]:
     return parsers.configuration(_call(["scontrol", "show", "config"]))
 
 
 def _job_id(answer: str) -> str:
-    """`12` of `12` or of `12;cluster`."""
+    """Return the job id in sbatch's answer, `12` or `12;cluster`; raises SlurmAwayError without one."""
     job_id = answer.strip().splitlines()[-1].partition(";")[0] if answer.strip() else ""
     if not job_id.isdecimal():
         raise SlurmAwayError(f"sbatch: no job id in its answer {answer.strip()!r}")
@@ -250,7 +256,7 @@ def _job_id(answer: str) -> str:
 
 
 def _call(command: Sequence[str]) -> str:
-    """Standard output of a command; raises a SlurmError of the kind that its words tell."""
+    """Run a command and return its standard output; raises SlurmError or one of its subclasses."""
     try:
         result = subprocess.run(
             list(command),
@@ -268,22 +274,22 @@ def _call(command: Sequence[str]) -> str:
         raise SlurmAwayError(f"{command[0]}: no answer within {TIMEOUT_S:g} s") from error
     if result.returncode == 0:
         return result.stdout
-    words = result.stderr.strip() or f"exit status {result.returncode}"
-    raise _kind_of(words)(f"{command[0]}: {words}")
+    message = result.stderr.strip() or f"exit status {result.returncode}"
+    raise _error_class(message)(f"{command[0]}: {message}")
 
 
-def _kind_of(words: str) -> type[SlurmError]:
-    lower = words.lower()
-    if any(sign in lower for sign in ABSENT_SIGNS):
+def _error_class(message: str) -> type[SlurmError]:
+    lower = message.lower()
+    if any(part in lower for part in ABSENT_MESSAGES):
         return SlurmAbsentError
-    return SlurmAwayError if any(sign in lower for sign in AWAY_SIGNS) else SlurmError
+    return SlurmAwayError if any(part in lower for part in UNREACHABLE_MESSAGES) else SlurmError
 
 
-def _words_of(error: SlurmError) -> str:
-    """Slurm's own words without the command's name."""
+def _slurm_message(error: SlurmError) -> str:
+    """Return Slurm's own message without the command's name."""
     lines = str(error).partition(": ")[2].splitlines()
     return "\n".join(PREFIX.sub("", line) for line in lines)
 
 
-def _is_about_the_gone(line: str) -> bool:
-    return any(sign in line.lower() for sign in GONE_SIGNS)
+def _says_already_ended(line: str) -> bool:
+    return any(part in line.lower() for part in ENDED_MESSAGES)

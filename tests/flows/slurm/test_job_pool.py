@@ -11,9 +11,9 @@ from flows.runner.dispatch import JobsError, StoppedError
 
 
 @pytest.fixture
-def bench(monkeypatch, eventually, request):
+def bench(eventually, request):
     """Two jobs at most, for one scene each, or as the test says."""
-    made = Bench(monkeypatch, eventually, *getattr(request, "param", (2, 1)))
+    made = Bench(eventually, *getattr(request, "param", (2, 1)))
     yield made
     made.stop.set()
     made.threads.shutdown(wait=False)
@@ -67,7 +67,7 @@ def test_surplus_is_given_back_the_idle_first(bench):
     bench.slurm.begin("w1")
     (first,) = bench.having(calls, 1)
     bench.stop.set()  # the others go, and will not come again
-    bench.eventually(lambda: bench.pool._waiting == 0, "the others to go")
+    bench.eventually(lambda: bench.pool._state.waiting_calls == 0, "the others to go")
     bench.unfinished = 2
     bench.slurm.begin("w2")
     bench.turns(0.2)
@@ -110,8 +110,8 @@ def test_a_lost_job_is_replaced_and_its_end_is_told(bench):
     bench.slurm.end(job.name, "NODE_FAIL")
     assert job.lost.is_set()
     call.end()
-    asked = bench.threads.submit(bench.pool.end_of, job, bench.stop)
-    bench.eventually(lambda: bench.pool._ends, "the question")
+    asked = bench.threads.submit(bench.pool.wait_for_end, job, bench.stop)
+    bench.eventually(lambda: bench.pool._state.awaited_ends, "the question")
     bench.turns(5)
     assert asked.result(10).state == "NODE_FAIL"
     assert "w3" in bench.in_queue
@@ -125,8 +125,8 @@ def test_what_slurm_never_says_is_none_in_the_end(bench):
     bench.slurm.forgets = True
     bench.slurm.end("w1", "FAILED")
     call.end()
-    asked = bench.threads.submit(bench.pool.end_of, call.job, bench.stop)
-    bench.eventually(lambda: bench.pool._ends, "the question")
+    asked = bench.threads.submit(bench.pool.wait_for_end, call.job, bench.stop)
+    bench.eventually(lambda: bench.pool._state.awaited_ends, "the question")
     bench.turns(30)
     assert not asked.done()
     bench.turns(40)
@@ -139,10 +139,10 @@ def test_our_own_cancelling_is_not_taken_for_a_persons(bench):
     bench.turns(0.2)
     bench.slurm.begin("w1")
     bench.having([call], 1)
-    bench.pool.worker_went("w1")
+    bench.pool.worker_left("w1")
     call.end()
-    asked = bench.threads.submit(bench.pool.end_of, call.job, bench.stop)
-    bench.eventually(lambda: bench.pool._ends, "the question")
+    asked = bench.threads.submit(bench.pool.wait_for_end, call.job, bench.stop)
+    bench.eventually(lambda: bench.pool._state.awaited_ends, "the question")
     bench.turns(50)
     assert not bench.slurm.cancelled
     bench.turns(20)
@@ -159,8 +159,8 @@ def test_a_worker_that_comes_too_late_is_not_wanted(bench):
     bench.unfinished = 0
     bench.turns(0.2)
     assert bench.slurm.cancelled == ["1"]
-    assert not bench.pool.worker_came("w1", "tls://w1", {})
-    assert not bench.pool.worker_came("w9", "tls://w9", {})
+    assert not bench.pool.worker_joined("w1", "tls://w1", {})
+    assert not bench.pool.worker_joined("w9", "tls://w9", {})
     assert isinstance(call.future.exception(), StoppedError)
 
 
@@ -172,7 +172,7 @@ def test_a_queued_job_that_somebody_cancels_is_replaced(bench):
         assert bench.in_queue == [f"w{number}"]
         bench.slurm.end(f"w{number}", "CANCELLED")
         bench.turns(12)
-    assert not bench.pool._failure
+    assert not bench.pool._state.failure
 
 
 def test_jobs_that_never_come_are_an_error_with_their_last_words(bench):
@@ -202,13 +202,13 @@ def test_a_worker_that_came_makes_the_count_begin_anew(bench):
     bench.having(calls, 1)
     bench.slurm.end(bench.in_queue[1], "FAILED")
     bench.turns(12)
-    assert not bench.pool._failure
+    assert not bench.pool._state.failure
     assert len(bench.in_queue) == 2
 
 
 def test_refused_with_nodes_to_avoid_asks_again_without(bench):
     """No node is left: better one of those than none."""
-    bench.pool.avoid("n7")
+    bench.pool.avoid_node("n7")
     bench.slurm.refuses = "excluded"
     bench.calls(1)
     bench.turns(0.4)
@@ -217,7 +217,7 @@ def test_refused_with_nodes_to_avoid_asks_again_without(bench):
 
 
 def test_a_node_is_avoided_for_an_hour(bench):
-    bench.pool.avoid("n7")
+    bench.pool.avoid_node("n7")
     bench.now += 3700
     bench.calls(1)
     bench.turns(0.2)
@@ -281,7 +281,7 @@ def test_slurm_is_asked_at_most_every_two_seconds_and_seldom_when_nothing_happen
         bench.slurm.end(call.job.name, state)
         call.end()
         calls.remove(call)
-        bench.threads.submit(bench.pool.end_of, call.job, bench.stop)
+        bench.threads.submit(bench.pool.wait_for_end, call.job, bench.stop)
         bench.turns(7)
         bench.slurm.begin(*[job.name for job in bench.slurm.living if job.state == "PENDING"])
         call = bench.having(calls, min(2, len(calls)))[-1]

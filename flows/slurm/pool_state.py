@@ -1,0 +1,305 @@
+"""The pool's data and decisions: Slurm's answers and the time go in, what to do comes out.
+
+Nothing here starts a thread, takes a lock, reads a clock or calls Slurm; `flows.slurm.job_pool`
+does, and carries out the returned `Actions`. All times are seconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from flows.slurm.job import Job, PoolLimits
+from flows.slurm.polling import PollThrottle, pending_summary
+from training.slurm.client import SlurmError, SlurmRefusedError
+from training.slurm.job_states import JobEnd
+from training.slurm.parsers import QueuedJob
+
+END_PATIENCE_S = 60.0
+"""How long Slurm may take to say how a job that is gone has ended."""
+UNSEEN_S = 2.0
+"""A job younger than this may be missing from Slurm's answer."""
+EXIT_S = 0.7
+"""A job whose worker closes needs so long to end; asked sooner, Slurm would still show it."""
+MAX_FAILED_STARTS = 3
+"""So many jobs in a row ended before their workers joined: something is wrong with all of them."""
+REFUSAL_PAUSE_S = 60.0
+MAX_REFUSALS = 10
+"""Refusals in a row after which a pool gives up that has had workers before."""
+AVOID_S = 3600.0
+"""How long a node is avoided: it may be repaired, and a small cluster has few."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """The next question to Slurm: how these jobs ended, or, where there are none, its queue."""
+
+    ended_jobs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Actions:
+    """What is to be done next, in the order of the fields."""
+
+    drop: tuple[str, ...] = ()
+    """Worker names: these workers close, and Dask forgets their jobs."""
+    cancel: tuple[str, ...] = ()
+    """Ids of Slurm jobs."""
+    notice: tuple[str, str] | None = None
+    """Kind and text of a message for the user."""
+    submit: tuple[str, ...] = ()
+    """Worker names, each of which gets a job."""
+    exclude: tuple[str, ...] = ()
+    """Nodes that those jobs must not run on."""
+
+
+class Submission(Protocol):
+    """What became of a job that was submitted."""
+
+    job_id: str
+    refusal: SlurmError | None
+
+
+@dataclass
+class PoolState:
+    """What a pool knows of its jobs, of the calls that wait for them, and of Slurm."""
+
+    limits: PoolLimits
+    jobs: dict[str, Job] = field(default_factory=dict)
+    """By worker name, until Slurm's queue does not show them any more."""
+    waiting_calls: int = 0
+    failure: str = ""
+    """Why no job can be had any more; empty while jobs can be had."""
+    awaited_ends: dict[str, JobEnd | None] = field(default_factory=dict)
+    """How lost jobs ended, by id, where a call waits for it; None until Slurm has said so."""
+    unexplained_exits: dict[str, float] = field(default_factory=dict)
+    """Jobs, by id, that are gone although their workers never joined: since when."""
+    throttle: PollThrottle = field(default_factory=PollThrottle)
+    _names: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _avoided: dict[str, float] = field(default_factory=dict)
+    """Nodes, and until when they are avoided."""
+    _failed_starts: int = 0
+    _had_workers: bool = False
+    _refusals: int = 0
+    _refused_until: float = float("-inf")
+    _asked_for_queue: bool = False
+
+    # What calls and workers change
+
+    def take_free_job(self, now: float) -> Job | None:
+        """Give a free job to a call, rather one on a node that is not avoided."""
+        free = [job for job in self.jobs.values() if job.state == "free"]
+        avoided = self.avoided_nodes(now)
+        usable = [job for job in free if self._has_time(job, now)]
+        job = min(usable, key=lambda job: job.node in avoided, default=None)
+        if job is not None:
+            job.move_to("busy", now)
+        return job
+
+    def give_back(self, job: Job, now: float) -> Actions:
+        """Take a job back from its call; it is released when it can hold no further scene."""
+        job.scenes_left -= 1
+        if job.state != "busy":
+            return Actions()
+        if job.scenes_left > 0 and self._has_time(job, now):
+            job.move_to("free", now)
+            return Actions()
+        return self.release([job], now)
+
+    def release(self, jobs: Collection[Job], now: float) -> Actions:
+        """Give jobs up: workers close, which ends their jobs; queued jobs are cancelled."""
+        queued = tuple(job.job_id for job in jobs if job.state == "queued" and job.job_id)
+        for job in jobs:
+            job.move_to("leaving", now)
+        return Actions(drop=tuple(job.name for job in jobs), cancel=queued)
+
+    def worker_joined(self, name: str, address: str, extra: Mapping[str, Any], now: float) -> bool:
+        """Note that a job's worker is there; return False for one that is not wanted.
+
+        Its job was given up meanwhile, or was submitted although Slurm seemed to refuse it.
+        """
+        job = self.jobs.get(name)
+        if job is None or job.state != "queued":
+            return False
+        job.address, job.node = address, str(extra.get("node", ""))
+        job.job_id = str(extra.get("job_id", job.job_id))
+        job.ends_at = now + self.limits.walltime_s - extra.get("age_s", 0.0)
+        job.move_to("free", now)
+        self._had_workers, self._failed_starts = True, 0
+        return True
+
+    def worker_left(self, name: str, now: float) -> None:
+        """Note that a worker has closed or is lost, and its job with it, or soon."""
+        job = self.jobs.get(name)
+        if job is not None and job.has_worker:
+            job.move_to("lost", now)
+            job.lost.set()
+
+    def avoid_node(self, node: str, now: float) -> None:
+        """Ask for no further job on a node, for a while; an empty name is ignored."""
+        if node:
+            self._avoided[node] = now + AVOID_S
+
+    def avoided_nodes(self, now: float) -> tuple[str, ...]:
+        """The nodes that new jobs must not run on."""
+        return tuple(sorted(node for node, until in self._avoided.items() if until > now))
+
+    # What to ask Slurm, and what its answers mean
+
+    def next_query(self, now: float) -> Query | None:
+        """Return what to ask Slurm now, at most one question: queue and ends take turns.
+
+        None while nothing is open or Slurm was asked a moment ago.
+        """
+        ended, watched = self._ended_jobs(), self._watched_jobs()
+        is_ending = any(job.state != "queued" and now - job.since > EXIT_S for job in watched)
+        if not (ended or watched):
+            return None
+        if not self.throttle.is_due(now, urgent=bool(ended) or is_ending):
+            return None
+        self._asked_for_queue = not ended or (bool(watched) and not self._asked_for_queue)
+        return Query() if self._asked_for_queue else Query(ended)
+
+    def record_queue(self, queue: Mapping[str, QueuedJob], now: float) -> Actions:
+        """Compare the jobs with Slurm's queue (by id): forget those that are gone from it.
+
+        One that has been leaving for too long is cancelled; what waits is reported.
+        """
+        gone = [job for job in self._watched_jobs() if _is_gone(job, queue, now)]
+        for job in gone:
+            del self.jobs[job.name]
+            if job.state == "queued":
+                self.unexplained_exits[job.job_id] = now
+        overdue = [job for job in self._watched_jobs() if self._is_overdue(job, now)]
+        for job in overdue:
+            job.cancelled = True
+            job.move_to("leaving", now)
+        return Actions(
+            drop=tuple(job.name for job in gone),
+            cancel=tuple(job.job_id for job in overdue),
+            notice=self._queue_notice(queue, now),
+        )
+
+    def record_ends(self, ends: Mapping[str, JobEnd], now: float) -> tuple[str, ...]:
+        """Take Slurm's answer how jobs ended.
+
+        Nodes are avoided where jobs ended before their workers joined. Returns the ids of such
+        jobs once this has happened too often in a row: their logs say why no job can be had.
+        """
+        self.awaited_ends.update({key: ends[key] for key in ends if key in self.awaited_ends})
+        explained = [each for each in self.unexplained_exits if each in ends]
+        given_up = [
+            job_id
+            for job_id, since in self.unexplained_exits.items()
+            if job_id not in ends and now - since > END_PATIENCE_S
+        ]
+        for job_id in (*explained, *given_up):
+            del self.unexplained_exits[job_id]
+        # A job that somebody has cancelled in the queue is no sign of a fault.
+        failed = [each for each in explained if ends[each].state != "CANCELLED"]
+        for job_id in failed:
+            self.avoid_node(ends[job_id].node, now)
+        self._failed_starts += bool(failed or given_up)
+        return (*failed, *given_up) if self._failed_starts >= MAX_FAILED_STARTS else ()
+
+    # How many jobs there should be
+
+    def balance(self, unfinished_calls: int, now: float) -> Actions:
+        """Release jobs that no call will take; else submit those that calls wait for."""
+        surplus = self._surplus(unfinished_calls, now)
+        if surplus:
+            return self.release(surplus, now)
+        # Whether a node is to be avoided is known once Slurm has said how its job ended.
+        if self.failure or self.unexplained_exits or now < self._refused_until:
+            return Actions()
+        return self._new_jobs(now)
+
+    def record_submission(
+        self, submitted: Mapping[str, Submission], exclude: Sequence[str], now: float
+    ) -> Actions:
+        """Take Slurm's answers to a submission, by worker name; refused jobs are forgotten."""
+        self.throttle.asked_at = self.throttle.news_at = now
+        for name, each in submitted.items():
+            self.jobs[name].job_id = each.job_id
+        refused = {name: each.refusal for name, each in submitted.items() if each.refusal}
+        for name in refused:
+            del self.jobs[name]
+        if not refused:
+            self._refusals = 0
+            return Actions()
+        notice = self._record_refusal(next(iter(refused.values())), exclude, now)
+        return Actions(drop=tuple(refused), notice=notice)
+
+    def _record_refusal(
+        self, refusal: SlurmError, exclude: Sequence[str], now: float
+    ) -> tuple[str, str] | None:
+        """Decide what a refusal means: no node is left, no job can be had, or wait."""
+        self._refusals += 1
+        is_final = not self._had_workers or self._refusals >= MAX_REFUSALS
+        if exclude:  # better a node that was to be avoided than none
+            self._avoided.clear()
+            return None
+        if isinstance(refusal, SlurmRefusedError) and is_final and not self.jobs:
+            self.failure = str(refusal)
+            return None
+        self._refused_until = now + REFUSAL_PAUSE_S
+        return "refusal", f"Slurm takes no more jobs for now: {refusal}"
+
+    def _surplus(self, unfinished_calls: int, now: float) -> list[Job]:
+        """Jobs to give back: free ones without time, of too many the free and the last queued."""
+        expired = [
+            job
+            for job in self.jobs.values()
+            if job.state == "free" and not self._has_time(job, now)
+        ]
+        active = self._active_jobs()
+        free = [job for job in active if job.state == "free"]
+        queued = [job for job in reversed(active) if job.state == "queued"]
+        too_many = max(0, len(active) - unfinished_calls)
+        surplus = (free + queued)[:too_many]
+        return surplus + [job for job in expired if job not in surplus]
+
+    def _new_jobs(self, now: float) -> Actions:
+        """Enter the jobs that are missing; before their submission, since a worker may be quick."""
+        idle = sum(job.state != "busy" for job in self._active_jobs())
+        count = min(self.waiting_calls - idle, self.limits.max_jobs - len(self.jobs))
+        names = tuple(f"{self.limits.prefix}{next(self._names)}" for _ in range(count))
+        self.jobs |= {name: Job(name, self.limits.scenes_per_job, now) for name in names}
+        return Actions(submit=names, exclude=self.avoided_nodes(now))
+
+    def _active_jobs(self) -> list[Job]:
+        return [job for job in self.jobs.values() if job.state == "queued" or job.has_worker]
+
+    def _watched_jobs(self) -> list[Job]:
+        """The jobs of which only Slurm knows whether they are still there."""
+        return [job for job in self.jobs.values() if not job.has_worker]
+
+    def _ended_jobs(self) -> tuple[str, ...]:
+        """Ids of the jobs that are gone and of which it is not known yet how they ended."""
+        present = {job.job_id for job in self.jobs.values()}
+        awaited = [job_id for job_id, end in self.awaited_ends.items() if end is None]
+        return (*(each for each in awaited if each not in present), *self.unexplained_exits)
+
+    def _has_time(self, job: Job, now: float) -> bool:
+        """Whether a job can hold a scene; a new one has what Slurm gave it."""
+        is_new = job.scenes_left == self.limits.scenes_per_job
+        return is_new or job.ends_at - now >= self.limits.min_remaining_s
+
+    def _is_overdue(self, job: Job, now: float) -> bool:
+        """Whether a job goes on although its worker has left long ago."""
+        is_ending = job.state in {"lost", "leaving"} and bool(job.job_id)
+        return is_ending and now - job.since > self.limits.exit_grace_s
+
+    def _queue_notice(self, queue: Mapping[str, QueuedJob], now: float) -> tuple[str, str] | None:
+        old = [job.job_id for job in self._watched_jobs() if now - job.since > UNSEEN_S]
+        summary = pending_summary(queue[job_id] for job_id in old if job_id in queue)
+        return ("queue", f"waiting for Slurm: {summary}") if summary else None
+
+
+def _is_gone(job: Job, queue: Collection[str], now: float) -> bool:
+    """Whether a job has left Slurm's queue; one that has just been submitted may not be in it."""
+    if not job.job_id or job.job_id in queue:
+        return False
+    return job.state != "queued" or now - job.since > UNSEEN_S
