@@ -1,4 +1,4 @@
-"""By which address of this machine the compute nodes can reach it."""
+"""The address of this machine that another machine can reach."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import psutil
 
 from preprocess.faults import Fault, FaultsError, did_you_mean
 
-ANY_PORT = 9  # nothing is sent: the kernel only chooses a route
+ANY_PORT = 9
+"""Nothing is sent to it: the kernel only chooses a route."""
 
 
 def local_address_towards(host: str) -> str:
-    """The address of this machine that packets to `host` leave by.
+    """Return the address of this machine from which packets to `host` are sent.
 
     Raises OSError when there is no route, or the name can't be resolved.
     """
@@ -23,18 +24,21 @@ def local_address_towards(host: str) -> str:
 
 
 def address_of_interface(name: str) -> str:
-    """The IPv4 address of a network interface; raises FaultsError when it has none."""
+    """Return the IPv4 address of a network interface; raises FaultsError when it has none."""
     interfaces = psutil.net_if_addrs()
     for address in interfaces.get(name, []):
         if address.family == socket.AF_INET:
             return str(address.address)
-    usable = [key for key, all_ in interfaces.items() if socket.AF_INET in {a.family for a in all_}]
+    usable = [key for key, each in interfaces.items() if socket.AF_INET in {a.family for a in each}]
     what = "--slurm.interface: no such network interface with an IPv4 address on this machine"
     raise FaultsError([Fault(what, name, did_you_mean(name, usable))])
 
 
 def scheduler_address(interface: str, node: str | None) -> str:
-    """The address to listen on: the interface's that is named, else the one that faces a node."""
+    """Return the address to listen on: the named interface's, else the one that faces a node.
+
+    Raises FaultsError when there is no such interface or no route.
+    """
     if interface:
         return address_of_interface(interface)
     try:

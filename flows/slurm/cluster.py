@@ -45,4 +45,4 @@ class SlurmWorkerCluster(JobCluster[WorkerJob]):
 
     def __init__(self, plan: Plan, host: str, log_level: int = logging.CRITICAL) -> None:
         super().__init__(WorkerJob, host, connection.keys_of(plan).security, log_level)
-        connection.write(plan, scheduler_address(self))
+        connection.publish(plan, scheduler_address(self))

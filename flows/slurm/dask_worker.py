@@ -1,7 +1,7 @@
 """The Dask worker of one Slurm job: `--in-job worker PLAN NAME` in the Slurm script.
 
-It ends when the flow tells it to or is gone. It never ends before the scene that it runs: the
-trainer gets its grace and the record is written, and only then is the job over.
+It ends when the flow closes it or is gone, and never before the scene that it runs: the trainer
+gets its grace and the record is written, and only then does the job end.
 """
 
 from __future__ import annotations
@@ -26,29 +26,32 @@ from training.plan.model import Plan
 from training.system.exit_status import DONE, FAILED
 
 DEATH_TIMEOUT_S = 30
-"""A scheduler that can't be reached for so long is taken for gone."""
+"""A scheduler that can't be reached for so long is considered gone."""
 
 
 def main(argv: list[str]) -> int:
-    """Work for the flow of a plan until it needs this worker no more."""
+    """Run tasks for the flow of a plan until it closes this worker; return the exit status."""
     plan, name = Plan.model_validate_json(Path(argv[0]).read_bytes()), argv[1]
     try:
-        link = connection.read(plan)
-        security = link.security
+        scheduler = connection.read(plan)
+        security = scheduler.security
     except (OSError, ValueError):
-        return _say(f"the flow of {plan.plan_id} has ended: nothing to do", DONE)
+        print(f"the flow of {plan.plan_id} has ended: nothing to do", flush=True)
+        return DONE
     try:
-        asyncio.run(_work(link.address, security, name))
+        asyncio.run(_work(scheduler.address, security, name))
     except (OSError, TimeoutError) as error:
-        return _say(f"the scheduler at {link.address} can't be reached: {error}", FAILED)
+        print(f"the scheduler at {scheduler.address} can't be reached: {error}", flush=True)
+        return FAILED
     finally:
-        signal.signal(signal.SIGTERM, lambda *_: tasks.stop_scenes_harder())  # the loop's is gone
+        # The event loop's handler is gone.
+        signal.signal(signal.SIGTERM, lambda *_: tasks.stop_scenes_harder())
         tasks.wait_for_scenes()
     return DONE
 
 
 async def _work(address: str, security: Security, name: str) -> None:
-    """Work until the flow needs this worker no more, or is gone."""
+    """Run a worker until the flow closes it or is gone."""
     host = local_address_towards(address.split("://")[1].rpartition(":")[0])
     with configured(WORKER_CONFIG):
         worker = QuietWorker(
@@ -66,7 +69,7 @@ async def _work(address: str, security: Security, name: str) -> None:
         )
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, _on_term, worker)
-        loop.add_signal_handler(signal.SIGUSR1, _forward, signal.SIGUSR1)
+        loop.add_signal_handler(signal.SIGUSR1, _forward_to_trainer, signal.SIGUSR1)
         await worker.work()
 
 
@@ -75,11 +78,11 @@ STARTUP_INFORMATION = {
     "node": lambda _: os.environ.get("SLURMD_NODENAME", ""),
     "age_s": lambda _: job_age_s(),
 }
-"""What the flow learns of the job when its worker comes."""
+"""What a worker tells the flow of its job when it joins."""
 
 
 def job_age_s() -> float:
-    """Seconds since Slurm started this job's processes."""
+    """Return the seconds since Slurm started this job's processes."""
     started = psutil.Process().create_time()
     for parent in psutil.Process().parents():
         if parent.name() == "slurmstepd":
@@ -89,10 +92,11 @@ def job_age_s() -> float:
 
 
 _closing: set[asyncio.Task[Any]] = set()
+"""Keeps references: the event loop itself would let the tasks be collected."""
 
 
 def _on_term(worker: QuietWorker) -> None:
-    """Slurm ends this job: the scene first, whose outcome still reaches the flow, then we."""
+    """Slurm ends this job: stop the scene, whose outcome still reaches the flow, then close."""
     tasks.stop_scenes_harder()
 
     async def close_after_scene() -> None:
@@ -102,17 +106,12 @@ def _on_term(worker: QuietWorker) -> None:
     _closing.add(asyncio.ensure_future(close_after_scene()))
 
 
-def _forward(number: int) -> None:
-    """Pass a site's warning signal (`#SBATCH --signal=B:USR1@60`) on to the trainer."""
+def _forward_to_trainer(number: int) -> None:
+    """Send a site's warning signal (`#SBATCH --signal=B:USR1@60`) to the scene's supervisor."""
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error):
             if SUPERVISOR in child.cmdline():
                 child.send_signal(number)
-
-
-def _say(text: str, status: int) -> int:
-    print(text, flush=True)
-    return status
 
 
 if __name__ == "__main__":

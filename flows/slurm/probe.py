@@ -1,6 +1,7 @@
-"""Proves on a compute node what workers need: `--in-job probe PLAN` in the Slurm script.
+"""Checks on a compute node what workers need: `--in-job probe PLAN` in the Slurm script.
 
-Steps are reported one by one, so that each failing alone has a name.
+Writes a report in which each step is `ok` or the error that ended the check. Imports of the
+project happen inside the steps, so that one that fails is reported too.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ OK = "ok"
 
 
 def report_file(state_root: Path, plan_id: str) -> Path:
-    """Where the probe of a plan reports; made beforehand, since NFS hides new files for a while."""
+    """Return the file of a plan's report.
+
+    The flow creates it, empty, before the job: a new file would be seen late on NFS.
+    """
     return state_root / "dask" / plan_id / "probe.json"
 
 
 def main(argv: list[str]) -> int:
-    """Take the steps in order; exit status 0 only if all succeed."""
+    """Take the steps in order up to the first failure; return exit status 0 if all succeed."""
     plan_file = Path(argv[0])
     report = {"node": os.environ.get("SLURMD_NODENAME", ""), "python": sys.executable}
     steps: dict[str, Callable[[Path], Any]] = {
@@ -37,7 +41,7 @@ def main(argv: list[str]) -> int:
         report[name] = _outcome(steps[name], plan_file)
         if report[name] != OK:
             break
-    # In place: a file that is replaced would be seen later on NFS.
+    # Written in place: a file that replaces it would be seen late on NFS.
     file = report_file(plan_file.parent.parent, plan_file.stem)
     file.write_text(json.dumps(report), encoding="utf-8")
     return 0 if report.get(STEPS[-1]) == OK else 1
@@ -46,7 +50,7 @@ def main(argv: list[str]) -> int:
 def _outcome(step: Callable[[Path], Any], plan_file: Path) -> str:
     try:
         step(plan_file)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the flow's user is told
+    except Exception as error:  # noqa: BLE001 - any error belongs in the report
         return f"{type(error).__name__}: {error}"
     return OK
 
@@ -66,8 +70,8 @@ def _connect(plan_file: Path) -> None:
     from flows.adapters.dask_adapter import shake_hands
     from flows.slurm import connection
 
-    link = connection.read(_plan(plan_file))
-    asyncio.run(shake_hands(link.address, link.security, CONNECT_S))
+    scheduler = connection.read(_plan(plan_file))
+    asyncio.run(shake_hands(scheduler.address, scheduler.security, CONNECT_S))
 
 
 def _plan(plan_file: Path) -> Any:
