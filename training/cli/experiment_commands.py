@@ -87,7 +87,7 @@ def _watch(experiment: Experiment) -> int:
 
 def _states(snapshot: Snapshot) -> object:
     """What a change of is worth another table."""
-    scenes = [(each.state, each.attempt, each.job_id) for each in snapshot.scenes]
+    scenes = [(each.state, len(each.attempts), each.job_id) for each in snapshot.scenes]
     return scenes, [(each.job.job_id, each.job.state) for each in snapshot.queue.jobs]
 
 

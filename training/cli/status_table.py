@@ -40,11 +40,11 @@ def _cells(each: SceneState) -> tuple[str, ...]:
         each.scene,
         each.state,
         each.cause[:MOST_CAUSE],
-        str(each.attempt or ""),
+        str(len(each.attempts) or ""),
         each.node,
         each.job_id,
         "" if each.elapsed_s is None else clock(each.elapsed_s),
-        str(each.log) if each.attempt else "",
+        str(each.log) if each.attempts else "",
     )
 
 

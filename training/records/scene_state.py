@@ -72,14 +72,35 @@ class SceneState:
     log: Path
     cause: str = ""
     """Why it failed; of a queued scene Slurm's reason, of a running one its progress."""
-    attempt: int = 0
-    """Number of attempts so far; 0 before the first."""
+    attempts: tuple[Attempt, ...] = ()
+    """All attempts so far, the running one included."""
     node: str = ""
     job_id: str = ""
     elapsed_s: float | None = None
     """Seconds of the running attempt, else of all attempts; None before the first."""
     message: str = ""
     """How the last attempt ended, as a sentence."""
+
+
+def recorded_state(
+    scene: str, log: Path, record: RunRecord | None, holder: Holder | None
+) -> SceneState:
+    """Return how a scene stands by its record alone; `holder` is that of `living_holder`."""
+    if record is None:
+        return SceneState(scene, "not started", log)
+    killed, last = was_killed(record, holder), record.last
+    cause = KILLED if killed else record.cause if record.status == "failed" else None
+    return SceneState(
+        scene=scene,
+        state="failed" if killed else record.status,
+        log=log,
+        cause=cause or "",
+        attempts=record.attempts,
+        node=last.host if last else "",
+        job_id=last.slurm_job_id if last else "",
+        elapsed_s=record.seconds if last else None,
+        message=last.message if last else "",
+    )
 
 
 def seconds_left(scenes: Iterable[SceneState], parallelism: int) -> float | None:

@@ -13,11 +13,10 @@ from typing import Any
 from training.plan.model import LOG
 from training.records.record import RECORD, Attempt, RecordError, read_record
 from training.records.scene_state import (
-    KILLED,
     UNREADABLE,
     SceneState,
     living_holder,
-    was_killed,
+    recorded_state,
 )
 from training.report.metrics import numbers_of
 from training.system.paths import Roots
@@ -33,7 +32,6 @@ TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;?]*[@-~]")
 class Row(SceneState):
     """How a scene stands, with what only reports and the run page show of it."""
 
-    attempts: tuple[Attempt, ...] = ()
     total_s: float = 0.0
     """Seconds in all attempts."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -76,27 +74,18 @@ def collect(
 
 def row_of(scene: str, output: Path) -> Row:
     """Read what a scene's output folder says; a record that can't be read is a failure."""
+    log = output / LOG
     try:
         record = read_record(output)
-        is_killed = was_killed(record, living_holder(output, record))
+        recorded = recorded_state(scene, log, record, living_holder(output, record))
     except RecordError as error:
-        return Row(scene, "failed", output / LOG, UNREADABLE, message=str(error))
-    if record is None:
-        return Row(scene, "not started", output / LOG)
-    metrics = (record.metrics or _sample_counts(output)) if record.status == "done" else {}
-    failure = KILLED if is_killed else record.cause if record.status == "failed" else None
-    last = record.last
+        return Row(scene, "failed", log, UNREADABLE, message=str(error))
+    metrics = {}
+    if record and record.status == "done":
+        metrics = record.metrics or _sample_counts(output)
     return Row(
-        scene=scene,
-        state="failed" if is_killed else record.status,
-        log=output / LOG,
-        cause=failure or "",
-        node=last.host if last else "",
-        job_id=last.slurm_job_id if last else "",
-        elapsed_s=record.seconds if last else None,
-        message=TERMINAL_COLOUR.sub("", last.message) if last else "",
-        attempts=record.attempts,
-        total_s=record.seconds,
+        **{**vars(recorded), "message": TERMINAL_COLOUR.sub("", recorded.message)},
+        total_s=recorded.elapsed_s or 0.0,
         metrics=metrics,
         picture=_picture(metrics, output),
     )
