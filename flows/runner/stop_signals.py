@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from training.system.stop_request import handling_stops
+from training.system.stop_request import handle_stop_signals
 
 
 class StopCount:
@@ -33,5 +33,5 @@ def first_stop_interrupts() -> Iterator[StopCount]:
         if stops.count == 1:
             raise KeyboardInterrupt
 
-    with handling_stops(handle):
+    with handle_stop_signals(handle):
         yield stops

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 
 from preprocess.faults import MOST_NAMES, Fault, FaultsError
 from training.execution.launcher_process import living_launcher
-from training.execution.run_scene import ending_bound_s
+from training.execution.attempt import ending_bound_s
 from training.jobs.status import Queue, Snapshot, ask_queue, take_snapshot
 from training.plan.experiments import Experiment
 from training.plan.model import Plan
-from training.records.claim import ClaimHeldError, EndedJob, Holder, acquire, holder_of
+from training.records.claim import ClaimHeldError, EndedJob, Holder, claimed, holder_of
 from training.records.record import Cause, RecordError, RunRecord, read_record, write_record
 from training.records.retry_policy import ELSEWHERE
-from training.records.scene_state import SceneState
+from training.records.scene_state import UNREADABLE, SceneState
 from training.slurm import client
 from training.system.console import say
 from training.system.processes import ProcessId
@@ -38,12 +38,13 @@ def cancel(experiment: Experiment) -> bool:
     """
     before = take_snapshot(experiment)
     _mark(experiment)
-    if not before.is_active:
+    unreadable = _unreadable(before)
+    if not before.is_active and not unreadable:
         say(f"experiment {experiment.name}: nothing is queued or running")
         return True
     say(what_goes_on(before))
     ending = _Ending(experiment.plans, before)
-    left = ending.wait()
+    left = [*ending.wait(), *unreadable]
     for each in before.of("queued", "running"):
         _write_down(experiment, each, ending.is_over(each.job_id))
     say("\n".join(["this is left:", *left]) if left else "cancelled: nothing is left")
@@ -60,6 +61,7 @@ def what_goes_on(snapshot: Snapshot) -> str:
     jobs = sorted({each.job.array_job_id for each in snapshot.queue.jobs})
     lines += [f"Slurm jobs: {', '.join(jobs)}"] if jobs else []
     lines += [f"launcher: process {launcher.pid}" for launcher in snapshot.launchers]
+    lines += _unreadable(snapshot)
     return "\n".join(lines) or f"Slurm does not say what it has queued: {snapshot.queue.unknown}"
 
 
@@ -117,9 +119,9 @@ class _Ending:
         found = {}
         for each in self.before.of("queued", "running"):
             ended = EndedJob(each.job_id) if self.is_over(each.job_id) else None
-            holder = holder_of(self.before.experiment.output(each.scene), ended)
-            if holder is not None:
-                found[each.scene] = holder
+            with contextlib.suppress(RecordError):  # no run of this version: it could not claim it
+                if holder := holder_of(self.before.experiment.output(each.scene), ended):
+                    found[each.scene] = holder
         return found
 
     def _signal(self) -> None:
@@ -130,6 +132,11 @@ class _Ending:
                 self.signalled.add(process.pid)
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(process.pid, signal.SIGTERM)
+
+
+def _unreadable(snapshot: Snapshot) -> list[str]:
+    """Return a line for each scene whose record or claim does not tell whether it runs."""
+    return [f"{each.scene}: {each.message}" for each in snapshot.scenes if each.cause == UNREADABLE]
 
 
 def _mark(experiment: Experiment) -> None:
@@ -147,13 +154,10 @@ def _write_down(experiment: Experiment, before: SceneState, job_is_over: bool) -
     with contextlib.suppress(ClaimHeldError, RecordError, OSError):
         if not _is_to_be_cancelled(read_record(output), before):
             return
-        claim = acquire(output, os.getpid(), ended_job=ended_job)
-        try:
+        with claimed(output, os.getpid(), ended_job=ended_job):
             record = read_record(output)
             if record is not None and _is_to_be_cancelled(record, before):
                 write_record(output, _cancelled(record))
-        finally:
-            claim.release()
 
 
 def _is_to_be_cancelled(record: RunRecord | None, before: SceneState) -> bool:

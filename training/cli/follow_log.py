@@ -11,8 +11,8 @@ from pathlib import Path
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from training.plan.experiments import Experiment
 from training.plan.model import LOG
-from training.records.claim import holder_of
 from training.records.record import RecordError, read_record
+from training.records.scene_state import is_running, living_holder
 from training.system.scene_log import PROGRESS
 
 POLL_S = 0.5
@@ -22,36 +22,35 @@ CHUNK = 2**20
 def follow(experiment: Experiment, scene: str) -> None:
     """Print a scene's log until its attempt has ended, or the reader has gone.
 
-    Raises FaultsError when there is no such scene, or no log yet.
+    Raises FaultsError when there is no such scene, no log yet, or a record that can't be read.
     """
     if scene not in experiment.scenes:
         remedy = did_you_mean(scene, experiment.scenes)
         raise FaultsError([Fault(f"experiment {experiment.name} has no such scene", scene, remedy)])
     output = experiment.output(scene)
-    if not (output / LOG).exists() and not is_running(output):
-        remedy = f"see --status --exp-name {experiment.name}"
-        raise FaultsError([Fault("the scene has not started: it has no log", scene, remedy)])
     try:
+        if not (output / LOG).exists() and not attempt_goes_on(output):
+            remedy = f"see --status --exp-name {experiment.name}"
+            raise FaultsError([Fault("the scene has not started: it has no log", scene, remedy)])
         for text in follow_lines(output):
             sys.stdout.write(text)
             sys.stdout.flush()
+    except RecordError as error:
+        raise FaultsError([Fault(str(error))]) from error
     except BrokenPipeError:  # `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def is_running(output: Path) -> bool:
-    """Whether an attempt of the scene goes on, by its record and its claim."""
-    try:
-        record = read_record(output)
-    except RecordError:
-        return False
-    return record is not None and record.status == "running" and holder_of(output) is not None
+def attempt_goes_on(output: Path) -> bool:
+    """Return whether an attempt of the scene runs; raises RecordError when its files don't say."""
+    record = read_record(output)
+    return is_running(record, living_holder(output, record))
 
 
 def follow_lines(output: Path) -> Iterator[str]:
     """A log's lines for people as they come; ends with the attempt that runs, if any."""
     reader = _Reader(output / LOG)
-    while is_running(output):
+    while attempt_goes_on(output):
         yield from reader.news()
         time.sleep(POLL_S)
     yield from reader.news(unfinished=True)

@@ -1,46 +1,85 @@
-"""The aggregate's job: `python -m training.jobs.aggregate_task PLAN`.
+"""Aggregate an experiment in a process of its own: `python -m training.jobs.aggregate_task PLAN`.
 
-A dependency proves nothing (Slurm takes a job that it has forgotten for one that went well): the
-records decide whether all scenes are done.
+As a Slurm job after the array, and as a child of a launcher or flow. A job's dependency proves
+nothing (Slurm takes a job that it has forgotten for one that succeeded): the records decide whether
+all scenes are done.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import time
 from pathlib import Path
 
-from training.execution.merge import merge, missing_scenes
+from preprocess.roots import CHECKOUT
+from training.execution.merge import AggregateError, merge, missing_scenes
 from training.execution.trainer_process import PARENT_DIED, block_signals
 from training.plan.model import Plan
 from training.report.summary import summarise
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED
 from training.system.processes import die_with_parent
+from training.system.stop_request import StopRequest
+
+MODULE = "training.jobs.aggregate_task"
+POLL_S = 1.0
+
+
+def aggregate_in_process(plan: Plan, stop: StopRequest) -> None:
+    """Aggregate in a child process, since `merge` needs all signals of its process for itself.
+
+    Passes `stop` on, and its time limit as a stop. Raises AggregateError with what the child said.
+    """
+    limit_s = plan.aggregate.time_limit_s if plan.aggregate else 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", MODULE, str(plan.file)],
+        cwd=CHECKOUT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    deadline, requests_sent = time.monotonic() + limit_s, 0
+    while True:
+        try:
+            said, _ = process.communicate(timeout=POLL_S)
+            break
+        except subprocess.TimeoutExpired:
+            if requests_sent < max(stop.level, int(time.monotonic() > deadline)):
+                requests_sent += 1
+                process.terminate()
+    if process.returncode != 0:
+        raise AggregateError(said.strip() or f"exit status {process.returncode}")
 
 
 def main(argv: list[str]) -> int:
-    """Merge and summarise; exit status 0 only if every scene was done and both went well."""
+    """Merge and summarise; exit status 0 only if every scene was done and both succeeded."""
     block_signals()
     die_with_parent(PARENT_DIED)
     plan = Plan.model_validate_json(Path(argv[0]).read_bytes())
-    fault = aggregate(plan)
-    say(f"aggregate of {plan.exp_name}: {fault or 'done'}", sys.stderr if fault else sys.stdout)
-    return FAILED if fault else DONE
+    try:
+        aggregate(plan)
+    except AggregateError as error:
+        say(f"aggregate of {plan.exp_name}: {error}", sys.stderr)
+        return FAILED
+    say(f"aggregate of {plan.exp_name}: done")
+    return DONE
 
 
-def aggregate(plan: Plan) -> str:
-    """What kept the experiment from being aggregated, or nothing."""
+def aggregate(plan: Plan) -> None:
+    """Merge what all scenes wrote and summarise the experiment; raises AggregateError."""
     if plan.cancelled.exists():
-        return "not started, the experiment was cancelled"
+        raise AggregateError("not started, the experiment was cancelled")
     if missing := missing_scenes(plan):
-        return f"not started, {len(missing)} scenes are not done: {', '.join(missing)}"
-    if fault := merge(plan):
-        return fault
+        names = ", ".join(missing)
+        raise AggregateError(f"not started, {len(missing)} scenes are not done: {names}")
+    merge(plan)
     try:
         summarise(*plan.experiment)
     except OSError as error:
-        return f"the summary can't be written: {error}"
-    return ""
+        raise AggregateError(f"the summary can't be written: {error}") from error
 
 
 if __name__ == "__main__":

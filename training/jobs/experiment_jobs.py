@@ -1,4 +1,4 @@
-"""What of an experiment is queued or running already: read off the commands of my jobs."""
+"""Which of the user's Slurm jobs belong to an experiment, as read from the jobs' commands."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ from training.jobs.job_entry import IN_JOB
 from training.plan.experiments import read_plan
 from training.plan.model import Plan, ScenePlan
 from training.records.record import RecordError, read_record
+from training.records.scene_state import has_ended_since
 from training.slurm.parsers import QueuedJob
 
-COMMAND = re.compile(rf" {IN_JOB} (?P<stage>\w+) (?P<plan>.+\.json)(?: (?P<more>.*))?")
+COMMAND = re.compile(rf" {IN_JOB} (?P<stage>\w+) (?P<plan>.+\.json)(?: (?P<argument>.*))?")
 
 
 @dataclass(frozen=True)
 class StageJob:
-    """A job of ours: what it does, for which plan."""
+    """A queued job of this project: which stage it runs, of which plan."""
 
     job: QueuedJob
     stage: str
+    """A key of `training.jobs.job_entry.MODULES`."""
     plan: Plan
-    more: str
-    """What follows the plan in its command."""
+    argument: str
+    """What follows the plan in its command: of an array the offset, of a worker its name."""
 
 
-def stage_jobs(jobs: Iterable[QueuedJob], like: Plan) -> list[StageJob]:
-    """Those of my jobs that belong to the experiment of a plan, in the same result root."""
+def jobs_of_experiment(jobs: Iterable[QueuedJob], like: Plan) -> list[StageJob]:
+    """Return the jobs that belong to the experiment of a plan, in the same results root."""
     return [
-        StageJob(job, match["stage"], plan, match["more"] or "")
+        StageJob(job, match["stage"], plan, match["argument"] or "")
         for job in jobs
         if (match := COMMAND.search(job.command))
         and Path(match["plan"]).name.startswith(like.exp_name)
@@ -40,28 +42,25 @@ def stage_jobs(jobs: Iterable[QueuedJob], like: Plan) -> list[StageJob]:
     ]
 
 
-def scenes_queued(jobs: Iterable[StageJob]) -> dict[str, QueuedJob]:
-    """By scene the job that trains it or is going to; of a flow, one of its workers."""
+def jobs_by_scene(jobs: Iterable[StageJob]) -> dict[str, QueuedJob]:
+    """Return, by scene, the job that trains it or is going to; of a flow, one of its workers."""
     jobs = list(jobs)
     workers = {each.plan.plan_id: each for each in jobs if each.stage == "worker"}
-    of_interest = [each for each in jobs if each.stage == "array"] + list(workers.values())
-    return {scene.name: each.job for each in of_interest for scene in _scenes_of(each)}
+    training = [each for each in jobs if each.stage == "array"] + list(workers.values())
+    return {scene.name: each.job for each in training for scene in _scenes_of(each)}
 
 
 def _scenes_of(stage_job: StageJob) -> Iterator[ScenePlan]:
     scenes = stage_job.plan.of("run")
     if stage_job.stage == "array" and stage_job.job.array_task_id is not None:
-        yield scenes[int(stage_job.more) + stage_job.job.array_task_id]
+        yield scenes[int(stage_job.argument) + stage_job.job.array_task_id]
     if stage_job.stage == "worker":
         yield from (scene for scene in scenes if not _has_ended(stage_job.plan, scene))
 
 
 def _has_ended(plan: Plan, scene: ScenePlan) -> bool:
-    """Whether a scene has come to an end since its plan was made."""
+    """Return whether a scene has ended since its plan was made; False for an unreadable record."""
     try:
-        record = read_record(scene.output)
+        return has_ended_since(read_record(scene.output), plan.created)
     except RecordError:
         return False
-    if record is None or not record.attempts or record.status == "running":
-        return False
-    return record.attempts[-1].start >= plan.created

@@ -1,4 +1,4 @@
-"""What Slurm's word for the end of a job means for the scene that ran in it."""
+"""Translate the state in which a Slurm job ended into the cause of the attempt that ran in it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from training.records.record import Cause
 from training.slurm.job_states import NODE_LOST, JobEnd
 
 SLURM_SAYS = "Slurm: "
-"""How the message of a cause that Slurm was asked about begins."""
-
-
+"""Beginning of an attempt's message when its cause comes from Slurm."""
 CAUSES = {
     "TIMEOUT": Cause.TIMEOUT,
     "DEADLINE": Cause.TIMEOUT,
@@ -17,9 +15,9 @@ CAUSES = {
     "CANCELLED": Cause.CANCELLED,
     **dict.fromkeys(NODE_LOST, Cause.NODE_FAILURE),
 }
-"""What a state says by itself; all others are no verdict about a scene."""
+"""By the job's state. The others, COMPLETED and FAILED among them, say nothing about a scene."""
 
 
 def cause_of_job(end: JobEnd) -> tuple[Cause | None, str]:
-    """What a job's end says by itself: a cause, or None where it is no verdict, and a sentence."""
+    """Return the cause that a job's end means, None where it means none, and a sentence."""
     return CAUSES.get(end.state), f"{SLURM_SAYS}{end}"

@@ -1,6 +1,6 @@
-"""What our Slurm jobs do: the Slurm script calls `training/run.py --in-job STAGE PLAN [more]`.
+"""The beginning of every Slurm job: the Slurm script calls `training/run.py --in-job STAGE PLAN`.
 
-Light: it comes before all else in a job, and the stage's module begins anew.
+Imports next to nothing: each job pays for it before the stage's own module starts in its place.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ MODULES = {
     "worker": "flows.slurm.dask_worker",
     "probe": "flows.slurm.probe",
 }
-"""By stage; as names, since nothing here may import a flow."""
+"""Module to run, by stage; as names, because nothing in `training` may import a flow."""
 
 
 def exec_job_stage(arguments: Sequence[str]) -> None:
-    """Replace this process by the stage's module, where a command line's arguments name one."""
+    """Replace this process by the module of the stage that the arguments name.
+
+    Returns when they name none: then this is no job, or `refuse_stage` has something to say.
+    """
     if len(arguments) > 1 and arguments[0] == IN_JOB and arguments[1] in MODULES:
         _, stage, *more = arguments
         os.chdir(CHECKOUT)
@@ -32,7 +35,7 @@ def exec_job_stage(arguments: Sequence[str]) -> None:
 
 
 def refuse_stage(arguments: Sequence[str]) -> None:
-    """Raises FaultsError for arguments that ask for a stage that there is not."""
+    """Raise FaultsError for arguments that name a stage which does not exist."""
     if arguments[:1] == [IN_JOB]:
         stage = next(iter(arguments[1:]), "")
         raise FaultsError([Fault(f"{IN_JOB}: no such stage", stage, did_you_mean(stage, MODULES))])

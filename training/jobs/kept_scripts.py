@@ -1,4 +1,4 @@
-"""What a submission keeps beside its plan, so that later edits change no job that waits."""
+"""Copies of the Slurm script beside a plan: later edits of the original change no queued job."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from training.system.atomic_write import write_atomically
 
 
 def keep_scripts(plan: Plan) -> None:
-    """Write both Slurm scripts and make the folder of job logs; raises FaultsError."""
+    """Write both Slurm scripts of a plan and create the folder for job logs; raises FaultsError."""
     slurm = slurm_of(plan)
     try:
         write_atomically(plan.script, slurm.script_text)
         write_atomically(plan.light_script, slurm.light_script_text)
-        # Slurm would end a job whose log can't be opened, without a word.
+        # Slurm would end a job whose log can't be opened, without a message.
         plan.job_logs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FaultsError([Fault("the Slurm script can't be kept", str(error))]) from error
 
 
-def discard(plan: Plan) -> None:
-    """Remove what was kept of a plan that came to nothing; nothing of it may have been started."""
+def discard_plan(plan: Plan) -> None:
+    """Remove all files of a plan of which nothing was submitted or started."""
     for path in plan.file.parent.glob(f"{glob.escape(plan.plan_id)}.*"):
         path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""Array jobs that ended before our code ran in them: a module or environment that is not there.
+"""Array tasks that ended before our code ran: a module or environment that is not there.
 
-Nothing of ours could write a record then. Whoever looks later finds the job's log, without a word
-of ours in it, and writes the record.
+Nothing could write a record then. A later command finds the job's log, in which our code has
+printed nothing, and writes the record.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from training.jobs.job_cause import SLURM_SAYS
 from training.jobs.sbatch_commands import ARRAY_LOG, slurm_of
 from training.plan.model import Plan, ScenePlan
-from training.records.claim import ClaimHeldError, acquire
+from training.records.claim import ClaimHeldError, claimed
 from training.records.record import (
     Attempt,
     Cause,
@@ -27,24 +27,25 @@ from training.records.record import (
     read_record,
     write_record,
 )
+from training.records.scene_state import attempts_since
 from training.slurm.job_states import JobEnd
-from training.system.scene_log import last_words, tail
+from training.system.scene_log import last_message, tail
 
 
 @dataclass(frozen=True)
 class NeverStarted:
-    """A scene whose array task ended without our code."""
+    """A scene whose array task ended before our code ran."""
 
     plan: Plan
     scene: ScenePlan
     job_id: str
     log: Path
-    """What the job printed."""
+    """The job's output."""
 
     @property
-    def seconds_since_heartbeat(self) -> float:
-        """Since when nothing more was printed."""
-        return time.time() - _printed_last(self.log).timestamp()
+    def seconds_since_output(self) -> float:
+        """Seconds since the job last printed something."""
+        return time.time() - _last_output(self.log).timestamp()
 
 
 def find_never_started(
@@ -52,10 +53,10 @@ def find_never_started(
     queued: Collection[str],
     records: Mapping[Path, RunRecord | None],
 ) -> list[NeverStarted]:
-    """Of each scene's newest array plan, tasks that have printed, are gone, and never came to us.
+    """Return the tasks of each scene's newest array plan that ended before our code ran.
 
-    `plans`: newest first. `queued`: ids of the jobs that are in Slurm's queue. `records`: by output
-    folder, those that can be read.
+    They have printed something and are no longer in Slurm's queue. `plans`: newest first.
+    `queued`: ids of the jobs in the queue. `records`: by output folder, those that can be read.
     """
     found: dict[Path, NeverStarted | None] = {}
     for plan in plans:
@@ -66,40 +67,29 @@ def find_never_started(
         each
         for output, each in found.items()
         if each and each.job_id not in queued and output in records
-        if _is_open(records[output], each) and not _came_to_us(each)
+        if _is_open(records[output], each) and not _our_code_ran(each)
     ]
 
 
-def write_down(never_started: NeverStarted, end: JobEnd | None) -> bool:
-    """Give the scene's record an attempt that says so; whether it was written.
+def record_never_started(never_started: NeverStarted, end: JobEnd | None) -> None:
+    """Add an attempt that says so to the scene's record, unless another process has the scene.
 
-    `end`: Slurm's word for it, where it has one.
+    `end`: how the job ended by Slurm's word; None where Slurm does not know.
     """
     output = never_started.scene.output
-    try:
-        claim = acquire(output, os.getpid())
-    except (ClaimHeldError, OSError):
-        return False
-    try:
+    with contextlib.suppress(ClaimHeldError, RecordError, OSError), claimed(output, os.getpid()):
         record = read_record(output)
-        if not _is_open(record, never_started):
-            return False
-        write_record(output, _with_attempt(record, never_started, end))
-    except (RecordError, OSError):
-        return False
-    finally:
-        with contextlib.suppress(OSError):
-            claim.release()
-    return True
+        if _is_open(record, never_started):
+            write_record(output, _with_attempt(record, never_started, end))
 
 
 def _may_start(plan: Plan) -> bool:
-    """Whether its tasks, when they came to us, were not told to leave it."""
+    """Return whether a plan's tasks are to train when they start: an array's, not cancelled."""
     return plan.slurm is not None and not plan.cancelled.exists()
 
 
 def _tasks(plan: Plan) -> Iterator[NeverStarted]:
-    """The array tasks of a plan that have begun to print, the last of each scene."""
+    """Yield the array tasks of a plan that have printed something, in the order of their logs."""
     name = re.compile(re.escape(slurm_of(plan).job_name) + ARRAY_LOG)
     scenes = plan.of("run")
     with contextlib.suppress(OSError):
@@ -110,41 +100,41 @@ def _tasks(plan: Plan) -> Iterator[NeverStarted]:
                 yield NeverStarted(plan, scenes[index], job_id, log)
 
 
-def _came_to_us(never_started: NeverStarted) -> bool:
-    """Whether the task's own last word is in the log: it begins with the scene's name."""
-    said = tail(never_started.log).decode("utf-8", errors="replace").splitlines()
-    return any(line.startswith(never_started.scene.name) for line in said)
+def _our_code_ran(never_started: NeverStarted) -> bool:
+    """Return whether the log has an array task's last line, which begins with the scene's name."""
+    lines = tail(never_started.log).decode("utf-8", errors="replace").splitlines()
+    return any(line.startswith(never_started.scene.name) for line in lines)
 
 
 def _is_open(record: RunRecord | None, never_started: NeverStarted) -> bool:
-    """Whether nothing of worth is in the record, and no start since the plan was made."""
+    """Return whether the record may get an attempt: of this configuration, not done, none since."""
     if record is None:
         return True
     if record.fingerprint != never_started.scene.fingerprint or record.status == "done":
         return False
-    return all(attempt.start < never_started.plan.created for attempt in record.attempts)
+    return not attempts_since(record, never_started.plan.created)
 
 
 def _with_attempt(
     record: RunRecord | None, never_started: NeverStarted, end: JobEnd | None
 ) -> RunRecord:
-    scene, printed = never_started.scene, _printed_last(never_started.log)
+    scene, last_output = never_started.scene, _last_output(never_started.log)
     record = record or RunRecord(
         scene=scene.name, exp_name=scene.exp_name, fingerprint=scene.fingerprint, status="failed"
     )
-    start = max(never_started.plan.created, (end and end.start) or printed)
+    start = max(never_started.plan.created, (end and end.start) or last_output)
     attempt = Attempt(
         start=start, host=end.node if end else "", pid=0, slurm_job_id=never_started.job_id
     )
-    how = str(end) if end else f"job {never_started.job_id} ended"
-    said = f"{SLURM_SAYS}{how} before the training began: {last_words(never_started.log)}"
+    job = str(end) if end else f"job {never_started.job_id} ended"
+    reason = f"{SLURM_SAYS}{job} before the training began: {last_message(never_started.log)}"
     record = record.started(attempt).ended(
-        Cause.WORKER_LOST, None, f"{said}; log {never_started.log}"
+        Cause.WORKER_LOST, None, f"{reason}; log {never_started.log}"
     )
-    ended = max(start, (end and end.end) or printed)
+    ended = max(start, (end and end.end) or last_output)
     last = record.attempts[-1].model_copy(update={"end": ended})
     return record.model_copy(update={"attempts": (*record.attempts[:-1], last)})
 
 
-def _printed_last(log: Path) -> datetime:
+def _last_output(log: Path) -> datetime:
     return datetime.fromtimestamp(log.stat().st_mtime, UTC)

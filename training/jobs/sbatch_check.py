@@ -1,9 +1,10 @@
-"""Whether Slurm would take a plan's jobs, asked before anything is created."""
+"""Ask Slurm whether it would take a plan's jobs, before anything is created."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.faults import Fault
@@ -12,13 +13,26 @@ from training.plan.model import Plan
 from training.slurm import client
 from training.slurm.batch_script import parse
 
-NOT_NOW = "Requested node configuration is not available"
+NOT_AVAILABLE = "Requested node configuration is not available"
+"""Slurm says it of what no node can ever hold, but also while all such nodes are down."""
 
 
-def check_with_sbatch(plan: Plan, commands: Iterable[list[str]]) -> list[str]:
-    """Have Slurm say what it would refuse, of scripts that are not kept yet; warnings.
+@dataclass(frozen=True)
+class NoNodeWarning:
+    """Slurm finds no node for a job now; it may take the job all the same, and nodes may return."""
 
-    Raises SlurmRefusedError.
+    job_name: str
+    slurm_message: str
+
+    def __str__(self) -> str:
+        return f"warning: no node can start {self.job_name} now ({self.slurm_message})"
+
+
+def check_with_sbatch(plan: Plan, commands: Iterable[list[str]]) -> list[NoNodeWarning]:
+    """Try a plan's sbatch command lines with `--test-only`; return what is doubtful about them.
+
+    Raises SlurmRefusedError for what Slurm would refuse, and another SlurmError when it can't be
+    asked.
     """
     slurm = sbatch_commands.slurm_of(plan)
     with tempfile.TemporaryDirectory() as folder:
@@ -26,27 +40,23 @@ def check_with_sbatch(plan: Plan, commands: Iterable[list[str]]) -> list[str]:
         script.write_text(slurm.script_text, encoding="utf-8")
         light_script.write_text(slurm.light_script_text, encoding="utf-8")
         instead = {plan.script: script, plan.light_script: light_script}
-        return [
-            doubt
-            for each in commands
-            if (doubt := _availability_warning(sbatch_commands.with_files(each, instead)))
-        ]
+        tested = [_test(sbatch_commands.with_files(each, instead)) for each in commands]
+    return [warning for warning in tested if warning is not None]
 
 
-def _availability_warning(command: list[str]) -> str:
+def _test(command: list[str]) -> NoNodeWarning | None:
     try:
         client.test_only(command)
     except client.SlurmRefusedError as error:
-        if NOT_NOW not in error.words:
+        if NOT_AVAILABLE not in error.slurm_message:
             raise
-        # Said of what no node can ever hold, but also while all are down: sbatch itself knows.
-        job = next(word for word in command if word.startswith("--job-name="))
-        return f"warning: no node can start {job.partition('=')[2]} now ({error.words})"
-    return ""
+        # sbatch itself tells the two cases apart: only what no node can ever hold is refused.
+        return NoNodeWarning(client.job_name_of(command), error.slurm_message)
+    return None
 
 
-def refusal(plan: Plan, error: client.SlurmRefusedError) -> Fault:
-    """The fault of a refusal: Slurm's words and the line of the script that they are about."""
+def refusal_fault(plan: Plan, error: client.SlurmRefusedError) -> Fault:
+    """Return the fault for a refused job: Slurm's message, and the script's line it is about."""
     slurm = sbatch_commands.slurm_of(plan)
     about = [each for each in parse(slurm.script_text)[0] if f"--{each.name}" == error.directive]
     where = f"{slurm.script}:{about[-1].words[0].line}" if about else str(slurm.script)

@@ -1,6 +1,6 @@
-"""The exact sbatch command lines of a plan's jobs; pure.
+"""Compose the exact sbatch command lines of a plan's jobs; pure functions.
 
-What stands on the command line wins over the Slurm script's directives; all else they say holds.
+Options on the command line win over the Slurm script's directives; its other directives hold.
 """
 
 from __future__ import annotations
@@ -15,30 +15,31 @@ from training.slurm.batch_script import parse, value_of
 from training.slurm.times import slurm_time
 
 MAX_ARRAY_SIZE = 1001
-"""Slurm's own default of MaxArraySize: indices go up to one less."""
+"""Slurm's default for MaxArraySize; the largest index is one less."""
 PROBE_S = 300
+"""Time limit of the probe's job."""
 ARRAY_LOG = r"-(?P<array>\d+)_(?:(?P<offset>\d+)\+)?(?P<task>\d+)\.out"
-"""What follows the job's name in the name of an array task's log, as a regular expression."""
+"""Regular expression for what follows the job's name in the file name of an array task's log."""
 ARRAY_JOB = "<array_job_id>"
-"""Stands for an id in a preview."""
+"""Placeholder in a preview for an id that Slurm has yet to assign."""
 
 
 @dataclass(frozen=True)
 class ArrayChunk:
-    """A run of the plan's scenes that one array job holds: indices 0 to count - 1, from offset."""
+    """The scenes of one array job: `count` of the plan's scenes to run, beginning at `offset`."""
 
     offset: int
     count: int
 
 
 def array_chunks(scenes: int, max_array_size: int) -> tuple[ArrayChunk, ...]:
-    """As few arrays as the site's MaxArraySize allows, in order."""
+    """Split so many scenes into as few arrays as the site's MaxArraySize allows, in order."""
     starts = range(0, scenes, max_array_size)
     return tuple(ArrayChunk(start, min(max_array_size, scenes - start)) for start in starts)
 
 
 def array_job(plan: Plan, chunk: ArrayChunk, after: str = "") -> list[str]:
-    """One array; it waits for the end of the job `after`, so that a bound holds over several."""
+    """Return the command line of one array; it starts when the job `after` has ended."""
     slurm = slurm_of(plan)
     bound = f"%{slurm.parallelism}" if slurm.parallelism < chunk.count else ""
     return [
@@ -50,13 +51,17 @@ def array_job(plan: Plan, chunk: ArrayChunk, after: str = "") -> list[str]:
     ]
 
 
-def waits_for_former(plan: Plan) -> bool:
-    """Whether an array's later parts wait for the one before: only then is there one bound."""
+def chunks_wait(plan: Plan) -> bool:
+    """Return whether each array waits for the previous one, so that the parallelism bounds all."""
     return slurm_of(plan).parallelism < len(plan.of("run"))
 
 
 def aggregate_job(plan: Plan, after_ok: Sequence[str], after_any: Sequence[str] = ()) -> list[str]:
-    """The aggregate; a failure of one of `after_ok` ends it instead of leaving it pending."""
+    """Return the command line of the aggregate behind these jobs.
+
+    It is cancelled when one of `after_ok` fails, and starts however those of `after_any` end.
+    Raises ValueError for a plan without an aggregate.
+    """
     if plan.aggregate is None:
         raise ValueError("the plan has no aggregate")
     kinds = {"afterok": after_ok, "afterany": after_any}
@@ -70,9 +75,9 @@ def aggregate_job(plan: Plan, after_ok: Sequence[str], after_any: Sequence[str] 
 
 
 def worker_job(plan: Plan, name: str, walltime_s: int, exclude: Sequence[str] = ()) -> list[str]:
-    """A flow's worker of that name, which trains scenes for so long, on none of these nodes.
+    """Return the command line of a flow's worker of that name, on none of the `exclude` nodes.
 
-    Never queued again by Slurm: the flow itself replaces what it lost.
+    Slurm never requeues it: the flow itself replaces workers that it lost.
     """
     slurm = slurm_of(plan)
     return [
@@ -84,7 +89,10 @@ def worker_job(plan: Plan, name: str, walltime_s: int, exclude: Sequence[str] = 
 
 
 def aggregate_worker_job(plan: Plan, name: str) -> list[str]:
-    """A flow's worker for the aggregate: its own name and time, no GPU."""
+    """Return the command line of a flow's worker for the aggregate: its own time limit, no GPU.
+
+    Raises ValueError for a plan without an aggregate.
+    """
     if plan.aggregate is None:
         raise ValueError("the plan has no aggregate")
     return [
@@ -95,7 +103,7 @@ def aggregate_worker_job(plan: Plan, name: str) -> list[str]:
 
 
 def probe_job(plan: Plan) -> list[str]:
-    """A job of seconds, without GPU, that proves what scenes will need on a node."""
+    """Return the command line of the probe: seconds long, no GPU, proves that a node is set up."""
     name = f"{slurm_of(plan).job_name}-probe"
     return [
         *_sbatch(plan, name, PROBE_S),
@@ -105,20 +113,20 @@ def probe_job(plan: Plan) -> list[str]:
 
 
 def with_files(command: Sequence[str], instead: Mapping[Path, Path]) -> list[str]:
-    """The same command with other files in the place of some: to try it before they are kept."""
+    """Return the command with some files replaced, to test it before those files are written."""
     names = {str(path): str(other) for path, other in instead.items()}
     return [names.get(word, word) for word in command]
 
 
 def slurm_of(plan: Plan) -> SlurmPlan:
-    """A plan's Slurm part; raises ValueError for a plan of this machine."""
+    """Return the Slurm part of a plan; raises ValueError for a plan without one."""
     if plan.slurm is None:
         raise ValueError("not a plan for Slurm")
     return plan.slurm
 
 
 def _offset(chunk: ArrayChunk) -> str:
-    """Tells a log which of the plan's scenes the index is counted from."""
+    """Return what names the chunk's offset in the log's file name, so that the scene is known."""
     return f"{chunk.offset}+" if chunk.offset else ""
 
 
@@ -133,8 +141,8 @@ def _stage(script: Path, stage: str, plan: Plan, *more: str) -> tuple[str, ...]:
 
 
 def _exclude(script_text: str, nodes: Sequence[str]) -> list[str]:
-    """The nodes to avoid, beside those that the script avoids: one option would hide the other."""
+    """Exclude nodes and those that the script excludes, since the option hides its directive."""
     if not nodes:
         return []
-    scripts = value_of(parse(script_text)[0], "exclude")
-    return [f"--exclude={','.join([*([scripts] if scripts else []), *nodes])}"]
+    of_script = value_of(parse(script_text)[0], "exclude")
+    return [f"--exclude={','.join([*([of_script] if of_script else []), *nodes])}"]

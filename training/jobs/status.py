@@ -1,26 +1,35 @@
-"""How an experiment stands: from its records, and one question to Slurm."""
+"""How an experiment stands at one moment: from its records and claims, and one query to Slurm."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 from training.execution.launcher_process import living_launcher
-from training.jobs.experiment_jobs import StageJob, scenes_queued, stage_jobs
+from training.jobs.experiment_jobs import StageJob, jobs_by_scene, jobs_of_experiment
 from training.jobs.reconcile import reconcile_all
 from training.plan.experiments import Experiment
 from training.plan.model import LOG, Plan
-from training.records.claim import holder_of
-from training.records.record import Attempt, Cause, RecordError, RunRecord, now, read_record
-from training.records.scene_state import KILLED, UNREADABLE, SceneState, State, seconds_left
+from training.records.claim import Holder
+from training.records.record import RecordError, RunRecord, now, read_record
+from training.records.scene_state import (
+    UNREADABLE,
+    SceneState,
+    State,
+    has_ended_since,
+    is_running,
+    living_holder,
+    recorded_state,
+    seconds_left,
+)
 from training.slurm import client
 from training.slurm.parsers import QueuedJob
 from training.system.processes import ProcessId
 from training.system.scene_log import latest_progress, progress_text
 
-WAITS = "waits for its turn"
+WAITING = "waits for its turn"
+"""Shown for a scene that its launcher or flow has not started yet."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +38,9 @@ class Queue:
 
     jobs: tuple[StageJob, ...] = ()
     my_job_ids: frozenset[str] = frozenset()
-    """Of all my jobs, those of other experiments too."""
+    """Ids of all jobs of this user, those of other experiments included."""
     unknown: str = ""
-    """Why the queue is not known; empty when it is, or where nothing is on Slurm."""
+    """Why the queue is not known; empty when it is, or where nothing runs on Slurm."""
 
 
 @dataclass(frozen=True)
@@ -42,40 +51,43 @@ class Snapshot:
     scenes: tuple[SceneState, ...]
     queue: Queue
     launchers: tuple[ProcessId, ...]
-    """Launchers and flows of this host that live."""
+    """Launchers and flows that live on this host."""
     parallelism: int
-    """At most so many scenes run at once."""
+    """Upper bound for the number of scenes that run at once."""
 
     def of(self, *states: State) -> list[SceneState]:
-        """The scenes in one of these states."""
+        """Return the scenes in one of these states."""
         return [each for each in self.scenes if each.state in states]
 
     @property
     def is_done(self) -> bool:
-        """Whether every scene is done and nothing goes on."""
+        """Whether every scene is done and nothing is queued or running."""
         return len(self.of("done")) == len(self.scenes) and not self.is_active
 
     @property
     def is_active(self) -> bool:
-        """Whether something is queued or running, or may be."""
+        """Whether something is queued or running, or may be because Slurm does not say."""
         if len(self.of("done")) < len(self.scenes) and self.queue.unknown:
             return True
         return bool(self.of("queued", "running") or self.queue.jobs or self.launchers)
 
     @property
     def seconds_left(self) -> float | None:
-        """When the queued and running scenes may be done, as the done ones went; None: no idea."""
+        """Estimated seconds until all scenes are done, see `scene_state.seconds_left`."""
         return seconds_left(self.scenes, self.parallelism)
 
 
 def take_snapshot(experiment: Experiment) -> Snapshot:
-    """Look at everything once; records of jobs that ended without a verdict get theirs."""
+    """Look at records, claims, launchers and Slurm's queue once, and return how scenes stand.
+
+    Reconciles first: records of scenes whose job ended without telling them why get a cause.
+    """
     plans, names = experiment.plans, experiment.scenes
     queue = ask_queue(plans)
     if not queue.unknown:
         reconcile_all(map(experiment.output, names), queue.my_job_ids, plans)
     looks = {name: _Look.at(name, experiment.output(name)) for name in names}
-    jobs = scenes_queued(each for each in queue.jobs if each.stage == "array")
+    jobs = jobs_by_scene(each for each in queue.jobs if each.stage == "array")
     launchers = {plan.plan_id: living_launcher(plan.file) for plan in plans}
     at_work = {plan_id for plan_id, launcher in launchers.items() if launcher}
     at_work |= {each.plan.plan_id for each in queue.jobs if each.stage in {"worker", "probe"}}
@@ -90,7 +102,7 @@ def take_snapshot(experiment: Experiment) -> Snapshot:
 
 
 def ask_queue(plans: Sequence[Plan]) -> Queue:
-    """The jobs of these plans, with one query; none where they are of this machine."""
+    """Return the queued jobs of these plans with one query; none where no plan is for Slurm."""
     if plans and not any(plan.slurm for plan in plans):
         return Queue()
     try:
@@ -98,7 +110,7 @@ def ask_queue(plans: Sequence[Plan]) -> Queue:
     except client.SlurmError as error:
         return Queue(unknown=str(error)) if plans else Queue()
     ids = frozenset(job.job_id for job in jobs)
-    return Queue(tuple(stage_jobs(jobs, plans[0])) if plans else (), ids)
+    return Queue(tuple(jobs_of_experiment(jobs, plans[0])) if plans else (), ids)
 
 
 @dataclass(frozen=True)
@@ -107,90 +119,73 @@ class _Look:
 
     scene: str
     output: Path
-    record: RunRecord | None
+    record: RunRecord | None = None
+    holder: Holder | None = None
+    """The process that runs the scene, if one does."""
     fault: str = ""
+    """Why record or claim can't be read."""
 
     @classmethod
     def at(cls, scene: str, output: Path) -> _Look:
         try:
-            return cls(scene, output, read_record(output))
-        except RecordError:
-            return cls(scene, output, None, UNREADABLE)
+            record = read_record(output)
+            return cls(scene, output, record, living_holder(output, record))
+        except RecordError as error:
+            return cls(scene, output, fault=str(error))
 
-    @property
-    def last(self) -> Attempt | None:
-        return self.record.attempts[-1] if self.record and self.record.attempts else None
+    def state(self, job: QueuedJob | None, is_waiting: bool) -> SceneState:
+        """Return how the scene stands: who holds its claim runs, then the queue, then the record.
 
-    def has_ended_since(self, moment: datetime) -> bool:
-        """Whether a start after that moment has come to its end."""
-        return bool(self.last and self.last.cause and self.last.start >= moment)
-
-    def state(self, job: QueuedJob | None, waits: bool) -> SceneState:
-        """Who holds the claim runs; then what is queued; then what the record says."""
-        running = self.record is not None and self.record.status == "running"
-        if running and holder_of(self.output) is not None:
-            return self._running()
+        `job` trains the scene or is going to. `is_waiting`: a launcher or flow is going to.
+        """
+        if is_running(self.record, self.holder):
+            return self._running(self.record)
         if job is not None and (job.is_pending or not self._has_ended_in(job)):
-            return self._queued(job)
-        if waits:
-            return replace(self._recorded("queued", WAITS), node="", job_id="", elapsed_s=None)
-        return self._at_rest()
+            return self._in_job(job)
+        if is_waiting:
+            recorded = replace(self._recorded(), state="queued", cause=WAITING)
+            return replace(recorded, node="", job_id="", elapsed_s=None)
+        return self._recorded()
 
-    def _at_rest(self) -> SceneState:
-        if self.fault:
-            return SceneState(self.scene, "failed", self.output / LOG, self.fault)
-        if self.record is None:
-            return SceneState(self.scene, "not started", self.output / LOG)
-        if self.record.status == "running":
-            return self._recorded("failed", KILLED)
-        cause = self.record.cause or ""
-        told = {Cause.OK, Cause.CANCELLED}  # by the status already
-        return self._recorded(self.record.status, "" if cause in told else cause)
+    def _running(self, record: RunRecord) -> SceneState:
+        progress = latest_progress(self.output / LOG)
+        start = record.last.start if record.last else now()
+        return replace(
+            self._recorded(),
+            cause=progress_text(progress) if progress else "",
+            elapsed_s=(now() - start).total_seconds(),
+        )
 
     def _has_ended_in(self, job: QueuedJob) -> bool:
-        return bool(self.last and self.last.cause and self.last.slurm_job_id == job.job_id)
+        last = self.record.last if self.record else None
+        return bool(last and last.cause and last.slurm_job_id == job.job_id)
 
-    def _running(self) -> SceneState:
-        progress = latest_progress(self.output / LOG)
-        state = self._recorded("running", progress_text(progress) if progress else "")
-        begun = self.last.start if self.last else now()
-        return replace(state, elapsed_s=(now() - begun).total_seconds())
-
-    def _queued(self, job: QueuedJob) -> SceneState:
-        state: State = "queued" if job.is_pending else "running"
-        return SceneState(
-            scene=self.scene,
-            state=state,
-            log=self.output / LOG,
+    def _in_job(self, job: QueuedJob) -> SceneState:
+        return replace(
+            self._recorded(),
+            state="queued" if job.is_pending else "running",
             cause=job.reason if job.is_pending else "starts",
-            attempt=len(self.record.attempts) if self.record else 0,
             node=job.node,
             job_id=job.job_id,
             elapsed_s=None if job.is_pending else job.elapsed_s,
+            message="",
         )
 
-    def _recorded(self, state: State, cause: str) -> SceneState:
-        return SceneState(
-            scene=self.scene,
-            state=state,
-            log=self.output / LOG,
-            cause=cause,
-            attempt=len(self.record.attempts) if self.record else 0,
-            node=self.last.host if self.last else "",
-            job_id=self.last.slurm_job_id if self.last else "",
-            elapsed_s=self.record.seconds if self.record else None,
-            message=self.last.message if self.last else "",
-        )
+    def _recorded(self) -> SceneState:
+        log = self.output / LOG
+        if self.fault:
+            return SceneState(self.scene, "failed", log, UNREADABLE, message=self.fault)
+        return recorded_state(self.scene, log, self.record, self.holder)
 
 
 def _waiting(plans: Iterable[Plan], looks: Mapping[str, _Look]) -> set[str]:
-    """The scenes that a launcher or flow at work has not brought to an end yet."""
+    """Return the scenes of plans at work that have not ended since their plan was made."""
     return {
         scene.name
         for plan in plans
         if not plan.cancelled.exists() and not plan.enough_failures.exists()
         for scene in plan.of("run")
-        if not looks[scene.name].has_ended_since(plan.created)
+        if not has_ended_since(looks[scene.name].record, plan.created)
     }
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from training.records.outcome import Outcome
 from training.records.record import Cause
 
 ELSEWHERE = frozenset({Cause.PREEMPTED, Cause.NODE_FAILURE, Cause.WORKER_LOST})
 """Causes that say nothing against the training itself: another machine may finish it."""
 
 
-def should_retry(cause: Cause, attempts: int, max_retries: int, has_checkpoint: bool) -> bool:
+def should_retry(outcome: Outcome, attempts: int, max_retries: int) -> bool:
     """Return whether a scene whose attempt number `attempts` of this run ended so starts again.
 
-    A timeout continues from its checkpoint; without one it would only spend the same time again.
+    Only for the one place that sees the attempt's end; it tells viewers what was decided. A timeout
+    continues from its checkpoint; without one it would only spend the same time again.
     """
     if attempts > max_retries:
         return False
-    return cause in ELSEWHERE or (cause is Cause.TIMEOUT and has_checkpoint)
+    return outcome.cause in ELSEWHERE or (outcome.cause is Cause.TIMEOUT and outcome.has_checkpoint)

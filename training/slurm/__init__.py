@@ -1,1 +1,7 @@
-"""Slurm: scripts, submission, jobs, and what Slurm says of them."""
+"""A client of Slurm that knows no plan: commands, their output, job states, scripts, times.
+
+Nothing here knows a scene, an experiment or a record; what joins Slurm with those is
+`training.jobs`. May use `training.system` and `preprocess.faults` only (import-linter checks it).
+Open `client.py` first: it makes all calls of Slurm's commands. `parsers.py` and `job_states.py` are
+pure.
+"""

@@ -1,7 +1,8 @@
-"""The Slurm script's `#SBATCH` directives, read as sbatch reads them.
+"""Read and check a Slurm script's `#SBATCH` directives, as sbatch reads them.
 
-Source: sbatch(1) and Slurm's src/sbatch/opt.c: directives stand before the first command; their
-words (shell quotes, `#` begins a comment) are one command line for getopt_long, the last one wins.
+Source: sbatch(1) and Slurm's src/sbatch/opt.c. Directives stand before the first command. Their
+words (shell quotes, `#` begins a comment) form one command line for getopt_long; of several values
+for an option the last one counts.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from training.slurm.times import seconds_of
 
 MAGIC = "#SBATCH"
 NO_LIMIT = {"0", "-1", "infinite", "unlimited"}
+# Long options of sbatch that need a value; `/x` is the short form.
 WITH_VALUE = """
 account/A array/a bb bbf begin/b chdir/D cluster-constraint clusters/M comment constraint/C
 container core-spec/S cores-per-socket cpu-freq cpus-per-gpu cpus-per-task/c deadline delay-boot
@@ -33,17 +35,17 @@ contiguous exclusive get-user-env help/h hold/H ignore-pbs nice no-kill/k no-req
 oversubscribe/s parsable propagate quiet/Q reboot requeue spread-job test-only usage use-min-nodes
 verbose/v version/V wait/W
 """
-"""Or with one that follows `=`."""
+"""Options without a value, or with an optional one after `=`; `/x` is the short form."""
 BARE = {option.partition("/")[0] for option in WITHOUT_VALUE.split()}
 KNOWN = BARE | {option.partition("/")[0] for option in WITH_VALUE.split()}
 SHORT = {
     option[-1]: option[:-2] for option in (WITH_VALUE + WITHOUT_VALUE).split() if "/" in option
 }
-OURS = {"array", "dependency", "help", "test-only", "usage", "version", "wait", "wrap"}
-"""What a job's submission sets itself, or what makes none."""
+RESERVED = {"array", "dependency", "help", "test-only", "usage", "version", "wait", "wrap"}
+"""Options that belong on the command line of a submission, or that submit nothing."""
 NUMBER = re.compile(r"[1-9]\d*")
 MEMORY = re.compile(r"\d+[KMGTkmgt]?[Bb]?")
-SHAPES = {
+VALUE_FORMATS = {
     "cpus-per-task": (NUMBER, "a number of CPUs, e.g. 8"),
     "ntasks": (NUMBER, "a number of tasks, e.g. 1"),
     "mem": (MEMORY, "an amount such as 96G"),
@@ -59,13 +61,15 @@ class Word:
     """One word of a directive line, its quotes removed."""
 
     line: int
-    place: int
+    """Line number in the script, from 1."""
+    position: int
+    """Position in the line, from 0."""
     text: str
 
 
 @dataclass(frozen=True)
 class Directive:
-    """One option of sbatch, by its long name; `value` is None for one without."""
+    """One option of sbatch by its long name; `value` is None for an option without one."""
 
     name: str
     value: str | None
@@ -81,16 +85,16 @@ class SlurmScript:
     directives: tuple[Directive, ...]
 
     def value(self, name: str) -> str | None:
-        """The value of a long option; None where the script is silent."""
+        """Return the value of a long option; None where the script does not set it."""
         return value_of(self.directives, name)
 
 
 def read_script(path: Path) -> SlurmScript:
-    """Read and check a Slurm script; raises FaultsError with all that is wrong with it."""
+    """Read and check a Slurm script; raises FaultsError with everything that is wrong with it."""
     if not path.is_file():
         near = [each.name for each in path.parent.glob("*.slurm")] if path.parent.is_dir() else []
         remedy = did_you_mean(path.name, near) if near else "check the path"
-        raise FaultsError([Fault("--slurm.slurm-script is not a file", str(path), remedy)])
+        raise FaultsError([Fault("the Slurm script is not a file", str(path), remedy)])
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -105,12 +109,12 @@ def read_script(path: Path) -> SlurmScript:
 
 
 def value_of(directives: tuple[Directive, ...], name: str) -> str | None:
-    """The value of the last directive of that name."""
+    """Return the value of the last directive of that name; None without one."""
     return next((each.value for each in reversed(directives) if each.name == name), None)
 
 
 def limit_s(value: str) -> int | None:
-    """Seconds of a time limit, None for no limit; raises ValueError for what is not a time."""
+    """Return the seconds of a time limit, None for no limit; raises ValueError if it is no time."""
     return None if value.lower() in NO_LIMIT else seconds_of(value)
 
 
@@ -119,7 +123,7 @@ Problem = tuple[int, str, str]
 
 
 def parse(text: str) -> tuple[tuple[Directive, ...], list[Problem]]:
-    """The directives of a script's text, and what is wrong with them."""
+    """Return the directives of a script's text, and what is wrong with them."""
     words, problems = _words(text)
     directives: list[Directive] = []
     while words:
@@ -132,19 +136,21 @@ def parse(text: str) -> tuple[tuple[Directive, ...], list[Problem]]:
 
 
 def light_text(text: str) -> str:
-    """The same script without what asks for GPUs, or shares of them; the rest as it stands."""
-    instead: dict[Word, list[str]] = {}
+    """Return the script without the directives that ask for GPUs or shares of them.
+
+    All other text stays as it is, line for line.
+    """
+    replaced: dict[Word, list[str]] = {}
     for directive in parse(text)[0]:
-        lighter = _without_gpus(directive)
-        if lighter is not None:
-            instead |= {word: [] for word in directive.words}
-            instead[directive.words[0]] = lighter
-    touched = {word.line for word in instead}
+        without = _without_gpus(directive)
+        if without is not None:
+            replaced |= {word: [] for word in directive.words}
+            replaced[directive.words[0]] = without
     words, _ = _words(text)
     lines = text.splitlines(keepends=True)
-    for number in touched:
+    for number in {word.line for word in replaced}:
         of_line = (word for word in words if word.line == number)
-        kept = [new for word in of_line for new in instead.get(word, [word.text])]
+        kept = [new for word in of_line for new in replaced.get(word, [word.text])]
         line = f"{MAGIC} {shlex.join(kept)}\n" if kept else f"# without GPU: {lines[number - 1]}"
         lines[number - 1] = line
     return "".join(lines)
@@ -161,14 +167,14 @@ def _words(text: str) -> tuple[list[Word], list[Problem]]:
         lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
         lexer.whitespace_split, lexer.commenters = True, "#"
         try:
-            words += [Word(number, place, each) for place, each in enumerate(lexer)]
+            words += [Word(number, position, each) for position, each in enumerate(lexer)]
         except ValueError:
             problems.append((number, f"{MAGIC}{line}: unmatched quote", "close the quote"))
     return words, problems
 
 
 def _directive_lines(text: str) -> Iterator[tuple[int, str]]:
-    """What follows `#SBATCH`, with line numbers, up to the first command."""
+    """Yield what follows `#SBATCH`, with line numbers, up to the first command."""
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith(MAGIC):
             yield number, line.removeprefix(MAGIC)
@@ -177,7 +183,7 @@ def _directive_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _take(words: list[Word]) -> list[Directive]:
-    """Take the next option, or a bundle of short ones, and its value off the front."""
+    """Remove the next option, or bundle of short ones, and its value from the front of `words`."""
     word = words.pop(0)
     if word.text.startswith("--") and len(word.text) > len("--"):
         return [_take_long(word, words)]
@@ -193,14 +199,14 @@ def _take_long(word: Word, words: list[Word]) -> Directive:
         return Directive(name, value, (word,))
     if name in BARE:
         return Directive(name, None, (word,))
-    if name not in KNOWN:  # of a newer Slurm, or of a plugin of the site
+    if name not in KNOWN:  # an option of a newer Slurm or of a site's plugin
         has_value = bool(words) and not words[0].text.startswith("-")
         return _with_next(name, word, words) if has_value else Directive(name, None, (word,))
     return _with_next(name, word, words)
 
 
 def _full_name(given: str, word: Word) -> str:
-    """A long option's name from an abbreviation, as getopt_long allows it."""
+    """Return a long option's name for an abbreviation, as getopt_long allows it."""
     if given in KNOWN:
         return given
     longer = sorted(name for name in KNOWN if name.startswith(given))
@@ -212,13 +218,13 @@ def _full_name(given: str, word: Word) -> str:
 
 def _take_short(word: Word, words: list[Word]) -> list[Directive]:
     found: list[Directive] = []
-    for place, letter in enumerate(word.text[1:], 2):
+    for end, letter in enumerate(word.text[1:], 2):
         if letter not in SHORT:
             remedy = "see `sbatch --help`; long options are --option=value"
             raise _ProblemError((word.line, f"-{letter} is no option of sbatch", remedy))
         name = SHORT[letter]
         if name not in BARE:
-            rest = word.text[place:]
+            rest = word.text[end:]
             last = Directive(name, rest, (word,)) if rest else _with_next(name, word, words)
             return [*found, last]
         found.append(Directive(name, None, (word,)))
@@ -235,20 +241,20 @@ def _with_next(name: str, word: Word, words: list[Word]) -> Directive:
 def _problem_of(directive: Directive) -> Problem | None:
     name, value, line = directive.name, directive.value or "", directive.words[0].line
     shown = f"--{name}={value}" if directive.value is not None else f"--{name}"
-    if name in OURS:
-        return line, shown, "remove it: the launcher sets it where it is needed"
+    if name in RESERVED:
+        return line, shown, "remove it: it is set on sbatch's command line where it is needed"
     if name in {"time", "time-min"}:
         try:
             limit_s(value)
         except ValueError as error:
             return line, shown, str(error)
-    if name in SHAPES and not SHAPES[name][0].fullmatch(value):
-        return line, shown, f"expected {SHAPES[name][1]}"
+    if name in VALUE_FORMATS and not VALUE_FORMATS[name][0].fullmatch(value):
+        return line, shown, f"expected {VALUE_FORMATS[name][1]}"
     return None
 
 
 def _without_gpus(directive: Directive) -> list[str] | None:
-    """The words that a directive becomes without GPUs; None where it asks for none."""
+    """Return the words that a directive becomes without GPUs; None where it asks for none."""
     if GPU_OPTION.fullmatch(directive.name):
         return []
     if directive.name != "gres" and not directive.name.startswith("tres-"):

@@ -38,7 +38,11 @@ UNREACHABLE_MESSAGES = (
     "unexpected message received",
     "problem talking to the database",
 )
-ABSENT_MESSAGES = ("configuration source", "unable to process configuration file", "cannot stat file")
+ABSENT_MESSAGES = (
+    "configuration source",
+    "unable to process configuration file",
+    "cannot stat file",
+)
 PREFIX = re.compile(r"^(\w+: )?(error: )?")
 ENDED_MESSAGES = ("invalid job id", "already completing", "already completed")
 
@@ -121,6 +125,12 @@ def test_only(command: Sequence[str]) -> None:
         raise
     except SlurmError as error:
         raise SlurmRefusedError(_slurm_message(error)) from error
+
+
+def job_name_of(command: Sequence[str]) -> str:
+    """Return the `--job-name=` of an sbatch command line; empty without one."""
+    option = "--job-name="
+    return next((word.removeprefix(option) for word in command if word.startswith(option)), "")
 
 
 def my_jobs() -> list[QueuedJob]:
@@ -222,10 +232,8 @@ def _account_runs(job_ids: set[str]) -> list[JobEnd]:
 
 
 def _look_up(command: Sequence[str]) -> str | None:
-    """Return the id of the job, ended or not, that this command line submitted; None without one."""
-    option = "--job-name="
-    name = next((word.removeprefix(option) for word in command if word.startswith(option)), "")
-    line = " ".join(command)
+    """Return the id of the job, ended or not, that a command line has submitted; None if none."""
+    name, line = job_name_of(command), " ".join(command)
     for job in parsers.all_jobs(_squeue("--states=all")):
         if job.name == name and job.command and line.endswith(f" {job.command}"):
             return job.array_job_id
@@ -248,7 +256,7 @@ def _read_configuration(_slurm_conf: str) -> dict[str, str]:
 
 
 def _job_id(answer: str) -> str:
-    """Return the job id in sbatch's answer, `12` or `12;cluster`; raises SlurmAwayError without one."""
+    """Return the id in sbatch's answer, `12` or `12;cluster`; raises SlurmAwayError without one."""
     job_id = answer.strip().splitlines()[-1].partition(";")[0] if answer.strip() else ""
     if not job_id.isdecimal():
         raise SlurmAwayError(f"sbatch: no job id in its answer {answer.strip()!r}")

@@ -1,4 +1,4 @@
-"""Slurm's words for how a job ended, and what they mean for a scene."""
+"""The states of Slurm's jobs, how a job ended, and which option a refusal is about."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ ENDED = frozenset(
         "OUT_OF_MEMORY",
         "PREEMPTED",
         "RECONFIG_FAIL",
-        "REQUEUED",  # of a former run of a job, in accounting
+        "REQUEUED",  # in accounting, of an earlier run of a requeued job
         "REVOKED",
         "TIMEOUT",
     }
 )
-"""States that a job does not leave by itself (squeue(1), JOB STATE CODES)."""
+"""States of a job whose run is over (squeue(1), JOB STATE CODES)."""
+ENDED_OR_COMPLETING = ENDED | {"COMPLETING"}
+"""Also the state in which a job has ended while Slurm is still cleaning up its nodes."""
 NODE_LOST = frozenset({"NODE_FAIL", "BOOT_FAIL", "LAUNCH_FAILED", "RECONFIG_FAIL"})
-"""States after which the node may still run what it ran."""
+"""States after which the node, out of Slurm's reach, may still run the job's processes."""
 DIRECTIVES = {
     "invalid partition": "--partition",
     "invalid account": "--account",
@@ -46,18 +48,18 @@ DIRECTIVES = {
     "cpu count": "--cpus-per-task",
     "node configuration": "--cpus-per-task, --mem, --gres, --nodes: no node has all of it",
 }
-"""What in a refusal tells which directive caused it, the most telling first."""
-CLOCKS_DIFFER = timedelta(seconds=2)
-"""Slurm's times are whole seconds, and nodes' clocks are not quite one."""
+"""By a part of a refusal's message: the directive that it is about. The first match counts."""
+CLOCK_TOLERANCE = timedelta(seconds=2)
+"""Slurm's times are whole seconds, and the clocks of nodes differ a little."""
 OPTION = re.compile(r"--[a-z][a-z-]+")
 
 
 @dataclass(frozen=True)
 class JobEnd:
-    """How Slurm says that a job's last run ended."""
+    """How one run of a job ended; a requeued job has several runs."""
 
     job_id: str
-    """As people type it: `12`, or `12_3` for an array's task."""
+    """As users type it: `12`, or `12_3` for a task of an array."""
     state: str
     exit_code: int = 0
     signal: int = 0
@@ -65,27 +67,26 @@ class JobEnd:
     start: datetime | None = None
     end: datetime | None = None
     by_uid: int | None = None
-    """Who cancelled it, where Slurm says."""
+    """The user who cancelled it, where Slurm tells."""
 
     def __str__(self) -> str:
         where = f" on {self.node}" if self.node else ""
         return f"job {self.job_id}{where} {self._how()}"
 
-    def held(self, moment: datetime) -> bool:
-        """Whether the job ran at that moment, by a clock that may be a little off."""
+    def covers(self, moment: datetime) -> bool:
+        """Return whether the run was under way at that moment, allowing for clocks that differ."""
         if self.start is None or self.end is None:
             return False
-        return self.start - CLOCKS_DIFFER <= moment <= self.end + CLOCKS_DIFFER
+        return self.start - CLOCK_TOLERANCE <= moment <= self.end + CLOCK_TOLERANCE
 
     def _how(self) -> str:
         if self.state == "CANCELLED":
-            return "was cancelled" + (f" by user {_user(self.by_uid)}" if self._is_known() else "")
+            return "was cancelled" + (
+                "" if self.by_uid is None else f" by user {_user(self.by_uid)}"
+            )
         status = f" (exit status {self.exit_code})" if self.exit_code else ""
         by_signal = f" (signal {self.signal})" if self.signal else ""
         return f"ended as {self.state}{status}{by_signal}"
-
-    def _is_known(self) -> bool:
-        return self.by_uid is not None
 
 
 @dataclass(frozen=True)
@@ -101,16 +102,16 @@ class JobLocation:
         return f"Slurm job {self.job_id}{on_node}"
 
 
-def directive_of(words: str) -> str:
-    """The sbatch option that a refusal is about, empty where Slurm's words do not tell."""
-    if named := OPTION.search(words):
+def directive_of(message: str) -> str:
+    """Return the sbatch option that a refusal is about; empty where its message does not tell."""
+    if named := OPTION.search(message):
         return named.group()
-    lower = words.lower()
+    lower = message.lower()
     return next((option for sign, option in DIRECTIVES.items() if sign in lower), "")
 
 
-def _user(uid: int | None) -> str:
+def _user(uid: int) -> str:
     try:
-        return pwd.getpwuid(uid if uid is not None else -1).pw_name
+        return pwd.getpwuid(uid).pw_name
     except (KeyError, OverflowError):
         return str(uid)

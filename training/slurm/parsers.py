@@ -1,4 +1,4 @@
-"""From what Slurm's commands print to plain data."""
+"""Parse the output of Slurm's commands into plain data; pure functions."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from training.slurm.job_states import ENDED, JobEnd
+from training.slurm.job_states import ENDED, ENDED_OR_COMPLETING, JobEnd
 
 SEPARATOR = "\x1f"
-"""Between fields: no job name or path holds it."""
+"""Between fields: a character that no job name or path contains."""
 QUEUE_FIELDS = (
     "JobArrayID",
     "JobID",
@@ -29,19 +29,19 @@ QUEUE_FIELDS = (
     "Command",
 )
 QUEUE_FORMAT = ",".join(f"{field}:{SEPARATOR}" for field in QUEUE_FIELDS)
-"""For squeue's --Format."""
+"""Value of squeue's --Format."""
 ACCOUNT_FIELDS = ("JobID", "State", "ExitCode", "NodeList", "Start", "End")
-"""For sacct's --format."""
+"""Fields of sacct's --format."""
 CLOCK = re.compile(r"(?:(?P<days>\d+)-)?(?P<clock>\d+(?::\d+){1,2})")
 COMPLETION = re.compile(r"(\w+)=(\S*)")
 
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """One of my jobs as squeue shows it; an array's tasks are jobs of their own."""
+    """A job of this user as squeue shows it; each task of an array is a job of its own."""
 
     job_id: str
-    """As people type it: `12`, or `12_3` for an array's task."""
+    """As users type it: `12`, or `12_3` for a task of an array."""
     raw_id: str
     array_job_id: str
     array_task_id: int | None
@@ -52,26 +52,31 @@ class QueuedJob:
     elapsed_s: int | None
     time_left_s: int | None
     command: str
-    """Script and arguments, with a space between."""
+    """Script and arguments, separated by spaces."""
 
     @property
     def is_pending(self) -> bool:
         """Whether it waits for its start."""
         return self.state == "PENDING"
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended, even if Slurm is still cleaning up its nodes."""
+        return self.state in ENDED_OR_COMPLETING
+
 
 def queued_jobs(text: str) -> list[QueuedJob]:
-    """The jobs of squeue's answer that have not ended; lines that are no job are left out."""
+    """Return the jobs in squeue's output that have not ended; skip lines that are no job."""
     return [_queued(row) for row in _rows(text) if row["State"] not in ENDED]
 
 
 def all_jobs(text: str) -> list[QueuedJob]:
-    """The jobs of squeue's answer, ended ones included."""
+    """Return the jobs in squeue's output, ended ones included; skip lines that are no job."""
     return [_queued(row) for row in _rows(text)]
 
 
 def queue_ends(text: str) -> dict[str, JobEnd]:
-    """The ended jobs of squeue's answer (--states=all)."""
+    """Return, by job id, how the ended jobs in squeue's output (--states=all) ended."""
     return {
         row["JobArrayID"]: JobEnd(
             job_id=row["JobArrayID"],
@@ -88,9 +93,9 @@ def queue_ends(text: str) -> dict[str, JobEnd]:
 
 
 def account_runs(text: str) -> list[JobEnd]:
-    """The runs of jobs in sacct's answer (--parsable2 --duplicates), in the order of time.
+    """Return the runs of jobs in sacct's output (--parsable2 --duplicates), in order of time.
 
-    One that has not ended has such a state; a job that Slurm started again has several.
+    The state of a run that goes on is none of ENDED; a requeued job has several runs.
     """
     rows = (line.split("|") for line in text.splitlines())
     return [
@@ -101,17 +106,17 @@ def account_runs(text: str) -> list[JobEnd]:
 
 
 def completion_runs(lines: Iterable[str]) -> list[JobEnd]:
-    """The runs of jobs in Slurm's job completion text, in the order of time.
+    """Return the runs of jobs in Slurm's job completion text, in order of time.
 
-    Format: `key=value` pairs, a job a line (slurm.conf(5), JobCompType=jobcomp/filetxt). `sacct -c`
-    reads the same file, but garbles names with spaces and leaves out the tasks of arrays.
+    Format: `key=value` pairs, one job per line (slurm.conf(5), JobCompType=jobcomp/filetxt).
+    `sacct -c` reads the same file, but garbles names with spaces and omits the tasks of arrays.
     """
     found = (dict(COMPLETION.findall(line)) for line in lines)
     return [_completion_end(each) for each in found if "JobId" in each and "JobState" in each]
 
 
 def last_ends(runs: Iterable[JobEnd]) -> dict[str, JobEnd]:
-    """By job the end of its last run that had a node; a job whose last run goes on is left out."""
+    """Return, by job id, the end of the last run that had a node; skip jobs that are not over."""
     ends: dict[str, JobEnd] = {}
     for run in runs:
         _take_newer(ends, run)
@@ -119,19 +124,19 @@ def last_ends(runs: Iterable[JobEnd]) -> dict[str, JobEnd]:
 
 
 def run_at(runs: Iterable[JobEnd], job_id: str, moment: datetime) -> JobEnd | None:
-    """The run of a job that was under way at a moment and has ended since; None if none is told."""
-    own = (run for run in runs if run.job_id == job_id and run.state in ENDED)
-    return next((run for run in own if run.held(moment)), None)
+    """Return the ended run of a job that was under way at a moment; None if it is not known."""
+    ended = (run for run in runs if run.job_id == job_id and run.state in ENDED)
+    return next((run for run in ended if run.covers(moment)), None)
 
 
 def configuration(text: str) -> dict[str, str]:
-    """Keys and values of `scontrol show config`."""
+    """Return the keys and values in the output of `scontrol show config`."""
     pairs = (line.partition("=") for line in text.splitlines())
     return {key.strip(): value.strip() for key, equals, value in pairs if equals}
 
 
 def seconds_of_clock(text: str) -> int | None:
-    """Seconds of `3:07`, `1:00:00` or `2-00:00:00`; None for `UNLIMITED` and the like."""
+    """Return the seconds of `3:07`, `1:00:00` or `2-00:00:00`; None for a word as `UNLIMITED`."""
     match = CLOCK.fullmatch(text)
     if match is None:
         return None
@@ -195,9 +200,8 @@ def _completion_end(values: dict[str, str]) -> JobEnd:
 
 
 def _take_newer(ends: dict[str, JobEnd], end: JobEnd) -> None:
-    """Runs come in the order of time; one cancelled before it got a node says nothing new."""
-    former = ends.get(end.job_id)
-    if former is None or end.node or end.state not in ENDED:
+    """Keep the newer run, unless it was cancelled before it got a node, which says nothing."""
+    if end.job_id not in ends or end.node or end.state not in ENDED:
         ends[end.job_id] = end
 
 
@@ -210,7 +214,7 @@ def _number(text: str) -> int:
 
 
 def _moment(text: str) -> datetime | None:
-    """Slurm's local time with this host's zone."""
+    """Return a time of Slurm's, which is local, with this host's zone; None for no time."""
     with contextlib.suppress(ValueError):
         return datetime.fromisoformat(text).astimezone()
     return None

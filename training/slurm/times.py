@@ -1,4 +1,4 @@
-"""Slurm's time format (sbatch(1), option --time)."""
+"""Convert between seconds and Slurm's time format (sbatch(1), option --time)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SLURM_TIME = re.compile(r"(([0-9]+)-)?([0-9]+(:[0-9]+){0,2})")
 
 
 def seconds_of(text: str) -> int:
-    """Seconds of a Slurm time: `90` (minutes), `90:00`, `1:30:00`, `1-00`, `1-00:30`, `1-00:00:00`.
+    """Return the seconds of a Slurm time: `90` (minutes), `1:30:00`, `1-00:30`.
 
     Raises ValueError for anything else (format: sbatch(1), option --time).
     """
@@ -25,7 +25,7 @@ def seconds_of(text: str) -> int:
 
 
 def slurm_time(seconds: int) -> str:
-    """Seconds as `D-HH:MM:SS` (format: sbatch(1), option --time)."""
+    """Format seconds as `HH:MM:SS`, or `D-HH:MM:SS` from one day on."""
     minutes, second = divmod(seconds, 60)
     hours, minute = divmod(minutes, 60)
     days, hour = divmod(hours, 24)

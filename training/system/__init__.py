@@ -1,1 +1,5 @@
-""""""
+"""The machine: processes, signals, GPUs, files, folders, logs, console, exit statuses.
+
+Knows Linux and the environment variables of Slurm's jobs, but no scene's record and no plan. May
+use the standard library, pydantic, psutil and `preprocess.roots` only. Open `processes.py` first.
+"""

@@ -1,4 +1,4 @@
-"""The GPUs of this machine, and one for each scene that runs on it."""
+"""The GPUs of this machine, each lent to one scene at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ QUERY_TIMEOUT_S = 30
 
 
 def visible_gpus(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """Ids of the GPUs that we may use: CUDA_VISIBLE_DEVICES where it is set, else all there are."""
+    """Return the ids of usable GPUs: those in CUDA_VISIBLE_DEVICES if it is set, else all.
+
+    Empty where there is none, or the driver does not answer.
+    """
     environ = os.environ if environ is None else environ
     if "CUDA_VISIBLE_DEVICES" in environ:
         ids = (item.strip() for item in environ["CUDA_VISIBLE_DEVICES"].split(","))
@@ -25,13 +28,13 @@ def visible_gpus(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
         answer = subprocess.run(
             QUERY, capture_output=True, text=True, timeout=QUERY_TIMEOUT_S, check=True
         )
-    except (OSError, subprocess.SubprocessError):  # a driver that does not answer: no GPU for us
+    except (OSError, subprocess.SubprocessError):  # the driver does not answer
         return ()
     return tuple(answer.stdout.split())
 
 
 class GpuSlots:
-    """Lends each GPU to one scene at a time; lends None on a machine without GPUs."""
+    """Lends each GPU to one borrower at a time; without GPUs it lends None to any number."""
 
     def __init__(self, gpus: Sequence[str]) -> None:
         self._free: queue.SimpleQueue[str] | None = queue.SimpleQueue() if gpus else None
@@ -40,7 +43,10 @@ class GpuSlots:
 
     @contextmanager
     def lend(self) -> Iterator[str | None]:
-        """One free GPU; raises queue.Empty when there are more borrowers than GPUs."""
+        """Lend a free GPU for the duration of the `with` block.
+
+        Raises queue.Empty when there are more borrowers than GPUs.
+        """
         gpu = self._free.get_nowait() if self._free else None
         try:
             yield gpu

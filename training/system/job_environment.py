@@ -1,4 +1,4 @@
-"""The Slurm job that this process is part of, by the names that people type."""
+"""What the environment variables of a Slurm job tell about the job that this process runs in."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Mapping
 
 
 def own_job_id(environ: Mapping[str, str] = os.environ) -> str:
-    """`12`, or `12_3` for an array's task; empty outside of Slurm."""
+    """Return the id of this process's Slurm job: `12`, `12_3` for an array task; else empty."""
     array, task = environ.get("SLURM_ARRAY_JOB_ID"), environ.get("SLURM_ARRAY_TASK_ID")
     return f"{array}_{task}" if array and task else environ.get("SLURM_JOB_ID", "")
 
 
 def is_started_again(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether this is not the first run of its job: Slurm has queued it again."""
+    """Return whether Slurm has requeued this job, so that this is not its first run."""
     return environ.get("SLURM_RESTART_COUNT", "0") != "0"
 
 
 def node_name(environ: Mapping[str, str] = os.environ) -> str:
-    """Slurm's name of this machine, else the machine's own."""
+    """Return Slurm's name for this machine; outside Slurm the host name."""
     return environ.get("SLURMD_NODENAME") or socket.gethostname()

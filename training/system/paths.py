@@ -1,4 +1,4 @@
-"""Name the folders of a run: an output folder a scene, one for each experiment, and the state root."""
+"""The root folders, and the output folders of scenes and experiments below them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from preprocess.roots import (
 
 
 class Roots(BaseModel):
-    """The three folders everything else hangs from, absolute."""
+    """The three folders that contain everything else; absolute paths."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,21 +24,24 @@ class Roots(BaseModel):
     state_root: Path
 
     def output_folder(self, scene: str, exp_name: str, output_subdir: str = "") -> Path:
-        """The one folder of a scene in an experiment; `output_subdir` is what a run mode has inside it."""
+        """Return the output folder of a scene in an experiment.
+
+        `output_subdir`: the folder inside it that a run mode writes to.
+        """
         return self.results_root / scene / exp_name / output_subdir
 
     def outputs_with(self, file: str, exp_name: str, output_subdir: str = "") -> dict[str, Path]:
-        """The folders of an experiment, by scene, that have a file of that name."""
+        """Return, by scene, an experiment's output folders that contain a file of that name."""
         found = self.results_root.glob(str(Path("*", exp_name, output_subdir, file)))
         root = self.results_root
         return {path.relative_to(root).parts[0]: path.parent for path in sorted(found)}
 
     def experiment_folder(self, exp_name: str) -> Path:
-        """Where the aggregate of an experiment writes."""
+        """Return the folder that the aggregate of an experiment writes to."""
         return self.results_root / "_experiments" / exp_name
 
     def environment(self) -> dict[str, str]:
-        """The roots that the trainer reads, through `oc.env`."""
+        """Return the variables by which the trainer knows the roots (`oc.env` in `train.yaml`)."""
         keys = ("results_root", "scene_data_root")
         return {VARIABLES[key]: str(getattr(self, key)) for key in keys}
 
@@ -48,5 +51,5 @@ def resolve_roots(
     environ: Mapping[str, str] | None = None,
     paths_file: Path = PATHS_FILE,
 ) -> Roots:
-    """Resolve the roots as `preprocess.roots.resolve_root_folders` does, and raise what it does."""
+    """Resolve the roots as `preprocess.roots.resolve_root_folders` does, which see for errors."""
     return Roots(**resolve_root_folders(flags, environ, paths_file))

@@ -1,4 +1,4 @@
-"""Which processes live, and how those we start die with us (Linux)."""
+"""Identify processes, and make sure that those we start end with us; Linux only."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-START_TIME_FIELD = 19  # of /proc/PID/stat, counted after the command's closing bracket
+START_TIME_FIELD = 19  # in /proc/PID/stat, from 0 after the bracket that closes the command
 
 
 @dataclass(frozen=True)
 class ProcessId:
-    """A process that can't be taken for a later one with the same number."""
+    """A process; unlike a bare number it is never mistaken for a later process."""
 
     host: str
     boot: str
@@ -26,30 +26,30 @@ class ProcessId:
     start_ticks: int
 
     def is_of_this_host(self) -> bool:
-        """Whether this host can tell if it lives."""
+        """Return whether it is a process of this host, which alone can tell whether it lives."""
         return self.host == socket.gethostname()
 
     def lives(self) -> bool:
-        """Whether it runs on this host now; a zombie is dead, and all before the last boot."""
+        """Return whether it lives on this host; zombies and processes of earlier boots don't."""
         same_boot = self.is_of_this_host() and self.boot == boot_id()
         return same_boot and start_ticks(self.pid) == self.start_ticks
 
 
 def process_id(pid: int) -> ProcessId:
-    """The identity of a process of this host."""
+    """Return the identity of a process of this host."""
     return ProcessId(socket.gethostname(), boot_id(), pid, start_ticks(pid) or 0)
 
 
 @cache
 def boot_id() -> str:
-    """Changes with every boot of this host."""
+    """Return the id of this host's current boot."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def start_ticks(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None when it is gone or a zombie.
+    """Return when a process started, in clock ticks since boot; None if it is gone or a zombie.
 
-    Source: proc(5), /proc/PID/stat; the command may hold spaces and brackets.
+    Source: proc(5), /proc/PID/stat, whose second field may contain spaces and brackets.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
@@ -62,18 +62,21 @@ def start_ticks(pid: int) -> int | None:
 def die_with_parent(signal_number: int) -> None:
     """Have the kernel send this process a signal when the thread that started it ends.
 
-    Raises OSError where prctl(2) refuses.
+    Raises OSError when prctl(2) fails.
     """
     _prctl(PR_SET_PDEATHSIG, signal_number)
 
 
 def adopt_orphans() -> None:
-    """Make this process the parent of its descendants' orphans, so that it can end them."""
+    """Make this process the parent of its descendants' orphans, so that it can end them.
+
+    Raises OSError when prctl(2) fails.
+    """
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def signal_group(leader: int, signal_number: int) -> bool:
-    """Send a signal to a process group; False when none of it is left."""
+    """Send a signal to a process group; return False when no process of it is left."""
     try:
         os.killpg(leader, signal_number)
     except ProcessLookupError:
@@ -82,7 +85,7 @@ def signal_group(leader: int, signal_number: int) -> bool:
 
 
 def kill_descendants() -> None:
-    """Kill every process below this one, also those that left their group or session."""
+    """Kill all descendants of this process, also those that left their group or session."""
     import psutil
 
     for process in psutil.Process().children(recursive=True):
@@ -93,14 +96,14 @@ def kill_descendants() -> None:
 
 
 def reap_orphans() -> None:
-    """Take the exit statuses of adopted processes that have ended; for who waits for no child."""
+    """Collect the exit statuses of ended children; for a process that waits for none itself."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
 
 
 def signal_name(exit_status: int) -> str:
-    """`SIGKILL` for -9."""
+    """Return the signal's name for a negative exit status: `SIGKILL` for -9."""
     try:
         return signal.Signals(-exit_status).name
     except ValueError:

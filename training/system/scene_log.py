@@ -1,4 +1,4 @@
-"""Reading a scene's log from its end, however long it is."""
+"""Read a scene's log from its end, however long it is, also while it is written."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any
 
 TAIL_BYTES = 16_384
 MOST_AT_ONCE = 2**20
-"""What a follower shows of a log that grows faster than a person reads."""
+"""Bytes that a follower returns at once; of a larger gain it skips the beginning."""
 HEADING = "=== "
+"""Beginning of the lines that head each attempt in a log."""
 LONGEST_MESSAGE = 500
 PROGRESS = "TS_PROGRESS "
-"""How a trainer's machine-readable line begins; a JSON object follows."""
+"""Beginning of a trainer's machine-readable lines; a JSON object follows."""
 
 
 def tail(log: Path, size: int = TAIL_BYTES) -> bytes:
-    """The last bytes of a log; empty when it can't be read."""
+    """Return the last `size` bytes of a log; empty when it can't be read."""
     try:
         with log.open("rb") as stream:
             stream.seek(0, 2)
@@ -27,29 +28,32 @@ def tail(log: Path, size: int = TAIL_BYTES) -> bytes:
 
 
 def last_lines(log: Path, count: int) -> list[str]:
-    """The last non-empty lines of a log that are meant for people."""
+    """Return the last lines of a log that are neither empty nor machine-readable."""
     lines = tail(log).decode("utf-8", errors="replace").splitlines()
     return [line for line in lines if line.strip() and not line.startswith(PROGRESS)][-count:]
 
 
 def last_line(log: Path) -> str:
-    """The last non-empty line of a log, cut to a sentence's length."""
+    """Return the last line of a log for people, cut to 500 characters; `no output` without one."""
     return next(iter(last_lines(log, 1)), "no output")[:LONGEST_MESSAGE]
 
 
-def last_words(log: Path, count: int = 10) -> str:
-    """What an attempt said at its end, in one line cut to a sentence's length."""
-    said: list[str] = []
+def last_message(log: Path, count: int = 10) -> str:
+    """Return the last attempt's final `count` lines joined into one, cut to 500 characters.
+
+    `no output` where the attempt printed nothing.
+    """
+    lines: list[str] = []
     for line in last_lines(log, count):
-        said = [] if line.startswith(HEADING) else [*said, line.strip()]
-    return " ".join(said)[:LONGEST_MESSAGE] or "no output"
+        lines = [] if line.startswith(HEADING) else [*lines, line.strip()]
+    return " ".join(lines)[:LONGEST_MESSAGE] or "no output"
 
 
 def latest_progress(log: Path) -> dict[str, Any] | None:
-    """What the trainer's last whole progress line says; None before the first."""
+    """Return the last attempt's last whole progress line as data; None before the first."""
     whole_lines = tail(log).rpartition(b"\n")[0].decode("utf-8", errors="replace").splitlines()
     for line in reversed(whole_lines):
-        if line.startswith(HEADING):  # the heading of this attempt: what is above is older
+        if line.startswith(HEADING):  # the lines above are of earlier attempts
             return None
         if line.startswith(PROGRESS):
             return _parsed(line.removeprefix(PROGRESS))
@@ -57,7 +61,7 @@ def latest_progress(log: Path) -> dict[str, Any] | None:
 
 
 def progress_text(progress: dict[str, Any]) -> str:
-    """`epoch 3/30, loss 0.0123` or `sample 24/400` from a progress line."""
+    """Format a progress line: `epoch 3/30, loss 0.0123` or `sample 24/400`."""
     epochs = f"/{progress['epochs']}" if "epochs" in progress else ""
     parts = [f"epoch {progress['epoch']}{epochs}"] if "epoch" in progress else []
     samples = f"/{progress['of']}" if "of" in progress else ""
@@ -67,7 +71,7 @@ def progress_text(progress: dict[str, Any]) -> str:
 
 
 def progress_fraction(progress: dict[str, Any]) -> float:
-    """How much is behind, of 1, by epochs or samples; 0 where the line does not say."""
+    """Return the finished fraction, 0 to 1, by epochs or samples; 0 where the line does not say."""
     for part, whole in (("epoch", "epochs"), ("samples", "of")):
         done, total = progress.get(part), progress.get(whole)
         if isinstance(done, int) and isinstance(total, int) and total > 0:
@@ -76,15 +80,15 @@ def progress_fraction(progress: dict[str, Any]) -> float:
 
 
 class LogFollower:
-    """Hands out what a log has gained since it was last asked."""
+    """Returns what a log has gained since the last call; begins at the end that the log has now."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
         old = log.stat() if log.exists() else None
         self._inode, self._offset = (old.st_ino, old.st_size) if old else (0, 0)
 
-    def news(self) -> str:
-        """The new whole lines that are meant for people; a log set aside is begun anew."""
+    def new_lines(self) -> str:
+        """Return the new whole lines for people; of a log that was replaced, from its beginning."""
         try:
             now = self._log.stat()
             if now.st_ino != self._inode:

@@ -1,4 +1,4 @@
-"""A request to stop: the first lets trainers write a checkpoint, the second ends them at once."""
+"""Stop requests: the first lets trainers write a checkpoint, the second ends them at once."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopRequest:
-    """Set from a signal handler, read by the threads that run scenes."""
+    """A request to stop: set in a signal handler, read by the threads that run scenes."""
 
     def __init__(self) -> None:
         self._level = 0
 
     @property
     def level(self) -> int:
-        """0: go on; 1: stop; 2: stop at once."""
+        """0: no request; 1: stop; 2: stop at once."""
         return self._level
 
     def request(self) -> None:
-        """Ask to stop, or, a second time, to stop at once."""
+        """Raise the level by one: the second request means to stop at once."""
         self._level = min(2, self._level + 1)
 
     def request_once(self) -> None:
-        """Ask to stop, unless that was asked already: for who can't tell whether it was."""
+        """Raise the level to 1; repeating it changes nothing."""
         self._level = max(1, self._level)
 
 
 @contextmanager
 def stop_on_signals(on_first: Callable[[], None]) -> Iterator[StopRequest]:
-    """A request that SIGINT, SIGTERM and SIGHUP set; `on_first` runs before anything is stopped.
+    """Yield a StopRequest that SIGINT, SIGTERM and SIGHUP raise while the block runs.
 
-    It runs inside the signal's handler, maybe more than once: it must take no lock and print
-    nothing.
+    `on_first` is called before the level is raised for the first time. It runs inside the signal
+    handler, possibly more than once: it must take no lock and print nothing.
     """
     stop = StopRequest()
 
@@ -43,13 +43,13 @@ def stop_on_signals(on_first: Callable[[], None]) -> Iterator[StopRequest]:
             on_first()
         stop.request()
 
-    with handling_stops(handle):
+    with handle_stop_signals(handle):
         yield stop
 
 
 @contextmanager
-def handling_stops(handle: Callable[[], None]) -> Iterator[None]:
-    """Have SIGINT, SIGTERM and SIGHUP call `handle`, in the main thread.
+def handle_stop_signals(handle: Callable[[], None]) -> Iterator[None]:
+    """Call `handle` on SIGINT, SIGTERM and SIGHUP while the block runs; main thread only.
 
     A signal that is ignored (nohup) stays ignored.
     """

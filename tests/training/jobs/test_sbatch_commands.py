@@ -99,12 +99,12 @@ def test_an_array_larger_than_the_site_allows_is_split():
         (2002, 498),
     ]
     bounded = plan(2500, 10)
-    assert sbatch_commands.waits_for_former(bounded)
+    assert sbatch_commands.chunks_wait(bounded)
     second = sbatch_commands.array_job(bounded, chunks[1], after="12")
     assert "--array=0-1000%10" in second
     assert "--dependency=afterany:12" in second
     assert second[-1] == "1001"
-    assert not sbatch_commands.waits_for_former(plan(8, 8))
+    assert not sbatch_commands.chunks_wait(plan(8, 8))
     assert sbatch_commands.array_chunks(0, 1001) == ()
     assert [chunk.count for chunk in sbatch_commands.array_chunks(1001, 1001)] == [1001]
 

@@ -58,11 +58,11 @@ def test_a_follower_hands_out_each_line_once_and_skips_a_flood(tmp_path):
     with log.open("a") as stream:
         stream.write("new\nhal")
         stream.flush()
-        assert follower.news() == "new"
+        assert follower.new_lines() == "new"
         stream.write("f\n")
         stream.flush()
-        assert follower.news() == "half"
+        assert follower.new_lines() == "half"
         stream.write("x" * 2 * MOST_AT_ONCE + "\nend\n")
         stream.flush()
-        assert follower.news().splitlines()[-1] == "end"
-    assert follower.news() == ""
+        assert follower.new_lines().splitlines()[-1] == "end"
+    assert follower.new_lines() == ""
