@@ -75,7 +75,7 @@ def end_jobs(plan: Plan) -> None:
 
 def jobs_of(plan: Plan, jobs: Sequence[QueuedJob]) -> list[QueuedJob]:
     """Return the jobs of a plan, whose command lines name its file."""
-    return [job for job in jobs if str(plan.file) in job.command and job.state != "COMPLETING"]
+    return [job for job in jobs if str(plan.file) in job.command and not job.is_over]
 
 
 if __name__ == "__main__":

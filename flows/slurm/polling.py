@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from training.slurm.job_states import ENDED, JobEnd
+from training.slurm.job_states import JobEnd
 from training.slurm.parsers import QueuedJob
 
 QUERY_S = 2.0
@@ -71,7 +71,7 @@ class ThrottledMessages:
 
 def jobs_in_queue(rows: Iterable[QueuedJob]) -> dict[str, QueuedJob]:
     """Return the jobs, by id, that wait or run; one that is completing does neither any more."""
-    return {row.job_id: row for row in rows if row.state not in ENDED | {"COMPLETING"}}
+    return {row.job_id: row for row in rows if not row.is_over}
 
 
 def pending_summary(jobs: Iterable[QueuedJob]) -> str:
