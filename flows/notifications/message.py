@@ -1,4 +1,4 @@
-"""What is said of the end of a flow run to people who were not looking."""
+"""Write the message about a flow run's end, for people who have not followed the run."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
 LONGEST = 1500
-"""Letters of a message; chat services refuse or cut what is much longer."""
+"""Characters of a message; chat services refuse or cut what is much longer."""
 Kind = Literal["success", "warning", "failure"]
 
 
 @dataclass(frozen=True)
 class Notice:
-    """A message: it reads well as plain text, in a mail and in a chat."""
+    """A message in plain text, for mail and chat alike."""
 
     subject: str
     body: str
@@ -30,9 +30,13 @@ class Notice:
 def notice(
     exp_name: str, state: State[Any] | None, plan: Plan | None, seconds: float, address: str
 ) -> Notice:
-    """About a run: `state` None where it broke, `plan` None where nothing was started."""
+    """Return the message about a flow run.
+
+    `state` is None for a run that an exception ended, `plan` for one that started nothing;
+    `address` is that of the run in Prefect's UI, if it has one.
+    """
     lines = [
-        _cut(_said(state, plan)),
+        _shortened(_state_message(state, plan)),
         f"duration: {duration(seconds)}",
         *([f"report: {report}"] if plan and (report := _report(plan)) else []),
         *([f"run: {address}"] if address else []),
@@ -41,16 +45,16 @@ def notice(
     return Notice(f"{exp_name}: {name}", "\n".join(lines), _kind(state))
 
 
-def _said(state: State[Any] | None, plan: Plan | None) -> str:
-    """The state's own words: they have counts and names, except where the run was stopped."""
-    said = (state.message or "") if state else "ended by an error of its own, see its log"
+def _state_message(state: State[Any] | None, plan: Plan | None) -> str:
+    """Return the state's message; where it has no counts, because the run was stopped, add them."""
+    message = (state.message or "") if state else "ended by an error of its own, see its log"
     if plan is None or (state and not state.is_cancelled()):
-        return said
-    return f"{said}; {sum(map(is_done, plan.scenes))} of {len(plan.scenes)} scenes done"
+        return message
+    return f"{message}; {sum(map(is_done, plan.scenes))} of {len(plan.scenes)} scenes done"
 
 
 def _report(plan: Plan) -> str:
-    """Where the report is; nothing where there is none."""
+    """Return the path of the report; empty where there is none."""
     file = report_paths(plan.roots, plan.exp_name, plan.output_subdir).file("report.html")
     return str(file) if file.exists() else ""
 
@@ -63,5 +67,5 @@ def _kind(state: State[Any] | None) -> Kind:
     return "warning" if state.is_cancelled() else "failure"
 
 
-def _cut(text: str) -> str:
+def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST else text[:LONGEST] + "…"

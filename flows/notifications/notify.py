@@ -1,6 +1,7 @@
-"""Who is told how a flow run ended: a notification block of Prefect's, an Apprise URL, or both.
+"""Send a notification when a flow run has ended: by a block of Prefect's, an Apprise URL, or both.
 
-Light: neither Prefect nor Apprise is imported before it is used.
+Neither Prefect nor Apprise is imported before it is used: `flows.train` and the process worker's
+engine import this module at their start.
 """
 
 from __future__ import annotations
@@ -27,28 +28,30 @@ if TYPE_CHECKING:
 
 NOTIFY_URL = "TS_NOTIFY_URL"
 LONGEST_S = 15.0
+"""How long all channels together may take."""
 MOST_BLOCKS = 200
+"""The largest page that Prefect's API returns."""
 NO_BLOCK = (
-    f"make it in the UI (Blocks) of the server that PREFECT_API_URL names, or set {NOTIFY_URL}"
+    f"create it in the UI (Blocks) of the server that PREFECT_API_URL names, or set {NOTIFY_URL}"
 )
 
 Send = Callable[["Notice"], None]
-"""Raises an exception when it could not be sent."""
+"""Sends a message; raises an exception when it can't."""
 
 _hidden: dict[str, str] = {}
-"""The URL once it is out of the environment; it is a secret."""
+"""The Apprise URL, a secret, once it is out of the environment."""
 
 
 def hide_url(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Take the Apprise URL out of the environment that workers and trainers inherit; keep it."""
+    """Move the Apprise URL out of the environment, which workers and trainers inherit."""
     if url := environ.pop(NOTIFY_URL, ""):
         _hidden[NOTIFY_URL] = url
 
 
 def channels_of(block: str) -> dict[str, Send]:
-    """By name, what tells whom the user has chosen: nobody, the block, the URL, or both.
+    """Return by name what sends to the Apprise URL and to the notification block, where named.
 
-    Raises FaultsError where one of them can't be used.
+    Raises FaultsError when one of them can't be used.
     """
     channels: dict[str, Send] = {}
     if url := _hidden.get(NOTIFY_URL) or os.environ.get(NOTIFY_URL, ""):
@@ -60,20 +63,20 @@ def channels_of(block: str) -> dict[str, Send]:
 
 @dataclass
 class Ending:
-    """The end of one flow run, and who is to be told of it."""
+    """How a flow run has ended so far as known, and the channels to notify."""
 
     exp_name: str
     began: float = field(default_factory=time.monotonic)
     channels: dict[str, Send] = field(default_factory=dict)
     plan: Plan | None = None
-    """None as long as nothing was started."""
+    """None until the run has something to start."""
     state: State[Any] | None = None
-    """None where it ended by an exception."""
+    """None if an exception ends the run."""
 
-    def tell(self) -> None:
-        """Tell everybody; who can't be told is named in one line.
+    def send(self) -> None:
+        """Send the notification to all channels; warn in one line about each that fails.
 
-        A run that found nothing to do is not worth a message.
+        Nothing is sent about a completed run that had nothing to do.
         """
         was_idle = self.plan is not None and not self.plan.of("run")
         if not self.channels or (was_idle and self.state and self.state.is_completed()):
@@ -81,26 +84,25 @@ class Ending:
         from flows.notifications.message import notice
 
         seconds = time.monotonic() - self.began
-        told = notice(self.exp_name, self.state, self.plan, seconds, _address())
-        problems = deliver(self.channels, told)
-        for name, problem in problems.items():
-            _warn(f"{name}: could not be told how the run ended ({problem})")
+        message = notice(self.exp_name, self.state, self.plan, seconds, _address())
+        for name, problem in deliver(self.channels, message).items():
+            _warn(f"{name}: the notification about this run was not sent ({problem})")
 
 
 @contextmanager
 def notify_when_finished(exp_name: str) -> Iterator[Ending]:
-    """An ending that is told when the block is left, however that happens."""
+    """Yield an ending to fill in, and send it when the block is left, by an exception too."""
     ending = Ending(exp_name)
     try:
         yield ending
     finally:
-        ending.tell()
+        ending.send()
 
 
-def deliver(channels: dict[str, Send], what: Notice) -> dict[str, str]:
-    """Tell all at once; by name, why those who could not be told in time could not.
+def deliver(channels: dict[str, Send], message: Notice) -> dict[str, str]:
+    """Send a message to all channels at once; return, by name, why some did not get it in time.
 
-    A stop that is asked for meanwhile ends the waiting and nothing else: the run is over.
+    A stop request meanwhile only ends the waiting: the run is over already.
     """
     from prefect.exceptions import TerminationSignal
 
@@ -108,8 +110,8 @@ def deliver(channels: dict[str, Send], what: Notice) -> dict[str, str]:
 
     def send(name: str) -> None:
         try:
-            channels[name](what)
-        except Exception as error:  # noqa: BLE001  # whatever somebody's webhook does
+            channels[name](message)
+        except Exception as error:  # noqa: BLE001  # webhooks fail in any way
             problems[name] = _problem(error)
         else:
             del problems[name]
@@ -125,13 +127,13 @@ def deliver(channels: dict[str, Send], what: Notice) -> dict[str, str]:
 
 
 def _problem(error: Exception) -> str:
-    """Never the error's own text: it may name the URL."""
+    """Return the kind of an error and its HTTP status; its text may contain the URL, a secret."""
     status = getattr(getattr(error, "response", None), "status_code", "")
     return f"{type(error).__name__} {status}".strip()
 
 
 class NotSentError(Exception):
-    """Apprise says no more than that it could not send."""
+    """Apprise could not send a message; it gives no reason."""
 
 
 def _url_channel(url: str) -> Send:
@@ -141,18 +143,20 @@ def _url_channel(url: str) -> Send:
     client = apprise.Apprise()
     if not client.add(url):
         remedy = "see Apprise's documentation for the address of your service"
-        raise FaultsError([Fault(f"{NOTIFY_URL} is no address that Apprise knows", remedy=remedy)])
+        raise FaultsError(
+            [Fault(f"{NOTIFY_URL} is not an address that Apprise knows", remedy=remedy)]
+        )
 
-    def send(what: Notice) -> None:
-        kind = apprise.NotifyType(what.kind)
-        if not client.notify(body=what.body, title=what.subject, notify_type=kind):
+    def send(message: Notice) -> None:
+        kind = apprise.NotifyType(message.kind)
+        if not client.notify(body=message.body, title=message.subject, notify_type=kind):
             raise NotSentError
 
     return send
 
 
 def _block_channel(name: str) -> Send:
-    import prefect.blocks.notifications  # noqa: F401  # or the types are unknown
+    import prefect.blocks.notifications  # noqa: F401  # registers the block types
     from prefect.blocks.core import Block, UnknownBlockType
 
     valid = _blocks()
@@ -165,11 +169,11 @@ def _block_channel(name: str) -> Send:
     except (ValueError, KeyError, TypeError, UnknownBlockType) as error:  # may name its secrets
         what = f"--notify: the notification block can't be used ({type(error).__name__})"
         raise FaultsError([Fault(what, name, "correct it in Prefect's UI, Blocks")]) from None
-    return lambda what: block.notify(what.body, subject=what.subject)
+    return lambda message: block.notify(message.body, subject=message.subject)
 
 
 def _blocks() -> list[str]:
-    """The names of all notification blocks that the server has."""
+    """Return the names of all notification blocks on the server: `slack-webhook/lab`."""
     from prefect import get_client
 
     wanted = {
@@ -183,14 +187,14 @@ def _blocks() -> list[str]:
 
 
 def _silence_apprise() -> None:
-    """What it can't send is told by us, in one line that can't hold the address."""
+    """Keep Apprise from logging failures, whose text may contain the URL; we warn ourselves."""
     logger = logging.getLogger("apprise")
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
 
 
 def _address() -> str:
-    """Of the flow run in the UI; nothing where the server has none."""
+    """Return the address of the flow run in Prefect's UI; empty where the server has no UI."""
     from prefect.context import FlowRunContext
     from prefect.settings import get_current_settings
     from prefect.utilities.urls import url_for
@@ -202,7 +206,7 @@ def _address() -> str:
 
 
 def _warn(line: str) -> None:
-    """On the terminal, and in the run's log."""
+    """Print a warning and write it to the run's log."""
     from prefect.logging import get_run_logger
 
     say(f"warning: {line}", sys.stderr)
