@@ -8,35 +8,35 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from training.display.plan_text import header
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)  # the checkout, with our packages
+    from training.cli.interpreter import LAUNCHER, require
 
-ROOT = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":  # as a script: the packages lie above its own folder
-    sys.path[0] = str(ROOT)
+    require(LAUNCHER)
     from training.jobs.job_entry import exec_job_stage
 
-    exec_job_stage(sys.argv[1:])  # in a Slurm job; nothing of the launcher is needed there
+    exec_job_stage(sys.argv[1:])  # in a Slurm job, where nothing of the launcher is needed
 
-from preprocess.faults import FaultsError  # noqa: E402
-from training.cli.parser import parse_options  # noqa: E402
-from training.display.plan_text import render  # noqa: E402
-from training.display.terminal import terminal  # noqa: E402
-from training.jobs.job_entry import refuse_stage  # noqa: E402
-from training.plan.make_plan import make_plan  # noqa: E402
-from training.plan.model import Plan  # noqa: E402
-from training.plan.options import LaunchOptions  # noqa: E402
-from training.plan.scene_decision import is_done  # noqa: E402
-from training.system.console import say, show_any_letter  # noqa: E402
-from training.system.exit_status import DONE, FAILED, INTERRUPTED, USAGE  # noqa: E402
+from preprocess.faults import FaultsError
+from training.cli.parser import parse_options
+from training.display.plan_text import header, render
+from training.display.terminal import terminal
+from training.jobs.job_entry import refuse_stage
+from training.plan.make_plan import make_plan
+from training.plan.model import Plan
+from training.plan.options import LaunchOptions
+from training.plan.scene_decision import is_done
+from training.system.console import escape_unencodable, say
+from training.system.exit_status import DONE, FAILED, INTERRUPTED, USAGE
 
-FLOWS_SECRET = "TS_NOTIFY_URL"  # noqa: S105  # a variable's name
-"""The flow's address for messages: trainers and jobs of the launcher would inherit it."""
+NOTIFY_URL = "TS_NOTIFY_URL"
+"""A secret of the flow; trainers and jobs of the launcher would inherit it."""
 Options = TypeVar("Options", bound=LaunchOptions)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Plan, then run here or submit; run here, exit status 0 means every chosen scene is done."""
-    os.environ.pop(FLOWS_SECRET, None)
+    """Plan, then run here or submit; exit status 0 of a run here: every chosen scene is done."""
+    os.environ.pop(NOTIFY_URL, None)
     return run_command(argv, LaunchOptions, "training/run.py", launch, preview)
 
 
@@ -47,8 +47,12 @@ def run_command(
     launch: Callable[[Options, Plan], int],
     preview: Callable[[Options, Plan], str] = lambda _, plan: render(plan),
 ) -> int:
-    """What the launcher and the flow have in common: options, plan, dry run, faults in words."""
-    show_any_letter()
+    """Run a command of the launcher or the flow and return its exit status.
+
+    Parses the options, makes the plan and hands both to `launch`, with --dry-run to `preview`.
+    Faults are printed, and their status is 2.
+    """
+    escape_unencodable()
     arguments = sys.argv[1:] if argv is None else list(argv)
     before = "nothing was started:\n"
     try:
@@ -72,7 +76,7 @@ def run_command(
 
 
 def preview(options: LaunchOptions, plan: Plan) -> str:
-    """What a dry run prints: the plan, and for --submit the exact sbatch command lines."""
+    """Return what a dry run prints: the plan, and with --submit the exact sbatch command lines."""
     if not options.submit:
         return render(plan)
     from training.jobs.submit import preview as submission_preview
@@ -81,7 +85,7 @@ def preview(options: LaunchOptions, plan: Plan) -> str:
 
 
 def launch(options: LaunchOptions, plan: Plan) -> int:
-    """Run a plan on this machine and summarise its experiment, or submit it and leave."""
+    """Run a plan on this machine and summarise its experiment, or submit it; return the status."""
     if options.submit:
         from training.jobs.submit import submit
 
@@ -90,7 +94,7 @@ def launch(options: LaunchOptions, plan: Plan) -> int:
     from training.report.summary import table
 
     say(header(plan))
-    local.start(plan)
+    local.prepare_launch(plan)
     with terminal(plan) as display:
         stop = local.run_plan(plan, display)
     write_summary(plan)
@@ -103,16 +107,17 @@ def launch(options: LaunchOptions, plan: Plan) -> int:
 
 
 def _aggregate(plan: Plan) -> int:
-    """Merge what all scenes have made, where the plan says so."""
+    """Merge what all scenes have made, if the plan says so; return the exit status."""
     if plan.aggregate is None or not plan.aggregate.command:
         return DONE
-    from training.execution.merge import AggregateError, merge_in_process
+    from training.execution.merge import AggregateError
     from training.execution.run_scene import mark_cancelled
+    from training.jobs.aggregate_task import aggregate_in_process
     from training.system.stop_request import stop_on_signals
 
     with stop_on_signals(lambda: mark_cancelled(plan)) as stop:
         try:
-            merge_in_process(plan, stop)
+            aggregate_in_process(plan, stop)
         except AggregateError as error:
             say(f"aggregate: {error}", sys.stderr)
             return INTERRUPTED if stop.level else FAILED
@@ -121,7 +126,7 @@ def _aggregate(plan: Plan) -> int:
 
 
 def write_summary(plan: Plan) -> None:
-    """Summarise the experiment; a disk that refuses is told and ends nothing."""
+    """Summarise the experiment; print a warning where the disk refuses."""
     from training.report.summary import summarise
 
     try:

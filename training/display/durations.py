@@ -1,4 +1,4 @@
-"""Durations and ends of work, in words for a person."""
+"""Durations and estimated ends, in words for a person."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from training.records.record import now
 
 
 def clock(seconds: float) -> str:
-    """`0:07`, `1:02:03`, `2-00:00:00`."""
+    """Return a duration as `0:07`, `1:02:03` or `2-00:00:00`."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -18,7 +18,7 @@ def clock(seconds: float) -> str:
 
 
 def estimate(seconds: float) -> str:
-    """`about 0:40 left, until 14:05`."""
+    """Return `about 0:40 left, until 14:05`: local time, with the date unless it is today."""
     end = (now() + timedelta(seconds=seconds)).astimezone()
     day = "" if end.date() == now().astimezone().date() else f"{end:%Y-%m-%d} "
     return f"about {clock(seconds)} left, until {day}{end:%H:%M}"

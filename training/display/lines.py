@@ -1,6 +1,6 @@
 """What a launch says on the terminal: plain lines, which also read well in a file.
 
-On a terminal that can show it, `training.display.live_layout` adds a live part below them.
+On a terminal that can move its cursor, `training.display.live` adds a live part below them.
 """
 
 from __future__ import annotations
@@ -20,58 +20,59 @@ FAILURE_LINES = 5
 
 
 class Viewer(Protocol):
-    """Is told what happens to the scenes of one launch, from any thread."""
+    """Shows the scenes of one launch; any thread may report their starts and ends to it."""
 
     def started(self, scene: ScenePlan, attempt: int, location: JobLocation | None = None) -> None:
         """Show that an attempt has started, in a Slurm job or (None) on this machine."""
 
-    def ended(self, scene: ScenePlan, outcome: Outcome) -> None:
-        """The end of a start."""
+    def ended(self, scene: ScenePlan, outcome: Outcome, *, will_retry: bool) -> None:
+        """Show how an attempt has ended, and whether the scene will be started again."""
 
     def refresh(self) -> None:
-        """About a second has passed."""
+        """Show what has changed meanwhile; called about once a second."""
 
 
 class Lines:
-    """Lines about the scenes of one launch; of a single scene the whole log."""
+    """A viewer that prints lines; of a single scene the whole log."""
 
     is_live = False
-    """Whether there is more to see than lines."""
+    """Whether a part of the terminal is redrawn."""
 
     def __init__(self, total: int) -> None:
         self._total = total
-        self._begun = 0
+        self._started = 0
         self._lock = threading.Lock()
         self._running: dict[str, ScenePlan] = {}
         self._followers: dict[str, LogFollower] = {}
         self._shown: dict[str, tuple[float, str]] = {}
 
     def say(self, text: str) -> None:
-        """One or more whole lines."""
+        """Print one or more whole lines."""
         with self._lock:
             say(text)
 
     def started(self, scene: ScenePlan, attempt: int, location: JobLocation | None = None) -> None:
         """Show that an attempt has started, in a Slurm job or (None) on this machine."""
         with self._lock:
-            self._begun += attempt == 1
+            self._started += attempt == 1
             self._running[scene.name] = scene
             self._shown[scene.name] = (time.monotonic(), "")
             if self._total == 1:
                 self._followers[scene.name] = LogFollower(scene.log)
-            again = f", start {attempt}" if attempt > 1 else ""
+            number = f", attempt {attempt}" if attempt > 1 else ""
             place = f" in {location}" if location else ""
-            begun = f"[{self._begun}/{self._total}] {scene.name}: started{again}{place}"
-            say(f"{begun}, log {scene.log}")
+            count = f"[{self._started}/{self._total}]"
+            say(f"{count} {scene.name}: started{number}{place}, log {scene.log}")
 
-    def ended(self, scene: ScenePlan, outcome: Outcome) -> None:
-        """The end of a start, with its last words when it failed."""
+    def ended(self, scene: ScenePlan, outcome: Outcome, *, will_retry: bool) -> None:
+        """Show how an attempt has ended, with the log's last lines if it failed."""
         self.refresh()
         with self._lock:
             self._running.pop(scene.name, None)
             psnr = outcome.metrics.get("psnr") if outcome.status == "done" else None
             result = f", PSNR {psnr:.2f} dB" if isinstance(psnr, float) else ""
-            say(f"{outcome}{result} after {outcome.seconds:.0f} s")
+            next_ = ", will be retried" if will_retry else ""
+            say(f"{outcome}{result} after {outcome.seconds:.0f} s{next_}")
             if outcome.status == "failed" and self._total > 1:
                 say("".join(f"    | {line}\n" for line in last_lines(scene.log, FAILURE_LINES)))
             if outcome.status == "failed":
@@ -83,7 +84,7 @@ class Lines:
             for scene in self._running.values():
                 self._show_progress(scene)
                 follower = self._followers.get(scene.name)
-                if follower and (news := follower.news()):
+                if follower and (news := follower.new_lines()):
                     say(news)
 
     def close(self) -> None:

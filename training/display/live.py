@@ -1,136 +1,278 @@
-"""The live part of a launch as lines of text: a bar, counts, and a line a running scene."""
+"""What a launch shows on a terminal: lines that stay, and below them a part that is redrawn.
+
+Imported only where it is shown, since nothing else needs rich.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import IO, TextIO, cast
 
-from rich.cells import cell_len, set_cell_size
-from rich.text import Text
+from rich.console import Console, Group
+from rich.live import Live
 
-from training.display.durations import clock, estimate
+from training.display.lines import Lines
+from training.display.live_layout import LiveState, Phase, Running, draw
+from training.display.rich_adapter import StreamAboveLive, detach, erase
+from training.plan.model import Plan, ScenePlan
+from training.records.outcome import Outcome
+from training.records.scene_state import SceneState, State, seconds_left
+from training.slurm.job_states import JobLocation
+from training.system.console import silence
+from training.system.scene_log import (
+    HEADING,
+    last_lines,
+    latest_progress,
+    progress_fraction,
+    progress_text,
+)
 
-WIDEST = 100
-"""A bar longer than this tells no more."""
-ECHO = 4
-"""Columns left free: a Ctrl-C is echoed behind the last line and must not begin another."""
-WORDS = {"done": "done", "failed": "failed", "cancelled": "cancelled", "held": "held by others"}
-Phase = Literal["going on", "stopping", "over"]
-
-
-@dataclass(frozen=True)
-class Running:
-    """A scene that a trainer is at work on."""
-
-    name: str
-    elapsed_s: float
-    says: str = ""
-    """`epoch 3/30, loss 0.0123`, or its log's last line."""
-    where: str = ""
-    """The Slurm job and its node; empty on this machine."""
-    attempt: int = 1
-
-
-@dataclass(frozen=True)
-class Board:
-    """A launch at one moment."""
-
-    title: str
-    total: int
-    ended: Mapping[str, int]
-    """Scenes by how they ended (`Outcome.status`)."""
-    running: Sequence[Running]
-    elapsed_s: float
-    left_s: float | None = None
-    begun: float = 0.0
-    """What the running scenes have behind them, in scenes."""
-    phase: Phase = "going on"
-
-    @property
-    def open(self) -> int:
-        """Scenes that have not ended."""
-        return self.total - sum(self.ended.values())
+TICK_S = 1.0
+CLOSE_S = 2.0
+MOST_READS = 8
+"""Logs read in one tick; of hundreds of scenes on a shared disk, each read is a request."""
 
 
-def draw(board: Board, width: int, height: int, encoding: str = "utf-8") -> list[Text]:
-    """At most `height` lines of less than `width` columns, in letters of that encoding."""
-    width = max(1, width - ECHO)
-    lines = [_bar(board, width, encoding), Text(_counts(board))]
-    # A line stays free: what is said above must have a place.
-    lines += _scenes(board, max(0, height - len(lines) - 1), width)
-    return [_fitted(line, width, encoding) for line in lines[: max(1, height - 1)]]
+def live_display(plan: Plan) -> LiveDisplay | None:
+    """Return a live display on standard output; None for a terminal that can't move its cursor."""
+    console = Console(file=sys.stdout, soft_wrap=True, markup=False, emoji=False, highlight=False)
+    return LiveDisplay(plan, Screen(console)) if console.is_interactive else None
 
 
-def _bar(board: Board, width: int, encoding: str) -> Text:
-    """How much has ended, well and otherwise, as a line; the title before, the numbers behind."""
-    ended = sum(board.ended.values())
-    title, numbers = f"{board.title} ", f" {ended} of {board.total}"
-    whole = min(WIDEST, width - cell_len(title) - len(numbers))
-    if whole < 1:
-        return Text(f"{title.strip()}{numbers}")
-    done = board.ended.get("done", 0)
-    ends = [done + board.begun, ended + board.begun, board.total]
-    marks = [round(whole * min(1.0, each / max(1, board.total))) for each in ends]
-    heavy, light = ("━", "─") if encoding.lower().startswith("utf") else ("=", "-")
-    line = Text(title).append(heavy * marks[0], "green")
-    line.append(heavy * (marks[1] - marks[0]), "red").append(light * (whole - marks[1]), "dim")
-    return line.append(numbers)
+class Screen:
+    """A terminal whose last lines are redrawn, while everything that is printed goes above them.
+
+    Until `close`, standard output and, if it is a terminal, standard error print through it, from
+    any thread. The cursor stays visible: the terminal is in order however this process ends.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._lock = threading.RLock()
+        self._live: Live | None = None
+        self._is_closed = False
+        self._streams = sys.stdout, sys.stderr
+        self._on_suspend = signal.getsignal(signal.SIGTSTP)
+        if self._on_suspend is signal.SIG_DFL:
+            signal.signal(signal.SIGTSTP, self._suspend)
+        sys.stdout = self._above(sys.stdout)
+        if sys.stderr and sys.stderr.isatty():
+            sys.stderr = self._above(sys.stderr)
+
+    def show(self, lines: Group) -> None:
+        """Replace the last lines; do nothing after `close` or in the background."""
+        with self.exclusive():
+            if self._is_closed or not _is_in_foreground(self.console.file):
+                return
+            if self._live is None:
+                self._live = Live(
+                    console=self.console,
+                    auto_refresh=False,
+                    redirect_stdout=False,
+                    redirect_stderr=False,
+                )
+                self._live.start()
+                self.console.show_cursor(True)
+            self._live.update(lines, refresh=True)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Let one thread write at a time, and redraw nothing in the background."""
+        with self._lock:
+            if self._live is not None and not _is_in_foreground(self.console.file):
+                detach(self._live)  # its lines are above what a shell has written
+                self._live = None
+            yield
+
+    def close(self) -> None:
+        """Leave the last lines as they are and restore the streams."""
+        if self._is_closed:
+            return
+        try:
+            with self.exclusive():
+                self._is_closed = True
+                if self._live is not None:
+                    self._live.stop()
+        finally:
+            self._live = None
+            signal.signal(signal.SIGTSTP, self._on_suspend)
+            sys.stdout, sys.stderr = self._streams
+
+    def _above(self, stream: TextIO) -> TextIO:
+        return cast("TextIO", StreamAboveLive(self.console, stream, self.exclusive))
+
+    def _suspend(self, _number: int, _frame: FrameType | None) -> None:
+        """On Ctrl-Z, erase the live part and stop; later, draw below what the shell has written."""
+        with self._lock:  # nobody draws before this process is continued
+            live, self._live = self._live, None
+            if live is not None:
+                erase(live)
+            signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTSTP)
+            signal.signal(signal.SIGTSTP, self._suspend)
 
 
-def _counts(board: Board) -> str:
-    counts = {WORDS[each]: board.ended.get(each, 0) for each in WORDS}
-    if board.phase == "going on":
-        running = len(board.running)
-        counts |= {"running": running, "waiting": board.open - running}
-    else:
-        counts["not done"] = board.open
-    shown = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    return _TIMES[board.phase](shown, board)
-
-
-def _going_on(counts: str, board: Board) -> str:
-    left = f", {estimate(board.left_s)}" if board.left_s else ""  # 0: longer than the done ones
-    return f"{counts}; {clock(board.elapsed_s)} so far{left}"
-
-
-_TIMES: dict[Phase, Callable[[str, Board], str]] = {
-    "going on": _going_on,
-    "stopping": lambda counts, board: f"stopping: {counts}; {clock(board.elapsed_s)} so far",
-    "over": lambda counts, board: f"{counts}, after {clock(board.elapsed_s)}",
-}
-
-
-def _scenes(board: Board, rows: int, width: int) -> list[Text]:
-    """The scenes that have run longest, and how many more there are."""
-    if board.phase != "going on" or rows == 0:
-        return []
-    shown = board.running if len(board.running) <= rows else board.running[: rows - 1]
-    more = len(board.running) - len(shown)
-    widest = min(max(8, width // 2), max((cell_len(each.name) for each in shown), default=0))
-    lines = [Text(_scene(each, widest)) for each in shown]
-    return [*lines, Text(f"  and {more} more", "dim")] if more else lines
-
-
-def _scene(each: Running, width: int) -> str:
-    name = set_cell_size(each.name, width)
-    again = f"start {each.attempt}" if each.attempt > 1 else ""
-    parts = [f"{clock(each.elapsed_s):>7}", _plain(each.says), again, each.where]
-    return f"  {name} " + "  ".join(filter(None, parts))
-
-
-def _plain(text: str) -> str:
-    """One line without what would move the cursor: a trainer may say anything."""
-    printable = "".join(c if c.isprintable() else " " for c in Text.from_ansi(text).plain)
-    return " ".join(printable.split())
-
-
-def _fitted(line: Text, width: int, encoding: str) -> Text:
-    """The line as that terminal can show it, without what is too long."""
+def _is_in_foreground(terminal: IO[str]) -> bool:
+    """Return whether this process may draw: a shell's background job may not."""
     try:
-        line.plain.encode(encoding)
-    except UnicodeEncodeError:
-        line = Text(line.plain.encode(encoding, "backslashreplace").decode(encoding))
-    line.no_wrap = True
-    line.truncate(width, overflow="crop")
-    return line
+        return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except (OSError, ValueError):  # not the terminal of a shell
+        return True
+
+
+@dataclass
+class _RunningAttempt:
+    """An attempt that runs, and its progress as last read from its log."""
+
+    scene: ScenePlan
+    number: int
+    location: JobLocation | None
+    since: float = field(default_factory=time.monotonic)
+    read: float = 0.0
+    """When its log was last read (`time.monotonic`)."""
+    says: str = ""
+    fraction: float = 0.0
+    """The part of its epochs that is finished, 0 to 1."""
+
+    def read_log(self) -> None:
+        """Read the log's end: its progress lines, or without such lines its last line."""
+        progress = latest_progress(self.scene.log)
+        words = "" if progress else next(iter(last_lines(self.scene.log, 1)), "")
+        says = progress_text(progress) if progress else words * (not words.startswith(HEADING))
+        self.says, self.fraction = says, progress_fraction(progress or {})
+        self.read = time.monotonic()
+
+    def shown(self) -> Running:
+        return Running(
+            name=self.scene.name,
+            elapsed_s=time.monotonic() - self.since,
+            says=self.says,
+            where=str(self.location or ""),
+            attempt=self.number,
+        )
+
+
+class LiveDisplay(Lines):
+    """A viewer that prints a line for each end, and below them redraws the progress of all scenes.
+
+    Of a single scene, the whole log is printed above.
+    """
+
+    is_live = True
+
+    def __init__(self, plan: Plan, screen: Screen) -> None:
+        super().__init__(len(plan.of("run")))
+        self._plan = plan
+        self._screen = screen
+        self._begun_at = time.monotonic()
+        self._running_attempts: dict[str, _RunningAttempt] = {}
+        self._ended: dict[str, Outcome] = {}
+        self._closing = threading.Event()
+        self._ticking = threading.Thread(target=self._tick, name="display", daemon=True)
+
+    def started(self, scene: ScenePlan, attempt: int, location: JobLocation | None = None) -> None:
+        """Show that an attempt has started, in a Slurm job or (None) on this machine."""
+        if self._total == 1:
+            super().started(scene, attempt, location)
+        with self._lock:
+            self._running_attempts[scene.name] = _RunningAttempt(scene, attempt, location)
+            self._ended.pop(scene.name, None)
+        self._show()
+
+    def ended(self, scene: ScenePlan, outcome: Outcome, *, will_retry: bool) -> None:
+        """Show how an attempt has ended; a scene that will be retried is waiting again."""
+        super().ended(scene, outcome, will_retry=will_retry)
+        with self._lock:
+            self._running_attempts.pop(scene.name, None)
+            if not will_retry:
+                self._ended[scene.name] = outcome
+        self._show()
+
+    def refresh(self) -> None:
+        """Show what is new in the log of a single scene; a thread, begun here, shows the rest."""
+        super().refresh()
+        with self._lock:
+            if self._ticking.ident is None and not self._closing.is_set():
+                self._ticking.start()
+
+    def close(self) -> None:
+        """Leave the terminal as it was found, with the bar as it stands."""
+        self._closing.set()
+        try:
+            if self._ticking.ident is not None:
+                self._ticking.join(CLOSE_S)  # not longer, for a disk that does not answer
+                self._show("over")
+        finally:
+            self._quietly(self._screen.close)
+
+    def _tick(self) -> None:
+        while not self._closing.is_set():
+            self._read_logs()
+            self._show()
+            self._closing.wait(TICK_S)
+
+    def _read_logs(self) -> None:
+        """Read the progress of some of the attempts that are shown, in turn."""
+        with self._lock:
+            shown = list(self._running_attempts.values())[: self._screen.console.height]
+        for attempt in sorted(shown, key=lambda each: each.read)[:MOST_READS]:
+            attempt.read_log()
+
+    def _show(self, phase: Phase = "going on") -> None:
+        if phase == "going on" and os.path.lexists(self._plan.cancelled):
+            phase = "stopping"
+        with self._lock:
+            state = self._state(phase)
+        size, encoding = self._screen.console.size, self._screen.console.encoding
+        lines = Group(*draw(state, size.width, size.height, encoding))
+        self._quietly(lambda: self._screen.show(lines))
+
+    def _show_progress(self, scene: ScenePlan) -> None:
+        """Print no progress lines: the live part has them."""
+
+    def _quietly(self, write: Callable[[], None]) -> None:
+        """Draw; once the terminal has gone, draw nowhere instead of failing."""
+        try:
+            write()
+        except (OSError, ValueError):
+            silence(cast("TextIO", self._screen.console.file))
+
+    def _state(self, phase: Phase) -> LiveState:
+        attempts = self._running_attempts.values()
+        return LiveState(
+            title=self._plan.exp_name,
+            total=self._total,
+            ended=Counter(outcome.status for outcome in self._ended.values()),
+            running=[attempt.shown() for attempt in attempts],
+            elapsed_s=time.monotonic() - self._begun_at,
+            left_s=self._seconds_left(),
+            begun=sum(attempt.fraction for attempt in attempts),
+            phase=phase,
+        )
+
+    def _seconds_left(self) -> float | None:
+        running = [attempt.shown() for attempt in self._running_attempts.values()]
+        done = [each for each in self._ended.values() if each.status == "done"]
+        waiting = self._total - len(running) - len(self._ended)
+        return seconds_left(
+            [
+                *(_scene_state(each.scene, "done", each.seconds) for each in done),
+                *(_scene_state(each.name, "running", each.elapsed_s) for each in running),
+                *([_scene_state("", "queued")] * waiting),
+            ],
+            self._plan.slurm.parallelism if self._plan.slurm else self._plan.workers,
+        )
+
+
+def _scene_state(name: str, state: State, elapsed_s: float | None = None) -> SceneState:
+    return SceneState(name, state, Path(), elapsed_s=elapsed_s)

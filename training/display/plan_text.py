@@ -1,4 +1,4 @@
-"""A plan as text: what a dry run prints, and what a launch says before it begins."""
+"""A plan as text: what a dry run prints, and what a launch prints before it begins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from training.plan.model import Action, AggregatePlan, Plan, ScenePlan
 
 
 def render(plan: Plan) -> str:
-    """The plan for a person: per scene the command that would run, or why none does."""
+    """Return the plan for a person: for each scene its command, or why it does not run."""
     words: dict[Action, str] = {"run": "to run", "skip": "skipped", "held": "held by others"}
     counts = ", ".join(f"{len(plan.of(action))} {word}" for action, word in words.items())
     head = [f"experiment {plan.exp_name}: {len(plan.scenes)} scenes chosen, {counts}"]
@@ -39,16 +39,16 @@ def _render_scene(scene: ScenePlan) -> str:
     return f"# {scene.name}: run ({scene.reason})\n{scene.command_line}"
 
 
-FATE: dict[Action, str] = {"run": "", "skip": "skipped, ", "held": "not run, "}
+NOT_RUN: dict[Action, str] = {"run": "", "skip": "skipped, ", "held": "not run, "}
 
 
 def header(plan: Plan) -> str:
-    """What is about to happen: a line a scene, or a count where many share a reason."""
+    """Return what is about to happen: a line for each scene, a count where many share a reason."""
     scenes: dict[str, list[str]] = {}
     for scene in plan.scenes:
-        scenes.setdefault(FATE[scene.action] + scene.reason, []).append(scene.name)
+        scenes.setdefault(NOT_RUN[scene.action] + scene.reason, []).append(scene.name)
     lines = [f"warning: {warning}" for warning in plan.warnings]
-    for fate, names in scenes.items():
+    for reason, names in scenes.items():
         shown = names if len(names) <= MOST_NAMES else [f"{len(names)} scenes"]
-        lines += [f"{name}: {fate}" for name in shown]
+        lines += [f"{name}: {reason}" for name in shown]
     return "\n".join(lines)

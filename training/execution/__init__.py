@@ -1,1 +1,7 @@
-""""""
+"""Run one scene, or all scenes of a plan on this machine, and record how each attempt ended.
+
+`run_scene` (in a launcher's thread or a Dask worker) hands the scene to a supervisor process, which
+claims the output folder, runs the trainer, finds the cause of its end and writes the record.
+May use `display`, `plan`, `records` and `system`; knows nothing of Slurm's jobs, Prefect or Dask.
+Open `run_scene.py` first, then `attempt.py`; `local.py` runs a whole plan.
+"""

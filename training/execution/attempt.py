@@ -1,17 +1,18 @@
-"""One start of a scene, inside its supervisor: claim, record, trainer, verdict, record."""
+"""One attempt of a scene, in its supervisor: claim the folder, run the trainer, record the end."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from training.execution import end_cause
 from training.execution.trainer_process import Limits, TrainerEnd, run_trainer
 from training.plan.model import ENDING_SLACK_S, ScenePlan, runnable
 from training.plan.scene_decision import is_current
-from training.records.claim import SILENT_AFTER_S, Claim, ClaimHeldError, EndedJob, acquire
+from training.records.claim import SILENT_AFTER_S, Claim, ClaimHeldError, EndedJob, claimed
 from training.records.expected_outputs import (
     has_checkpoint,
     missing_outputs,
@@ -34,51 +35,55 @@ from training.system.job_environment import is_started_again, node_name, own_job
 FROZEN_SCENE = "scene.json"
 
 
-def run_attempt(plan: ScenePlan, parent: int) -> Outcome:
-    """Claim the scene and bring it to an end; never raises for what a disk or a trainer does."""
+def ending_bound_s(plan: ScenePlan) -> float:
+    """Return the seconds within which a stopped attempt has ended and its record says so."""
+    return plan.kill_grace_s + ENDING_SLACK_S
+
+
+def run_attempt(plan: ScenePlan, launcher: int) -> Outcome:
+    """Claim the scene for the launcher with that process number, run its trainer, record the end.
+
+    Never raises for what the disk or the trainer does: the outcome says it.
+    """
     try:
-        held = claim(plan.output, parent, plan.kill_grace_s + ENDING_SLACK_S)
+        with claimed_by_own_job(plan.output, launcher, ending_bound_s(plan)) as claim:
+            return _run_claimed(plan, claim)
     except ClaimHeldError as error:
         return Outcome(scene=plan.name, status="held", message=str(error), log=plan.log)
-    except OSError as error:
-        return _failed(plan, Cause.NO_OUTPUT, f"{plan.output} can't be written: {error}")
-    try:
-        return _run_claimed(plan, held)
     except RecordError as error:
         return _failed(plan, Cause.NO_OUTPUT, str(error))
     except OSError as error:
         return _failed(plan, Cause.NO_OUTPUT, f"the disk refused: {error}")
-    finally:
-        with contextlib.suppress(OSError):
-            held.release()
 
 
-def claim(output: Path, launcher: int, ending_s: float) -> Claim:
-    """Claim a folder; a job that Slurm has started again inherits from its former run.
+def claimed_by_own_job(
+    output: Path, launcher: int, ending_s: float
+) -> AbstractContextManager[Claim]:
+    """Return `claimed` for this process; a requeued job inherits the claim of its previous run.
 
-    Raises ClaimHeldError, OSError.
+    Entering it raises ClaimHeldError, RecordError and OSError.
     """
     if not is_started_again():
-        return acquire(output, launcher, ending_s)
-    former_run = EndedJob(own_job_id(), SILENT_AFTER_S)
-    return acquire(output, launcher, max(ending_s, SILENT_AFTER_S + 1), ended_job=former_run)
+        return claimed(output, launcher, ending_s)
+    previous_run = EndedJob(own_job_id(), SILENT_AFTER_S)
+    return claimed(output, launcher, max(ending_s, SILENT_AFTER_S + 1), ended_job=previous_run)
 
 
 def _run_claimed(plan: ScenePlan, claim: Claim) -> Outcome:
-    record = _record_to_go_on_from(plan)
+    record = _record_to_continue(plan)
     if record.status == "done":
         return outcome_of(record, plan.log, has_checkpoint(plan.output))
     if not has_checkpoint(plan.output):
         set_stale_aside(plan.output, plan.expected_outputs)
     record = record.started(_new_attempt())
     write_record(plan.output, record)
-    record = _ended(plan, claim, record)
+    record = _train(plan, claim, record)
     write_record(plan.output, record)
     return outcome_of(record, plan.log, has_checkpoint(plan.output))
 
 
-def _record_to_go_on_from(plan: ScenePlan) -> RunRecord:
-    """The scene's record; outputs of another configuration are set aside first."""
+def _record_to_continue(plan: ScenePlan) -> RunRecord:
+    """Return the scene's record, a new one after setting outputs of another configuration aside."""
     record = read_record(plan.output)
     if record is not None and not is_current(record, plan):
         set_aside(plan.output)
@@ -89,7 +94,7 @@ def _record_to_go_on_from(plan: ScenePlan) -> RunRecord:
         )
     if record.status == "done" and missing_outputs(plan.output, plan.expected_outputs):
         return record.model_copy(update={"status": "failed"})
-    if record.status == "running":  # we hold its claim: whoever ran it is dead
+    if record.status == "running":  # we hold its claim, so its supervisor is dead
         return record.ended(Cause.WORKER_LOST, None, "its supervisor died")
     return record
 
@@ -98,11 +103,12 @@ def _new_attempt() -> Attempt:
     return Attempt(start=now(), host=node_name(), pid=os.getpid(), slurm_job_id=own_job_id())
 
 
-def _ended(plan: ScenePlan, claim: Claim, record: RunRecord) -> RunRecord:
+def _train(plan: ScenePlan, claim: Claim, record: RunRecord) -> RunRecord:
+    """Run the trainer to its end; return the record with the attempt's cause and metrics."""
     kills_before = end_cause.kernel_kills()
     try:
         _write_heading(plan, len(record.attempts))
-        end = _run(plan, claim)
+        end = _run_trainer(plan, claim)
     except OSError as error:
         return record.ended(Cause.TRAINER_ERROR, None, f"the trainer can't be started: {error}")
     missing = missing_outputs(plan.output, plan.expected_outputs)
@@ -112,7 +118,7 @@ def _ended(plan: ScenePlan, claim: Claim, record: RunRecord) -> RunRecord:
     return record.ended(cause, end.exit_status, message, read_metrics(plan.output))
 
 
-def _run(plan: ScenePlan, claim: Claim) -> TrainerEnd:
+def _run_trainer(plan: ScenePlan, claim: Claim) -> TrainerEnd:
     def heartbeat() -> None:
         with contextlib.suppress(OSError):  # a file server that is away does not end a training
             claim.heartbeat()
@@ -123,7 +129,7 @@ def _run(plan: ScenePlan, claim: Claim) -> TrainerEnd:
 
 
 def _scene_file(plan: ScenePlan) -> Path:
-    """The registry's file while it says what the plan says, else a copy of what the plan says."""
+    """Return the registry's scene file, or a copy of the plan's if the file has changed since."""
     with contextlib.suppress(OSError, ValueError):
         if json.loads(plan.scene_file.read_text(encoding="utf-8")) == plan.scene:
             return plan.scene_file
@@ -132,11 +138,11 @@ def _scene_file(plan: ScenePlan) -> Path:
     return frozen
 
 
-def _write_heading(plan: ScenePlan, number: int) -> None:
+def _write_heading(plan: ScenePlan, attempt: int) -> None:
     time = now().isoformat(timespec="seconds")
     job = f" in Slurm job {own_job_id()}" if own_job_id() else ""
     with plan.log.open("a", encoding="utf-8") as log:
-        log.write(f"\n=== attempt {number} on {node_name()}{job} at {time}\n")
+        log.write(f"\n=== attempt {attempt} on {node_name()}{job} at {time}\n")
         log.write(f"=== {plan.command_line}\n")
 
 
@@ -144,19 +150,16 @@ def _failed(plan: ScenePlan, cause: Cause, message: str) -> Outcome:
     return Outcome(scene=plan.name, status="failed", cause=cause, message=message, log=plan.log)
 
 
-def close_record(plan: ScenePlan, parent: int, cause: Cause, message: str) -> Outcome:
-    """Write the end of a start whose supervisor can't any more (it was killed)."""
+def close_record(plan: ScenePlan, launcher: int, cause: Cause, message: str) -> Outcome:
+    """Record the end of an attempt whose supervisor was killed before it could; return the outcome.
+
+    Where the record can't be written, the outcome's message says so.
+    """
     try:
-        claim = acquire(plan.output, parent, plan.kill_grace_s + ENDING_SLACK_S)
-    except (ClaimHeldError, OSError) as error:
-        return _failed(plan, cause, f"{message}; its record can't be written: {error}")
-    try:
-        record = read_record(plan.output)
-        if record is not None and record.status == "running":
-            write_record(plan.output, record.ended(cause, None, message))
-    except (RecordError, OSError) as error:
-        return _failed(plan, cause, f"{message}; its record can't be written: {error}")
-    finally:
-        with contextlib.suppress(OSError):
-            claim.release()
+        with claimed(plan.output, launcher, ending_bound_s(plan)):
+            record = read_record(plan.output)
+            if record is not None and record.status == "running":
+                write_record(plan.output, record.ended(cause, None, message))
+    except (ClaimHeldError, RecordError, OSError) as error:
+        message = f"{message}; its record can't be written: {error}"
     return _failed(plan, cause, message)

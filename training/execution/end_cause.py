@@ -1,4 +1,4 @@
-"""From what was seen of a trainer's end to one cause and a sentence about it."""
+"""Find the cause of a trainer's end: one of `records.record.Cause`, and a sentence about it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from training.execution.trainer_process import TrainerEnd
 from training.records.record import Cause
 from training.system.exit_status import USAGE
 from training.system.processes import signal_name
-from training.system.scene_log import last_line, last_words, tail
+from training.system.scene_log import last_line, last_message, tail
 
 OUT_OF_MEMORY_SIGNS = (
     b"CUDA out of memory",
@@ -23,24 +23,24 @@ OUT_OF_MEMORY_SIGNS = (
 
 @dataclass(frozen=True)
 class EndContext:
-    """What was seen around a trainer's end."""
+    """What happened around a trainer's end."""
 
     kernel_killed: bool = False
-    """The kernel killed a process for want of memory meanwhile."""
+    """Whether the kernel killed a process of this cgroup for want of memory meanwhile."""
     cancelled: bool = False
-    """The plan was cancelled."""
+    """Whether the plan was cancelled."""
     job_id: str = ""
-    """The Slurm job that it ran in."""
+    """The Slurm job that it ran in; empty outside Slurm."""
     node: str = ""
 
 
 def cause_of(
     end: TrainerEnd, missing: list[str], log: Path, context: EndContext
 ) -> tuple[Cause, str]:
-    """Join exit status, what stopped the trainer, its outputs and its last words into a cause.
+    """Return the cause, and a sentence, from exit status, outputs, the log's end and the context.
 
-    A trainer that was stopped is never done: many exit with 0 when they are told to end, and
-    their last evaluation's files are there.
+    `missing` lists the expected outputs that are not there. A trainer that was stopped is never
+    done: many exit with 0 when they are told to end, with the files of an earlier evaluation there.
     """
     if end.stopped:
         return _stopped(end, context)
@@ -61,7 +61,7 @@ def _stopped(end: TrainerEnd, context: EndContext) -> tuple[Cause, str]:
     if context.job_id and end.stopped == "launcher":
         return Cause.WORKER_LOST, f"its flow ended (job {context.job_id} on {context.node})"
     if context.job_id:
-        # Time, preemption, scancel: only Slurm knows, and whoever looks later asks it once for all.
+        # Time limit, preemption or scancel: only Slurm knows, and jobs/reconcile.py asks it later.
         return Cause.WORKER_LOST, f"told to end by Slurm (job {context.job_id} on {context.node})"
     return Cause.CANCELLED, "stopped on request"
 
@@ -69,7 +69,7 @@ def _stopped(end: TrainerEnd, context: EndContext) -> tuple[Cause, str]:
 def _failure(exit_status: int, log: Path, kernel_killed: bool) -> tuple[Cause, str]:
     line = last_line(log)
     if exit_status == USAGE:
-        return Cause.CONFIG, last_words(log)
+        return Cause.CONFIG, last_message(log)
     if kernel_killed and exit_status == -signal.SIGKILL:
         return Cause.OUT_OF_MEMORY, "killed by the kernel for want of memory"
     if any(sign in tail(log) for sign in OUT_OF_MEMORY_SIGNS):
@@ -80,9 +80,9 @@ def _failure(exit_status: int, log: Path, kernel_killed: bool) -> tuple[Cause, s
 
 
 def kernel_kills() -> int:
-    """How many processes of this cgroup the kernel has killed for want of memory (cgroup v2 or v1).
+    """Return how many processes of this cgroup the kernel has killed for want of memory.
 
-    0 where the kernel does not say.
+    Reads cgroup v2 or v1; 0 where the kernel does not say.
     """
     return sum(_oom_kills(path) for path in _memory_event_files())
 

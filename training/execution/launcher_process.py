@@ -1,4 +1,4 @@
-"""Who runs a plan: launchers and flows leave their process beside the plan's file."""
+"""The process that runs a plan: launchers and flows note theirs beside the plan's file."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from training.system.atomic_write import write_atomically
 from training.system.processes import ProcessId, process_id
 
 
-def note_launch(plan_file: Path) -> None:
-    """Write down that this process runs the plan; raises OSError when the disk refuses."""
+def note_launcher(plan_file: Path) -> None:
+    """Note that this process runs the plan; raises OSError when the disk refuses."""
     write_atomically(_note(plan_file), json.dumps(asdict(process_id(os.getpid()))))
 
 
 def living_launcher(plan_file: Path) -> ProcessId | None:
-    """The process that runs the plan, if it is of this host and lives."""
+    """Return the process that runs the plan; None if it has ended or is on another host."""
     with contextlib.suppress(OSError, ValueError, TypeError):
         launcher = ProcessId(**json.loads(_note(plan_file).read_text(encoding="utf-8")))
         return launcher if launcher.lives() else None

@@ -1,4 +1,4 @@
-"""Run a plan's scenes on this machine, several at once, and tell the terminal how they fare."""
+"""Run a plan's scenes on this machine, several at once, and tell the display what happens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from preprocess.faults import Fault, FaultsError
 from preprocess.roots import CHECKOUT
 from training.display.lines import Lines
-from training.execution.launcher_process import note_launch
+from training.execution.launcher_process import note_launcher
 from training.execution.run_scene import mark_cancelled, run_scene
 from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
@@ -28,7 +28,7 @@ STOPPING = "stopping: trainers may write a checkpoint; once more stops at once"
 
 
 @dataclass
-class _Run:
+class _Launch:
     """What the threads of one launch share."""
 
     plan: Plan
@@ -38,30 +38,34 @@ class _Run:
     lock: threading.Lock = field(default_factory=threading.Lock)
     failures: int = 0
 
-    def gives_up(self) -> bool:
+    def may_start(self) -> bool:
+        """Return whether attempts are still started: no stop was requested, few enough failed."""
         limit = self.plan.max_failures
-        return self.stop.level > 0 or (limit > 0 and self.failures >= limit)
+        return self.stop.level == 0 and (limit == 0 or self.failures < limit)
 
-    def note(self, outcome: Outcome) -> None:
+    def count_failure(self, outcome: Outcome) -> None:
         with self.lock:
             self.failures += outcome.status == "failed"
 
 
-def start(plan: Plan) -> None:
-    """Keep the plan, and who runs it, and build the scene data that has a recipe.
+def prepare_launch(plan: Plan) -> None:
+    """Save the plan, note that this process runs it, and build missing data of synthetic scenes.
 
-    Raises FaultsError when either can't be written.
+    Raises FaultsError when any of it can't be written.
     """
     try:
         write_atomically(plan.file, plan.model_dump_json(indent=1))
-        note_launch(plan.file)
+        note_launcher(plan.file)
     except OSError as error:
         raise FaultsError([Fault("the plan can't be kept", str(error))]) from error
     build_scene_data(plan)
 
 
 def build_scene_data(plan: Plan) -> None:
-    """Build what is missing of synthetic scenes, in a process of its own: it needs torch."""
+    """Build missing data of synthetic scenes in a child process, since that imports torch.
+
+    Raises FaultsError with what the child said.
+    """
     names = [scene.name for scene in plan.of("run") if scene.builds_data]
     if not names:
         return
@@ -81,45 +85,47 @@ def build_scene_data(plan: Plan) -> None:
 
 
 def run_plan(plan: Plan, display: Lines) -> StopRequest:
-    """Run every scene that is to run; returns whether a stop was asked for."""
+    """Run every scene that is to run, until all have ended; return the request to stop.
+
+    SIGINT, SIGTERM, SIGHUP and the plan's mark of --cancel set the request.
+    """
 
     def on_first_signal() -> None:
         with contextlib.suppress(OSError):  # then records say worker_lost instead of cancelled
             mark_cancelled(plan)
 
     with stop_on_signals(on_first_signal) as stop:
-        run = _Run(plan, stop, GpuSlots(plan.gpus), display)
+        launch = _Launch(plan, stop, GpuSlots(plan.gpus), display)
         with ThreadPoolExecutor(max_workers=plan.workers) as threads:
-            futures = [threads.submit(_to_the_end, run, scene) for scene in plan.of("run")]
-            _watch(plan, futures, display, stop)
+            futures = [threads.submit(_run_with_retries, launch, each) for each in plan.of("run")]
+            _wait(launch, futures)
     for future in futures:
         future.result()  # raises what should not have happened
     return stop
 
 
-def _to_the_end(run: _Run, scene: ScenePlan) -> None:
-    """One scene with the starts that its causes allow; none when enough have failed."""
-    starts = 0
-    while not run.gives_up():
-        starts += 1
-        run.display.started(scene, starts)
-        with run.gpus.lend() as gpu:
-            outcome = run_scene(scene, gpu, run.stop)
-        run.display.ended(scene, outcome)
-        cause = outcome.cause
-        again = cause and should_retry(cause, starts, run.plan.max_retries, outcome.has_checkpoint)
-        if not again:
-            run.note(outcome)
-            break
+def _run_with_retries(launch: _Launch, scene: ScenePlan) -> None:
+    """Run one scene, again as often as the causes of its ends allow."""
+    attempt, will_retry = 0, True
+    while will_retry and launch.may_start():
+        attempt += 1
+        launch.display.started(scene, attempt)
+        with launch.gpus.lend() as gpu:
+            outcome = run_scene(scene, gpu, launch.stop)
+        will_retry = launch.may_start() and should_retry(outcome, attempt, launch.plan.max_retries)
+        launch.display.ended(scene, outcome, will_retry=will_retry)
+        if not will_retry:
+            launch.count_failure(outcome)
 
 
-def _watch(plan: Plan, futures: Iterable[Future[None]], display: Lines, stop: StopRequest) -> None:
-    left, told = set(futures), False
+def _wait(launch: _Launch, futures: Iterable[Future[None]]) -> None:
+    """Wait for all threads; refresh the display and look for a stop meanwhile."""
+    left, was_said = set(futures), False
     while left:
         _, left = wait(left, timeout=SHOW_EVERY_S, return_when=FIRST_COMPLETED)
-        display.refresh()
-        if plan.cancelled.exists():  # by --cancel, maybe on another machine
-            stop.request_once()
-        if stop.level and not told:
-            display.say(STOPPING)
-            told = True
+        launch.display.refresh()
+        if launch.plan.cancelled.exists():  # by --cancel, maybe on another machine
+            launch.stop.request_once()
+        if launch.stop.level and not was_said:
+            launch.display.say(STOPPING)
+            was_said = True

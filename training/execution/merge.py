@@ -5,23 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
+from contextlib import ExitStack
 
-from preprocess.roots import CHECKOUT
-from training.execution.attempt import claim
-from training.execution.trainer_process import ASKED, Limits, TrainerEnd, run_trainer
+from training.execution.attempt import claimed_by_own_job
+from training.execution.trainer_process import STOP_SIGNALS, Limits, TrainerEnd, run_trainer
 from training.plan.model import ENDING_SLACK_S, AggregatePlan, Plan, runnable
 from training.plan.scene_decision import is_done
 from training.plan.slurm_plan import START_S
 from training.records.claim import Claim, ClaimHeldError
-from training.records.record import now
+from training.records.record import RecordError, now
 from training.system.job_environment import node_name
-from training.system.scene_log import last_words
-from training.system.stop_request import StopRequest
+from training.system.scene_log import last_message
 
-MODULE = "training.jobs.aggregate_task"
 GRACE_S = 20
 POLL_S = 1.0
 STOPPED = {
@@ -30,91 +26,63 @@ STOPPED = {
     "launcher": "told to end",
     "orphaned": "the process that had launched it died",
 }
+"""Message for each way in which a stop was requested, see `trainer_process.Stopped`."""
 
 
 class AggregateError(Exception):
-    """The aggregate did not end well."""
-
-
-def merge_in_process(plan: Plan, stop: StopRequest) -> None:
-    """Merge and summarise in a process of its own, which needs all signals for itself.
-
-    Raises AggregateError in words.
-    """
-    limit_s = plan.aggregate.time_limit_s if plan.aggregate else 0
-    process = subprocess.Popen(
-        [sys.executable, "-m", MODULE, str(plan.file)],
-        cwd=CHECKOUT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    deadline, told = time.monotonic() + limit_s, 0
-    while True:
-        try:
-            said, _ = process.communicate(timeout=POLL_S)
-            break
-        except subprocess.TimeoutExpired:
-            if told < max(stop.level, int(time.monotonic() > deadline)):
-                told += 1
-                process.terminate()
-    if process.returncode != 0:
-        raise AggregateError(said.strip() or f"exit status {process.returncode}")
+    """The aggregate was not run, or did not end well; the message says why."""
 
 
 def missing_scenes(plan: Plan) -> list[str]:
-    """The scenes of a plan that are not done by their records: an aggregate needs them all."""
+    """Return the scenes of a plan whose records don't say done: an aggregate needs all."""
     return [scene.name for scene in plan.scenes if not is_done(scene)]
 
 
-def merge(plan: Plan) -> str:
-    """Run a plan's aggregate command, if it has one; what went wrong, or nothing.
+def merge(plan: Plan) -> None:
+    """Run a plan's aggregate command, if it has one; raises AggregateError.
 
-    For a process that does nothing else and has blocked the signals of `run_trainer`.
+    Only for a process that does nothing else and has called `block_signals`.
     """
-    if plan.aggregate is None or not plan.aggregate.command:
-        return ""
+    aggregate = plan.aggregate
+    if aggregate is None or not aggregate.command:
+        return
     try:
-        held = _claim(plan)
+        with ExitStack() as stack:
+            claim = _claim(plan, stack)
+            end = _run(plan, aggregate, claim)
     except ClaimHeldError as error:
-        return f"another aggregate runs: {error.holder}"
-    except OSError as error:
-        return f"its folder can't be written: {error}"
-
-    def heartbeat() -> None:
-        with contextlib.suppress(OSError):
-            held.heartbeat()
-
-    try:
-        _write_heading(plan.aggregate)
-        environment = {**os.environ, **plan.aggregate.environment}
-        command, log = runnable(plan.aggregate.command), plan.aggregate.log
-        return _fault_of(
-            plan.aggregate, run_trainer(command, environment, log, _limits(plan), heartbeat)
-        )
-    except OSError as error:
-        return f"it can't be started: {error}"
-    finally:
-        with contextlib.suppress(OSError):
-            held.release()
+        raise AggregateError(f"another aggregate runs: {error.holder}") from error
+    except (RecordError, OSError) as error:
+        raise AggregateError(f"it can't be started: {error}") from error
+    _check(aggregate, end)
 
 
-def _claim(plan: Plan) -> Claim:
-    """The experiment's folder; another aggregate, of an earlier submission, goes first."""
+def _claim(plan: Plan, stack: ExitStack) -> Claim:
+    """Claim the experiment's folder; wait for the aggregate of an earlier submission to end."""
+    folder = plan.roots.experiment_folder(plan.exp_name)
     deadline = time.monotonic() + _limits(plan).time_s
     while True:
         try:
-            return claim(plan.roots.experiment_folder(plan.exp_name), os.getpid(), ENDING_SLACK_S)
+            return stack.enter_context(claimed_by_own_job(folder, os.getpid(), ENDING_SLACK_S))
         except ClaimHeldError:
-            told_to_end = signal.sigtimedwait(ASKED, POLL_S)
-            if told_to_end or time.monotonic() > deadline:
+            was_told_to_end = signal.sigtimedwait(STOP_SIGNALS, POLL_S)
+            if was_told_to_end or time.monotonic() > deadline:
                 raise
 
 
+def _run(plan: Plan, aggregate: AggregatePlan, claim: Claim) -> TrainerEnd:
+    def heartbeat() -> None:
+        with contextlib.suppress(OSError):
+            claim.heartbeat()
+
+    _write_heading(aggregate)
+    environment = {**os.environ, **aggregate.environment}
+    command = runnable(aggregate.command)
+    return run_trainer(command, environment, aggregate.log, _limits(plan), heartbeat)
+
+
 def _limits(plan: Plan) -> Limits:
-    """Ours come before Slurm's, as a scene's do."""
+    """Return limits that end the command before Slurm would end its job."""
     time_s = plan.aggregate.time_limit_s if plan.aggregate else 0
     return Limits(max(time_s - START_S - GRACE_S - ENDING_SLACK_S, time_s / 2), GRACE_S)
 
@@ -125,10 +93,10 @@ def _write_heading(aggregate: AggregatePlan) -> None:
         log.write(f"=== {aggregate.command_line}\n")
 
 
-def _fault_of(aggregate: AggregatePlan, end: TrainerEnd) -> str:
+def _check(aggregate: AggregatePlan, end: TrainerEnd) -> None:
+    """Raise AggregateError unless the command ended by itself with exit status 0."""
     if end.stopped:
-        return f"{STOPPED[end.stopped]}, log {aggregate.log}"
+        raise AggregateError(f"{STOPPED[end.stopped]}, log {aggregate.log}")
     if end.exit_status != 0:
-        said = last_words(aggregate.log)
-        return f"exit status {end.exit_status}: {said}, log {aggregate.log}"
-    return ""
+        said = last_message(aggregate.log)
+        raise AggregateError(f"exit status {end.exit_status}: {said}, log {aggregate.log}")

@@ -1,9 +1,9 @@
-"""Run scenes' plans in a process that outlives neither its launcher nor its trainers.
+"""Run scenes, one after the other, in a process that survives the kill -9 of its launcher.
 
-`python -m training.execution.supervisor PARENT_PID` reads a ScenePlan as JSON, a line of standard input, and
-prints an Outcome as JSON; so again, one after the other, until its input ends. It is a process, so
-that a launcher, flow or Dask worker killed by -9 still leaves a true record: the kernel signals
-this one, which stops the trainer and writes the record.
+`python -m training.execution.supervisor LAUNCHER_PID` reads one ScenePlan as JSON from each line of
+standard input and answers each with one line, an Outcome as JSON, until its input ends. When a
+launcher, flow or Dask worker is killed, the kernel signals this process, which stops the trainer
+and writes a true record.
 """
 
 from __future__ import annotations
@@ -12,32 +12,37 @@ import os
 import sys
 
 from training.execution.attempt import run_attempt
-from training.execution.trainer_process import PARENT_DIED, block_signals, forget_forwarded
+from training.execution.trainer_process import (
+    PARENT_DIED,
+    block_signals,
+    discard_forwarded_signals,
+)
 from training.plan.model import ScenePlan
 from training.records.outcome import Outcome
+from training.system.exit_status import DONE, FAILED
 from training.system.processes import die_with_parent
 
 
 def main(argv: list[str]) -> int:
-    """Supervise one start after the other; exit status 0 whenever each outcome was printed."""
-    parent = int(argv[0])
+    """Run one attempt for each line of input; exit status 0 if the launcher lived to the end."""
+    launcher = int(argv[0])
     block_signals()
     die_with_parent(PARENT_DIED)
-    import psutil  # noqa: F401  # needed at the end of a start; the first scene may come later
+    import psutil  # noqa: F401  # used when an attempt ends; imported while we wait for the first
 
     for line in sys.stdin:
         plan = ScenePlan.model_validate_json(line)
-        if os.getppid() != parent:  # it died before the kernel knew that we care
-            return 1
-        forget_forwarded()
-        _report(run_attempt(plan, parent))
-    return 0
+        if os.getppid() != launcher:  # it died before we asked the kernel to tell us
+            return FAILED
+        discard_forwarded_signals()
+        _report(run_attempt(plan, launcher))
+    return DONE
 
 
 def _report(outcome: Outcome) -> None:
     try:
         print(outcome.model_dump_json(), flush=True)
-    except BrokenPipeError:  # the launcher is gone; the record says it all
+    except BrokenPipeError:  # the launcher is gone; the record has everything
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,6 +1,7 @@
-"""The launcher's end of supervisors: each thread that runs scenes keeps one for the next scene.
+"""The launcher's side of supervisors: start them, send them scenes, take their outcomes.
 
-A supervisor's imports cost more than all else that a scene costs us.
+Each thread that runs scenes keeps its supervisor for the next scene: importing its modules costs a
+supervisor more time than all else that a scene costs us.
 """
 
 from __future__ import annotations
@@ -29,46 +30,49 @@ Process = subprocess.Popen[bytes]
 
 @dataclass(eq=False)
 class Supervisor:
-    """A process of `training.execution.supervisor`; the thread that has started it must live on."""
+    """A process of `training.execution.supervisor`.
+
+    The kernel ties it to the thread that started it: that thread must live on.
+    """
 
     process: Process
-    to: IO[bytes]
-    of: IO[bytes]
-    words: IO[bytes]
-    """What it says of its own faults."""
+    stdin: IO[bytes]
+    stdout: IO[bytes]
+    stderr: IO[bytes]
+    """A temporary file with what it says of its own faults."""
 
-    def run(self, plan: ScenePlan, meanwhile: Callable[[Process], None]) -> bytes:
-        """Give it a scene and take its outcome, as JSON; empty when it has ended before.
+    def run(self, plan: ScenePlan, poll: Callable[[Process], None]) -> bytes:
+        """Send a scene and return its outcome as JSON, empty when the process ended without one.
 
-        `meanwhile` is called every half second.
+        Calls `poll` every POLL_S while it waits.
         """
         with contextlib.suppress(BrokenPipeError):
-            self.to.write(plan.model_dump_json().encode() + b"\n")
-            self.to.flush()
-        answer, news = b"", select.poll()
-        news.register(self.of, select.POLLIN)
+            self.stdin.write(plan.model_dump_json().encode() + b"\n")
+            self.stdin.flush()
+        answer, readable = b"", select.poll()
+        readable.register(self.stdout, select.POLLIN)
         while not answer.endswith(b"\n"):
-            if not news.poll(POLL_S * 1000):
-                meanwhile(self.process)
-            elif read := os.read(self.of.fileno(), CHUNK):
+            if not readable.poll(POLL_S * 1000):
+                poll(self.process)
+            elif read := os.read(self.stdout.fileno(), CHUNK):
                 answer += read
             else:
                 return b""
         return answer
 
     def end(self) -> str:
-        """How it has ended, with its last words; one that has not is ended."""
+        """End the process if it has not ended, and return a sentence with its last words."""
         self.close()
-        self.words.seek(0)
-        lines = self.words.read().decode(errors="replace").strip().splitlines()
+        self.stderr.seek(0)
+        lines = self.stderr.read().decode(errors="replace").strip().splitlines()
         last = f": {lines[-1]}" if lines else ""
         return f"its supervisor ended with status {self.process.returncode}{last}"
 
     def close(self) -> None:
-        """Let it go: one that waits for a scene ends by itself, another one is killed."""
+        """Close its input, which ends one that waits for a scene; kill any other."""
         with contextlib.suppress(BrokenPipeError):
-            self.to.close()
-        self.of.close()
+            self.stdin.close()
+        self.stdout.close()
         try:
             self.process.wait(END_S)
         except subprocess.TimeoutExpired:
@@ -78,36 +82,36 @@ class Supervisor:
     __del__ = close
 
 
-class _Kept(threading.local):
-    """This thread's supervisor between two scenes; it is let go with the thread."""
+class _ThreadLocal(threading.local):
+    """This thread's supervisor between two scenes; it is closed when the thread has ended."""
 
     supervisor: Supervisor | None = None
 
 
-_kept = _Kept()
+_this_thread = _ThreadLocal()
 
 
 def take_supervisor() -> Supervisor:
-    """The one that this thread has kept; a new one where it has none, or it has ended."""
-    kept, _kept.supervisor = _kept.supervisor, None
+    """Return the supervisor that this thread has kept, or a new one if it has none that lives."""
+    kept, _this_thread.supervisor = _this_thread.supervisor, None
     return kept if kept is not None and kept.process.poll() is None else _start()
 
 
 def keep_supervisor(supervisor: Supervisor) -> None:
-    """For this thread's next scene."""
-    _kept.supervisor = supervisor
+    """Keep a supervisor for the next scene of this thread."""
+    _this_thread.supervisor = supervisor
 
 
 def _start() -> Supervisor:
-    words = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
+    stderr = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
     process = subprocess.Popen(
         [sys.executable, "-m", SUPERVISOR, str(os.getpid())],
         cwd=CHECKOUT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=words,
+        stderr=stderr,
         start_new_session=True,  # a terminal's Ctrl-C is the launcher's to handle
     )
     if process.stdin is None or process.stdout is None:
         raise ValueError("started without pipes")
-    return Supervisor(process, process.stdin, process.stdout, words)
+    return Supervisor(process, process.stdin, process.stdout, stderr)

@@ -1,7 +1,8 @@
-"""One trainer, from start to end: own process group, deadline, TERM then KILL, nothing left behind.
+"""One trainer from start to end: a process group of its own, a deadline, TERM then KILL.
 
-For a single-threaded process that does nothing else meanwhile (`training.execution.supervisor`): signals are
-blocked and waited for, so that nothing polls and no signal is lost.
+Only for a single-threaded process that does nothing else meanwhile (a supervisor, or the process of
+an array task or an aggregate): signals are blocked and waited for with sigtimedwait(2), so that
+nothing polls and no signal is lost.
 """
 
 from __future__ import annotations
@@ -25,45 +26,46 @@ from training.system.processes import (
 )
 
 PARENT_DIED = signal.SIGUSR2
-"""What the kernel sends when our parent ends; its own number, since at that moment the parent can
-still look alive."""
-ASKED = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+"""What the kernel sends when our parent ends. No other signal means that, so nobody has to ask
+whether the parent is alive, which it can still seem to be at that moment."""
+STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 FORWARDED = frozenset({signal.SIGUSR1})
 TERM_TOGETHER_S = 0.5
-"""Within so long a signal to all processes of a job has reached each of them."""
-WAITED_FOR = ASKED | FORWARDED | {PARENT_DIED, signal.SIGCHLD}
+"""A signal sent to all processes of a job has reached each of them within this time."""
+WAITED_FOR = STOP_SIGNALS | FORWARDED | {PARENT_DIED, signal.SIGCHLD}
 
-LAUNCHER_ASKS = signal.SIGINT
-"""Of its own too: in a Slurm job supervisor and launcher get Slurm's SIGTERM at the same time, and
-what the launcher passes on must not count as a second request."""
+LAUNCHER_STOP = signal.SIGINT
+"""How a launcher asks a supervisor to stop. Not SIGTERM: in a Slurm job both get Slurm's SIGTERM at
+the same time, and what the launcher passes on must not count as a second request."""
 
 Stopped = Literal["", "asked", "launcher", "orphaned", "timeout"]
-NOT_ASKED: frozenset[Stopped] = frozenset({"orphaned", "timeout"})
+UNREQUESTED: frozenset[Stopped] = frozenset({"orphaned", "timeout"})
 
 
 @dataclass(frozen=True)
 class TrainerEnd:
-    """How a trainer ended: its exit status (negative: a signal), and whether we stopped it."""
+    """How a trainer ended: its exit status (negative: a signal's number), and why we stopped it."""
 
     exit_status: int
     stopped: Stopped
+    """`asked`: by a signal; `launcher`: by our launcher; empty where it ended by itself."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds a trainer may run, and then has for its checkpoint."""
+    """How long a trainer may run, and how long it then has to write its checkpoint, in seconds."""
 
     time_s: float
     grace_s: float
 
 
 def block_signals() -> None:
-    """Hold back what `run_trainer` waits for; call before anything is started."""
+    """Block the signals that `run_trainer` waits for; call it before anything is started."""
     signal.pthread_sigmask(signal.SIG_BLOCK, WAITED_FOR)
 
 
-def forget_forwarded() -> None:
-    """Drop signals that were meant for a former trainer."""
+def discard_forwarded_signals() -> None:
+    """Drop pending signals that were meant for a previous trainer."""
     while signal.sigtimedwait(FORWARDED, 0):
         pass
 
@@ -75,9 +77,10 @@ def run_trainer(
     limits: Limits,
     heartbeat: Callable[[], None],
 ) -> TrainerEnd:
-    """Run a trainer to its end, its output appended to `log`; `heartbeat` is called now and then.
+    """Run a trainer to its end with its output appended to `log`; return how it ended.
 
-    Raises OSError when it can't be started or the log can't be opened.
+    Calls `heartbeat` every HEARTBEAT_EVERY_S. Whatever the trainer started is gone when this
+    returns. Raises OSError when the trainer can't be started or the log can't be opened.
     """
     adopt_orphans()
     with log.open("ab") as stream:
@@ -108,11 +111,12 @@ def _in_the_child() -> None:
 def _wait(
     process: subprocess.Popen[bytes], limits: Limits, heartbeat: Callable[[], None]
 ) -> Stopped:
-    """Wait for the end; at the deadline or when told to stop TERM, after the grace KILL.
+    """Wait for the trainer's end; return why it was stopped, empty where it ended by itself.
 
-    The same signal a second time means at once, as does any after the deadline or an orphaning.
+    At the deadline or on a request it gets TERM, after the grace KILL. The same signal a second
+    time means KILL at once, and so does any request after the deadline or after our parent's death.
     """
-    heard: set[int] = set()
+    received_before: set[int] = set()
     deadline = time.monotonic() + limits.time_s
     stopped: Stopped = ""
     while process.poll() is None:
@@ -128,22 +132,30 @@ def _wait(
             stopped = reason
             deadline = time.monotonic() + limits.grace_s
             signal_group(process.pid, signal.SIGTERM)
-        elif reason == "timeout" or number in heard or (number in ASKED and stopped in NOT_ASKED):
+        elif reason == "timeout" or _is_urgent(number, received_before, stopped):
             signal_group(process.pid, signal.SIGKILL)
             process.wait()
-        heard |= {number} & ASKED
+        received_before |= {number} & STOP_SIGNALS
     return stopped or _stopped_by_others(process.returncode)
 
 
+def _is_urgent(number: int, received_before: set[int], stopped: Stopped) -> bool:
+    """Return whether a trainer that is being stopped must end at once."""
+    return number in received_before or (number in STOP_SIGNALS and stopped in UNREQUESTED)
+
+
 def _stopped_by_others(exit_status: int) -> Stopped:
-    """Whether trainer and we were told to stop together, as Slurm does, and it was quicker."""
+    """Return `asked` if the trainer ended by a signal that was sent to this process as well.
+
+    Slurm signals all processes of a job, and the trainer may be quicker.
+    """
     patience = TERM_TOGETHER_S if exit_status == -signal.SIGTERM else 0
-    return "asked" if signal.sigtimedwait(ASKED, patience) else ""
+    return "asked" if signal.sigtimedwait(STOP_SIGNALS, patience) else ""
 
 
 def _reason_to_stop(number: int, *, overdue: bool) -> Stopped:
-    if number in ASKED:
-        return "launcher" if number == LAUNCHER_ASKS else "asked"
+    if number in STOP_SIGNALS:
+        return "launcher" if number == LAUNCHER_STOP else "asked"
     if number == PARENT_DIED:
         return "orphaned"
     return "timeout" if overdue else ""

@@ -1,112 +1,188 @@
-"""The live part of a launch, line by line."""
+"""What the live part knows: starts, ends, logs; on a screen of the test's own."""
 
 from __future__ import annotations
 
+import errno
+import io
+import sys
+from pathlib import Path
+
+import pyte
 import pytest
-from rich.cells import cell_len
+from rich.console import Console
 
-from training.display.live import Board, Running, draw
-
-
-def board(**more):
-    given = {"title": "exp", "total": 4, "ended": {}, "running": [], "elapsed_s": 65.0}
-    return Board(**{**given, **more})
-
-
-def drawn(shown, width=60, height=24, **more):
-    return [line.plain for line in draw(shown, width, height, **more)]
+from training.display import live
+from training.display.live import LiveDisplay, Screen
+from training.plan.model import Plan, ScenePlan
+from training.records.outcome import Outcome
+from training.records.record import Cause
+from training.slurm.job_states import JobLocation
+from training.system.console import say
+from training.system.paths import Roots
 
 
-def running(count, **more):
-    return [
-        Running(f"scene_{number:03}", 7.0, "epoch 3/30, loss 0.0123", **more)
-        for number in range(count)
-    ]
+class Window(io.StringIO):
+    """Takes what is written until it is closed by its user."""
+
+    has_gone = False
+
+    def write(self, text: str) -> int:
+        if self.has_gone:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().write(text)
 
 
-def test_the_bar_is_as_long_as_what_has_ended():
-    """Half of the scenes ended: half of the bar; what failed is of another colour."""
-    (line, *_) = draw(board(ended={"done": 1, "failed": 1}), 60, 24)
-    assert line.plain.count("━") == pytest.approx(line.plain.count("─"), abs=1)
-    assert line.plain.endswith("2 of 4")
-    assert {str(span.style) for span in line.spans} == {"green", "red", "dim"}
+class Lab:
+    """A launch of so many scenes, and its display."""
+
+    def __init__(self, root: Path, count: int) -> None:
+        names = [f"a_{number}" for number in range(count)]
+        self.scenes = [
+            ScenePlan.model_construct(name=each, action="run", output=root / each) for each in names
+        ]
+        for scene in self.scenes:
+            scene.output.mkdir()
+        self.plan = Plan.model_construct(
+            plan_id="exp-1",
+            exp_name="exp",
+            roots=Roots(results_root=root, scene_data_root=root, state_root=root),
+            scenes=tuple(self.scenes),
+            workers=2,
+            slurm=None,
+        )
+        self.file = Window()
+        console = Console(
+            file=self.file, force_terminal=True, width=80, height=24, soft_wrap=True, markup=False
+        )
+        self.display = LiveDisplay(self.plan, Screen(console))
+
+    @property
+    def lines(self) -> list[str]:
+        """The screen, as a terminal shows what was written."""
+        screen = pyte.Screen(80, 200)
+        pyte.Stream(screen).feed(self.file.getvalue().replace("\n", "\r\n"))
+        return [line.rstrip() for line in screen.display if line.strip()]
+
+    def look(self) -> list[str]:
+        """One tick of the display."""
+        self.display._read_logs()
+        self.display._show()
+        return self.lines
+
+    def outcome(self, scene: ScenePlan, status: str, cause: Cause) -> Outcome:
+        return Outcome(scene=scene.name, status=status, cause=cause, log=scene.log, seconds=30.0)
 
 
-def test_running_scenes_move_the_bar_by_their_epochs():
-    """Of a single scene the bar would otherwise stand at nothing until its end."""
-    (line, *_) = drawn(board(total=1, running=running(1), begun=0.5))
-    assert line.count("━") == pytest.approx(line.count("─"), abs=1)
+@pytest.fixture
+def launch(tmp_path):
+    """`launch(4)`: a display of four scenes, closed at the end."""
+    opened = []
+
+    def open_one(count: int) -> Lab:
+        opened.append(Lab(tmp_path, count))
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        each.display.close()
 
 
-def test_counts_and_the_time_that_is_left():
-    """Only what there is; running, waiting and the estimate."""
-    shown = board(total=100, ended={"done": 2, "failed": 1}, running=running(3), left_s=80)
-    counts = drawn(shown, 100)[1]
-    assert counts.startswith(
-        "2 done, 1 failed, 3 running, 94 waiting; 1:05 so far, about 1:20 left"
-    )
-    assert "cancelled" not in counts
+def test_an_attempt_that_failed_and_will_be_retried_is_not_counted_as_failed(launch):
+    """A lost worker's scene waits, then runs again; what had happened stays above."""
+    lab = launch(3)
+    first = lab.scenes[0]
+    lab.display.started(first, 1, JobLocation("12", "n1"))
+    lab.display.ended(first, lab.outcome(first, "failed", Cause.WORKER_LOST), will_retry=True)
+    assert "3 waiting" in lab.lines[-1]
+    assert "failed" not in lab.lines[-1]
+    lab.display.started(first, 2, JobLocation("13", "n2"))
+    assert "1 running, 2 waiting" in lab.lines[-2]
+    assert lab.lines[-1].endswith("attempt 2  Slurm job 13 on n2")
+    assert "a_0 failed (worker_lost)" in lab.lines[0]
+    assert lab.lines[0].endswith("will be retried")
 
 
-def test_cancelled_scenes_and_such_that_others_hold_are_counted():
-    assert "1 cancelled, 2 held by others" in drawn(board(ended={"cancelled": 1, "held": 2}))[1]
+def test_what_is_left_goes_by_the_scenes_that_are_done(launch):
+    """One of three took 30 s: two more at two at once."""
+    lab = launch(3)
+    lab.display.started(lab.scenes[0], 1)
+    assert "left" not in " ".join(lab.lines)
+    lab.display.ended(lab.scenes[0], lab.outcome(lab.scenes[0], "done", Cause.OK), will_retry=False)
+    assert "about 0:30 left" in lab.lines[-1]
 
 
-def test_a_running_scene_has_a_line_with_all_that_is_known():
-    """Its name, time, epoch, loss, start and place."""
-    scenes = running(1, where="Slurm job 12 on n1", attempt=2)
-    line = drawn(board(running=scenes), 100)[2]
-    words = "scene_000 0:07 epoch 3/30, loss 0.0123 start 2 Slurm job 12 on n1"
-    assert " ".join(line.split()) == words
+def test_of_many_scenes_few_logs_are_read_at_once_and_all_that_are_shown_in_turn(
+    launch, monkeypatch
+):
+    """On a shared disk each read is a request; what does not fit the window is not read."""
+    lab, read = launch(100), []
+    monkeypatch.setattr(live, "latest_progress", lambda log: read.append(log) or {"a": 1})
+    for scene in lab.scenes:
+        lab.display.started(scene, 1)
+    lab.display._read_logs()
+    assert len(read) == live.MOST_READS
+    for _ in range(5):
+        lab.display._read_logs()
+    assert set(read) == {scene.log for scene in lab.scenes[:24]}
 
 
-def test_what_a_trainer_says_is_one_plain_line():
-    """Colours, tabs, a carriage return of a progress bar, codes that move the cursor."""
-    says = "\x1b[32mloading\x1b[0m\timages\x1b[2A\x07 9%"
-    line = drawn(board(running=[Running("a", 7.0, says)]))[2]
-    assert " ".join(line.split()) == "a 0:07 loading images 9%"
+def test_a_trainer_without_progress_lines_is_shown_by_what_it_says_last(launch):
+    """Not by the heading of its attempt."""
+    lab = launch(2)
+    log = lab.scenes[0].log
+    log.write_text("=== attempt 1\n")
+    lab.display.started(lab.scenes[0], 1)
+    assert lab.look()[-1].split() == ["a_0", "0:00"]
+    log.write_text("=== attempt 1\nloading images\n")
+    assert lab.look()[-1].split() == ["a_0", "0:00", "loading", "images"]
+    log.write_text('=== attempt 1\nTS_PROGRESS {"epoch": 1, "epochs": 2}\nsaved\n')
+    assert lab.look()[-1].split() == ["a_0", "0:00", "epoch", "1/2"]
 
 
-def test_more_scenes_than_rows():
-    """As many as fit, those that have run longest; how many more; a row stays free."""
-    lines = drawn(board(total=256, running=running(256)), height=12)
-    assert len(lines) == 11
-    assert [line.split()[0] for line in lines[2:10]] == [f"scene_{n:03}" for n in range(8)]
-    assert lines[10].strip() == "and 248 more"
+def test_what_others_say_goes_above(launch):
+    """Slurm's messages, warnings, consoles and loggers of others; long paths stay whole."""
+    lab = launch(2)
+    lab.display.started(lab.scenes[0], 1)
+    long = "/a_folder" * 12
+    say(f"waiting for Slurm: {long}")
+    Console(file=sys.stdout, force_terminal=True).print("of another console")
+    print("[red]not markup[/red]")
+    say("last")
+    above, live = lab.lines[:-3], lab.lines[-3:]
+    assert "".join(above).startswith(f"waiting for Slurm: {long}")
+    assert above[-3:] == ["of another console", "[red]not markup[/red]", "last"]
+    assert live[0].startswith("exp ─")
+    assert live[2].split()[0] == "a_0"
 
 
-@pytest.mark.parametrize("width", [1, 4, 5, 10, 23, 40, 80, 300])
-@pytest.mark.parametrize("height", [1, 2, 3, 5, 24])
-def test_whatever_the_windows_size_no_line_is_too_long_and_none_too_many(width, height):
-    """A line that wraps, or a row too many, would tear what is drawn next."""
-    names = ["a", "x" * 200, "süß_北京_" * 20]
-    scenes = [Running(name, 7.0, "epoch 1/2", "Slurm job 1 on n" * 9) for name in names]
-    lines = drawn(board(title="t" * 50, running=scenes), width, height)
-    assert 1 <= len(lines) <= max(1, height - 1)
-    assert all(cell_len(line) <= max(1, width - 4) for line in lines)
+def test_a_window_that_goes_ends_nothing(launch):
+    """No error reaches those who tell what happens, nor who closes the display."""
+    lab = launch(2)
+    lab.display.started(lab.scenes[0], 1)
+    lab.file.has_gone = True
+    lab.display.ended(lab.scenes[0], lab.outcome(lab.scenes[0], "done", Cause.OK), will_retry=False)
+    lab.look()
+    lab.display.close()
 
 
-def test_long_names_leave_place_for_the_epoch():
-    line = drawn(board(running=[Running("x" * 200, 7.0, "epoch 1/2")]))[2]
-    assert "epoch 1/2" in line
+def test_errors_that_go_to_a_file_are_not_taken_over(launch, capsys):
+    """`2> errors` on a terminal."""
+    lab = launch(2)
+    say("a warning", sys.stderr)
+    assert capsys.readouterr().err == "a warning\n"
+    assert lab.lines == []
 
 
-def test_a_terminal_without_our_letters():
-    """ASCII alone, and no wider than the window."""
-    scenes = [Running("süß_北", 7.0, "epoch 1/2")]
-    lines = drawn(board(running=scenes, ended={"done": 2}), encoding="ascii")
-    assert all(line.isascii() for line in lines)
-    assert lines[0].count("=") == pytest.approx(lines[0].count("-"), abs=1)
-    assert max(map(len, lines)) <= 56
-
-
-def test_while_it_stops_nothing_is_said_to_run():
-    """Trainers end one by one, and the flow does not hear of each."""
-    lines = drawn(board(ended={"done": 1}, running=running(2), phase="stopping"))
-    assert lines[1] == "stopping: 1 done, 3 not done; 1:05 so far"
-    assert len(lines) == 2
-
-
-def test_at_its_end_the_bar_says_what_became_of_all():
-    lines = drawn(board(ended={"done": 3, "failed": 1}, phase="over"))
-    assert lines[1:] == ["3 done, 1 failed, after 1:05"]
+def test_after_its_end_lines_are_just_printed(launch, capsys):
+    """Task runs of a flow that was stopped may still end."""
+    stdout = sys.stdout
+    lab = launch(2)
+    lab.display.started(lab.scenes[0], 1)
+    lab.display.refresh()
+    lab.display.close()
+    assert sys.stdout is stdout
+    written = lab.file.getvalue()
+    lab.display.ended(lab.scenes[0], lab.outcome(lab.scenes[0], "done", Cause.OK), will_retry=False)
+    lab.display.refresh()
+    assert "a_0 done" in capsys.readouterr().out
+    assert lab.file.getvalue() == written

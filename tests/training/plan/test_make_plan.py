@@ -9,8 +9,6 @@ import pytest
 from preprocess.faults import FaultsError
 from training.plan.make_plan import make_plan
 from training.plan.options import LaunchOptions, checked_options
-from training.records.record import Cause
-from training.records.retry_policy import should_retry
 from training.slurm.times import seconds_of
 from training.system.paths import resolve_roots
 
@@ -176,23 +174,3 @@ def test_a_wrong_option_is_named_as_it_was_typed(options, values, flag):
     with pytest.raises(FaultsError) as caught:
         options(**values)
     assert str(caught.value).startswith(f"{flag} is not valid")
-
-
-@pytest.mark.parametrize(
-    ("cause", "starts", "has_checkpoint", "again"),
-    [
-        (Cause.WORKER_LOST, 1, False, True),
-        (Cause.PREEMPTED, 2, False, True),
-        (Cause.NODE_FAILURE, 3, True, False),
-        (Cause.TIMEOUT, 1, True, True),
-        (Cause.TIMEOUT, 1, False, False),
-        (Cause.TRAINER_ERROR, 1, True, False),
-        (Cause.CONFIG, 1, True, False),
-        (Cause.NO_OUTPUT, 1, True, False),
-        (Cause.OUT_OF_MEMORY, 1, True, False),
-        (Cause.CANCELLED, 1, True, False),
-    ],
-)
-def test_only_what_is_not_the_trainings_fault_starts_again(cause, starts, has_checkpoint, again):
-    """The one retry policy, with at most two further starts."""
-    assert should_retry(cause, starts, 2, has_checkpoint) is again

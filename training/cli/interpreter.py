@@ -1,0 +1,32 @@
+"""Refuse a Python that can't run this project, with one line instead of a traceback.
+
+It runs before anything else is imported: standard library only, and syntax that old Pythons know.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+from training.system.exit_status import USAGE
+
+OLDEST = (3, 11)
+LAUNCHER = ("pydantic", "yaml", "psutil", "hydra", "omegaconf")
+"""What `training/run.py` imports. It works without Prefect."""
+FLOW = (*LAUNCHER, "httpx", "prefect", "prefect_dask", "distributed", "dask_jobqueue")
+
+
+def require(packages: tuple[str, ...]) -> None:
+    """Exit with status 2 and a line that names the remedy where this Python lacks any of these."""
+    missing = [name for name in packages if find_spec(name) is None]
+    if sys.version_info < OLDEST:
+        problem = f"is {sys.version.split()[0]}, older than {OLDEST[0]}.{OLDEST[1]}"
+    elif missing:
+        problem = f"lacks {', '.join(missing)}"
+    else:
+        return
+    sys.stderr.write(
+        f"{sys.executable} {problem}: start the command with the project's own .venv/bin/python, or"
+        " activate it (. .venv/bin/activate); `make demo` creates it\n"
+    )
+    sys.exit(USAGE)

@@ -1,0 +1,64 @@
+"""All that we use of rich beyond its documented API; an upgrade of rich breaks this file only.
+
+Each use says why. `tests/contracts/test_rich.py` fails by name when rich changes one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from typing import IO, cast
+
+from rich.console import Console
+from rich.file_proxy import FileProxy
+from rich.live import Live
+
+Exclusive = Callable[[], AbstractContextManager[None]]
+
+
+class StreamAboveLive(FileProxy):
+    """A stream whose lines appear above a live display.
+
+    `FileProxy` is what `Live(redirect_stdout=True)` puts in place of sys.stdout. That option can't
+    be used: its proxy takes no lock of ours, so that two threads tear each other's lines, and it is
+    bound to one `Live`, while ours begins anew after Ctrl-Z.
+    """
+
+    def __init__(self, console: Console, file: IO[str], exclusive: Exclusive) -> None:
+        super().__init__(console, file)
+        self._exclusive = exclusive
+
+    @property
+    def rich_proxied_file(self) -> IO[str]:
+        """The stream itself, where rich's class returns the terminal behind it.
+
+        `Console.file` asks for it, so that consoles of others (Prefect's) would write past us, into
+        the live part.
+        """
+        return cast("IO[str]", self)
+
+    def write(self, text: str) -> int:
+        """Print the lines that are whole, and keep the rest until it is."""
+        with self._exclusive():
+            return super().write(text)
+
+
+def detach(live: Live) -> None:
+    """Have the console draw a live display no more, without writing anything to the terminal.
+
+    The two steps are those of `Live.stop()` without its last drawing: what it would erase has
+    become lines of a shell.
+    """
+    live.console.pop_render_hook()
+    live.console.clear_live()
+
+
+def erase(live: Live) -> None:
+    """Remove a live display from the terminal; one that has gone is no error.
+
+    `transient` is documented as an argument of `Live` only; whether a display stays is known at its
+    end.
+    """
+    live.transient = True
+    with suppress(OSError, ValueError):
+        live.stop()
