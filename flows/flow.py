@@ -1,25 +1,23 @@
-"""The flow: one training task a scene, then the aggregate, with the graph's edges between them."""
+"""The flow: one training task for each scene, then the aggregate, which depends on all of them."""
 
 from __future__ import annotations
 
-import json
 import logging
 import shlex
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from typing import Any, cast
 
 import httpx
 from prefect import allow_failure, flow, get_client, task
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
-from prefect.context import FlowRunContext
-from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectConcurrentFuture
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from flows.adapters.prefect_adapter import State, TerminationSignal, current_flow_run
 from flows.notifications.notify import Ending, channels_of, notify_when_finished
 from flows.options import FlowOptions
 from flows.parameters import values_of, with_flow_parameters
@@ -27,12 +25,13 @@ from flows.run_page.page import RunPage
 from flows.runner.dispatch import JobsError
 from flows.runner.local_cluster import local_cluster
 from flows.runner.log_filter import install_task_log_filter
-from flows.runner.scene_events import CancelledElsewhereError, SceneWatch
+from flows.runner.scene_events import CancelledElsewhereError, SceneEvents
 from flows.runner.task_runner import SceneTaskRunner
 from flows.runner.tasks import aggregate_experiment, stop_scenes, train_one_scene
 from preprocess.faults import MOST_NAMES, FaultsError
 from training.cli.parser import command_line_of
-from training.execution.local import STOPPING, start
+from training.execution.local import STOPPING, prepare_launch
+from training.execution.merge import AggregateError
 from training.execution.run_scene import mark_cancelled
 from training.plan.make_plan import make_plan
 from training.plan.model import Plan
@@ -43,42 +42,56 @@ from training.system.console import say
 
 STOPS = (KeyboardInterrupt, TerminationSignal, CancelledElsewhereError)
 
-_made_plans: dict[str, Plan] = {}
-"""Plans that the command line has made already, for the flow run with the same parameters."""
+_plan_to_run: ContextVar[Plan | None] = ContextVar("plan_to_run", default=None)
+"""The plan that the command line has made; a flow that Prefect starts makes its own."""
 
 
 def run_plan(options: FlowOptions, plan: Plan) -> State[Any]:
-    """Run a plan that is made already; when Prefect's API is lost for good, the records decide.
+    """Run the flow with a plan that is made already; return the flow run's final state.
 
-    Raises FaultsError, with nothing started, when whom --notify names can't be told.
+    When Prefect's API is lost for good, the state follows from the records. Raises FaultsError,
+    with nothing started, when a channel of --notify can't be used.
     """
     channels_of(options.notify)
     if not options.verbose:
         install_task_log_filter()
-    values = values_of(options)
-    _made_plans[json.dumps(values)] = plan
+    given = _plan_to_run.set(plan)
     try:
-        # Typed by hand: Prefect's types give up on a flow that itself returns a state.
-        state: State[Any] = cast("Any", train_scenes)(**values, return_state=True)
+        # Prefect's types give up on a flow that itself returns a state.
+        state: State[Any] = cast("Any", train_scenes)(**values_of(options), return_state=True)
     except httpx.HTTPError as error:
         say(f"Prefect's API was lost ({error}): what follows is what the records say")
         return final_state(plan)
+    finally:
+        _plan_to_run.reset(given)
     return state
 
 
-# The records are the memory of what was done; Prefect's would be a second one.
-NO_MEMORY: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+TASK_OPTIONS: dict[str, Any] = {
+    # The records are the memory of what was done; Prefect's would be a second one.
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+    # Nor does Prefect retry by a default that the user has set: `SceneEvents` decides by cause.
+    "retries": 0,
+    "retry_delay_seconds": 0,
+}
 
-train_scene = task(name="train-scene", task_run_name="{scene.name}", **NO_MEMORY)(train_one_scene)
+train_scene = task(name="train-scene", task_run_name="{scene.name}", **TASK_OPTIONS)(
+    train_one_scene
+)
+aggregate = task(name="aggregate", task_run_name="aggregate", **TASK_OPTIONS)(aggregate_experiment)
 
 
-aggregate = task(name="aggregate", task_run_name="aggregate", **NO_MEMORY)(aggregate_experiment)
-
-
-@flow(name="train-scenes", flow_run_name="{exp_name}", validate_parameters=False)
+@flow(
+    name="train-scenes",
+    flow_run_name="{exp_name}",
+    validate_parameters=False,
+    retries=0,
+    persist_result=False,
+)
 @with_flow_parameters
 def train_scenes(**values: Any) -> State[Any]:
-    """Train the chosen scenes, then summarise their experiment; ends as the records say."""
+    """Train the chosen scenes, then summarise their experiment; the records decide how it ends."""
     with notify_when_finished(str(values["exp_name"])) as ending:
         ending.state = _train_scenes(values, ending)
         return ending.state
@@ -89,8 +102,8 @@ def _train_scenes(values: dict[str, Any], ending: Ending) -> State[Any]:
         options = checked_options(FlowOptions, values)
         ending.channels = channels_of(options.notify)
         get_run_logger().info("the same from a terminal: %s", _command(options))
-        plan = _made_plans.pop(json.dumps(values_of(options)), None) or _planned(options)
-        start(plan)
+        plan = _plan_to_run.get() or _make_plan(options)
+        prepare_launch(plan)
         ending.plan = plan
     except FaultsError as error:
         return Failed(message=f"nothing was started: {error}")
@@ -101,41 +114,46 @@ def _train_scenes(values: dict[str, Any], ending: Ending) -> State[Any]:
 
 def _run(plan: Plan, page: RunPage) -> State[Any]:
     try:
-        with _place(plan):
-            return final_state(plan, _aggregate(plan, _train(plan, page)))
+        with _slurm_jobs(plan):
+            _aggregate(plan, _train(plan, page))
+            return final_state(plan)
     except STOPS:
         stop_scenes()
         return Cancelled(message="stopped on request")
     except FaultsError as error:
         return Failed(message=f"nothing was started: {error}")
-    except JobsError as error:
+    except (JobsError, AggregateError) as error:
         return final_state(plan, str(error))
 
 
 difix_data = train_scenes.with_options(name="difix-data")
-"""The same under the name that its deployments have in the UI; what it does its parameters say."""
+"""The same flow under the name of its deployments in the UI; the parameters say what it does."""
 
 
 def _command(options: FlowOptions) -> str:
+    """Return the command line that does the same as a flow run with these options."""
     return shlex.join(["python", "-m", "flows.train", *command_line_of(options)])
 
 
-def _planned(options: FlowOptions) -> Plan:
-    """A plan for a run that Prefect's UI or a schedule has started; nobody asked for --verbose."""
+def _make_plan(options: FlowOptions) -> Plan:
+    """Make the plan of a run that Prefect's UI or a schedule has started, always without --verbose.
+
+    Raises FaultsError.
+    """
     install_task_log_filter()
     plan = make_plan(options)
     if plan.slurm is None:
         return plan
-    from flows.slurm.preflight import as_it_stands
+    from flows.slurm.preflight import reconcile_with_slurm
 
-    plan, warnings = as_it_stands(plan)
+    plan, warnings = reconcile_with_slurm(plan)
     for warning in warnings:
         say(warning)
     return plan
 
 
-def _place(plan: Plan) -> AbstractContextManager[None]:
-    """What the plan's cluster needs around its runners."""
+def _slurm_jobs(plan: Plan) -> AbstractContextManager[None]:
+    """Provide what all Slurm jobs of a plan need; nothing where it has none."""
     if plan.slurm is None:
         return nullcontext()
     from flows.slurm.runners import slurm_jobs
@@ -144,13 +162,13 @@ def _place(plan: Plan) -> AbstractContextManager[None]:
 
 
 def final_state(plan: Plan, fault: str = "") -> State[Any]:
-    """Completed only if every chosen scene is done by its record; else Failed, naming the rest.
+    """Return Completed if every chosen scene is done by its record, else Failed, naming the rest.
 
-    `fault` is what else went wrong.
+    `fault` is what else went wrong; it makes the state Failed, too.
     """
     rows = {row.scene: row for row in collect(*plan.experiment)}
     missing = [
-        f"{scene.name} ({rows[scene.name].cause or rows[scene.name].status})"
+        f"{scene.name} ({rows[scene.name].cause or rows[scene.name].state})"
         for scene in plan.scenes
         if not is_done(scene)
     ]
@@ -158,40 +176,40 @@ def final_state(plan: Plan, fault: str = "") -> State[Any]:
     idle = "" if plan.of("run") else "nothing to do: "
     named = ", ".join(missing[:MOST_NAMES] + ["…"] * (len(missing) > MOST_NAMES))
     faults = [f"not done: {named}"] * bool(missing) + [fault] * bool(fault)
-    return (
-        Failed(message="; ".join([count, *faults])) if faults else Completed(message=idle + count)
-    )
+    if faults:
+        return Failed(message="; ".join([count, *faults]))
+    return Completed(message=idle + count)
 
 
 def _tag_flow_run(*names: str) -> None:
-    """Tag the run itself; tagged task runs would each ask the server for concurrency limits."""
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
-        return
-    with get_client(sync_client=True) as client:
-        client.update_flow_run(context.flow_run.id, tags={*context.flow_run.tags, *names})
+    """Tag the flow run, not its task runs: each would ask the server for concurrency limits."""
+    if run := current_flow_run():
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(run.id, tags={*run.tags, *names})
 
 
 def _run_page(plan: Plan) -> RunPage:
-    run = FlowRunContext.get()
-    if run is None or run.flow_run is None:
+    run = current_flow_run()
+    if run is None:
         raise RuntimeError("outside of a flow run")
-    return RunPage(plan, run.flow_run.id, get_run_logger())
+    return RunPage(plan, run.id, get_run_logger())
 
 
 def _train(plan: Plan, page: RunPage) -> list[PrefectConcurrentFuture[Any]]:
-    """Run the scenes that are to run on a cluster of their own; returns when all have ended."""
+    """Run the scenes that are to run on a cluster of their own; return when all have ended.
+
+    Raises JobsError when no Slurm job can be had, one of `STOPS` when the flow is to stop.
+    """
     scenes = plan.of("run")
     if not scenes:
         return []
-    watch = SceneWatch(plan, [page])
+    events = SceneEvents(plan, [page])
     # A runner of its own, not the flow's: its size comes from the plan, and it is closed, its
     # machines given back, before the aggregate starts.
-    with _scene_runner(plan, watch) as runner:
+    with _scene_runner(plan, events) as runner:
         try:
-            mapped: Any = runner.map(watch.watched(train_scene), {"scene": list(scenes)})
-            futures: list[PrefectConcurrentFuture[Any]] = list(mapped)
-            watch.wait(futures)
+            futures = runner.map(events.with_hooks(train_scene), {"scene": list(scenes)})
+            events.wait(futures)
         except STOPS:
             mark_cancelled(plan)  # before the workers go: what ends now ends on request
             say(STOPPING)
@@ -199,34 +217,35 @@ def _train(plan: Plan, page: RunPage) -> list[PrefectConcurrentFuture[Any]]:
     return futures
 
 
-def _scene_runner(plan: Plan, watch: SceneWatch) -> SceneTaskRunner:
+def _scene_runner(plan: Plan, events: SceneEvents) -> SceneTaskRunner:
     if plan.slurm is not None:
         from flows.slurm.runners import scene_runner
 
-        return scene_runner(plan, watch.on_job_granted)
+        return scene_runner(plan, events.on_job_granted)
     workers = min(plan.workers, len(plan.of("run")))
     return SceneTaskRunner(
         max_workers=workers,
         cluster_class=local_cluster,
-        # A scene that fails is told by its task run, not by a traceback in a worker's log.
+        # A failed scene is reported by its task run, not by a traceback in a worker's log.
         cluster_kwargs={"workers": workers, "gpus": plan.gpus, "log_level": logging.CRITICAL},
     )
 
 
-def _aggregate(plan: Plan, scenes: Iterable[PrefectConcurrentFuture[Any]]) -> str:
-    """Run the aggregate after the scenes; what went wrong with it, or nothing.
+def _aggregate(plan: Plan, scenes: Iterable[PrefectConcurrentFuture[Any]]) -> None:
+    """Run the aggregate after the scenes; raises AggregateError unless it ends as completed.
 
-    A summary takes what there is; what merges the scenes' outputs needs all of them.
+    A summary takes what there is; a command that merges the scenes' outputs needs all of them.
     """
     if plan.aggregate is None:
-        return ""
+        return
     needs_all = bool(plan.aggregate.command)
     used: list[Any] = [future if needs_all else allow_failure(future) for future in scenes]
     with _aggregate_runner(plan) as runner:
         future: Any = runner.submit(cast("Any", aggregate), {"plan": plan}, wait_for=used)
         future.wait()
     state = future.state
-    return "" if state.is_completed() else f"the aggregate: {state.name} {state.message}"
+    if not state.is_completed():
+        raise AggregateError(f"the aggregate: {state.name} {state.message}")
 
 
 def _aggregate_runner(plan: Plan) -> TaskRunner[Any]:

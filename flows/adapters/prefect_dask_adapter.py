@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any, Self, TypeVar, cast
 
-from prefect.futures import PrefectConcurrentFuture, PrefectFuture, PrefectFutureList
+from prefect.futures import PrefectConcurrentFuture, PrefectFuture
 from prefect.tasks import Task
 from prefect_dask.task_runners import DaskTaskRunner
 
@@ -62,7 +62,7 @@ class ClusterTaskRunner(DaskTaskRunner):
         task: Task[Any, Any],
         parameters: dict[str, Any],
         wait_for: Iterable[PrefectFuture[Any]] | None = None,
-    ) -> PrefectFutureList[PrefectConcurrentFuture[Any]]:
+    ) -> list[PrefectConcurrentFuture[Any]]:
         """Queue one task run for each item of the parameters that are lists."""
         futures: Any = super().map(task, parameters, wait_for)
-        return cast("PrefectFutureList[PrefectConcurrentFuture[Any]]", futures)
+        return cast("list[PrefectConcurrentFuture[Any]]", futures)  # a subclass of list

@@ -1,4 +1,4 @@
-"""What happens to the scenes of one flow run: shown, counted, started again by their cause."""
+"""React to the starts and ends of scenes in one flow run: show, count, and retry by cause."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, wait
 from typing import Any
 
-from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectConcurrentFuture
 from prefect.tasks import Task
 
+from flows.adapters.prefect_adapter import State, TaskRun, standard_futures
 from flows.runner.dispatch import JobsError, WorkerLostError
 from flows.runner.tasks import NotStartedError, SceneNotDoneError
 from training.display.lines import Viewer
@@ -21,15 +21,18 @@ from training.records.record import Cause
 from training.records.retry_policy import should_retry
 from training.slurm.job_states import JobLocation
 
-SHOW_EVERY_S = 1.0
+REFRESH_S = 1.0
 
 
 class CancelledElsewhereError(Exception):
     """The plan was cancelled by `training/run.py --cancel`, maybe on another machine."""
 
 
-class SceneWatch:
-    """Follows the task runs of one plan."""
+class SceneEvents:
+    """Receives the events of one plan's task runs and passes them on to viewers.
+
+    Prefect calls its hooks on the threads that run tasks.
+    """
 
     def __init__(self, plan: Plan, viewers: Iterable[Viewer] = ()) -> None:
         self._plan = plan
@@ -40,11 +43,11 @@ class SceneWatch:
         self._attempts: dict[str, int] = {}
         self._no_jobs: JobsError | None = None
 
-    def watched(self, task: Task[Any, Any]) -> Task[Any, Any]:
-        """The task with this flow run's hooks and retries."""
+    def with_hooks(self, task: Task[Any, Any]) -> Task[Any, Any]:
+        """Return a copy of a task with the hooks and retries of this flow run."""
         return task.with_options(
             retries=self._plan.max_retries,
-            # Prefect wants plain functions here: it tells methods apart by inspection.
+            # Plain functions, not methods: Prefect inspects their signatures.
             retry_condition_fn=lambda _, task_run, state: self._should_retry(task_run, state),
             on_running=[lambda _task, task_run, _state: self._started(task_run)],
             on_completion=[lambda _, task_run, state: self._ended(task_run, state)],
@@ -52,13 +55,13 @@ class SceneWatch:
         )
 
     def wait(self, futures: Iterable[PrefectConcurrentFuture[Any]]) -> None:
-        """Wait for all task runs, showing what goes on meanwhile; asks the server nothing.
+        """Wait for all task runs without requests to the server; refresh the viewers meanwhile.
 
         Raises CancelledElsewhereError when the plan is cancelled, JobsError when jobs can't be had.
         """
-        left = {future.wrapped_future for future in futures}
+        left = standard_futures(futures)
         while left:
-            left = wait(left, timeout=SHOW_EVERY_S, return_when=FIRST_COMPLETED).not_done
+            left = wait(left, timeout=REFRESH_S, return_when=FIRST_COMPLETED).not_done
             for viewer in self._viewers:
                 viewer.refresh()
             if left and self._plan.cancelled.exists():
@@ -68,29 +71,30 @@ class SceneWatch:
 
     def on_job_granted(self, scene: ScenePlan, location: JobLocation) -> None:
         """Report a scene as started: it has waited for a Slurm job, and now has one."""
-        if not self._no_more_starts():
-            self._tell_started(scene, location)
+        if not self._has_stopped():
+            self._show_started(scene, location)
 
-    def _no_more_starts(self) -> bool:
-        """Task runs that are left pass through their states without a scene being started."""
+    def _has_stopped(self) -> bool:
+        """Return whether no scene starts any more: task runs that are left only change states."""
         return self._plan.cancelled.exists() or self._plan.enough_failures.exists()
 
     def _started(self, task_run: TaskRun) -> None:
         self._attempts[task_run.name] = task_run.run_count
-        if self._plan.slurm is None and not self._no_more_starts():
-            self._tell_started(self._scenes[task_run.name])
+        if self._plan.slurm is None and not self._has_stopped():
+            self._show_started(self._scenes[task_run.name])
 
-    def _tell_started(self, scene: ScenePlan, location: JobLocation | None = None) -> None:
+    def _show_started(self, scene: ScenePlan, location: JobLocation | None = None) -> None:
         for viewer in self._viewers:
             viewer.started(scene, self._attempts[scene.name], location)
 
-    def _tell_ended(self, scene: ScenePlan, outcome: Outcome) -> None:
+    def _show_ended(self, scene: ScenePlan, outcome: Outcome, *, will_retry: bool) -> None:
         for viewer in self._viewers:
-            viewer.ended(scene, outcome)
+            viewer.ended(scene, outcome, will_retry=will_retry)
 
     def _ended(self, task_run: TaskRun, state: State[Any]) -> None:
         scene = self._scenes[task_run.name]
-        self._tell_ended(scene, outcome_of_result(scene, state.result(raise_on_failure=False)))
+        outcome = outcome_of_result(scene, state.result(raise_on_failure=False))
+        self._show_ended(scene, outcome, will_retry=False)
 
     def _failed(self, task_run: TaskRun, state: State[Any]) -> None:
         result = state.result(raise_on_failure=False)
@@ -105,19 +109,19 @@ class SceneWatch:
                 self._plan.enough_failures.touch()
 
     def _should_retry(self, task_run: TaskRun, state: State[Any]) -> bool:
+        """Return whether Prefect shall retry a task run; show that to the viewers if so."""
         scene = self._scenes[task_run.name]
         outcome = outcome_of_result(scene, state.data)
-        starts, limit = task_run.run_count, self._plan.max_retries
-        again = outcome.cause is not None and should_retry(
-            outcome.cause, starts, limit, outcome.has_checkpoint
+        will_retry = not self._has_stopped() and should_retry(
+            outcome, task_run.run_count, self._plan.max_retries
         )
-        if again:
-            self._tell_ended(scene, outcome)
-        return again
+        if will_retry:
+            self._show_ended(scene, outcome, will_retry=True)
+        return will_retry
 
 
 def outcome_of_result(scene: ScenePlan, result: Any) -> Outcome:
-    """What became of a start, from the result or the exception of its task run."""
+    """Return an attempt's outcome, given the result or the exception of its task run."""
     if isinstance(result, Outcome):
         return result
     if isinstance(result, SceneNotDoneError):
