@@ -1,6 +1,6 @@
 """Train scenes as a Prefect flow: `python -m flows.train --help`.
 
-Options and plan come first, without Prefect: a wrong option is told in a blink.
+Options are read and the plan is made before Prefect is imported: a wrong option fails at once.
 """
 
 from __future__ import annotations
@@ -9,14 +9,21 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+if __name__ == "__main__":
+    from training.cli.interpreter import FLOW, require
+
+    require(FLOW)
+
 from flows.notifications.notify import hide_url
 from flows.options import FlowOptions
-from flows.runner.stop_signals import Stops, first_stop_interrupts
-from flows.server.managed import forget_passwords, prefect_api, send_the_rest
+from flows.runner.stop_signals import StopCount, first_stop_interrupts
+from flows.server.managed import STOP_TIMEOUT_S, prefect_api
+from flows.server.settings import remove_secrets
 from training.display.lines import Lines
 from training.display.plan_text import header
 from training.display.terminal import terminal
-from training.execution.run_scene import ending_bound_s, mark_cancelled, wait_until_ended
+from training.execution.attempt import ending_bound_s
+from training.execution.run_scene import mark_cancelled, wait_until_ended
 from training.plan.model import Plan
 from training.report.summary import table
 from training.run import run_command, write_summary
@@ -25,20 +32,24 @@ from training.system.exit_status import DONE, FAILED, INTERRUPTED
 
 if TYPE_CHECKING:
     from prefect import Flow
-    from prefect.client.schemas.objects import FlowRun, State
+
+    from flows.adapters.prefect_adapter import FlowRun, State
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Plan and run; exit status 0 only if every chosen scene is done."""
+    """Plan and run; return exit status 0 only if every chosen scene is done."""
     return run_command(argv, FlowOptions, "python -m flows.train", launch)
 
 
 def launch(options: FlowOptions, plan: Plan) -> int:
-    """Run a plan as a flow; raises FaultsError when Prefect's API can't be had."""
-    if plan.slurm is not None:
-        from flows.slurm.preflight import as_it_stands
+    """Run a plan as a flow and return the exit status.
 
-        plan, warnings = as_it_stands(plan)
+    Raises FaultsError when Prefect's API can't be had or Slurm would refuse the jobs.
+    """
+    if plan.slurm is not None:
+        from flows.slurm.preflight import reconcile_with_slurm
+
+        plan, warnings = reconcile_with_slurm(plan)
         for warning in warnings:
             say(warning)
     say(header(plan))
@@ -46,7 +57,7 @@ def launch(options: FlowOptions, plan: Plan) -> int:
         with terminal(plan) as display:
             state = _run_flow(options, plan, display)
         if state is None or state.is_cancelled():
-            _wait_for_the_end(plan, stops)
+            _wait_until_ended(plan, stops)
             write_summary(plan)
     say(table(*plan.experiment))
     if state is None or state.is_cancelled():
@@ -56,48 +67,49 @@ def launch(options: FlowOptions, plan: Plan) -> int:
     return DONE if state.is_completed() else FAILED
 
 
-def _wait_for_the_end(plan: Plan, stops: Stops) -> None:
-    """Give stopped scenes their grace; a second request to stop ends them, and Slurm jobs, now."""
-    hurried = False
+def _wait_until_ended(plan: Plan, stops: StopCount) -> None:
+    """Wait until stopped scenes have ended; a repeated request ends them and Slurm jobs at once."""
+    has_ended_jobs = False
 
     def at_once() -> bool:
-        nonlocal hurried
-        if stops.urgent and not hurried and plan.slurm is not None:
+        nonlocal has_ended_jobs
+        if stops.is_repeated and not has_ended_jobs and plan.slurm is not None:
             from flows.slurm.job_guard import end_jobs
 
             end_jobs(plan)
-            hurried = True
-        return stops.urgent
+            has_ended_jobs = True
+        return stops.is_repeated
 
     wait_until_ended(plan.of("run"), max(map(ending_bound_s, plan.scenes)), at_once)
 
 
 def _run_flow(options: FlowOptions, plan: Plan, display: Lines) -> State[Any] | None:
-    """The flow run's final state; None when a stop came between its steps."""
+    """Run the flow and return its final state; None when a stop came between its steps."""
     try:
         with prefect_api(plan.roots.state_root, verbose=options.verbose) as api:
             if display.is_live:
                 say("Prefect starts")
+            from flows.adapters.prefect_adapter import send_buffered
             from flows.flow import run_plan, train_scenes  # while the server starts
 
             if display.is_live and api.server is None:  # our own has no UI
-                train_scenes.on_running(_tell_address)
+                train_scenes.on_running(_say_address)
             api.wait_until_ready()
-            forget_passwords()
+            remove_secrets()
             hide_url()
             state = run_plan(options, plan)
-            send_the_rest()
+            send_buffered(STOP_TIMEOUT_S)
             return state
     except KeyboardInterrupt:
         mark_cancelled(plan)
         return None
 
 
-def _tell_address(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001  # Prefect names them
-    """Say where the run is in Prefect's UI."""
-    from prefect.utilities.urls import url_for
+def _say_address(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001  # Prefect passes them by name
+    """Print where the run is in Prefect's UI."""
+    from flows.adapters.prefect_adapter import flow_run_url
 
-    if address := url_for(flow_run):
+    if address := flow_run_url(flow_run.id):
         say(f"in Prefect's UI: {address}")
 
 
