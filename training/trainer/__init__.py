@@ -1,1 +1,19 @@
-"""The trainer's parts; started by training/simple_multi_human_trainer.py."""
+"""The trainer: fits a Gaussian-splat model to one multi-human scene, and makes DiFix data.
+
+Start reading in `loop.py` (training from top to bottom), then `setup.py` (how a run is put
+together); `training/simple_multi_human_trainer.py` is the command. Run modes other than `train` are
+in `difix/`. Modules that the launcher may import, too, import no torch: `config/`, `input_checks`,
+`cameras/camera_ids`, `output_files` and, in `difix/`, all but `generate`, `pipeline`,
+`trained_model`.
+
+**Contract with the launcher.** The launcher starts the trainer as a process and knows of it only
+its command line, its exit status, its progress lines and the files that it writes; any other Hydra
+script can stand in its place (`--train-script`). What the trainer takes from the launcher's side:
+
+- `training.configuration`: composing train.yaml with overrides and resolving its interpolations
+  (`compose`, `resolved`, `leaves`, `select`), and the table of run modes;
+- `training.system`: exit statuses, atomic writes, the prefix of progress lines;
+- the environment variables that train.yaml names, and `TS_PLAN_FILE`, the plan's file, of which
+  `difix/shard_collection.py` reads `exp_name` and `scenes[].name`;
+- `preprocess`: scenes, their data and the body model.
+"""

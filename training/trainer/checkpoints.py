@@ -94,4 +94,5 @@ def _without_ignored(keys: dict[str, Any]) -> dict[str, Any]:
 
 
 def _flat(content: dict[str, Any]) -> dict[str, Any]:
+    # Empty mappings are left out: identities in existing checkpoints do not have them.
     return {key: value for key, value in leaves(content) if not isinstance(value, dict)}

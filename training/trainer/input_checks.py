@@ -1,4 +1,4 @@
-"""What can be found wrong before torch is imported: scene, folders, cameras, packages."""
+"""Find everything that is wrong with a run's inputs before torch is imported."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ REFINER_PACKAGES = ("diffusers", "transformers", "huggingface_hub")
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What a run reads.
+    """What a training run reads.
 
-    The scene, its training data, the truth where there is one, who is who among the cameras, and
-    the frame numbers that are trained on.
+    The scene, its training data, the truth folder if any, the cameras by use, and the numbers of
+    the frames that are trained on.
     """
 
     scene: Scene
@@ -49,7 +49,7 @@ def check_inputs(config: Config) -> TrainingInputs:
 
 
 def missing_refiner(config: Config) -> list[Fault]:
-    """What `difix.trn_enable` needs and this machine lacks; loads nothing."""
+    """Return faults for what `difix.trn_enable` needs and this machine lacks; loads nothing."""
     if not config.difix.trn_enable:
         return []
     absent = [name for name in REFINER_PACKAGES if importlib.util.find_spec(name) is None]
@@ -77,7 +77,7 @@ def _inputs(config: Config) -> TrainingInputs:
 
 
 def read_scene(path: Path, name: str) -> Scene:
-    """The scene of that name from its JSON; raises FaultsError."""
+    """Read the scene `name` from its JSON file; raises FaultsError."""
     try:
         scene = Scene.of(json.loads(path.read_text(encoding="utf-8")), path)
     except OSError as error:
@@ -97,7 +97,7 @@ def read_scene(path: Path, name: str) -> Scene:
 
 
 def data_faults(scene: Scene, data: SceneFolder, root: Path) -> list[Fault]:
-    """What of the scene's data is missing; looks at folders only."""
+    """Return faults for missing scene data; looks at folders only, and reads no file."""
     if scene.synthetic is not None and not data.root.is_dir():
         remedy = f"build it: python -m preprocess.synthetic {scene.seq_name}"
         return [Fault("the scene's data has not been built yet", str(data.root), remedy)]
@@ -105,7 +105,7 @@ def data_faults(scene: Scene, data: SceneFolder, root: Path) -> list[Fault]:
 
 
 def training_frames(data: SceneFolder, source: int) -> tuple[int, ...]:
-    """The source camera's frames less skip frames; raises FaultsError when none is left."""
+    """Return the source camera's frames but skip frames; raises FaultsError when none is left."""
     try:
         skipped = data.skip_frames()
     except ValueError as error:
@@ -132,7 +132,7 @@ def _has_weights(model_id: str) -> bool:
 
 
 def collect_faults(faults: list[Fault], find: Callable[[], Found]) -> Found | None:
-    """What `find` returns; None when it finds faults, which are added to `faults`."""
+    """Return the result of `find`, or None when it raises FaultsError: `faults` then has these."""
     try:
         return find()
     except FaultsError as error:

@@ -1,4 +1,7 @@
-"""The training loop: poses first, then Gaussians, with evaluations and checkpoints in between."""
+"""The training loop: poses first, then Gaussians, with evaluations and checkpoints in between.
+
+Read `train` first: it is the whole loop.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ from training.trainer.termination import SignalRequests, Terminated, TrainingErr
 
 @dataclass
 class Position:
-    """Where training stands: whole epochs done, steps of the next and the sum of their losses."""
+    """How far training is: whole epochs, steps of the next epoch and the sum of their losses.
+
+    Its fields are keys of the checkpoint.
+    """
 
     epoch: int = 0
     step: int = 0
@@ -39,7 +45,7 @@ class Position:
 
 @dataclass
 class TrainingRun:
-    """Everything one training works on."""
+    """Everything that training one scene works on."""
 
     config: Config
     model: SceneModel
@@ -55,7 +61,7 @@ class TrainingRun:
     clock: float = field(default_factory=time.monotonic)
 
     def elapsed_seconds(self) -> float:
-        """Seconds spent on this run, former attempts included."""
+        """Update and return the seconds spent on this run, earlier attempts included."""
         now = time.monotonic()
         self.position.seconds += now - self.clock
         self.clock = now
@@ -63,10 +69,13 @@ class TrainingRun:
 
 
 def train(run: TrainingRun) -> None:
-    """Train from the run's position to the last epoch; raises Terminated after SIGTERM, OSError."""
+    """Train from the run's position to the last epoch.
+
+    Raises Terminated after SIGTERM, TrainingError, SceneDataError, OSError.
+    """
     settings, position = run.config.train, run.position
     epochs = settings.optimization.epochs
-    if position.epoch == epochs:  # done before: have the outputs written once more
+    if position.epoch == epochs:  # finished before: write the outputs once more
         run.reports.report_evaluation(run.model, epochs, run_facts(run))
     for epoch in range(position.epoch, epochs):
         started = time.monotonic()
@@ -89,7 +98,10 @@ def train(run: TrainingRun) -> None:
 
 
 def fit_pose(run: TrainingRun, views: list[View], fraction: float) -> float:
-    """First stage: move the poses of one frame towards its silhouettes and depth."""
+    """First stage: take one step with one frame's poses towards its silhouettes and depth.
+
+    `views` are of one frame; learning rates are multiplied by `fraction`. Returns the loss.
+    """
     weights = run.config.train.optimization.loss
     index = views[0].index
     gaussians = run.model.gaussians_at(index)
@@ -103,9 +115,9 @@ def fit_pose(run: TrainingRun, views: list[View], fraction: float) -> float:
 
 
 def fit_all(run: TrainingRun, views: list[View], fraction: float) -> float:
-    """Second stage: move the Gaussians towards everything that one frame shows.
+    """Second stage: take one step with the Gaussians towards everything that one frame shows.
 
-    The poses move too, unless configured otherwise.
+    The poses move too, unless configured otherwise. Arguments and result as for `fit_pose`.
     """
     optimization = run.config.train.optimization
     weights = optimization.loss
@@ -123,7 +135,7 @@ def fit_all(run: TrainingRun, views: list[View], fraction: float) -> float:
 
 
 def all_views(run: TrainingRun) -> Iterator[View]:
-    """Every training view, frame by frame."""
+    """Yield every training view, frame by frame."""
     for index in range(len(run.source.frames)):
         yield run.source.view(run.source_id, index)
         if run.novel.reader is not None:
@@ -134,16 +146,20 @@ STAGES: dict[str, Callable[[TrainingRun, list[View], float], float]] = {
     "poses": fit_pose,
     "gaussians": fit_all,
 }
+"""The step function of each stage, by its name in progress lines."""
 
 
 def _epochs_that_reveal_gaussians(run: TrainingRun) -> set[int]:
-    """Epochs before which Gaussians may begin to be seen: the second stage, and novel views."""
+    """Return the epochs that begin with Gaussians seen for the first time.
+
+    These are the first of the second stage, and the first with novel views.
+    """
     begin = run.config.pose_epochs
     return {begin, max(begin, run.config.nv_gen_epoch)} if run.novel.ids else {begin}
 
 
 def _train_epoch(run: TrainingRun, epoch: int, stage: str) -> None:
-    """One step a frame, from the run's position in this epoch on; raises TrainingError."""
+    """Take one step per frame, from the run's position in this epoch on; raises TrainingError."""
     position, optimization = run.position, run.config.train.optimization
     steps = len(run.source.frames)
     order, choices = _epoch_order(run.config.seed, epoch, steps)
@@ -162,7 +178,7 @@ def _train_epoch(run: TrainingRun, epoch: int, stage: str) -> None:
 
 
 def _step_views(run: TrainingRun, index: int, choice: float) -> list[View]:
-    """The source view of a frame, and one of its novel views where there are any."""
+    """Return the source view of a frame and one of its novel views, where there are any."""
     views = [run.source.view(run.source_id, index)]
     if run.novel.reader is not None:
         camera = run.novel.ids[int(choice * len(run.novel.ids))]
@@ -177,7 +193,7 @@ def _with_weights(run: TrainingRun, views: list[View]) -> Iterator[tuple[View, f
 
 
 def _epoch_order(seed: int, epoch: int, steps: int) -> tuple[list[int], list[float]]:
-    """Frame order and camera choices of an epoch, from nothing but seed and epoch.
+    """Return frame order and camera choices (0 to 1) of an epoch, from seed and epoch alone.
 
     So a resumed run needs no state of a random generator.
     """
@@ -187,7 +203,7 @@ def _epoch_order(seed: int, epoch: int, steps: int) -> tuple[list[int], list[flo
 
 
 def _handle_signals(run: TrainingRun) -> None:
-    """Do what a signal asked for; raises Terminated."""
+    """Save where a signal asked for it; raises Terminated where one asked to stop."""
     if run.requests.save:
         save(run)
         run.requests.save = False
@@ -212,7 +228,10 @@ def save(run: TrainingRun) -> None:
 
 
 def resume(run: TrainingRun) -> bool:
-    """Go on from the last checkpoint where there is one; raises FaultsError, OSError."""
+    """Continue from the checkpoint if there is one; return whether there was.
+
+    Raises FaultsError when another configuration made it, OSError.
+    """
     state = load_checkpoint(run.output.checkpoint, run.identity)
     if state is None:
         return False
@@ -224,7 +243,7 @@ def resume(run: TrainingRun) -> bool:
 
 
 def run_facts(run: TrainingRun) -> dict[str, Any]:
-    """What metrics.json says of the run itself."""
+    """Return what metrics.json says of the run itself."""
     return {
         "iterations": run.position.iterations,
         "device": str(run.source.device),

@@ -1,4 +1,4 @@
-"""Novel views: making the images, depth and masks of further cameras once, as files."""
+"""Novel views: images, depth and masks of further cameras, made once and kept as files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MIN_COVERAGE = 0.5  # alpha from which a pixel counts as a person's
 
 @dataclass
 class NovelViews:
-    """The novel-view cameras of a run; `reader` reads what was made.
+    """The novel views of a run; `reader` reads them once they are made.
 
     `source` reads the source camera's views, `truth` those that can be captured from.
     """
@@ -44,11 +44,11 @@ class NovelViews:
     reader: ViewReader | None = field(default=None, init=False)
 
     def make_or_load(self, model: SceneModel, *, made: bool) -> None:
-        """Have the views ready to be read, from an earlier start if they were `made` then.
+        """Make the views, or find those that an earlier attempt `made`, and open `reader` on them.
 
-        Made now or then, they are read back from files, so that both train alike.
+        They are read back from files in both cases, so that a resumed run trains on the same bytes.
 
-        Raises TrainingError when files that were made have gone, OSError.
+        Raises TrainingError when files that were made are gone, OSError.
         """
         if self.reader is not None or not self.ids:
             return
@@ -98,7 +98,7 @@ class NovelViews:
 
 
 def people_bounds(model: SceneModel, frames: int) -> PeopleBounds:
-    """Where the people are over all frames."""
+    """Return where the people are over the first `frames` frame indices."""
     joints = model.joints(torch.arange(frames, device=model.poses.betas.device)).cpu()
     points = joints.flatten(0, -2)
     center = (points.amin(0) + points.amax(0)) / 2

@@ -1,4 +1,4 @@
-"""The optimizers: Adam over Gaussians and body shape, sparse Adam over each frame's pose."""
+"""The optimizers: Adam for Gaussians and body shape, sparse Adam for each frame's pose."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from training.trainer.gaussians.model import SceneModel
 
 @dataclass(frozen=True)
 class Optimizers:
-    """What moves poses (and shape), and what moves Gaussians; a stage steps one or both."""
+    """The optimizers of poses, body shape and Gaussians; a stage steps some of them."""
 
     poses: torch.optim.Optimizer
     shape: torch.optim.Optimizer
     gaussians: torch.optim.Optimizer
 
     def step(self, *, poses: bool, gaussians: bool, fraction: float) -> None:
-        """One step of the chosen ones at `fraction` of their first learning rates.
+        """Take one step with the chosen ones at `fraction` of their initial learning rates.
 
-        Gradients of all are then cleared.
+        Clear the gradients of all parameters afterwards.
         """
         chosen = [self.poses, self.shape] * poses + [self.gaussians] * gaussians
         for optimizer in chosen:
@@ -34,17 +34,17 @@ class Optimizers:
             optimizer.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data and tensors, for the checkpoint."""
+        """Return plain data and tensors for the checkpoint."""
         return {name: optimizer.state_dict() for name, optimizer in vars(self).items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a saved state."""
+        """Restore a saved state."""
         for name, optimizer in vars(self).items():
             optimizer.load_state_dict(state[name])
 
 
 def make_optimizers(model: SceneModel, rates: LearningRates) -> Optimizers:
-    """Optimizers over all parameters of `model`, each with its own learning rate."""
+    """Return optimizers over all parameters of `model`, each with its own learning rate."""
     poses, gaussians = model.poses, model.gaussians
     return Optimizers(
         poses=torch.optim.SparseAdam(

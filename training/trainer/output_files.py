@@ -33,9 +33,9 @@ class OutputFolder:
         return self.root / "tensorboard"
 
     def evaluation(self, kind: str, epoch: int, suffix: str) -> Path:
-        """Return the path of one file of the evaluation after `epoch` epochs (0: before training)."""
+        """Return the path of a file of the evaluation after `epoch` epochs (0: before training)."""
         return self.root / "evaluation" / f"{kind}_epoch_{epoch:04d}.{suffix}"
 
     def person(self, person: int) -> Path:
-        """Return the path of a person's Gaussians in the canonical pose, as 3DGS viewers open it."""
+        """Return the path of a person's canonical Gaussians, a .ply for 3DGS viewers."""
         return self.root / f"person_{person:02d}.ply"

@@ -18,18 +18,18 @@ SIDE_MULTIPLE = 8  # the network works on sides that are multiples of this, pixe
 
 
 class Refiner(Protocol):
-    """Any network that repairs a render, looking at a true image of the same people."""
+    """A network that repairs a render with the help of a true image of the same people."""
 
     def refine(self, render: Tensor, reference: Tensor) -> Tensor:
-        """The repaired image, (H, W, 3) in [0, 1] like `render`; `reference` is a source view."""
+        """Return the repaired image (H, W, 3) in [0, 1]; `reference` is a source view's image."""
 
 
 class DifixRefiner:
     """DiFix, a one-step diffusion model (Wu et al., Difix3D+, 2025), by diffusers.
 
-    Its pipeline class comes from the authors' `pipeline_difix.py` where that is importable (the
-    folder `src` of their repository on PYTHONPATH), else from the model's own folder, whose code is
-    then run: name a model that you trust.
+    Its pipeline class comes from the authors' `pipeline_difix.py` where that can be imported (the
+    folder `src` of their repository on PYTHONPATH), else from the model's own folder, whose code
+    then runs: name a model that you trust.
     """
 
     def __init__(self, model_id: str, device: torch.device) -> None:
@@ -41,7 +41,7 @@ class DifixRefiner:
         self._pipeline.set_progress_bar_config(disable=True)
 
     def refine(self, render: Tensor, reference: Tensor) -> Tensor:
-        """The repaired image, (H, W, 3) in [0, 1]; sides are scaled to what the network takes."""
+        """Return the repaired image (H, W, 3) in [0, 1]; the network sees it scaled a little."""
         picture = to_pil_image(render)
         repaired = self._pipeline(
             PROMPT,

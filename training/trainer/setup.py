@@ -1,4 +1,4 @@
-"""Put a run together: data, model, optimizers, reports, and the checkpoint to go on from."""
+"""Put a run together: data, model, optimizers, reports, and the checkpoint to continue from."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FRAMES_IN_PICTURE = 2
 
 
 def prepare_run(config: Config, inputs: TrainingInputs, requests: SignalRequests) -> TrainingRun:
-    """Everything loaded and at the position of the last checkpoint, or at the start.
+    """Load everything and restore the last checkpoint, or evaluate the initial model.
 
     Raises FaultsError, SceneDataError, OSError.
     """
@@ -76,7 +76,7 @@ def make_model(
     counts: Sequence[int],
     device: torch.device,
 ) -> SceneModel:
-    """The model before training: so many Gaussians spread over each estimated body."""
+    """Return the model before training, with `counts[i]` Gaussians spread over person i's body."""
     generator = torch.Generator().manual_seed(seed)
     surfaces = [
         spread_points(body, betas, count, generator)
@@ -92,7 +92,7 @@ def make_reports(
     source: ViewReader,
     true_views: ViewReader | None,
 ) -> RunReports:
-    """The reports of a run over `model`, which has not been trained yet."""
+    """Return the reports of a run over `model`, which has not been trained yet."""
     cameras = inputs.cameras
     shown = _views_to_show(true_views or source, cameras.held_out or (cameras.source,))
     return RunReports(
@@ -108,7 +108,7 @@ def make_reports(
 def make_novel_views(
     config: Config, inputs: TrainingInputs, source: ViewReader, true_views: ViewReader | None
 ) -> NovelViews:
-    """The novel views that the configuration asks for, none made yet."""
+    """Return the novel views that the configuration asks for; none is made yet."""
     refiner = (
         DifixRefiner(config.difix.model_id, source.device) if config.difix.trn_enable else None
     )
@@ -141,7 +141,7 @@ def _ground_truth(config: Config, inputs: TrainingInputs, reader: ViewReader) ->
 
 
 def _true_joints(inputs: TrainingInputs, space: Space, body_file: str) -> tuple[Tensor | None, str]:
-    """The true joints in a body space, or why there are none."""
+    """Return the true joints in a body space, or None and why there are none."""
     if inputs.truth is None:
         return None, "the scene names no truth (raw_gt_dir_path)"
     folder = inputs.truth.root / space
@@ -152,7 +152,7 @@ def _true_joints(inputs: TrainingInputs, space: Space, body_file: str) -> tuple[
 
 
 def load_body_model(file: str, space: Space) -> BodyModel:
-    """The body model of a file; raises FaultsError with the key that names it."""
+    """Load the body model of a file; raises FaultsError with the key that names the file."""
     try:
         return load_body(under_checkout(file), space)
     except BodyFileError as error:
@@ -161,14 +161,14 @@ def load_body_model(file: str, space: Space) -> BodyModel:
 
 
 def _views_to_show(reader: ViewReader, cameras: Sequence[int]) -> list[View]:
-    """Views for the picture: some frames, evenly_spaced spread, of each camera."""
+    """Choose the views of the picture: a few frames of each camera, evenly spread."""
     count = min(FRAMES_IN_PICTURE, len(reader.frames))
     frames = [(2 * i + 1) * len(reader.frames) // (2 * count) for i in range(count)]
     return [reader.view(camera, frame) for camera in cameras for frame in frames]
 
 
 def _configured_counts(wanted: int | str, source: ViewReader, source_id: int) -> list[int]:
-    """Gaussians of each person: as wanted, or by the pixels the person covers at most."""
+    """Return the number of Gaussians of each person: as configured, or by the pixels covered."""
     if isinstance(wanted, int):
         return [wanted] * source.people
     covered = torch.stack(
@@ -178,13 +178,13 @@ def _configured_counts(wanted: int | str, source: ViewReader, source_id: int) ->
 
 
 def gaussian_counts(pixels: Sequence[int]) -> list[int]:
-    """Gaussians of each person who covers at most so many pixels in the source camera."""
+    """Return each person's number of Gaussians, by the most pixels covered in the source camera."""
     wanted = (count * GAUSSIANS_PER_PIXEL for count in pixels)
     return [min(max(count, MIN_GAUSSIANS), MAX_GAUSSIANS) for count in wanted]
 
 
 def choose_device(wanted: str) -> torch.device:
-    """Where to compute; raises FaultsError when CUDA is wanted and not there."""
+    """Return the device to compute on; raises FaultsError when CUDA is configured and absent."""
     if wanted == "cuda" and not torch.cuda.is_available():
         remedy = "set device=auto or device=cpu"
         raise FaultsError([Fault("device=cuda, but torch sees no CUDA device", remedy=remedy)])

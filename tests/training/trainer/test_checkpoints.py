@@ -197,7 +197,9 @@ def test_a_failed_write_ends_the_run_with_status_1(tiny_scene, monkeypatch, caps
     assert "No space left on device" in capsys.readouterr().err
 
 
-def test_novel_views_that_have_gone_are_not_made_from_a_later_model(tiny_scene, monkeypatch, capsys):
+def test_missing_novel_views_are_not_made_from_a_later_model(
+    tiny_scene, monkeypatch, capsys
+):
     """The run would not be the one that was stopped: it says what to do."""
     with monkeypatch.context() as patch:
         raise_at(patch, signal.SIGTERM, 8)

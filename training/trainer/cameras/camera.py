@@ -19,13 +19,13 @@ class Camera:
     height: int
 
     def to(self, device: torch.device | str) -> Camera:
-        """The same camera with its tensors on `device`."""
+        """Return the same camera with its tensors on `device`."""
         viewmat, intrinsics = self.viewmat.to(device), self.intrinsics.to(device)
         return Camera(viewmat, intrinsics, self.width, self.height)
 
     @property
     def position(self) -> Tensor:
-        """Where it stands, (3,), m."""
+        """The camera's center in the world, (3,), metres."""
         return -self.viewmat[:3, :3].T @ self.viewmat[:3, 3]
 
     @property

@@ -1,4 +1,4 @@
-"""Which cameras are trained on and which are only evaluated on; the two never meet. No torch."""
+"""Choose which cameras are trained on and which are only evaluated on; the sets never overlap."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AUTOMATIC_HELD_OUT = 3
 
 @dataclass(frozen=True)
 class CameraIds:
-    """Camera ids by use: one source, those of novel views, those held out."""
+    """Camera ids by use: the source camera, those of novel views, those held out for evaluation."""
 
     source: int
     novel: tuple[int, ...]
@@ -23,9 +23,9 @@ class CameraIds:
 
 
 def choose_cameras(config: Config, source: int, true_cameras: Sequence[int]) -> CameraIds:
-    """Settle every camera's use; `true_cameras` are those of the truth folder, none without one.
+    """Decide every camera's use; `true_cameras` are those of the truth folder, empty without one.
 
-    Raises FaultsError with every id that is unknown or wanted twice.
+    Raises FaultsError with every id that is unknown or used twice.
     """
     views = config.train.nv_generation.trn_nv_gen
     others = [camera for camera in true_cameras if camera != source]
@@ -45,7 +45,7 @@ def choose_cameras(config: Config, source: int, true_cameras: Sequence[int]) -> 
 
 
 def evenly_spaced(ids: Sequence[int], count: int) -> list[int]:
-    """`count` of `ids`, evenly_spaced spread over the sequence with as much room at both ends."""
+    """Return `count` of `ids`, evenly spread over the sequence with equal room at both ends."""
     if count >= len(ids):
         return list(ids)
     return [ids[(i + 1) * (len(ids) + 1) // (count + 1) - 1] for i in range(count)]

@@ -1,4 +1,9 @@
-"""The strategies that place virtual cameras around the people."""
+"""Strategies that place virtual cameras around the people.
+
+To add one: write a function of the type PlacementStrategy, enter it into STRATEGIES, add its name
+to `Strategy` in config/schema.py and to the comment of `runtime_camera.strategy` in train.yaml.
+Type checker and tests refuse what is incomplete.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +22,10 @@ from training.trainer.config.schema import RuntimeCamera, Strategy
 
 @dataclass(frozen=True)
 class PeopleBounds:
-    """Where the people are, all lengths in metres.
+    """Where the people are over all frames, metres.
 
-    `center` (3,), the `radius` around it that holds everyone, and the direction `up` (3,) of their
-    upright bodies.
+    `center` (3,), the `radius` around it that holds everyone, and the unit direction `up` (3,) of
+    their upright bodies.
     """
 
     center: Tensor
@@ -31,7 +36,7 @@ class PeopleBounds:
 def static_orbit(
     people: PeopleBounds, source: Camera, settings: RuntimeCamera, count: int
 ) -> list[Camera]:
-    """A full circle around the people, as far away as the field of view needs to hold them.
+    """Place cameras on a full circle, as far away as the field of view needs to hold everyone.
 
     The first camera stands half a step beside the source camera's direction.
     """
@@ -46,24 +51,29 @@ def static_orbit(
 def source_arc(
     people: PeopleBounds, source: Camera, settings: RuntimeCamera, count: int
 ) -> list[Camera]:
-    """To both sides of the source camera, at its height and distance, evenly_spaced over `arc_deg`."""
+    """Place cameras on both sides of the source camera, at its height and distance, on an arc."""
     offset = source.position - people.center
     arc = math.radians(settings.arc_deg)
     angles = [arc * ((i + 0.5) / count - 0.5) for i in range(count)]
-    if count % 2:  # the middle one would stand on the source camera
+    if count % 2:  # the middle one would coincide with the source camera
         angles[count // 2] = arc / 2
     return [_orbit_camera(people, source, offset, angle) for angle in angles]
 
 
 PlacementStrategy = Callable[[PeopleBounds, Camera, RuntimeCamera, int], list[Camera]]
+"""Called with the people, the source camera, the settings and the number of cameras to place."""
+
+"""Called with the people, the source camera, the settings and the number of cameras to place."""
+
 STRATEGIES: dict[Strategy, PlacementStrategy] = {
     "static_orbit": static_orbit,
     "source_arc": source_arc,
 }
+"""By the value of `train.nv_generation.trn_nv_gen.runtime_camera.strategy`."""
 
 
 def look_at(position: Tensor, target: Tensor, up: Tensor) -> Tensor:
-    """World-to-camera (4, 4) of a camera at `position` (3,) that sees `target` in its middle."""
+    """Return world-to-camera (4, 4) of a camera at `position` (3,) that looks at `target` (3,)."""
     forward = _unit(target - position)
     right = _unit(torch.linalg.cross(forward, up))
     down = torch.linalg.cross(forward, right)

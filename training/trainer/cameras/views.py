@@ -1,4 +1,4 @@
-"""What a camera saw at a frame, as tensors: the source camera's, true ones, and novel ones."""
+"""Views as tensors: what the source camera, a true camera or a novel camera sees at a frame."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from training.trainer.cameras.camera import Camera
 
 @dataclass(frozen=True)
 class View:
-    """One camera's frame.
+    """What one camera sees at one frame.
 
-    `image` (H, W, 3) in [0, 1], masked onto the background; `masks` (H, W, P) 0 or 1, people in
-    front hiding others; `depth` (H, W) metres, 0 where unknown, or None. `frame` is the number in
-    file names, `index` its place among the training frames.
+    `image` (H, W, 3) in [0, 1], masked onto the background; `masks` (H, W, P) 0 or 1, where people
+    in front occlude others; `depth` (H, W) metres, 0 where unknown, or None. `frame` is the number
+    in file names, `index` its position among the training frames.
     """
 
     camera_id: int
@@ -63,7 +63,7 @@ class _CachedView:
 
 @dataclass(frozen=True)
 class ViewReader:
-    """Reads views of one scene folder, each file once."""
+    """Reads the views of one scene folder, each file once."""
 
     folder: SceneFolder
     frames: Sequence[int]
@@ -73,11 +73,11 @@ class ViewReader:
     _cached: dict[tuple[int, int], _CachedView] = field(default_factory=dict)
 
     def for_folder(self, folder: SceneFolder) -> ViewReader:
-        """A reader of the same frames and people in another folder."""
+        """Return a reader of the same frames and people in another folder."""
         return ViewReader(folder, self.frames, self.people, self.background, self.device)
 
     def view(self, camera_id: int, index: int) -> View:
-        """The view of a camera at a frame index; raises SceneDataError."""
+        """Return the view of a camera at a frame index; raises SceneDataError."""
         key = (camera_id, index)
         if key not in self._cached:
             self._cached[key] = self._read(camera_id, self.frames[index])
@@ -112,7 +112,7 @@ class ViewReader:
 
 
 def camera_of(data: CameraData, width: int, height: int) -> Camera:
-    """A camera of the scene data, of images of that size."""
+    """Convert a camera of the scene data, whose images are `width` by `height` pixels."""
     viewmat = torch.eye(4)
     viewmat[:3] = torch.from_numpy(data.extrinsics)
     return Camera(viewmat, torch.from_numpy(data.intrinsics).float(), width, height)

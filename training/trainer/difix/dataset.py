@@ -1,4 +1,4 @@
-"""The files of the refiner's training set, written while shards go by, and their counts."""
+"""Write the files of the refiner's training set, shard by shard, and count what is written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COPIED_AT_ONCE = 2**20
 
 @dataclass(frozen=True)
 class SceneCounts:
-    """What one scene gave."""
+    """What one scene contributed."""
 
     scene: str
     group: Group
@@ -38,15 +38,16 @@ class SceneCounts:
 
     @property
     def samples(self) -> int:
-        """In all."""
+        """The scene's samples, all cameras together."""
         return sum(self.cameras.values())
 
 
 @dataclass
 class DatasetWriter:
-    """Writes manifests and data.json into `root`, one shard after the other.
+    """Writes the manifests and data.json into `root`, one shard after the other.
 
-    Use as a context; `close` joins what was kept apart. Only counts stay in memory.
+    A context manager; call `close` before leaving it to complete data.json. Only counts stay in
+    memory.
     """
 
     root: Path
@@ -97,11 +98,11 @@ class DatasetWriter:
         self.counts.append(_counts_of(shard, split))
 
     def counts_of(self, split: Split) -> list[SceneCounts]:
-        """Those of one side."""
+        """Return the counts of the scenes in a split."""
         return [each for each in self.counts if each.split == split]
 
     def close(self) -> None:
-        """Put data.json together and have all of it on the disk; raises OSError."""
+        """Complete data.json and wait until the disk has all files; raises OSError."""
         data, test = self._files["train pairs"], self._files.pop("test pairs")
         test.flush()
         data.write('},\n"test": {')

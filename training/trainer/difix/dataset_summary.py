@@ -1,4 +1,4 @@
-"""What a merged training set consists of: the split, counts, and a page to read."""
+"""Summarise a merged training set: the split, counts, and a report for people."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_ROWS = 60
 
 
 def refuse_leaks(counts: Iterable[SceneCounts]) -> None:
-    """Raises TrainingError when a group is on both sides."""
+    """Raise TrainingError when a group is in both splits."""
     sides: dict[Group, set[Split]] = {}
     for each in counts:
         sides.setdefault(each.group, set()).add(each.split)
@@ -27,7 +27,7 @@ def refuse_leaks(counts: Iterable[SceneCounts]) -> None:
 def split_summary(
     exp_name: str, counts: Sequence[SceneCounts], left_out: Sequence[ShardProblem]
 ) -> dict[str, Any]:
-    """Who is on which side, and which scenes were left out."""
+    """Return the content of split_summary.json: groups and scenes by split, scenes left out."""
     splits = {split: [each for each in counts if each.split == split] for split in SPLITS}
     return {
         "schema_version": SCHEMA_VERSION,
@@ -39,7 +39,10 @@ def split_summary(
 
 
 def generation_stats(exp_name: str, counts: Sequence[SceneCounts]) -> dict[str, Any]:
-    """Counts of samples by split, data set, group, camera and scene, and of what was dropped."""
+    """Return the content of generation_stats.json.
+
+    Counts of samples by split, data set, group, camera and scene, and of what was dropped.
+    """
     dropped = _total(each.dropped for each in counts)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -59,7 +62,7 @@ def generation_stats(exp_name: str, counts: Sequence[SceneCounts]) -> dict[str, 
 def markdown_report(
     exp_name: str, counts: Sequence[SceneCounts], left_out: Sequence[ShardProblem]
 ) -> str:
-    """The same as Markdown, for people."""
+    """Return the same counts as Markdown, for people."""
     stats = generation_stats(exp_name, counts)
     lines = [
         f"# DiFix data of {exp_name}",
@@ -111,7 +114,7 @@ def _samples_by(
 
 
 def _total(each: Iterable[dict[str, int]]) -> dict[str, int]:
-    """Sums by name; camera ids in order of number."""
+    """Sum counts by name; camera ids are sorted by number."""
     total: Counter[str] = Counter()
     for counts in each:
         total.update(counts)

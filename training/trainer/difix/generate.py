@@ -1,4 +1,4 @@
-"""`run_mode=difix_data_generation_generate`: one scene's shard of the refiner's training set."""
+"""`run_mode=difix_data_generation_generate`: render one scene's shard of the training set."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ COLUMNS = ("render", "target", "reference")
 def generate(config: Config, inputs: GenerationInputs, requests: SignalRequests) -> None:
     """Make what is missing of the scene's shard.
 
-    Raises FaultsError, SceneDataError, TrainingError, OSError; Terminated after SIGTERM, with what
-    is whole left to be gone on from.
+    Raises FaultsError, SceneDataError, TrainingError, OSError; Terminated after SIGTERM, and then a
+    later run continues with the samples that are complete.
     """
     device = choose_device(config.device)
     model, source = load_model(config, inputs, device)
@@ -63,7 +63,10 @@ def generate(config: Config, inputs: GenerationInputs, requests: SignalRequests)
 def make_samples(
     pipeline: Pipeline, whole: dict[str, Sample], requests: SignalRequests
 ) -> list[Sample]:
-    """All samples of a scene, made or found whole, with progress lines; raises Terminated."""
+    """Return all samples of a scene, made now or found complete, and print progress lines.
+
+    Raises Terminated, SceneDataError, OSError.
+    """
     inputs, samples = pipeline.inputs, list[Sample]()
     most = len(inputs.frames) * len(inputs.targets)
     for sample in pipeline.samples(whole):
@@ -91,7 +94,7 @@ def _names(config: Config, inputs: GenerationInputs) -> dict[str, str]:
 
 
 def _finish(folder: ShardFolder, shard: Shard) -> None:
-    """Everything that belongs to a shard, shard.json last."""
+    """Write everything that belongs to a shard, shard.json last; raises OSError."""
     folder.delete_other_samples(shard.samples)
     write_atomically(folder.dropped, dropped_table(shard.dropped, shard.scene))
     write_contact_sheet(folder, shard.samples)
@@ -99,7 +102,7 @@ def _finish(folder: ShardFolder, shard: Shard) -> None:
 
 
 def write_contact_sheet(folder: ShardFolder, samples: Sequence[Sample]) -> None:
-    """Some samples below each other, evenly_spaced chosen; none where there is no sample."""
+    """Write a picture of some samples, evenly chosen, if there are any; raises OSError."""
     folder.contact_sheet.unlink(missing_ok=True)
     places = evenly_spaced(range(len(samples)), min(SHOWN_SAMPLES, len(samples)))
     rows = {

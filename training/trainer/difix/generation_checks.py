@@ -1,4 +1,4 @@
-"""What DiFix data generation reads, found and validate_config before torch is imported."""
+"""Find everything that DiFix data generation reads, and what is wrong with it; no torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHOWN_CAMERAS = 3
 
 @dataclass(frozen=True)
 class GenerationInputs:
-    """The scene, its data, its truth, and what is asked of them.
+    """What generation reads and is asked to make.
 
     `trained_frames` are those that the model has poses of; `frames` are those that samples are
     wanted of, skip frames included.
@@ -42,12 +42,12 @@ class GenerationInputs:
 
 
 def shard_folder(config: Config) -> ShardFolder:
-    """Where the scene's shard is written."""
+    """Return the folder of the scene's shard."""
     return ShardFolder(config.output / FOLDER)
 
 
 def check_generation(config: Config) -> GenerationInputs:
-    """Find everything that generation reads; raises FaultsError with all that is wrong."""
+    """Find everything that generation reads; raises FaultsError with everything that is wrong."""
     settings, faults = config.difix_data_generation, list[Fault]()
     scene = read_scene(under_checkout(config.shared.scene_file), config.shared.scene_name)
     root = under_checkout(config.shared.scene_data_root)
@@ -66,7 +66,7 @@ def check_generation(config: Config) -> GenerationInputs:
 
 
 def targets_of(scene: Scene, truth: SceneFolder | None, wanted: TargetCameras) -> tuple[int, ...]:
-    """The target cameras, ascending; raises FaultsError for those that the scene lacks."""
+    """Return the target cameras, ascending; raises FaultsError for those that the scene lacks."""
     there = [] if truth is None else truth.cameras()
     others = [camera for camera in there if camera != scene.cam_id]
     if not others:
@@ -91,7 +91,7 @@ def _camera_fault(camera: int, scene: Scene, others: Sequence[int]) -> Fault:
 
 
 def checkpoint_faults(output: Path, settings: DifixDataGeneration) -> list[Fault]:
-    """That a trained model is required and not in the scene's output folder."""
+    """Return a fault when a trained model is required and the scene's output folder has none."""
     path = OutputFolder(output).checkpoint
     if path.exists() or not settings.require_checkpoint:
         return []

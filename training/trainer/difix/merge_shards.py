@@ -6,7 +6,7 @@
         meta/                generation_stats.json, dropped_samples.csv, generation_config.yaml
         report.md
 
-It is there as a whole or not at all; the same shards give the same bytes. Imports no torch.
+The folder is complete or absent, and the same shards give the same bytes. Imports no torch.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def aggregate(config: Config, requests: SignalRequests) -> None:
     """Merge the shards of the plan's scenes.
 
     Raises FaultsError, TrainingError naming every shard that is missing, unfinished or foreign,
-    OSError; Terminated after SIGTERM. An older training set is then as it was.
+    OSError; Terminated after SIGTERM. An earlier training set is then unchanged.
     """
     expected = ShardRequirements.of(config)
     groups = groups_of(scenes_to_merge(expected), config.difix_data_generation)
@@ -65,7 +65,7 @@ def _merge(
     writer: DatasetWriter,
     requests: SignalRequests,
 ) -> Iterator[ShardProblem]:
-    """Write one shard after the other; yields those that can't be."""
+    """Write one shard after the other; yield a problem for each that can't be merged."""
     for scene, group in groups.items():
         if requests.stop:
             raise Terminated
@@ -77,7 +77,7 @@ def _merge(
 
 
 def _refuse(problems: list[ShardProblem], writer: DatasetWriter, config: Config) -> None:
-    """Raises TrainingError when the training set would not be whole, or leaks."""
+    """Raise TrainingError when the training set would be incomplete or empty, or leak."""
     if problems and not config.difix_data_generation.allow_partial:
         listed = "".join(f"\n    {problem}" for problem in problems)
         raise TrainingError(
@@ -106,7 +106,7 @@ def _write_summaries(
 
 @contextmanager
 def _replacing(folder: Path) -> Iterator[Path]:
-    """A folder to write into that takes the place of `folder` when all went well."""
+    """Yield a folder to write into that replaces `folder` when no exception is raised."""
     partial = folder.with_name(f".{folder.name}.partial")
     previous = folder.with_name(f".{folder.name}.previous")
     if previous.exists() and not folder.exists():  # killed between the two renames below

@@ -1,8 +1,8 @@
-"""Rendering samples: true images are read run_ahead, several samples are rendered and written at once.
+"""Make the samples of a scene: read true images ahead, render and write several at once.
 
-Rendering takes most of the time and one thread a sample, so a few workers do everything, with
-bounded queues in between. Decisions are made in one place and in order, so what comes out does not
-depend on how many workers there are.
+Rendering takes most of the time and uses one thread a sample, so a few workers do everything, with
+bounded queues in between. Decisions are made in one place and in order: the result does not depend
+on the number of workers.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Views = tuple[Target, TrueImage]
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """One sample that may become one."""
+    """One sample that is wanted; it is dropped when its images can't be used."""
 
     sample_id: str
     camera: int
@@ -54,7 +54,7 @@ class SampleRequest:
 
 
 class ReadResult(NamedTuple):
-    """What was read for a sample: both views, why there is none, or nothing: it is there."""
+    """What was read for a sample: both views, why there are none, or None when it exists."""
 
     wanted: SampleRequest
     found: Views | Unusable | None
@@ -62,7 +62,7 @@ class ReadResult(NamedTuple):
 
 @dataclass
 class Renderer:
-    """The model as cameras see it; posed once for each frame."""
+    """Renders the model for target cameras; poses it once per frame."""
 
     model: SceneModel
     background: float
@@ -73,14 +73,14 @@ class Renderer:
     _turn: Lock = field(default_factory=Lock)
 
     def posed_at(self, index: int) -> PosedGaussians:
-        """Everyone's Gaussians at a frame index; the last one is kept."""
+        """Return everyone's Gaussians at a frame index; the latest are kept."""
         if self._index != index or self._posed is None:
             with torch.inference_mode():
                 self._posed, self._index = self.model.gaussians_at(index), index
         return self._posed
 
     def render_png(self, posed: PosedGaussians, target: Target) -> bytes:
-        """What the target camera sees, as a PNG file."""
+        """Return what the target camera sees as the content of a PNG file."""
         height, width = target.image.pixels.shape[:2]
         camera = camera_of(target.camera, width, height).to(self.device)
         return encode_image(to_uint8(self._image(posed, camera)), ".png")
@@ -105,7 +105,7 @@ class Pipeline:
     dropped: list[Dropped] = field(default_factory=list)
 
     def samples(self, whole: Mapping[str, Sample]) -> Iterator[Sample]:
-        """Every sample in order of frame and camera; those in `whole` are not made again.
+        """Yield every sample in order of frame and camera; those in `whole` are not made again.
 
         Raises SceneDataError, OSError.
         """
@@ -117,7 +117,7 @@ class Pipeline:
     def _reading(
         self, pool: ThreadPoolExecutor, whole: Mapping[str, Sample]
     ) -> Iterator[Callable[[], ReadResult]]:
-        """What has to be read, in order; a frame's reference is read once."""
+        """Yield one reading task per sample, in order; a frame's reference image is read once."""
         for frame in self.inputs.frames:
             wanted = [self._wanted(camera, frame) for camera in self.inputs.targets]
             if frame not in self.inputs.trained_frames:
@@ -134,7 +134,7 @@ class Pipeline:
     def _making(
         self, read: Iterable[ReadResult], whole: Mapping[str, Sample]
     ) -> Iterator[Callable[[], Sample]]:
-        """Decides, in order, what becomes a sample."""
+        """Decide, in order, which requests become samples; yield one making task for each."""
         most = self.settings.max_samples_per_camera or sys.maxsize
         taken = dict.fromkeys(self.inputs.targets, 0)
         for wanted, found in read:
@@ -214,7 +214,7 @@ class Pipeline:
 def run_ahead(
     pool: ThreadPoolExecutor, tasks: Iterable[Callable[[], Result]], most: int
 ) -> Iterator[Result]:
-    """The tasks' results in order, `most` of them started before they are asked for."""
+    """Yield the tasks' results in order, with `most` tasks started before they are needed."""
     started: deque[Future[Result]] = deque()
     for task in tasks:
         started.append(pool.submit(task))
@@ -225,7 +225,7 @@ def run_ahead(
 
 
 def worker_count(wanted: int | Literal["auto"]) -> int:
-    """How many samples are made at once."""
+    """Return how many samples are made at once."""
     if wanted != "auto":
         return wanted
     given = os.environ.get("SLURM_CPUS_PER_TASK")
@@ -234,7 +234,7 @@ def worker_count(wanted: int | Literal["auto"]) -> int:
 
 @contextmanager
 def _worker_pool(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that draw with one core each; what has not begun at an error never does."""
+    """Yield threads that render with one core each; after an error no waiting task is started."""
     # The number of threads is torch's per thread, and results must not depend on it.
     pool = ThreadPoolExecutor(workers, "sample", initializer=torch.set_num_threads, initargs=(1,))
     try:

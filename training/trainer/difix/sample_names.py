@@ -1,4 +1,4 @@
-"""Names in the refiner's training set: sample ids, and which data set and group a scene is of."""
+"""Names in the refiner's training set: sample ids, and each scene's data set and group."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CONFIG_KEY = "difix_data_generation"
 
 @dataclass(frozen=True, order=True)
 class Group:
-    """Scenes that never part between train and test; groups of two data sets are never one."""
+    """Scenes that are never split between train and test; groups of two data sets always differ."""
 
     dataset: str
     name: str
@@ -24,16 +24,16 @@ class Group:
 
 
 def sample_id(scene: str, target_camera: int, ref_camera: int, frame: int) -> str:
-    """The id of a sample, whose reference shows the same frame.
+    """Return the id of a sample, whose reference image shows the same frame.
 
-    A scene's name can be read back from it, so samples of two scenes never share an id.
+    The scene's name can be read back from it, so samples of two scenes never share an id.
     """
     cameras = f"tcam{target_camera}__rccam{ref_camera}"
     return f"{scene}__{cameras}__tf{frame:06d}__rf{frame:06d}"
 
 
 def group_of(scene: str, settings: DifixDataGeneration) -> Group:
-    """The group of a scene, by its name.
+    """Return the group of a scene, by its name.
 
     Raises FaultsError when its data set is unknown and `strict`, or its name fits no group.
     """
@@ -55,7 +55,7 @@ def group_of(scene: str, settings: DifixDataGeneration) -> Group:
 
 
 def groups_of(scenes: Iterable[str], settings: DifixDataGeneration) -> dict[str, Group]:
-    """Each scene's group, in order; raises FaultsError with all scenes that have none."""
+    """Return each scene's group, in order; raises FaultsError with all scenes that have none."""
     groups: dict[str, Group] = {}
     faults: list[Fault] = []
     for scene in scenes:
@@ -69,7 +69,7 @@ def groups_of(scenes: Iterable[str], settings: DifixDataGeneration) -> dict[str,
 
 
 def held_out_groups(groups: Iterable[Group], settings: DifixDataGeneration) -> frozenset[Group]:
-    """The groups that are kept for testing; raises FaultsError for one that is not there."""
+    """Return the groups that are kept for testing; raises FaultsError for one that no scene has."""
     there = sorted(set(groups))
     if settings.test_groups is None:
         return frozenset(group for group in there if _is_held_out(group, settings.datasets))
@@ -91,7 +91,7 @@ def held_out_groups(groups: Iterable[Group], settings: DifixDataGeneration) -> f
 
 
 def _dataset_of(scene: str, datasets: Mapping[str, DataSet]) -> str | None:
-    """The data set with the longest name that begins the scene's."""
+    """Return the data set with the longest name that the scene's name begins with, or None."""
     fitting = [name for name in datasets if scene == name or scene.startswith(f"{name}_")]
     return max(fitting, key=len, default=None)
 
@@ -108,7 +108,7 @@ def _unknown(scene: str, datasets: Mapping[str, DataSet]) -> Fault:
     name = scene.partition("_")[0]
     remedy = (
         f"the scene's name begins with one of: {', '.join(datasets)}; or name it, so that each "
-        f"scene is a group: '+{CONFIG_KEY}.datasets.{name}={{group_pattern:null,test_groups:[]}}'; or set "
-        f"{CONFIG_KEY}.strict=false"
+        f"scene is a group: '+{CONFIG_KEY}.datasets.{name}={{group_pattern:null,test_groups:[]}}'; "
+        f"or set {CONFIG_KEY}.strict=false"
     )
     return Fault(f"{scene} is of an unknown data set", name, remedy)

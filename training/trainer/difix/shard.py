@@ -1,10 +1,10 @@
-"""The shard: what one scene gives to the refiner's training set, as a folder.
+"""The shard: what one scene contributes to the refiner's training set, as a folder.
 
     samples/<sample id>/{image.png,target_image.*,ref_image.*,meta.json}
     dropped_samples.csv  contact_sheet.png  shard.json
 
-A sample's folder that exists is whole, and so is a shard whose shard.json exists. Other files in
-the folder are not ours.
+A sample's folder that exists is complete, and so is a shard whose shard.json exists. Other files in
+the folder belong to others and are left alone.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from training.configuration.overrides import select
+from training.configuration.run_modes import GENERATE
 from training.system.atomic_write import write_durably, write_json_atomically
 from training.trainer.config.schema import Config
 
 SCHEMA_VERSION = 1
-FOLDER = "difix_data"
+FOLDER = GENERATE.output_subdir
 SHARD = "shard.json"
 META = "meta.json"
 IMAGES = ("image", "target_image", "ref_image")
@@ -43,19 +44,19 @@ DECIDING_KEYS = (
     "difix_data_generation.max_samples_per_camera",
     "difix_data_generation.min_mask_coverage",
 )
-"""Keys that decide what is in a shard, besides its scene and its model."""
+"""The keys that decide what is in a shard, besides its scene and its model."""
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+\.[a-z]+$")]
 
 
 class FileModel(BaseModel):
-    """Plain data of a file."""
+    """Base of what is stored as JSON; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Sample(FileModel):
-    """One sample: who is seen from where, and its files."""
+    """One sample: cameras, frames, image size and file names."""
 
     sample_id: str
     scene: str
@@ -68,7 +69,7 @@ class Sample(FileModel):
     width: int
     height: int
     mask_coverage: float
-    """Fraction of the target image that people cover."""
+    """The fraction of the target image that people cover."""
     image: FileName
     target_image: FileName
     ref_image: FileName
@@ -95,15 +96,15 @@ class Configuration(FileModel):
     """Everything that decides a shard's content."""
 
     keys: dict[str, Any]
-    """Composed keys of train.yaml, those of DECIDING_KEYS."""
+    """The keys of DECIDING_KEYS, dotted, with their values."""
     scene: dict[str, Any]
     """The scene's JSON."""
     model: dict[str, Any]
-    """`source` checkpoint or initial; of a checkpoint its epoch and a digest of its weights."""
+    """`source`: checkpoint or initial; of a checkpoint also its `epoch` and weights' `digest`."""
 
     @property
     def digest(self) -> str:
-        """Short name of all of it, kept with each sample."""
+        """A short hash of all of it, stored with each sample."""
         text = json.dumps(self.model_dump(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -133,32 +134,32 @@ class Shard(FileModel):
 
 @dataclass(frozen=True)
 class ShardFolder:
-    """Paths of one scene's shard."""
+    """Paths of one scene's shard, and its samples on disk."""
 
     root: Path
 
     @property
     def shard(self) -> Path:
-        """Written last."""
+        """The manifest, which is written last."""
         return self.root / SHARD
 
     @property
     def samples(self) -> Path:
-        """A folder for each sample."""
+        """The folder that has one folder per sample."""
         return self.root / "samples"
 
     @property
     def dropped(self) -> Path:
-        """What was left out, as a table."""
+        """The table of what was left out."""
         return self.root / "dropped_samples.csv"
 
     @property
     def contact_sheet(self) -> Path:
-        """Some samples to look at."""
+        """A picture of some samples."""
         return self.root / "contact_sheet.png"
 
     def sample(self, sample_id: str) -> Path:
-        """One sample's folder."""
+        """Return the path of one sample's folder."""
         return self.samples / sample_id
 
     def write_sample(self, sample: Sample, contents: Sequence[bytes], digest: str) -> None:
@@ -176,7 +177,7 @@ class ShardFolder:
             raise
 
     def whole_samples(self, digest: str) -> dict[str, Sample]:
-        """Samples made with the configuration of that digest; all others are deleted."""
+        """Return the complete samples made with that configuration; delete all others."""
         found = {}
         for path in sorted(self.samples.iterdir()) if self.samples.is_dir() else []:
             sample = read_sample(path, digest)
@@ -194,7 +195,7 @@ class ShardFolder:
                 shutil.rmtree(path)
 
     def lacks(self, samples: Iterable[Sample]) -> list[str]:
-        """Ids of samples that have no folder."""
+        """Return the ids of samples that have no folder."""
         there = set(_names_in(self.samples)) if self.samples.is_dir() else set()
         return [sample.sample_id for sample in samples if sample.sample_id not in there]
 
@@ -205,7 +206,7 @@ def _names_in(folder: Path) -> Iterator[str]:
 
 
 def deciding_keys(config: Config) -> dict[str, Any]:
-    """The keys of DECIDING_KEYS with their values."""
+    """Return the keys of DECIDING_KEYS with their values."""
     content = config.model_dump(mode="json")
     return {key: select(content, key) for key in DECIDING_KEYS}
 
@@ -216,7 +217,7 @@ def make_shard(
     samples: Sequence[Sample],
     dropped: Sequence[Dropped],
 ) -> Shard:
-    """A shard with its counts; `names` are scene, dataset, group, exp_name."""
+    """Return a shard with its counts; `names` are scene, dataset, group and exp_name."""
     statistics = Statistics(
         samples=len(samples),
         samples_by_camera=samples_by_camera(samples),
@@ -234,18 +235,18 @@ def make_shard(
 
 
 def samples_by_camera(samples: Iterable[Sample]) -> dict[str, int]:
-    """How many samples each target camera has."""
+    """Count the samples of each target camera."""
     counts = Counter(sample.target_camera for sample in samples)
     return {str(camera): counts[camera] for camera in sorted(counts)}
 
 
 def dropped_by_reason(dropped: Iterable[Dropped]) -> dict[str, int]:
-    """How many samples were left out why."""
+    """Count the dropped samples by reason."""
     return dict(sorted(Counter(each.reason for each in dropped).items()))
 
 
 def dropped_table(rows: Iterable[Dropped], scene: str, *, heading: bool = True) -> str:
-    """Dropped samples of a scene as CSV."""
+    """Return a scene's dropped samples as CSV."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerows([["scene", *Dropped.model_fields]] if heading else [])
@@ -259,7 +260,7 @@ def write_shard(folder: ShardFolder, shard: Shard) -> None:
 
 
 def read_shard(folder: ShardFolder) -> Shard:
-    """The shard of a folder; raises OSError, or ValueError when it is not one."""
+    """Read shard.json; raises OSError, or ValueError when it is not a shard's manifest."""
     try:
         return Shard.model_validate_json(folder.shard.read_bytes())
     except ValidationError as error:
@@ -269,7 +270,7 @@ def read_shard(folder: ShardFolder) -> Shard:
 
 
 def read_sample(path: Path, digest: str) -> Sample | None:
-    """The sample of a folder if it is whole and made with that configuration."""
+    """Return the sample of a folder, or None unless it is complete and of that configuration."""
     try:
         meta = json.loads((path / META).read_bytes())
         made_with = meta.pop("configuration")

@@ -1,4 +1,4 @@
-"""The shards of an experiment: whose they are to be, and whether each is there, whole and ours."""
+"""The shards of an experiment: which are expected, and whether each can be merged."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Kind = Literal["missing", "unfinished", "foreign"]
 
 @dataclass(frozen=True)
 class ShardProblem:
-    """Why a scene's shard can't be merged."""
+    """Why a scene's shard can't be merged; its fields are keys of split_summary.json."""
 
     scene: str
     kind: Kind
@@ -51,18 +51,18 @@ class ShardRequirements:
 
     @classmethod
     def of(cls, config: Config) -> ShardRequirements:
-        """By this run's configuration."""
+        """Return the requirements of this run's configuration."""
         # Absolute, with links as the user wrote them: these paths go into the data set.
         root = Path(os.path.abspath(under_checkout(config.shared.results_root)))
         return cls(root, config.shared.exp_name, deciding_keys(config))
 
     def folder(self, scene: str) -> ShardFolder:
-        """Where a scene's shard lies."""
+        """Return the folder of a scene's shard."""
         return ShardFolder(self.results_root / scene / self.exp_name / FOLDER)
 
 
 def scenes_to_merge(expected: ShardRequirements) -> list[str]:
-    """The scenes to merge, sorted: the plan's, or without a plan all that have a folder.
+    """Return the scenes to merge, sorted: the plan's, or without a plan all that have a folder.
 
     The plan is the file that TS_PLAN_FILE names. Raises FaultsError.
     """
@@ -80,7 +80,7 @@ def scenes_to_merge(expected: ShardRequirements) -> list[str]:
 
 
 def check_shard(scene: str, group: Group, expected: ShardRequirements) -> Shard | ShardProblem:
-    """A scene's shard, or what is wrong with it."""
+    """Return a scene's shard, or what is wrong with it."""
     folder = expected.folder(scene)
     if not folder.root.is_dir():
         return ShardProblem(scene, "missing", f"no folder {folder.root}")
@@ -115,7 +115,7 @@ def _planned(path: Path, exp_name: str) -> list[str]:
 
 
 def _differences(shard: Shard, scene: str, group: Group, expected: ShardRequirements) -> str:
-    """In what a shard is not this experiment's; empty when in nothing."""
+    """Say in what a shard differs from this experiment; empty when in nothing."""
     theirs = {
         "schema_version": shard.schema_version,
         "scene": shard.scene,
@@ -139,10 +139,10 @@ def _differences(shard: Shard, scene: str, group: Group, expected: ShardRequirem
 
 
 def _foreign_ids(shard: Shard, expected: ShardRequirements) -> str:
-    """Samples that another shard could have too.
+    """Say which samples another shard could have too; empty when none could.
 
-    An id names its scene, and a scene has one shard: ids that are all their own scene's, each
-    there once, can't meet those of another shard. So no ids need be kept over shards.
+    An id names its scene, and a scene has one shard: ids that are all their own scene's, each there
+    once, can't meet those of another shard. So no ids need be remembered across shards.
     """
     if strays := [sample.sample_id for sample in shard.samples if not _is_own(sample, shard)]:
         return "; ".join(_owner(stray, expected) for stray in strays[:3]) + _more(strays[3:])

@@ -1,4 +1,4 @@
-"""The model whose renders are to be repaired: trained where there is a checkpoint, else initial."""
+"""Load the model whose renders are to be repaired: from the checkpoint, else untrained."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from training.trainer.setup import gaussian_counts, load_body_model, make_model
 from training.trainer.termination import TrainingError
 
 RENDER_KEYS = ("model.", "scene.cam_id", "scene.seq_name")
-"""Parts of a checkpoint's identity that a render depends on."""
+"""Prefixes of the keys in a checkpoint's identity that a render depends on."""
 INITIAL_POSES = {"poses.first_pose": "pose", "poses.first_trans": "trans"}
 
 
 def load_model(
     config: Config, inputs: GenerationInputs, device: torch.device
 ) -> tuple[SceneModel, dict[str, Any]]:
-    """The model and where it is from: `source` checkpoint (with `epoch`, `digest`) or initial.
+    """Return the model and where it comes from, as in `Configuration.model` of the shard.
 
     Raises FaultsError when the checkpoint is of another model or data, TrainingError when it is
     damaged, SceneDataError, OSError.
@@ -51,7 +51,7 @@ def load_model(
 
 
 def weights_digest(weights: dict[str, Tensor]) -> str:
-    """SHA-256 over names and values: the same for the same model, whenever it was saved."""
+    """Return the SHA-256 of names and values, which is the same whenever the model is saved."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()
@@ -74,7 +74,10 @@ def _render_keys(identity: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_other_data(path: Path, weights: dict[str, Tensor], estimated: BodyParameters) -> None:
-    """Frames or poses that are not those of the training would be drawn in the wrong place."""
+    """Raise FaultsError when frames or estimated poses are not those of the training.
+
+    The people would be rendered in the wrong places.
+    """
     for name, field in INITIAL_POSES.items():
         then, now = weights[name], getattr(estimated, field)
         if not torch.equal(then, now):
@@ -85,7 +88,7 @@ def _refuse_other_data(path: Path, weights: dict[str, Tensor], estimated: BodyPa
 
 
 def _initial_counts(config: Config, inputs: GenerationInputs, people: int) -> Sequence[int]:
-    """Gaussians of each person as before training; frames without masks count for nothing."""
+    """Return each person's number of Gaussians as before training; missing masks are ignored."""
     wanted = config.model.gaussians_per_person
     if isinstance(wanted, int):
         return [wanted] * people
@@ -93,7 +96,7 @@ def _initial_counts(config: Config, inputs: GenerationInputs, people: int) -> Se
 
 
 def _most_pixels(inputs: GenerationInputs, person: int) -> int:
-    """What a person covers at most of the source camera's images."""
+    """Return the most pixels that a person covers in any image of the source camera."""
     most = 0
     for frame in inputs.trained_frames:
         try:

@@ -1,4 +1,4 @@
-"""True images as a sample holds them: people on the plain background, encode_image."""
+"""True images as samples contain them: people on the plain background, encoded as a file."""
 
 from __future__ import annotations
 
@@ -41,9 +41,10 @@ class Unusable:
 
 @dataclass(frozen=True)
 class TrueImage:
-    """A true image (H,W,3) 8 bit with everything but people replaced by the background.
+    """A true image (H, W, 3), 8 bit, with everything but people replaced by the background.
 
-    `content` is the same as a file with that `suffix`; `coverage` the fraction people cover.
+    `content` is the same as a file with that `suffix`; `coverage` is the fraction that people
+    cover.
     """
 
     pixels: NDArray[np.uint8]
@@ -54,7 +55,7 @@ class TrueImage:
 
 @dataclass(frozen=True)
 class Target:
-    """What a target camera saw, and from where."""
+    """What a target camera saw, and the camera."""
 
     image: TrueImage
     camera: CameraData
@@ -63,7 +64,7 @@ class Target:
 def read_target(
     folder: SceneFolder, camera: int, frame: int, background: float, least_coverage: float
 ) -> Target | Unusable:
-    """The true image of a target camera, or why it can't be used; raises SceneDataError."""
+    """Return the true image of a target camera, or why it can't be used; raises SceneDataError."""
     image = read_true_image(folder, camera, frame, background, "target")
     if isinstance(image, Unusable):
         return image
@@ -78,7 +79,7 @@ def read_target(
 def read_true_image(
     folder: SceneFolder, camera: int, frame: int, background: float, role: Role
 ) -> TrueImage | Unusable:
-    """A true image, or why it can't be used; raises SceneDataError when the disk fails."""
+    """Return a true image, or why it can't be used; raises SceneDataError when the disk fails."""
     path, mask_path = image_file(folder, camera, frame), folder.mask(camera, EVERYONE, frame)
     try:
         image = load_image(folder, camera, frame)
@@ -96,14 +97,14 @@ def read_true_image(
 
 
 def encode_image(pixels: NDArray[np.uint8], suffix: str) -> bytes:
-    """An (H,W,3) 8-bit image as the content of a file with that suffix."""
+    """Return an (H, W, 3) 8-bit image as the content of a file with that suffix."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, **ENCODING[suffix])
     return buffer.getvalue()
 
 
 def resized_content(image: TrueImage, width: int, height: int) -> bytes:
-    """The file's content, scaled where the image has another size."""
+    """Return the content of the image's file, scaled when the image has another size."""
     if image.pixels.shape[:2] == (height, width):
         return image.content
     scaled = Image.fromarray(image.pixels).resize((width, height), Image.Resampling.LANCZOS)
@@ -111,7 +112,7 @@ def resized_content(image: TrueImage, width: int, height: int) -> bytes:
 
 
 def _unusable(kind: str, path: Path, error: SceneDataError) -> Unusable:
-    """One file's fault as a reason; a disk that fails is no property of the sample."""
+    """Convert an error about one file into a reason; re-raise it when the disk itself fails."""
     number = getattr(error.__cause__, "errno", None)
     if number in ABSENT:
         return Unusable(f"missing {kind}", str(path))

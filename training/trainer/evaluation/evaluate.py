@@ -1,4 +1,4 @@
-"""How good the model is on cameras it never saw, and how near its poses are to the true ones."""
+"""Measure how good the model is on held-out cameras, and how close its poses are to true ones."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ Lpips = Callable[[Tensor, Tensor], float]
 class GroundTruth:
     """What evaluations compare with.
 
-    A reader of true views and the held-out cameras, true joints (F, P, 22, 3) by body space (None
-    where the truth has none), and `reasons` of what is missing.
+    A reader of true views, the held-out cameras, the true joints (F, P, 22, 3) by body space (None
+    where the truth has none), and `missing_reasons` by key of metrics.json.
     """
 
     reader: ViewReader
@@ -39,14 +39,14 @@ class GroundTruth:
     missing_reasons: Mapping[str, str] = field(default_factory=dict)
 
     def views(self) -> Iterator[View]:
-        """The held-out views, one at a time: all at once they may not fit into memory."""
+        """Yield the held-out views, one at a time: all at once they may not fit into memory."""
         for camera in self.cameras:
             yield from (self.reader.view(camera, i) for i in range(len(self.reader.frames)))
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """One evaluation: a row per view, a row per body and frame, and their means."""
+    """One evaluation: a row per view, a row per frame and person, and their means."""
 
     images: list[TableRow]
     poses: list[TableRow]
@@ -55,7 +55,10 @@ class EvaluationResult:
 
 @torch.no_grad()
 def evaluate(model: SceneModel, truth: GroundTruth, background: float) -> EvaluationResult:
-    """Render every held-out view with the model's own poses, and compare poses with the true."""
+    """Compare renders of held-out views, and the model's poses, with the truth.
+
+    Views are rendered with the model's own poses.
+    """
     images = [_image_row(model, view, truth.lpips, background) for view in truth.views()]
     poses = _pose_rows(model, truth)
     means = _means(images, ("psnr", "psnr_foreground", "ssim", "lpips"))
@@ -67,12 +70,12 @@ def evaluate(model: SceneModel, truth: GroundTruth, background: float) -> Evalua
 
 @torch.no_grad()
 def rendered_images(model: SceneModel, views: Iterable[View], background: float) -> list[Tensor]:
-    """The model's images (H, W, 3) of the given views."""
+    """Render the given views; return images (H, W, 3)."""
     return [render(model.gaussians_at(view.index), view.camera, background).image for view in views]
 
 
 def write_csv(path: Path, rows: Sequence[TableRow]) -> None:
-    """Write rows of one kind as CSV; raises OSError."""
+    """Write rows with the same keys as CSV; raises OSError."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=list(rows[0]) if rows else [])
     writer.writeheader()
@@ -114,7 +117,7 @@ def _prefixes(truth: GroundTruth) -> list[str]:
 
 
 def _means(rows: Sequence[TableRow], names: Sequence[str]) -> dict[str, float | None]:
-    """Means by column over the rows that have a number there; None where no row has."""
+    """Return each column's mean over the rows that have a number there; None where no row has."""
     return {name: _mean([row.get(name) for row in rows]) for name in names}
 
 

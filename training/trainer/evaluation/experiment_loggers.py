@@ -94,5 +94,5 @@ def open_loggers(config: Config, output: OutputFolder, epoch: int) -> list[Exper
 
 
 def report_progress(numbers: Mapping[str, Any]) -> None:
-    """Print one progress line, which the launcher reads from the log (training/system/scene_log)."""
+    """Print one progress line, which the launcher reads (training/system/scene_log.py)."""
     print(f"{PROGRESS}{json.dumps(dict(numbers), allow_nan=False)}", flush=True)

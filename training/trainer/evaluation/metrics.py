@@ -1,10 +1,11 @@
-"""How good images and poses are, by the field's measures."""
+"""Measures of images and poses, as the literature defines them."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import roma
 import torch
@@ -15,9 +16,9 @@ LPIPS_WEIGHTS = "alexnet-owt-7be5be79.pth"
 
 
 def psnr(rendered: Tensor, target: Tensor, inside: Tensor | None = None) -> float:
-    """Peak signal-to-noise ratio of images (H, W, 3) in [0, 1], dB.
+    """Return the peak signal-to-noise ratio of images (H, W, 3) in [0, 1], dB.
 
-    Of the pixels `inside` (H, W) only, where given; nan where that is none.
+    Only pixels `inside` (H, W) count, where given; nan when there are none.
     """
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
@@ -29,15 +30,19 @@ def psnr(rendered: Tensor, target: Tensor, inside: Tensor | None = None) -> floa
 
 
 def ssim(rendered: Tensor, target: Tensor) -> float:
-    """Structural similarity of images (H, W, 3) in [0, 1] (Wang et al. 2004)."""
+    """Return the structural similarity of images (H, W, 3) in [0, 1] (Wang et al. 2004)."""
     from torchmetrics.functional.image import structural_similarity_index_measure as measure
 
-    planes = (image.permute(2, 0, 1)[None] for image in (rendered, target))
-    return float(measure(*planes, data_range=1.0))
+    first, second = (image.permute(2, 0, 1)[None] for image in (rendered, target))
+    # It returns more than the mean only where that is asked for.
+    return float(cast("Tensor", measure(first, second, data_range=1.0)))
 
 
 def load_lpips(device: torch.device) -> tuple[Callable[[Tensor, Tensor], float] | None, str]:
-    """The learned perceptual distance (Zhang et al. 2018), or why it can't be measured here."""
+    """Return a function for the learned perceptual distance, or None and why it can't be measured.
+
+    Source: Zhang et al. 2018, on AlexNet. Nothing is downloaded.
+    """
     if importlib.util.find_spec("torchvision") is None:
         return None, "torchvision is not installed"
     weights = Path(torch.hub.get_dir()) / "checkpoints" / LPIPS_WEIGHTS
@@ -55,13 +60,13 @@ def load_lpips(device: torch.device) -> tuple[Callable[[Tensor, Tensor], float] 
 
 
 def mpjpe(joints: Tensor, truth: Tensor) -> Tensor:
-    """Mean distance of joints (..., J, 3) from the truth for each body (...), mm."""
+    """Return the mean distance of joints (..., J, 3) from the truth for each body (...), mm."""
     distances: Tensor = (joints - truth).norm(dim=-1)
     return distances.mean(-1) * MILLIMETRES
 
 
 def pa_mpjpe(joints: Tensor, truth: Tensor) -> Tensor:
-    """The same after the best similarity transform of each body (Procrustes), mm."""
+    """Return `mpjpe` after the best similarity transform of each body (Procrustes), mm."""
     rotation, translation, scale = roma.rigid_points_registration(
         joints, truth, compute_scaling=True
     )

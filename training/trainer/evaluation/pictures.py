@@ -42,7 +42,7 @@ def write_comparison(path: Path, rows: Sequence[ComparisonRow], epoch: int) -> N
 def write_image_grid(
     path: Path, titles: Sequence[str], rows: Mapping[str, Sequence[Image.Image]]
 ) -> None:
-    """Write rows of images of one size, by label, below titled columns as PNG; raises OSError."""
+    """Write rows of images of one size as PNG, with titles and labels; raises OSError."""
     tiles = [[_tile(image) for image in images] for images in rows.values()]
     width, height = tiles[0][0].size
     size = (
@@ -64,12 +64,12 @@ def write_image_grid(
 
 
 def to_pil_image(image: Tensor) -> Image.Image:
-    """An (H, W, 3) tensor in [0, 1] as an 8-bit image."""
+    """Convert an (H, W, 3) tensor in [0, 1] to an 8-bit image."""
     return Image.fromarray(to_uint8(image))
 
 
 def to_uint8(image: Tensor) -> NDArray[np.uint8]:
-    """The same as an array."""
+    """Convert an (H, W, 3) tensor in [0, 1] to an 8-bit array."""
     levels: NDArray[np.uint8] = (image.detach().clamp(0, 1) * 255).round().byte().cpu().numpy()
     return levels
 

@@ -1,1 +1,6 @@
-""""""
+"""The model: people's canonical Gaussians, posed by a parametric body and rendered.
+
+Open `model.py` first, then `render.py` and `rasterizer.py` (exact on CPU, gsplat on CUDA);
+`surface.py` places the initial Gaussians, `visibility.py` colours hidden ones, `ply_export.py`
+writes them out. May use `cameras` and `config`.
+"""

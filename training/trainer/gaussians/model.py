@@ -1,4 +1,7 @@
-"""The model of a scene: each person's canonical Gaussians, and everyone's pose in each frame."""
+"""The model of a scene: each person's canonical Gaussians, and everyone's pose in each frame.
+
+Names of parameters and buffers are keys of the checkpoint: renaming one makes old ones unreadable.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,10 @@ class PosedGaussians:
 
 
 class Poses(nn.Module):
-    """Body parameters as they are being fitted, starting from the estimates of the scene data.
+    """The body parameters that are fitted, starting from the estimates of the scene data.
 
-    Corrections are rows by frame with sparse gradients, so that a step moves its own frame only.
+    Corrections are one row per frame with sparse gradients, so that a step moves its own frame
+    only.
     """
 
     def __init__(self, estimated: BodyParameters) -> None:
@@ -51,12 +55,15 @@ class Poses(nn.Module):
         self.shifts = _zero_embedding(frames, people * 3)
 
     def corrections(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """What was added to the estimates: rotations (F, P, 22, 3) rad, places (F, P, 3) m."""
+        """Return what is added to the estimates at frame indices (F,).
+
+        Rotations (F, P, 22, 3) rad, translations (F, P, 3) metres.
+        """
         turns = self.turns(frames).view(len(frames), self.people, len(BODY_JOINTS), 3)
         return turns, self.shifts(frames).view(len(frames), self.people, 3)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Pose (F, P, J, 3) and trans (F, P, 3) at frame indices (F,)."""
+        """Return pose (F, P, J, 3) and trans (F, P, 3) at frame indices (F,)."""
         turns, shifts = self.corrections(frames)
         uncorrected = self.first_pose.shape[2] - len(BODY_JOINTS)  # fingers and face of SMPL-X
         pose = self.first_pose[frames] + functional.pad(turns, (0, 0, 0, uncorrected))
@@ -64,9 +71,11 @@ class Poses(nn.Module):
 
 
 class Gaussians(nn.Module):
-    """The canonical Gaussians of all people, one after the other, N in all.
+    """The canonical Gaussians of all people, one person after the other, N in all.
 
-    `colored_by` (N,) says whose colour each one shows: its own, until hidden ones borrow.
+    `person` (N,) is whose each is; `corners` (N, 3) and `shares` (N, 3) are the vertices of its
+    triangle and its barycentric weights. `colored_by` (N,) is the Gaussian whose colour each one
+    shows: itself, until hidden ones copy (visibility.py).
     """
 
     def __init__(self, surfaces: Sequence[SurfacePoints]) -> None:
@@ -97,21 +106,21 @@ class Gaussians(nn.Module):
         self.colors = nn.Parameter(torch.full((total, 3), _logit(INITIAL_COLOR)))
 
     def canonical_centers(self, resting: Tensor) -> Tensor:
-        """Centers (N, 3) around the resting vertices (P, V, 3) of each person."""
+        """Return centers (N, 3) around the resting vertices (P, V, 3) of each person."""
         corners = resting[self.person[:, None], self.corners]
         return (corners * self.shares[..., None]).sum(1) + self.offsets
 
     def shown_colors(self) -> Tensor:
-        """Colours (N, 3) in [0, 1]."""
+        """Return colours (N, 3) in [0, 1]."""
         return self.colors.sigmoid()[self.colored_by]
 
     @torch.no_grad()
     def keep_shown_colors(self) -> None:
-        """Make every Gaussian's own colour the one it shows."""
+        """Overwrite every Gaussian's own colour by the one it shows."""
         self.colors.copy_(self.colors[self.colored_by])
 
     def posed(self, resting: Tensor, transforms: Tensor) -> PosedGaussians:
-        """The Gaussians carried by skinning transforms (P, J, 4, 4) of each person."""
+        """Move the Gaussians by the skinning transforms (P, J, 4, 4) of each person."""
         blended = (self.weights @ transforms[..., :3, :].flatten(0, 1).flatten(1)).view(-1, 3, 4)
         means = (blended[..., :3] @ self.canonical_centers(resting)[..., None])[..., 0] + blended[
             ..., 3
@@ -135,16 +144,16 @@ class SceneModel(nn.Module):
 
     @property
     def people(self) -> int:
-        """P."""
+        """P, the number of people."""
         return self.poses.people
 
     def gaussians_at(self, index: int) -> PosedGaussians:
-        """Everyone's Gaussians at a frame index."""
+        """Return everyone's Gaussians at a frame index."""
         transforms, _ = self._transforms(torch.tensor([index], device=self.poses.betas.device))
         return self.gaussians.posed(self.body.shaped(self.poses.betas), transforms[0])
 
     def joints(self, frames: Tensor) -> Tensor:
-        """The posed body joints (F, P, 22, 3) at frame indices (F,), m."""
+        """Return the posed body joints (F, P, 22, 3) at frame indices (F,), metres."""
         return self._transforms(frames)[1][:, :, : len(BODY_JOINTS)]
 
     def _transforms(self, frames: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,9 +13,9 @@ from training.trainer.gaussians.model import SceneModel
 from training.trainer.output_files import OutputFolder
 
 SH_DEGREE_0 = 0.5 / math.sqrt(math.pi)
-"""The constant spherical harmonic, by which the format stores colours."""
+"""The constant spherical harmonic, in units of which the format stores colours."""
 VIEWER_AXES = (1.0, -1.0, -1.0)
-"""Half a turn about x: viewers of 3DGS take y as down, the body model as up."""
+"""Half a turn about x: for viewers of 3DGS y points down, for the body model up."""
 HALF_TURN = (1.0, 0.0, 0.0, 0.0)  # the same as a quaternion, xyzw
 
 
@@ -27,7 +27,7 @@ def export_people(output: OutputFolder, model: SceneModel) -> None:
 
 @torch.no_grad()
 def ply_bytes(model: SceneModel, person: int) -> bytes:
-    """The content of one person's .ply file."""
+    """Return the content of one person's .ply file."""
     from gsplat import export_splats
 
     gaussians = model.gaussians

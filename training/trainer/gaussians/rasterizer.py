@@ -1,4 +1,4 @@
-"""Draw 3D Gaussians through a pinhole camera: one function, exact on CPU, gsplat on CUDA.
+"""Rasterize 3D Gaussians through a pinhole camera: exactly on CPU, by gsplat on CUDA.
 
 Both follow Kerbl et al., 3D Gaussian Splatting (2023), with gsplat 1.5's constants, so a model
 trained on one looks the same on the other.
@@ -105,7 +105,7 @@ def _rasterize_cpu(
 
 
 def project(means: Tensor, covars: Tensor, camera: Camera) -> Projected:
-    """Means (N, 3) and covars (N, 3, 3) on the image plane (EWA splatting, Zwicker et al. 2002)."""
+    """Project means (N, 3) and covars (N, 3, 3) (EWA splatting, Zwicker et al. 2002)."""
     rotation, translation = camera.viewmat[:3, :3], camera.viewmat[:3, 3]
     x, y, z = (means @ rotation.T + translation).unbind(-1)
     focal, principal = camera.intrinsics.diagonal()[:2], camera.intrinsics[:2, 2]
@@ -133,10 +133,10 @@ def project(means: Tensor, covars: Tensor, camera: Camera) -> Projected:
 def _gaussian_pixel_pairs(
     projected: Projected, opacities: Tensor, camera: Camera
 ) -> tuple[Tensor, Tensor]:
-    """Every (Gaussian, pixel) that meet and matter, ordered by pixel, then front to back.
+    """Return every (Gaussian, pixel) pair that contributes, by pixel, then front to back.
 
-    That is: alpha of at least MIN_ALPHA, and not behind what lets through less than
-    MIN_TRANSMITTANCE. Two index vectors of one length.
+    A pair contributes when its alpha is at least MIN_ALPHA and what is in front of it lets through
+    more than MIN_TRANSMITTANCE. Two index vectors of one length.
     """
     first, extent = _bounding_boxes(projected, opacities, camera)
     order = torch.argsort(projected.depths, stable=True)
@@ -160,7 +160,7 @@ def _gaussian_pixel_pairs(
 def _bounding_boxes(
     projected: Projected, opacities: Tensor, camera: Camera
 ) -> tuple[Tensor, Tensor]:
-    """First pixel (N, 2) and extent (N, 2) of the box where alpha can reach MIN_ALPHA."""
+    """Return first pixel (N, 2) and extent (N, 2) of the box where alpha can reach MIN_ALPHA."""
     sigmas = (2 * (opacities / MIN_ALPHA).clamp(min=1.0).log()).sqrt()
     reach = sigmas[:, None] * projected.spreads
     limit = torch.tensor([camera.width, camera.height], device=reach.device)
@@ -176,7 +176,7 @@ def _pixel_centers(pixel: Tensor, camera: Camera) -> Tensor:
 
 
 def _alphas(projected: Projected, opacities: Tensor, gaussian: Tensor, at: Tensor) -> Tensor:
-    """How much each chosen Gaussian (M,) covers at positions (M, 2)."""
+    """Return the alpha of each chosen Gaussian (M,) at positions (M, 2)."""
     table = torch.cat([projected.centers, projected.conics, opacities[:, None]], dim=-1)
     center_x, center_y, xx, xy, yy, opacity = table.index_select(0, gaussian).unbind(-1)
     x, y = at[:, 0] - center_x, at[:, 1] - center_y
@@ -185,7 +185,7 @@ def _alphas(projected: Projected, opacities: Tensor, gaussian: Tensor, at: Tenso
 
 
 def _transmittance_before(alpha: Tensor, pixel: Tensor, counts: Tensor) -> Tensor:
-    """Light left for each pair (M,) after those before it at its pixel.
+    """Return the light left for each pair (M,) after those in front of it at its pixel.
 
     float64 inside, since one running sum of logarithms goes through all pixels.
     """

@@ -1,4 +1,4 @@
-"""Points spread over a body's surface: where a person's Gaussians begin."""
+"""Points spread over a body's surface, where a person's Gaussians start."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ OVERLAP = 0.5  # a Gaussian's standard deviation as a fraction of the distance b
 
 @dataclass(frozen=True)
 class SurfacePoints:
-    """N points on a body's surface, tied to it so that shape and pose carry them along.
+    """N points on a body's surface, attached to it so that shape and pose move them.
 
     `corners` (N, 3) vertex indices and `shares` (N, 3) barycentric weights, `weights` (N, J)
-    skinning weights, `quaternions` (N, 4) xyzw that turn z onto the normal, `spacing` m.
+    skinning weights, `quaternions` (N, 4) xyzw that turn z onto the normal, `spacing` metres.
     """
 
     corners: Tensor
@@ -29,14 +29,14 @@ class SurfacePoints:
     spacing: float
 
     def positions(self, vertices: Tensor) -> Tensor:
-        """Their places (..., N, 3) for vertices (..., V, 3)."""
+        """Return the points (..., N, 3) for vertices (..., V, 3)."""
         return (vertices[..., self.corners, :] * self.shares[..., None]).sum(-2)
 
 
 def spread_points(
     body: BodyModel, betas: Tensor, count: int, generator: torch.Generator
 ) -> SurfacePoints:
-    """Spread `count` points evenly_spaced by area over the resting body of `betas` (B,)."""
+    """Spread `count` points evenly by area over the resting body of `betas` (B,)."""
     triangles = body.shaped(betas)[body.faces]
     normals = torch.linalg.cross(
         triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
@@ -55,7 +55,7 @@ def spread_points(
 
 
 def initial_scales(points: SurfacePoints) -> Tensor:
-    """Standard deviations (3,) of new Gaussians, m: flat discs that overlap a little."""
+    """Return the standard deviations (3,) of initial Gaussians: flat discs that overlap, metres."""
     width = OVERLAP * points.spacing
     return torch.tensor([width, width, THICKNESS * width])
 

@@ -1,4 +1,4 @@
-"""Which Gaussians any training view shows, and whose colour the hidden ones take."""
+"""Find the Gaussians that no training view shows, and give them the colour of visible ones."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from training.trainer.gaussians.rasterizer import rasterize
 
 MIN_RELATIVE_CONTRIBUTION = 0.8
 DEPTH_SCALE = 0.4
-"""Front and back count as this much nearer to each other than they are: the back of a person whom
-nobody saw from behind then takes its colours from the front at the same height."""
+"""Front and back count as this much nearer to each other than they are.
+
+The back of a person whom nobody saw from behind then takes its colours from the front at the same
+height.
+"""
 CHUNK = 1024  # Gaussians at once: all distances of 50,000 would take 10 GB
 
 
 def color_hidden_gaussians(model: SceneModel, views: Iterable[View]) -> None:
-    """Let Gaussians that none of `views` shows take the colour of the nearest that one does."""
+    """Let each Gaussian that none of `views` shows take the colour of the nearest visible one."""
     contributions = max_contributions(model, views)
     gaussians = model.gaussians
     gaussians.keep_shown_colors()
@@ -35,7 +38,7 @@ def color_hidden_gaussians(model: SceneModel, views: Iterable[View]) -> None:
 
 
 def max_contributions(model: SceneModel, views: Iterable[View]) -> Tensor:
-    """The most that each Gaussian shows of itself in any view, (N,), pixels."""
+    """Return the most that each Gaussian (N,) contributes to any view's interior, in pixels."""
     largest = torch.zeros(len(model.gaussians.person), device=model.poses.betas.device)
     for view in views:
         with torch.no_grad():
