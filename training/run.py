@@ -60,9 +60,9 @@ def run_command(
         options = parse_options(arguments, model, prog)
         if options.only_looks:
             before = ""
-            from training.cli.experiment_commands import watch_command
+            from training.cli.experiment_commands import experiment_command
 
-            return watch_command(options) or DONE
+            return experiment_command(options)
         plan = make_plan(options)
         if options.dry_run:
             say(preview(options, plan))

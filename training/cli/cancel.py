@@ -1,4 +1,4 @@
-"""`--cancel`: end all that an experiment has queued or running, and have the records say so."""
+"""`--cancel`: end everything of an experiment that is queued or running, and record that."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass, field
 
 from preprocess.faults import MOST_NAMES, Fault, FaultsError
-from training.execution.launcher_process import living_launcher
 from training.execution.attempt import ending_bound_s
+from training.execution.launcher_process import living_launcher
 from training.jobs.status import Queue, Snapshot, ask_queue, take_snapshot
 from training.plan.experiments import Experiment
 from training.plan.model import Plan
@@ -25,16 +25,17 @@ from training.system.processes import ProcessId
 POLL_S = 0.5
 ASK_SLURM_EVERY_S = 2.0
 SLURM_KILLS_S = 40.0
-"""Beside a trainer's grace: Slurm's KillWait, 30 s by default, and its book-keeping."""
+"""Added to a trainer's grace: Slurm's KillWait, 30 s by default, and its book-keeping."""
 SIGNALLED_S = 10.0
-"""What is told by a signal, after all else, gets so long."""
+"""Time to end for processes that had to be signalled, after that."""
 
 
 def cancel(experiment: Experiment) -> bool:
-    """End everything; returns whether nothing of it is left.
+    """End everything and return whether nothing of it is left.
 
     The plans are marked first: launchers and flows, on any machine, look for the mark and end, and
-    what ends then has ended on request. Raises FaultsError when the marks can't be written.
+    attempts that end after it are recorded as cancelled. Raises FaultsError when the marks can't be
+    written.
     """
     before = take_snapshot(experiment)
     _mark(experiment)
@@ -42,17 +43,17 @@ def cancel(experiment: Experiment) -> bool:
     if not before.is_active and not unreadable:
         say(f"experiment {experiment.name}: nothing is queued or running")
         return True
-    say(what_goes_on(before))
-    ending = _Ending(experiment.plans, before)
-    left = [*ending.wait(), *unreadable]
+    say(describe_active(before))
+    cancellation = _Cancellation(experiment.plans, before)
+    left = [*cancellation.wait(), *unreadable]
     for each in before.of("queued", "running"):
-        _write_down(experiment, each, ending.is_over(each.job_id))
+        _record_cancelled(experiment, each, cancellation.is_gone(each.job_id))
     say("\n".join(["this is left:", *left]) if left else "cancelled: nothing is left")
     return not left
 
 
-def what_goes_on(snapshot: Snapshot) -> str:
-    """What --cancel ends, for a person."""
+def describe_active(snapshot: Snapshot) -> str:
+    """Return lines that name what --cancel ends: scenes, Slurm jobs, launchers."""
     lines = []
     for state in ("running", "queued"):
         scenes = [each.scene for each in snapshot.of(state)]
@@ -66,19 +67,19 @@ def what_goes_on(snapshot: Snapshot) -> str:
 
 
 @dataclass
-class _Ending:
-    """Waits for the end of what was going on, telling it again by other means."""
+class _Cancellation:
+    """Cancels jobs, waits for the end of all that was active, and signals what does not end."""
 
     plans: tuple[Plan, ...]
     before: Snapshot
     queue: Queue = field(default_factory=Queue)
-    asked: float = float("-inf")
-    told: set[str] = field(default_factory=set)
-    """Jobs that Slurm was told to cancel."""
+    queue_asked_at: float = float("-inf")
+    cancelled_jobs: set[str] = field(default_factory=set)
+    """Ids of the jobs that Slurm was told to cancel."""
     signalled: set[int] = field(default_factory=set)
 
     def wait(self) -> list[str]:
-        """What is left after the time that everything may take to end, as lines."""
+        """Wait as long as everything may take to end; return a line for each thing that is left."""
         scenes = [scene for plan in self.plans for scene in plan.scenes]
         own_s = max(map(ending_bound_s, scenes), default=0.0) + SLURM_KILLS_S
         deadline = time.monotonic() + own_s
@@ -91,8 +92,8 @@ class _Ending:
             time.sleep(POLL_S)
         return left
 
-    def is_over(self, job_id: str) -> bool:
-        """Whether Slurm says that the job is not there any more."""
+    def is_gone(self, job_id: str) -> bool:
+        """Return whether Slurm's queue is known and no longer has this job."""
         return bool(job_id) and not self.queue.unknown and job_id not in self.queue.my_job_ids
 
     def _left(self) -> list[str]:
@@ -103,14 +104,14 @@ class _Ending:
         return left + ([f"Slurm's queue: {self.queue.unknown}"] if self.queue.unknown else [])
 
     def _ask_slurm(self) -> None:
-        """Cancel what is in the queue, also what has come there since."""
-        if time.monotonic() - self.asked < ASK_SLURM_EVERY_S:
+        """Cancel the jobs that are queued now; some may have been submitted meanwhile."""
+        if time.monotonic() - self.queue_asked_at < ASK_SLURM_EVERY_S:
             return
-        self.queue, self.asked = ask_queue(self.plans), time.monotonic()
-        new = {each.job.array_job_id for each in self.queue.jobs} - self.told
-        with contextlib.suppress(client.SlurmError):  # once more, the next time
+        self.queue, self.queue_asked_at = ask_queue(self.plans), time.monotonic()
+        new = {each.job.array_job_id for each in self.queue.jobs} - self.cancelled_jobs
+        with contextlib.suppress(client.SlurmError):  # tried again the next time
             client.cancel(new)
-            self.told |= new
+            self.cancelled_jobs |= new
 
     def _launchers(self) -> list[ProcessId]:
         return [found for plan in self.plans if (found := living_launcher(plan.file))]
@@ -118,14 +119,14 @@ class _Ending:
     def _holders(self) -> dict[str, Holder]:
         found = {}
         for each in self.before.of("queued", "running"):
-            ended = EndedJob(each.job_id) if self.is_over(each.job_id) else None
+            ended = EndedJob(each.job_id) if self.is_gone(each.job_id) else None
             with contextlib.suppress(RecordError):  # no run of this version: it could not claim it
                 if holder := holder_of(self.before.experiment.output(each.scene), ended):
                     found[each.scene] = holder
         return found
 
     def _signal(self) -> None:
-        """For what took no notice of the mark: launchers of this host, else supervisors."""
+        """Signal what has ignored the mark: launchers on this host, else their supervisors."""
         processes = self._launchers() or [holder.process for holder in self._holders().values()]
         for process in processes:
             if process.lives() and process.pid not in self.signalled:
@@ -147,28 +148,28 @@ def _mark(experiment: Experiment) -> None:
         raise FaultsError([Fault("the plans can't be marked as cancelled", str(error))]) from error
 
 
-def _write_down(experiment: Experiment, before: SceneState, job_is_over: bool) -> None:
-    """Have the record of a scene say that it was cancelled, where its supervisor could not."""
+def _record_cancelled(experiment: Experiment, before: SceneState, job_is_gone: bool) -> None:
+    """Record that a scene was cancelled, where its supervisor could not."""
     output = experiment.output(before.scene)
-    ended_job = EndedJob(before.job_id) if job_is_over else None
+    ended_job = EndedJob(before.job_id) if job_is_gone else None
     with contextlib.suppress(ClaimHeldError, RecordError, OSError):
-        if not _is_to_be_cancelled(read_record(output), before):
+        if not _must_be_cancelled(read_record(output), before):
             return
         with claimed(output, os.getpid(), ended_job=ended_job):
             record = read_record(output)
-            if record is not None and _is_to_be_cancelled(record, before):
+            if record is not None and _must_be_cancelled(record, before):
                 write_record(output, _cancelled(record))
 
 
-def _is_to_be_cancelled(record: RunRecord | None, before: SceneState) -> bool:
-    """Whether it ended with the cancelling or was to start again; a verdict of its own stays."""
+def _must_be_cancelled(record: RunRecord | None, before: SceneState) -> bool:
+    """Return whether the scene ran, was queued or would be retried; other ends stay as they are."""
     if record is None or record.status in {"done", "cancelled"}:
         return False
     return record.status == "running" or before.state == "queued" or record.cause in ELSEWHERE
 
 
 def _cancelled(record: RunRecord) -> RunRecord:
-    """An attempt that ended before the request keeps its cause."""
+    """Return the record as cancelled; an attempt that had ended before keeps its cause."""
     if record.status == "running":
         return record.ended(Cause.CANCELLED, None, "cancelled on request")
     return record.model_copy(update={"status": "cancelled"})

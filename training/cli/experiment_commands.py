@@ -7,7 +7,7 @@ import sys
 import time
 
 from preprocess.faults import Fault, FaultsError
-from training.cli.cancel import cancel, what_goes_on
+from training.cli.cancel import cancel, describe_active
 from training.cli.follow_log import follow
 from training.cli.status_table import render
 from training.jobs.status import Snapshot, take_snapshot
@@ -19,27 +19,15 @@ from training.system.paths import resolve_roots
 
 REFRESH_S = 5.0
 CLEAR = "\x1b[H\x1b[2J"
+"""Move a terminal's cursor home and clear the screen (ECMA-48)."""
 
 
-def watch_command(options: LaunchOptions) -> int | None:
-    """Do what one of the flags asks and return the exit status; None when none is given.
+def experiment_command(options: LaunchOptions) -> int:
+    """Do what one of the flags asks for and return the exit status.
 
-    Raises FaultsError for a mistyped experiment or scene, or flags that exclude each other.
+    Raises FaultsError for an unknown experiment or scene, and for flags that exclude each other.
     """
-    chosen = [
-        flag
-        for flag, given in {
-            "--status/--watch": options.status or options.watch,
-            "--logs": options.logs,
-            "--cancel": options.cancel,
-            "--submit": options.submit,
-        }.items()
-        if given
-    ]
-    if chosen in ([], ["--submit"]):
-        return None
-    if len(chosen) > 1:
-        raise FaultsError([Fault("these exclude each other", ", ".join(chosen), "choose one")])
+    _check_single_command(options)
     experiment = find_experiment(options.exp_name, resolve_roots(options.model_dump()))
     if options.logs:
         follow(experiment, options.logs)
@@ -49,8 +37,20 @@ def watch_command(options: LaunchOptions) -> int | None:
     return _watch(experiment) if options.watch else _show(experiment)
 
 
+def _check_single_command(options: LaunchOptions) -> None:
+    given = {
+        "--status/--watch": options.status or options.watch,
+        "--logs": options.logs,
+        "--cancel": options.cancel,
+        "--submit": options.submit,
+    }
+    commands = [flag for flag, is_given in given.items() if is_given]
+    if len(commands) > 1:
+        raise FaultsError([Fault("these exclude each other", ", ".join(commands), "choose one")])
+
+
 def exit_status(snapshot: Snapshot) -> int:
-    """How the experiment stands, for a script."""
+    """Return the exit status that tells a script how the experiment stands."""
     if snapshot.is_active:
         return GOING_ON
     return DONE if snapshot.is_done else FAILED
@@ -58,7 +58,7 @@ def exit_status(snapshot: Snapshot) -> int:
 
 def _cancel(experiment: Experiment, *, dry_run: bool) -> int:
     if dry_run:
-        say(f"would be cancelled\n{what_goes_on(take_snapshot(experiment))}")
+        say(f"would be cancelled\n{describe_active(take_snapshot(experiment))}")
         return DONE
     return DONE if cancel(experiment) else FAILED
 
@@ -70,7 +70,7 @@ def _show(experiment: Experiment) -> int:
 
 
 def _watch(experiment: Experiment) -> int:
-    """Refresh until everything has ended; what is no terminal gets a table for every change."""
+    """Show the table until everything has ended: redrawn on a terminal, else for every change."""
     shown: object = None
     while True:
         experiment = find_experiment(experiment.name, experiment.roots)  # it may have grown
@@ -86,13 +86,13 @@ def _watch(experiment: Experiment) -> int:
 
 
 def _states(snapshot: Snapshot) -> object:
-    """What a change of is worth another table."""
+    """Return what must change for another table to be printed."""
     scenes = [(each.state, len(each.attempts), each.job_id) for each in snapshot.scenes]
     return scenes, [(each.job.job_id, each.job.state) for each in snapshot.queue.jobs]
 
 
 def _page(snapshot: Snapshot) -> str:
-    """What fits the terminal, without wrapped lines."""
+    """Return as much of the table as fits the terminal without wrapped lines."""
     size = shutil.get_terminal_size()
     around = len(render(snapshot, 1).splitlines()) + 1
     lines = render(snapshot, size.lines - around).splitlines()

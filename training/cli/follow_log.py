@@ -1,4 +1,4 @@
-"""`--logs`: a scene's log from its beginning, and what it gains until its attempt ends."""
+"""`--logs`: print a scene's log from its beginning, and follow it until its attempt ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHUNK = 2**20
 
 
 def follow(experiment: Experiment, scene: str) -> None:
-    """Print a scene's log until its attempt has ended, or the reader has gone.
+    """Print a scene's log until its attempt has ended, or the reader of our output has gone.
 
     Raises FaultsError when there is no such scene, no log yet, or a record that can't be read.
     """
@@ -48,30 +48,33 @@ def attempt_goes_on(output: Path) -> bool:
 
 
 def follow_lines(output: Path) -> Iterator[str]:
-    """A log's lines for people as they come; ends with the attempt that runs, if any."""
-    reader = _Reader(output / LOG)
+    """Yield a log's lines for people, in pieces, until no attempt of the scene runs.
+
+    Raises RecordError.
+    """
+    reader = _LogReader(output / LOG)
     while attempt_goes_on(output):
-        yield from reader.news()
+        yield from reader.new_text()
         time.sleep(POLL_S)
-    yield from reader.news(unfinished=True)
+    yield from reader.new_text(with_unfinished_line=True)
 
 
-class _Reader:
-    """Reads on where it stopped; a log that was set aside is begun anew."""
+class _LogReader:
+    """Reads a log from where it stopped; one that was replaced, from its beginning."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
         self._inode = 0
         self._offset = 0
 
-    def news(self, *, unfinished: bool = False) -> Iterator[str]:
-        """What is new, in pieces of whole lines; on request a last line that has no end too."""
-        while piece := self._piece(unfinished):
+    def new_text(self, *, with_unfinished_line: bool = False) -> Iterator[str]:
+        """Yield what is new in pieces of whole lines, without machine-readable ones."""
+        while piece := self._piece(with_unfinished_line):
             self._offset += len(piece)
             lines = piece.decode("utf-8", errors="replace").splitlines(keepends=True)
             yield "".join(line for line in lines if not line.startswith(PROGRESS))
 
-    def _piece(self, unfinished: bool) -> bytes:
+    def _piece(self, with_unfinished_line: bool) -> bytes:
         try:
             with self._log.open("rb") as stream:
                 inode = os.fstat(stream.fileno()).st_ino
@@ -81,5 +84,5 @@ class _Reader:
                 read = stream.read(CHUNK)
         except OSError:
             return b""
-        whole = read.rpartition(b"\n")
-        return whole[0] + whole[1] or (read if unfinished else b"")
+        lines, line_end, _ = read.rpartition(b"\n")
+        return lines + line_end or (read if with_unfinished_line else b"")

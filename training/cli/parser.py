@@ -1,4 +1,4 @@
-"""The command line, built from the options' one definition."""
+"""Command lines built from options models: one flag for each field, the same for every program."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from preprocess.faults import Fault, FaultsError, did_you_mean, nearest
 from training.plan.options import checked_options, flag_name, flag_of
@@ -17,22 +18,16 @@ LAUNCH = "Train one 3D-Gaussian-splat model per scene."
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises FaultsError where argparse would exit, and names the nearest flag."""
+    """A parser that raises FaultsError where argparse would print the usage and exit."""
 
     def error(self, message: str) -> NoReturn:
-        unknown = message.removeprefix("unrecognized arguments: ")
-        if unknown == message:
-            raise FaultsError([Fault(message, remedy=f"see {self.prog} --help")])
-        flag = unknown.split()[0].split("=")[0]
-        close = nearest(flag, self._option_string_actions)
-        remedy = did_you_mean(flag, close) if close else f"see {self.prog} --help"
-        raise FaultsError([Fault("unknown argument", unknown, remedy)])
+        raise FaultsError([Fault(message, remedy=f"see {self.prog} --help")])
 
 
 def build_parser(
     model: type[BaseModel], prog: str, description: str = LAUNCH
 ) -> argparse.ArgumentParser:
-    """One flag for each field of `model`, in groups, with default and an example each."""
+    """Return a parser with one flag for each field of `model`, in groups, each with an example."""
     parser = _Parser(
         prog=prog,
         description=description,
@@ -47,8 +42,8 @@ def build_parser(
         groups[flag.group].add_argument(
             flag_name(field, model),
             dest=field,
-            help=_help_text(info.description or "", info, flag.example),
-            **_argument(info, field),
+            help=_help_text(info, flag.example),
+            **_argument(info),
         )
     return parser
 
@@ -56,19 +51,29 @@ def build_parser(
 def parse_options(
     argv: Sequence[str] | None, model: type[Model], prog: str, description: str = LAUNCH
 ) -> Model:
-    """Options from a command line, `sys.argv` for None.
+    """Return the options that a command line gives, `sys.argv` for None.
 
     Raises FaultsError for a wrong one, SystemExit(0) for --help.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
-    parser = build_parser(model, prog, description)
-    return checked_options(model, vars(parser.parse_args(arguments)))
+    values, unknown = build_parser(model, prog, description).parse_known_args(arguments)
+    if unknown:
+        raise FaultsError([_unknown_argument(unknown, model, prog)])
+    return checked_options(model, vars(values))
+
+
+def _unknown_argument(unknown: Sequence[str], model: type[BaseModel], prog: str) -> Fault:
+    flag = unknown[0].split("=")[0]
+    close = nearest(flag, [flag_name(field, model) for field in model.model_fields])
+    remedy = did_you_mean(flag, close) if close else f"see {prog} --help"
+    return Fault("unknown argument", " ".join(unknown), remedy)
 
 
 def command_line_of(options: BaseModel) -> tuple[str, ...]:
-    """The flags that say what these options say; `parse_options` gives the options back.
+    """Return the flags that give these options again when `parse_options` reads them.
 
-    What has its default is left out. Items that are `--` alone can't be said on a command line.
+    Options with their default value are left out. An item that is `--` alone can't be given on a
+    command line.
     """
     model = type(options)
     parts: list[str] = []
@@ -88,12 +93,12 @@ def _flag_and_value(flag: str, value: Any) -> list[str]:
     return [flag, *items]
 
 
-def _argument(info: Any, field: str) -> dict[str, Any]:
-    """Keywords for argparse; what isn't given stays out, so that the model's default holds."""
+def _argument(info: FieldInfo) -> dict[str, Any]:
+    """Return argparse's keywords for a field; what is not given is left to the model's default."""
     common: dict[str, Any] = {"default": argparse.SUPPRESS}
     if info.annotation is bool:
-        both_ways = field == "auto_schedule_aggregate"
-        return common | {"action": argparse.BooleanOptionalAction if both_ways else "store_true"}
+        # Only what is on by default needs a flag that switches it off.
+        return common | {"action": argparse.BooleanOptionalAction if info.default else "store_true"}
     if info.annotation is int:
         return common | {"metavar": "N"}
     if get_origin(info.annotation) is Literal:
@@ -103,7 +108,7 @@ def _argument(info: Any, field: str) -> dict[str, Any]:
     return common | {"nargs": "*", "action": "extend", "metavar": "ITEM"}
 
 
-def _help_text(description: str, info: Any, example: str) -> str:
+def _help_text(info: FieldInfo, example: str) -> str:
     empty = info.is_required() or info.default in ("", (), False)
     default = "" if empty else f" (default: {info.default})"
-    return f"{description}{default}\ne.g. {example}".replace("%", "%%")
+    return f"{info.description or ''}{default}\ne.g. {example}".replace("%", "%%")

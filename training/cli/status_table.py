@@ -1,4 +1,4 @@
-"""The table of --status: a line a scene, the jobs beside them, counts, and what is left."""
+"""The table of --status: a line for each scene, other jobs, counts, and an estimate of the end."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from training.records.scene_state import SceneState, State
 HEADINGS = ("scene", "state", "cause", "attempt", "node", "job", "elapsed", "log")
 MOST_CAUSE = 60
 MOST_FAILURES = 5
-"""So many failed scenes are told with their messages; hundreds mostly have one reason."""
+"""Failed scenes shown with their messages; hundreds mostly fail for one reason."""
 
 
 def render(snapshot: Snapshot, most_scenes: int | None = None) -> str:
-    """The table for a terminal; with `most_scenes`, those that a person looks for first."""
+    """Return the table; of more than `most_scenes` scenes, those that a person looks for first."""
     scenes = snapshot.scenes if most_scenes is None else _first(snapshot, most_scenes)
     left_out = len(snapshot.scenes) - len(scenes)
     more = [f"… and {left_out} more scenes"] if left_out else []
@@ -29,7 +29,7 @@ def render(snapshot: Snapshot, most_scenes: int | None = None) -> str:
 
 
 def _first(snapshot: Snapshot, most: int) -> list[SceneState]:
-    """Running ones first, done ones last."""
+    """Choose scenes in the order of `State`: running ones first, done ones last."""
     ranks = {state: rank for rank, state in enumerate(get_args(State))}
     chosen = sorted(snapshot.scenes, key=lambda each: ranks[each.state])[: max(1, most)]
     return sorted(chosen, key=lambda each: each.scene)
@@ -54,7 +54,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _jobs(jobs: Iterable[StageJob]) -> list[str]:
-    """Jobs that are not one scene's: a flow's workers and probe, and the aggregate."""
+    """Return a line for jobs that train no single scene: a flow's workers, probe, aggregate."""
     groups: dict[str, list[str]] = {}
     for each in jobs:
         if each.stage != "array":
@@ -67,7 +67,7 @@ def _jobs(jobs: Iterable[StageJob]) -> list[str]:
 
 
 def _failures(snapshot: Snapshot, most: int) -> list[str]:
-    """Why scenes failed, in the words of their records."""
+    """Return why scenes failed, as their records say."""
     failed = [each for each in snapshot.of("failed") if each.message]
     lines = [f"{each.scene}: {each.message}" for each in failed[:most]]
     lines += [f"… and {len(failed) - most} more failed"] if len(failed) > most else []
@@ -81,10 +81,10 @@ def _counts(snapshot: Snapshot) -> list[str]:
     lines = [f"experiment {name}, {total} scene{'s'[: total != 1]}: {counts}"]
     lines += _estimate(snapshot)
     if snapshot.queue.unknown:
-        lines.append(f"this is what the records say; Slurm does not: {snapshot.queue.unknown}")
+        lines.append(f"by the records alone, since Slurm does not answer: {snapshot.queue.unknown}")
     return lines
 
 
 def _estimate(snapshot: Snapshot) -> list[str]:
     left = snapshot.seconds_left
-    return [] if left is None else [f"{estimate(left)}, if all take as long as the done"]
+    return [] if left is None else [f"{estimate(left)}, if all take as long as the done ones"]

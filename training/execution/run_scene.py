@@ -15,9 +15,9 @@ from training.execution.attempt import close_record, ending_bound_s
 from training.execution.supervisor_client import keep_supervisor, take_supervisor
 from training.execution.trainer_process import LAUNCHER_STOP
 from training.plan.model import Plan, ScenePlan
-from training.records.claim import holder_of
+from training.records.claim import Holder, holder_of
 from training.records.outcome import Outcome
-from training.records.record import Cause
+from training.records.record import Cause, RecordError
 from training.system.stop_request import StopRequest
 
 POLL_S = 0.5
@@ -60,7 +60,7 @@ def wait_until_ended(
     """
     deadline = time.monotonic() + timeout_s
     left = list(plans)
-    while left := [plan for plan in left if holder_of(plan.output) is not None]:
+    while left := [plan for plan in left if _holder(plan) is not None]:
         if time.monotonic() >= deadline:
             return
         if is_urgent():
@@ -70,10 +70,17 @@ def wait_until_ended(
 
 def _end_at_once(plans: Iterable[ScenePlan]) -> None:
     """Send supervisors that are ending already a second request, which ends them at once."""
-    for holder in (holder_of(plan.output) for plan in plans):
+    for holder in map(_holder, plans):
         if holder is not None and holder.is_ending and holder.process.lives():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(holder.process.pid, signal.SIGTERM)
+
+
+def _holder(plan: ScenePlan) -> Holder | None:
+    try:
+        return holder_of(plan.output)
+    except RecordError:  # not of this plan's attempts: they could not have claimed the folder
+        return None
 
 
 class _SupervisorPoll:

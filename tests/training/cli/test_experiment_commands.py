@@ -327,7 +327,7 @@ def test_a_queue_that_is_not_known_is_no_end(tmp_path):
     unknown = "squeue: away"
     halfway = snapshot(tmp_path, scene("a", "failed"), unknown=unknown)
     assert halfway.is_active
-    assert "Slurm does not: squeue: away" in status_table.render(halfway)
+    assert "Slurm does not answer: squeue: away" in status_table.render(halfway)
     assert snapshot(tmp_path, scene("a", "done"), unknown=unknown).is_done
 
 
