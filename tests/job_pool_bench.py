@@ -1,4 +1,4 @@
-"""A Slurm that does as it is told and a clock that is set, for tests of the pool of jobs."""
+"""A fake Slurm, a clock that the test moves, and calls on threads, for tests of the job pool."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WALLTIME_S, NEEDED_S = 1000.0, 400.0
 
 @dataclass
 class Submitted:
-    """What a cluster knows of a job that it has submitted."""
+    """A job of the fake Slurm, and what the cluster knows of its submission."""
 
     name: str
     node: str
@@ -35,7 +35,11 @@ class Submitted:
 
 
 class FakeSlurm:
-    """Slurm and a Dask cluster on it: a job runs when told to, and ends when its worker closes."""
+    """Slurm and a Dask cluster: the test starts jobs; a job ends when its worker closes.
+
+    `refuses` (True, or "excluded": only with excluded nodes), `away` and `forgets` (no answer how
+    jobs ended) are its faults.
+    """
 
     def __init__(self, clock) -> None:
         self.clock, self.numbers = clock, itertools.count(1)
@@ -91,26 +95,26 @@ class FakeSlurm:
                 self.jobs[name].state = "COMPLETED"
                 self.pool.worker_left(name)
 
-    def begin(self, *names: str, age_s: float = 0.0) -> None:
+    def start(self, *names: str, age_s: float = 0.0) -> None:
         for name in names:
             self.jobs[name].state = "RUNNING"
             about = {"job_id": self.jobs[name].job_id, "node": self.jobs[name].node}
             self.pool.worker_joined(name, f"tls://{name}", {**about, "age_s": age_s})
 
     def end(self, name: str, state: str) -> None:
-        """The job ends, whether its worker had come or not."""
-        was_there = self.jobs[name].state == "RUNNING"
+        """End a job, whether its worker has joined or not."""
+        had_worker = self.jobs[name].state == "RUNNING"
         self.jobs[name].state = state
-        if was_there:
+        if had_worker:
             self.pool.worker_left(name)
 
 
 class Bench:
-    """A pool, its Slurm, and calls that ask for jobs."""
+    """A pool whose thread is not started, its Slurm, and calls that want jobs."""
 
     def __init__(self, eventually, max_jobs: int, scenes_per_job: int) -> None:
         self.now, self.unfinished, self.eventually = 0.0, 0, eventually
-        self.slurm, self.said = FakeSlurm(lambda: self.now), []
+        self.slurm, self.messages = FakeSlurm(lambda: self.now), []
         self.stop, self.threads = threading.Event(), ThreadPoolExecutor(10)
         limits = PoolLimits(
             prefix="w",
@@ -127,13 +131,13 @@ class Bench:
             sbatch_command=lambda _, excluded: excluded,
             failure_text=lambda job_ids: f"jobs {', '.join(job_ids)}: no such file",
             unfinished_calls=lambda: self.unfinished,
-            say=self.said.append,
+            say=self.messages.append,
             clock=lambda: self.now,
         )
         self.slurm.pool = self.pool
 
     def calls(self, count: int = 1) -> list[Call]:
-        """Calls that wait for jobs."""
+        """Start calls and return once all of them wait for a job."""
         before = self.pool._state.waiting_calls
         made = [Call(self) for _ in range(count)]
         self.eventually(
@@ -141,8 +145,8 @@ class Bench:
         )
         return made
 
-    def having(self, calls: list[Call], count: int) -> list[Call]:
-        """The calls that have a job, once they are so many."""
+    def with_jobs(self, calls: list[Call], count: int) -> list[Call]:
+        """Return the calls that have a job, once they are so many."""
 
         def found():
             having = [call for call in calls if call.job and not call.future.done()]
@@ -150,7 +154,8 @@ class Bench:
 
         return self.eventually(found, f"{count} calls with a job")
 
-    def turns(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
+        """Move the clock in steps of the pool's tick, and let it poll at each."""
         for _ in range(round(seconds / 0.2)):
             self.now += 0.2
             self.pool.poll_once()
@@ -161,7 +166,7 @@ class Bench:
 
 
 class Call:
-    """Wants a job, has it until told to end, and then is finished."""
+    """A call on a thread of its own: it waits for a job and holds it until `end`."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench, self.job, self.go = bench, None, threading.Event()

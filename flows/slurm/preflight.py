@@ -20,7 +20,7 @@ def reconcile_with_slurm(plan: Plan) -> tuple[Plan, list[str]]:
     not there.
     """
     slurm = slurm_of(plan)
-    own_address(plan)
+    own_address(plan)  # raises what would otherwise be found when the flow has started
     command = worker_job(plan, "w1", slurm.time_s * slurm.scenes_per_job)
     try:
         queue = client.my_jobs()

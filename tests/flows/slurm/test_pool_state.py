@@ -1,0 +1,383 @@
+"""What the pool of Slurm jobs decides; without threads, clock or Slurm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from flows.slurm.job import PoolLimits
+from flows.slurm.pool_state import Actions, PoolState, Query
+from training.slurm.client import SlurmAwayError, SlurmRefusedError
+from training.slurm.job_states import JobEnd
+from training.slurm.parsers import QueuedJob
+
+WALLTIME_S, MIN_REMAINING_S, EXIT_GRACE_S = 1000.0, 400.0, 60.0
+LATER = 10.0
+"""After the time in which a job may be missing from Slurm's answer."""
+
+
+@dataclass
+class Submitted:
+    job_id: str = ""
+    refusal: Exception | None = None
+
+
+class Pool(PoolState):
+    """A state whose jobs are submitted and get workers in one step; job `w1` has id `1`."""
+
+    def submit(self, count, now=0.0, unfinished=9):
+        self.waiting_calls = count
+        actions = self.balance(unfinished, now)
+        accepted = {name: Submitted(name[1:]) for name in actions.submit}
+        self.record_submission(accepted, actions.exclude, now)
+        return actions
+
+    def refuse(self, refusal, now=0.0):
+        self.waiting_calls = 1
+        actions = self.balance(9, now)
+        refused = {name: Submitted(refusal=refusal) for name in actions.submit}
+        return actions, self.record_submission(refused, actions.exclude, now)
+
+    def join(self, name, now=0.0, node="n1", age_s=0.0):
+        extra = {"job_id": name[1:], "node": node, "age_s": age_s}
+        return self.worker_joined(name, f"tls://{name}", extra, now)
+
+    def states(self):
+        return {job.name: job.state for job in self.jobs.values()}
+
+
+@pytest.fixture
+def make_pool():
+    def make(max_jobs=2, scenes_per_job=1):
+        limits = PoolLimits(
+            "w", max_jobs, scenes_per_job, WALLTIME_S, MIN_REMAINING_S, EXIT_GRACE_S
+        )
+        return Pool(limits)
+
+    return make
+
+
+def queue_of(**states):
+    """Slurm's queue: `queue_of(w1="PENDING")` has the job of worker w1."""
+    rows = [
+        QueuedJob(name[1:], name[1:], "", None, name, state, "Priority", "", 0, 0, "")
+        for name, state in states.items()
+    ]
+    return {row.job_id: row for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("waiting", "max_jobs", "names"),
+    [(0, 2, ()), (1, 2, ("w1",)), (5, 2, ("w1", "w2")), (5, 0, ())],
+)
+def test_jobs_are_submitted_for_waiting_calls_up_to_the_limit(make_pool, waiting, max_jobs, names):
+    assert make_pool(max_jobs).submit(waiting) == Actions(submit=names)
+
+
+def test_queued_and_free_jobs_are_not_submitted_again(make_pool):
+    """Of three waiting calls one can have the free job and one the queued."""
+    pool = make_pool(max_jobs=5)
+    pool.submit(2)
+    pool.join("w1")
+    assert pool.submit(3).submit == ("w3",)
+
+
+def test_a_job_counts_until_slurms_queue_does_not_show_it(make_pool):
+    """One that is leaving still holds its node: there is no successor yet."""
+    pool = make_pool(max_jobs=1)
+    pool.submit(1)
+    pool.join("w1")
+    job = pool.take_free_job(0.0)
+    assert pool.give_back(job, 1.0) == Actions(drop=("w1",))
+    assert pool.submit(1, LATER).submit == ()
+    pool.record_queue({}, LATER)
+    assert pool.submit(1, LATER).submit == ("w2",)
+
+
+def test_surplus_is_free_jobs_first_then_the_last_queued(make_pool):
+    pool = make_pool(max_jobs=4)
+    pool.submit(4)
+    pool.join("w2")
+    assert pool.balance(2, 1.0) == Actions(drop=("w2", "w4"), cancel=("4",))
+    assert pool.states() == {"w1": "queued", "w2": "leaving", "w3": "queued", "w4": "leaving"}
+
+
+def test_busy_jobs_are_no_surplus(make_pool):
+    pool = make_pool()
+    pool.submit(1)
+    pool.join("w1")
+    pool.take_free_job(0.0)
+    pool.waiting_calls = 0
+    assert pool.balance(0, 1.0) == Actions()
+
+
+def test_a_job_runs_as_many_scenes_as_it_may(make_pool):
+    pool = make_pool(scenes_per_job=2)
+    pool.submit(1)
+    pool.join("w1")
+    assert pool.give_back(pool.take_free_job(0.0), 1.0) == Actions()
+    assert pool.states() == {"w1": "free"}
+    assert pool.give_back(pool.take_free_job(1.0), 2.0) == Actions(drop=("w1",))
+
+
+def test_a_job_without_time_for_a_scene_is_not_given_out_and_is_released(make_pool):
+    """600 of 1000 s are over when 400 are needed: just enough, a second later it is too little."""
+    pool = make_pool(scenes_per_job=3)
+    pool.submit(1)
+    pool.join("w1", age_s=100.0)
+    pool.give_back(pool.take_free_job(0.0), 1.0)
+    job = pool.take_free_job(500.0)
+    assert job.name == "w1"
+    job.move_to("free", 500.0)
+    assert pool.take_free_job(501.0) is None
+    assert pool.balance(9, 501.0) == Actions(drop=("w1",))
+
+
+def test_a_job_that_comes_back_without_time_for_another_scene_is_released(make_pool):
+    pool = make_pool(scenes_per_job=2)
+    pool.submit(1)
+    pool.join("w1")
+    assert pool.give_back(pool.take_free_job(0.0), 601.0) == Actions(drop=("w1",))
+
+
+def test_a_new_job_runs_its_first_scene_whatever_time_it_has(make_pool):
+    """What Slurm gave it is what there is; the scene gets a shorter deadline."""
+    pool = make_pool()
+    pool.submit(1)
+    pool.join("w1", age_s=700.0)
+    assert pool.balance(9, 1.0) == Actions()
+    assert pool.take_free_job(1.0).name == "w1"
+
+
+def test_a_free_job_on_an_avoided_node_is_the_last_choice(make_pool):
+    pool = make_pool()
+    pool.submit(2)
+    pool.join("w1", node="n1")
+    pool.join("w2", node="n2")
+    pool.avoid_node("n1", 0.0)
+    assert [pool.take_free_job(1.0).node for _ in range(2)] == ["n2", "n1"]
+
+
+def test_nodes_are_avoided_for_an_hour(make_pool):
+    """A job without a node's name says nothing."""
+    pool = make_pool()
+    for node in ("n7", "n3", ""):
+        pool.avoid_node(node, 0.0)
+    assert pool.avoided_nodes(3599.0) == ("n3", "n7")
+    assert pool.submit(1, 3599.0).exclude == ("n3", "n7")
+    assert pool.avoided_nodes(3601.0) == ()
+
+
+def test_only_workers_of_queued_jobs_are_wanted(make_pool):
+    pool = make_pool()
+    pool.submit(1)
+    assert pool.join("w1")
+    assert not pool.join("w1")
+    assert not pool.join("w9")
+    assert pool.jobs["w1"].ends_at == WALLTIME_S
+
+
+def test_a_worker_that_leaves_is_a_lost_job(make_pool):
+    """Its call is told by the event; the worker of a job that was given up is no loss."""
+    pool = make_pool()
+    pool.submit(2)
+    pool.join("w1")
+    pool.join("w2")
+    pool.release([pool.jobs["w2"]], 1.0)
+    for name in ("w1", "w2", "w9"):
+        pool.worker_left(name, 2.0)
+    assert pool.states() == {"w1": "lost", "w2": "leaving"}
+    assert pool.jobs["w1"].lost.is_set()
+    assert not pool.jobs["w2"].lost.is_set()
+    assert pool.give_back(pool.jobs["w1"], 3.0) == Actions()
+
+
+def test_nothing_is_asked_while_all_jobs_have_workers(make_pool):
+    pool = make_pool()
+    assert pool.next_query(LATER) is None
+    pool.submit(1)
+    pool.join("w1")
+    assert pool.next_query(LATER) is None
+
+
+def test_the_queue_is_asked_for_every_two_seconds_after_news_and_then_seldom(make_pool):
+    """Queued jobs alone: quickly for 30 s after a submission, then every 15 s."""
+    pool = make_pool()
+    pool.submit(1)
+    asked = [second for second in range(100) if pool.next_query(float(second)) == Query()]
+    assert asked == [*range(2, 30, 2), 43, 58, 73, 88]
+
+
+def test_after_a_worker_has_left_the_queue_is_asked_for_soon(make_pool):
+    """Once the job has had time to end, however long the last news is ago."""
+    pool = make_pool()
+    pool.submit(1)
+    pool.join("w1")
+    assert pool.next_query(100.0) is None
+    pool.throttle.asked_at = 100.0
+    pool.worker_left("w1", 102.0)
+    assert pool.next_query(102.6) is None
+    assert pool.next_query(102.8) == Query()
+
+
+def test_questions_about_queue_and_ends_take_turns(make_pool):
+    pool = make_pool()
+    pool.submit(1)
+    pool.awaited_ends["12"] = None
+    queries = [pool.next_query(second) for second in (10.0, 11.0, 12.0, 14.0)]
+    assert queries == [Query(), None, Query(("12",)), Query()]
+
+
+def test_the_end_of_a_job_that_is_still_there_is_not_asked_for(make_pool):
+    pool = make_pool()
+    pool.submit(1)
+    pool.join("w1")
+    pool.worker_left("w1", 1.0)
+    pool.awaited_ends["1"] = None
+    assert [pool.next_query(LATER + seconds) for seconds in (0, 2)] == [Query(), Query()]
+    pool.record_queue({}, LATER)
+    assert pool.next_query(LATER + 4) == Query(("1",))
+
+
+def test_a_new_job_may_be_missing_from_the_queue(make_pool):
+    pool = make_pool()
+    pool.submit(1)
+    assert pool.record_queue({}, 1.9) == Actions()
+    assert pool.record_queue({}, 2.1) == Actions(drop=("w1",))
+    assert pool.unexplained_exits == {"1": 2.1}
+
+
+def test_pending_jobs_are_reported(make_pool):
+    """Not at once: Slurm may be about to start them."""
+    pool = make_pool()
+    pool.submit(2)
+    assert pool.record_queue(queue_of(w1="PENDING", w2="PENDING"), 1.0) == Actions()
+    actions = pool.record_queue(queue_of(w1="PENDING", w2="RUNNING"), LATER)
+    assert actions == Actions(
+        notice=("queue", "waiting for Slurm: 1 job in Slurm's queue (Priority)")
+    )
+
+
+def test_a_job_that_outlives_its_worker_is_cancelled(make_pool):
+    """Its end is then ours, and says nothing about the scene."""
+    pool = make_pool()
+    pool.submit(1)
+    pool.join("w1")
+    pool.worker_left("w1", 0.0)
+    running = queue_of(w1="RUNNING")
+    assert pool.record_queue(running, EXIT_GRACE_S) == Actions()
+    assert pool.record_queue(running, EXIT_GRACE_S + 1) == Actions(cancel=("1",))
+    assert pool.jobs["w1"].cancelled
+
+
+def lose_in_queue(pool, state, count=1, now=0.0):
+    """The next jobs end before their workers join; the ids whose logs explain a failure."""
+    names = pool.submit(count, now).submit
+    pool.record_queue({}, now + LATER)
+    ends = {name[1:]: JobEnd(name[1:], state, node=f"n{name[1:]}") for name in names}
+    return pool.record_ends(ends, now + LATER)
+
+
+def test_three_failed_starts_in_a_row_name_the_jobs_to_explain_them(make_pool):
+    """Two jobs that fail together are one failed start; their nodes are avoided."""
+    pool = make_pool()
+    assert lose_in_queue(pool, "FAILED", 2, 0.0) == ()
+    assert lose_in_queue(pool, "FAILED", 2, 100.0) == ()
+    assert lose_in_queue(pool, "FAILED", 2, 200.0) == ("5", "6")
+    assert pool.avoided_nodes(300.0) == ("n1", "n2", "n3", "n4", "n5", "n6")
+
+
+def test_a_worker_that_joins_ends_the_count_of_failed_starts(make_pool):
+    pool = make_pool()
+    lose_in_queue(pool, "FAILED", 1, 0.0)
+    lose_in_queue(pool, "FAILED", 1, 100.0)
+    pool.submit(1, 200.0)
+    pool.join("w3", 200.0)
+    pool.take_free_job(200.0)
+    assert lose_in_queue(pool, "FAILED", 1, 300.0) == ()
+
+
+def test_jobs_cancelled_in_the_queue_are_no_failed_starts(make_pool):
+    pool = make_pool()
+    assert [lose_in_queue(pool, "CANCELLED", 1, 100.0 * n) for n in range(5)] == [()] * 5
+    assert pool.avoided_nodes(600.0) == ()
+
+
+def test_an_exit_that_slurm_never_explains_is_a_failed_start(make_pool):
+    """Until its minute is over nothing is submitted: its node might have to be avoided."""
+    pool = make_pool()
+    pool.submit(1)
+    pool.record_queue({}, LATER)
+    pool.record_ends({}, LATER + 60)
+    assert pool.submit(1, LATER + 60).submit == ()
+    pool.record_ends({}, LATER + 61)
+    assert lose_in_queue(pool, "FAILED", 1, 100.0) == ()
+    assert lose_in_queue(pool, "FAILED", 1, 200.0) == ("3",)
+
+
+def test_ends_are_kept_only_for_those_who_wait_for_them(make_pool):
+    pool = make_pool()
+    pool.awaited_ends["1"] = None
+    end = JobEnd("1", "FAILED")
+    pool.record_ends({"1": end, "2": JobEnd("2", "FAILED")}, LATER)
+    assert pool.awaited_ends == {"1": end}
+
+
+def test_a_refusal_before_any_worker_is_final(make_pool):
+    pool = make_pool()
+    _, after = pool.refuse(SlurmRefusedError("Invalid qos"))
+    assert after == Actions(drop=("w1",))
+    assert pool.failure == "Slurm refuses the job: Invalid qos (see --qos)"
+    assert pool.submit(1, 100.0).submit == ()
+
+
+def test_a_controller_that_does_not_answer_is_asked_again_after_a_minute(make_pool):
+    pool = make_pool()
+    _, after = pool.refuse(SlurmAwayError("no answer"))
+    assert after.notice == ("refusal", "Slurm takes no more jobs for now: no answer")
+    assert pool.submit(1, 59.0).submit == ()
+    assert pool.submit(1, 60.0).submit == ("w2",)
+
+
+def test_a_refusal_with_excluded_nodes_is_tried_without(make_pool):
+    pool = make_pool()
+    pool.avoid_node("n7", 0.0)
+    actions, after = pool.refuse(SlurmRefusedError("Requested node configuration"))
+    assert actions.exclude == ("n7",)
+    assert after == Actions(drop=("w1",))
+    assert pool.submit(1) == Actions(submit=("w2",))
+
+
+def test_ten_refusals_in_a_row_are_final_even_in_the_middle_of_a_run(make_pool):
+    pool = make_pool()
+    pool.submit(1)
+    pool.join("w1")
+    pool.release([pool.jobs["w1"]], 0.0)
+    pool.record_queue({}, LATER)
+    for number in range(10):
+        assert not pool.failure
+        pool.refuse(SlurmRefusedError("MaxSubmitJobs"), 100.0 * (number + 1))
+    assert "MaxSubmitJobs" in pool.failure
+
+
+def test_an_accepted_job_ends_the_count_of_refusals(make_pool):
+    pool = make_pool()
+    refusal = SlurmRefusedError("MaxSubmitJobs")
+    for number in range(15):
+        pool.submit(1, 100.0 * number)
+        pool.join(f"w{2 * number + 1}")
+        pool.release(list(pool.jobs.values()), 100.0 * number)
+        pool.record_queue({}, 100.0 * number + LATER)
+        pool.refuse(refusal, 100.0 * number + LATER)
+    assert not pool.failure
+
+
+def test_no_refusal_is_final_while_a_job_is_there(make_pool):
+    pool = make_pool()
+    pool.submit(1)
+    pool.waiting_calls = 2
+    actions = pool.balance(9, 1.0)
+    pool.record_submission({"w2": Submitted(refusal=SlurmRefusedError("limit"))}, (), 1.0)
+    assert actions.submit == ("w2",)
+    assert not pool.failure
