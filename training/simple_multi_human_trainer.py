@@ -1,4 +1,4 @@
-"""Train one scene: the model of its people, from its source camera.
+"""Train one scene: fit the model of its people to the images of its source camera.
 
 Or, with another run_mode:
 
@@ -7,9 +7,9 @@ difix_data_generation_aggregate   merge the shards of all scenes into that train
 
     python training/simple_multi_human_trainer.py shared.scene_name=NAME shared.exp_name=EXP ...
 
-Keys are those of training/configs/train.yaml. Exit status: 0 done, everything written; 1 failed;
+Keys are those of training/configs/train.yaml. Exit status: 0 done, everything is written; 1 failed;
 2 something in the configuration or the scene is wrong; 143 stopped by SIGTERM, what was done is
-kept and the same command goes on from there.
+kept and the same command continues from there.
 """
 
 from __future__ import annotations
@@ -25,29 +25,36 @@ if str(CHECKOUT) not in sys.path:  # started by its path, from any folder
 
 from preprocess.faults import FaultsError  # noqa: E402
 from preprocess.scene_data import SceneDataError  # noqa: E402
+from training.configuration.run_modes import RUN_MODES  # noqa: E402
 from training.system.exit_status import DONE, FAILED, USAGE  # noqa: E402
 from training.trainer.config.compose import load_config  # noqa: E402
 from training.trainer.config.schema import Config  # noqa: E402
-from training.trainer.termination import TERMINATED, SignalRequests, Terminated, TrainingError  # noqa: E402  # noqa: E402
+from training.trainer.termination import (  # noqa: E402
+    TERMINATED,
+    SignalRequests,
+    Terminated,
+    TrainingError,
+)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do as the arguments say; returns the exit status."""
+    """Run as the arguments say; return the exit status."""
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return DONE
     requests = SignalRequests()
     requests.install_handlers()
-    what = "reading the configuration"
+    activity = "reading the configuration"
     try:
         config = load_config(arguments)
-        what, run = RUN_MODES[config.run_mode]
-        run(config, requests)
+        mode = RUN_MODES[config.run_mode]
+        activity = mode.activity
+        FUNCTIONS[mode.function](config, requests)
     except FaultsError as error:
         print(error, file=sys.stderr)
         return USAGE
     except (OSError, SceneDataError, TrainingError) as error:
-        print(f"{what} failed: {error}", file=sys.stderr)
+        print(f"{activity} failed: {error}", file=sys.stderr)
         return FAILED
     except Terminated:
         return TERMINATED
@@ -57,8 +64,8 @@ def main(arguments: Sequence[str]) -> int:
 def _train(config: Config, requests: SignalRequests) -> None:
     from training.trainer.input_checks import check_inputs
 
-    inputs = check_inputs(config)
-    _use_cores()
+    inputs = check_inputs(config)  # before torch is imported, which takes seconds
+    _use_allocated_cores()
     from training.trainer.gaussians.ply_export import export_people
     from training.trainer.loop import train
     from training.trainer.setup import prepare_run
@@ -75,7 +82,7 @@ def _generate(config: Config, requests: SignalRequests) -> None:
     from training.trainer.difix.generation_checks import check_generation
 
     inputs = check_generation(config)
-    _use_cores()
+    _use_allocated_cores()
     from training.trainer.difix.generate import generate
 
     generate(config, inputs, requests)
@@ -87,17 +94,16 @@ def _aggregate(config: Config, requests: SignalRequests) -> None:
     aggregate(config, requests)
 
 
-def _use_cores() -> None:
+def _use_allocated_cores() -> None:
     import torch
 
     torch.set_num_threads(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
 
 
-RUN_MODES: dict[str, tuple[str, Callable[[Config, SignalRequests], None]]] = {
-    "train": ("training", _train),
-    "difix_data_generation_generate": ("generating DiFix data", _generate),
-    "difix_data_generation_aggregate": ("aggregating DiFix data", _aggregate),
+FUNCTIONS: dict[str, Callable[[Config, SignalRequests], None]] = {
+    function.__name__: function for function in (_train, _generate, _aggregate)
 }
+"""By `RunMode.function` in training/configuration/run_modes.py, which lists the run modes."""
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from flows.runner import tasks
 from flows.slurm import connection
 from flows.slurm.addresses import local_address_towards
 from training.execution.supervisor_client import SUPERVISOR
-from training.plan.model import Plan
+from training.plan.experiments import read_plan
 from training.system.exit_status import DONE, FAILED
 
 DEATH_TIMEOUT_S = 30
@@ -31,7 +31,7 @@ DEATH_TIMEOUT_S = 30
 
 def main(argv: list[str]) -> int:
     """Run tasks for the flow of a plan until it closes this worker; return the exit status."""
-    plan, name = Plan.model_validate_json(Path(argv[0]).read_bytes()), argv[1]
+    plan, name = read_plan(Path(argv[0])), argv[1]
     try:
         scheduler = connection.read(plan)
         security = scheduler.security

@@ -18,6 +18,7 @@ from pathlib import Path
 from flows.slurm.connection import remove_folder
 from preprocess.roots import CHECKOUT
 from training.execution.attempt import ending_bound_s
+from training.plan.experiments import read_plan
 from training.plan.model import Plan
 from training.slurm import client
 from training.slurm.client import SlurmError
@@ -50,7 +51,7 @@ def guarded(plan: Plan) -> Iterator[subprocess.Popen[bytes]]:
 
 def main(argv: list[str]) -> int:
     """Wait for the flow's end, then end its jobs; return exit status 1 when some are left."""
-    plan = Plan.model_validate_json(Path(argv[0]).read_bytes())
+    plan = read_plan(Path(argv[0]))
     sys.stdin.buffer.read()  # returns when the flow has ended
     remove_folder(plan)  # however the flow ended, its keys end with it
     bound_s = NOTICE_S + max((ending_bound_s(scene) for scene in plan.scenes), default=0.0)

@@ -75,9 +75,9 @@ def _connect(plan_file: Path) -> None:
 
 
 def _plan(plan_file: Path) -> Any:
-    from training.plan.model import Plan
+    from training.plan.experiments import read_plan
 
-    return Plan.model_validate_json(plan_file.read_bytes())
+    return read_plan(plan_file)
 
 
 if __name__ == "__main__":

@@ -1,1 +1,8 @@
-""""""
+"""The trainer's configuration as the launcher sees it, before anything starts.
+
+Composes Hydra overrides, resolves interpolations, and answers what a result depends on: the run
+modes of the project's own trainer, the fingerprint of a configuration, the version of the code.
+Uses `training.records` and `training.system`; the trainer itself imports `overrides`,
+`interpolations` and `run_modes`. Hydra and OmegaConf are imported only where a file needs them.
+Open `overrides.py` first, then `fingerprint.py`.
+"""

@@ -1,59 +1,107 @@
-"""The fingerprint: a hash of what decides a scene's result."""
+"""The fingerprint of a scene's result: a hash of what decides it.
+
+That is the resolved configuration, with the content of the files that it names in place of their
+paths, and the scene's JSON. The trainer's code is not in it: `code_version.py`.
+"""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from preprocess.faults import Fault, FaultsError
+from preprocess.roots import CHECKOUT
+
+FORMAT = "2-"
+"""Begins every fingerprint; those of the version before have no such prefix."""
 IGNORED_KEYS = (
     "shared.wandb",
     "shared.tensorboard",
     "shared.results_root",
     "shared.scene_data_root",
     "shared.scene_file",
+    "shared.scene_name",
+    "shared.exp_name",
 )
-"""Keys that say where and how a run is watched, not what comes out."""
+"""Keys and sections that say which run it is, where it writes and who watches: they decide nothing
+of what comes out."""
+LARGEST_HASHED_BYTES = 2**28
+"""Larger files of another script count by their size: hashing them would delay every dry run."""
 
 
-def fingerprint(trainer: str, scene: dict[str, Any]) -> str:
-    """Hash of what a scene's result follows from: `trainer_digest` and the scene's JSON."""
-    return _digest([trainer, scene])
+def fingerprint(deciding: Mapping[str, Any], scene: Mapping[str, Any]) -> str:
+    """Return the fingerprint of a scene's JSON trained with these values by key."""
+    return FORMAT + digest([deciding, scene])
 
 
-def trainer_digest(config: Any, source_version: str) -> str:
-    """Hash of the composed configuration, or of overrides, and the trainer's source version."""
-    decides = _without(config, IGNORED_KEYS) if isinstance(config, dict) else config
-    return _digest([decides, source_version])
+def is_comparable(recorded: str) -> bool:
+    """Return whether a recorded fingerprint has today's format; others can't be recomputed."""
+    return recorded.startswith(FORMAT)
 
 
-def source_version(files: Iterable[Path]) -> str:
-    """Hash of the trainer's source files, by name and content.
+def without_ignored(values: Mapping[str, Any], more: Iterable[str] = ()) -> dict[str, Any]:
+    """Return values by dotted key without `IGNORED_KEYS` and `more`, their sections included."""
+    ignored = (*IGNORED_KEYS, *more)
+    sections = tuple(f"{key}." for key in ignored)
+    return {
+        key: value
+        for key, value in values.items()
+        if key not in ignored and not key.startswith(sections)
+    }
 
-    Raises OSError when one can't be read.
+
+def with_contents(values: Mapping[str, Any], files: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the values with, for each key of `files`, a hash of the file's content.
+
+    A file that is not there counts as missing: it appearing later is a change. Raises FaultsError
+    for one that can't be read.
     """
-    digest = hashlib.sha256()
-    for path in sorted(files):
-        content = path.read_bytes()
-        digest.update(f"{path.name} {len(content)} ".encode() + content)
-    return digest.hexdigest()
+    hashes = {path: _content_hash(path) for path in set(files.values())}
+    return {**values, **{key: {"content": hashes[path]} for key, path in files.items()}}
 
 
-def _without(config: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    kept = copy.deepcopy(config)
-    for key in keys:
-        *parents, last = key.split(".")
-        node: Any = kept
-        for parent in parents:
-            node = node.get(parent) if isinstance(node, dict) else None
-        if isinstance(node, dict):
-            node.pop(last, None)
-    return kept
+def files_named(values: Mapping[str, Any], outputs: Iterable[Path]) -> dict[str, Path]:
+    """Return by key the existing files that values name; relative paths start at the checkout.
+
+    Files below the `outputs` folders are left out: a run writes them itself.
+    """
+    texts = {key: CHECKOUT / value for key, value in values.items() if isinstance(value, str)}
+    folders = [Path(os.path.abspath(folder)) for folder in outputs]
+    return {
+        key: path
+        for key, path in texts.items()
+        if _is_file(path) and not any(map(Path(os.path.abspath(path)).is_relative_to, folders))
+    }
 
 
-def _digest(content: Any) -> str:
+def digest(content: Any) -> str:
+    """Return a short hash of plain data; the order of a mapping's keys does not count."""
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether a text is the path of a file; one that can be no path is not."""
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
+
+
+def _content_hash(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size > LARGEST_HASHED_BYTES:
+                return f"{size} bytes"
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        raise FaultsError(
+            [Fault("a file of the configuration can't be read", str(error))]
+        ) from error

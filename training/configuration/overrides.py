@@ -1,4 +1,4 @@
-"""Hydra overrides, checked against the trainer's own configuration before anything starts."""
+"""Compose Hydra overrides, and check them against the trainer's configuration before a launch."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ SET_BY_US = {
 }
 PLAIN_WORD = re.compile(r"(?!(?:true|false|null|none|nan|inf)$)[A-Za-z_][\w.-]*", re.IGNORECASE)
 YAML_FLOAT = re.compile(r"[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+")
-"""What YAML 1.1 reads as text but YAML 1.2, and Hydra with it, as a number: 1e-3."""
+"""Numbers such as 1e-3, which YAML 1.1 reads as text but YAML 1.2 and Hydra as numbers."""
 
 
 def assignment(key: str, text: str) -> str:
-    """`key=text` such that Hydra reads a text: quoted only where it would see something else."""
+    """Return `key=text`, quoted only where Hydra would read something else than text."""
     return f"{key}={text}" if PLAIN_WORD.fullmatch(text) else f"{key}='{text}'"
 
 
 def assigned(overrides: Sequence[str], key: str) -> str | None:
-    """What the last plain `key=value` of these gives a key, its quotes removed; None where none."""
+    """Return the unquoted value of the last plain `key=value` for a key; None if there is none."""
     prefix = f"{key}="
     values = [text.removeprefix(prefix) for text in overrides if text.startswith(prefix)]
     return values[-1].strip("'\"") if values else None
@@ -41,11 +41,11 @@ def assigned(overrides: Sequence[str], key: str) -> str | None:
 def compose(
     config: Path, overrides: Sequence[str], reserved: Mapping[str, str] = SET_BY_US
 ) -> tuple[dict[str, Any], list[Fault]]:
-    """A configuration with those overrides that are right, and the faults of the others.
+    """Return a configuration with the right ones of the overrides, and the faults of the others.
 
-    Faults are: no `=`, unknown key, wrong type, a sweep, a `reserved` key (with what sets it).
-    Interpolations are left as they are. Without overrides and defaults list Hydra is not even
-    imported. Raises FaultsError when the configuration itself can't be read or composed.
+    Faults are: no `=`, unknown key, wrong type, a sweep, a key of `reserved` (by key, the flag that
+    sets it). Interpolations are left as they are. Hydra is imported only if there are overrides or
+    a defaults list. Raises FaultsError when the configuration itself can't be read or composed.
     """
     plain = _plain_defaults(config)
     if plain is not None and not overrides:
@@ -60,20 +60,11 @@ def compose(
     return _hydra_compose(config, right), faults
 
 
-def resolved(content: dict[str, Any]) -> dict[str, Any]:
-    """The same with its interpolations resolved; raises FaultsError when one fails."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        container: Any = OmegaConf.to_container(OmegaConf.create(content), resolve=True)
-    except OmegaConfBaseException as error:
-        raise FaultsError([Fault("an interpolation fails", _one_line(error))]) from error
-    return {str(key): value for key, value in container.items()}
-
-
 def check_syntax(overrides: Sequence[str]) -> None:
-    """Parse overrides for a script without a Hydra configuration; raises FaultsError."""
+    """Check overrides for a script without a Hydra configuration.
+
+    Raises FaultsError naming each that is not key=value.
+    """
     faults = [
         Fault("an override is not key=value", repr(text), "write key=value")
         for text in overrides
@@ -84,7 +75,7 @@ def check_syntax(overrides: Sequence[str]) -> None:
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every dotted key of a nested mapping with its value, inner nodes included."""
+    """Yield every dotted key of a nested mapping with its value, inner nodes included."""
     if prefix:
         yield prefix, node
     if isinstance(node, dict):
@@ -92,8 +83,15 @@ def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
 
 
+def flat(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a nested mapping's values by dotted key; an empty mapping is a value."""
+    return {
+        key: value for key, value in leaves(content) if not isinstance(value, dict) or not value
+    }
+
+
 def select(config: dict[str, Any], key: str, default: Any = None) -> Any:
-    """The value at a dotted key, `default` where there is none."""
+    """Return the value at a dotted key, `default` where there is none."""
     node: Any = config
     for part in key.split("."):
         if not isinstance(node, dict) or part not in node:
@@ -103,10 +101,10 @@ def select(config: dict[str, Any], key: str, default: Any = None) -> Any:
 
 
 def _plain_defaults(config: Path) -> dict[str, Any] | None:
-    """The file's own content as Hydra would compose it; None when it draws in other files."""
+    """Return the file's content as Hydra would compose it; None when it includes other files."""
     import yaml
 
-    # Reading in C where PyYAML was built with it: most of a dry run's time otherwise.
+    # PyYAML's reader in C, where it was built with it, saves most of a dry run's time.
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
         pass
 
@@ -200,7 +198,7 @@ def _type_fault(override: Override, default: Any) -> Fault | None:
 
 
 def _fits(value: Any, default: Any) -> bool:
-    """Whether a parsed value may take the place of a default: None and interpolations always."""
+    """Return whether a value may replace a default of its type; None and interpolations always."""
     if value is None or default is None or _is_interpolation(value) or _is_interpolation(default):
         return True
     if isinstance(default, bool):

@@ -75,7 +75,8 @@ def _run_claimed(plan: ScenePlan, claim: Claim) -> Outcome:
         return outcome_of(record, plan.log, has_checkpoint(plan.output))
     if not has_checkpoint(plan.output):
         set_stale_aside(plan.output, plan.expected_outputs)
-    record = record.started(_new_attempt())
+    record = record.model_copy(update={"fingerprint": plan.fingerprint})  # maybe of former format
+    record = record.started(_new_attempt(plan))
     write_record(plan.output, record)
     record = _train(plan, claim, record)
     write_record(plan.output, record)
@@ -99,8 +100,14 @@ def _record_to_continue(plan: ScenePlan) -> RunRecord:
     return record
 
 
-def _new_attempt() -> Attempt:
-    return Attempt(start=now(), host=node_name(), pid=os.getpid(), slurm_job_id=own_job_id())
+def _new_attempt(plan: ScenePlan) -> Attempt:
+    return Attempt(
+        start=now(),
+        host=node_name(),
+        pid=os.getpid(),
+        slurm_job_id=own_job_id(),
+        code_version=plan.code_version,
+    )
 
 
 def _train(plan: ScenePlan, claim: Claim, record: RunRecord) -> RunRecord:

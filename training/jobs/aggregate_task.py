@@ -15,6 +15,7 @@ from pathlib import Path
 from preprocess.roots import CHECKOUT
 from training.execution.merge import AggregateError, merge, missing_scenes
 from training.execution.trainer_process import PARENT_DIED, block_signals
+from training.plan.experiments import read_plan
 from training.plan.model import Plan
 from training.report.summary import summarise
 from training.system.console import say
@@ -58,7 +59,7 @@ def main(argv: list[str]) -> int:
     """Merge and summarise; exit status 0 only if every scene was done and both succeeded."""
     block_signals()
     die_with_parent(PARENT_DIED)
-    plan = Plan.model_validate_json(Path(argv[0]).read_bytes())
+    plan = read_plan(Path(argv[0]))
     try:
         aggregate(plan)
     except AggregateError as error:

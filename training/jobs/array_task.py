@@ -16,6 +16,7 @@ from training.execution.attempt import ending_bound_s, run_attempt
 from training.execution.trainer_process import STOP_SIGNALS, block_signals
 from training.jobs.reconcile import reconcile_previous_run
 from training.jobs.sbatch_commands import slurm_of
+from training.plan.experiments import read_plan
 from training.plan.model import Plan, ScenePlan
 from training.plan.slurm_plan import START_S
 from training.records.outcome import Outcome
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> int:
     """Train the task's scene; return exit status 0 only if it is done."""
     block_signals()
     job_ends = time.monotonic() - START_S
-    plan = Plan.model_validate_json(Path(argv[0]).read_bytes())
+    plan = read_plan(Path(argv[0]))
     scene = plan.of("run")[int(argv[1]) + int(os.environ["SLURM_ARRAY_TASK_ID"])]
     job_ends += slurm_of(plan).time_s
     if reason := _reason_not_to_start(plan, scene):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.jobs.job_entry import IN_JOB
-from training.plan.experiments import read_plan
+from training.plan.experiments import PlanFileError, read_plan
 from training.plan.model import Plan, ScenePlan
 from training.records.record import RecordError, read_record
 from training.records.scene_state import has_ended_since
@@ -36,10 +36,18 @@ def jobs_of_experiment(jobs: Iterable[QueuedJob], like: Plan) -> list[StageJob]:
         for job in jobs
         if (match := COMMAND.search(job.command))
         and Path(match["plan"]).name.startswith(like.exp_name)
-        and (plan := read_plan(Path(match["plan"])))
+        and (plan := _plan_or_none(Path(match["plan"])))
         and plan.exp_name == like.exp_name
         and plan.roots.results_root == like.roots.results_root
     ]
+
+
+def _plan_or_none(path: Path) -> Plan | None:
+    """Return a job's plan; None where it can't be read, of which `Experiment.warnings` tells."""
+    try:
+        return read_plan(path)
+    except PlanFileError:
+        return None
 
 
 def jobs_by_scene(jobs: Iterable[StageJob]) -> dict[str, QueuedJob]:

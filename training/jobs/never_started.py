@@ -110,7 +110,7 @@ def _is_open(record: RunRecord | None, never_started: NeverStarted) -> bool:
     """Return whether the record may get an attempt: of this configuration, not done, none since."""
     if record is None:
         return True
-    if record.fingerprint != never_started.scene.fingerprint or record.status == "done":
+    if record.status == "done" or not never_started.scene.is_configuration_of(record.fingerprint):
         return False
     return not attempts_since(record, never_started.plan.created)
 

@@ -1,26 +1,61 @@
-"""What can be known to be wrong before anything is created or started."""
+"""Find what is wrong before anything is created or started."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from preprocess.roots import VARIABLES
 from preprocess.scene import Scene
 from preprocess.scene_data import truth_folder
-from training.configuration.overrides import resolved, select
 from training.system.paths import Roots
 
+if TYPE_CHECKING:
+    from training.trainer.config.schema import Config
+
+Found = TypeVar("Found")
+Given = ParamSpec("Given")
 LEAST_FREE_BYTES = 100 * 2**20
 NOVEL_VIEWS = "train.nv_generation.trn_nv_gen"
 
 
+class FaultCollector:
+    """Collects the faults of several checks, so that all are shown at once."""
+
+    def __init__(self, found: Iterable[Fault] = ()) -> None:
+        self._found = list(found)
+
+    @property
+    def found(self) -> list[Fault]:
+        """All faults so far, each once."""
+        return list(dict.fromkeys(self._found))
+
+    def add(self, faults: Iterable[Fault]) -> None:
+        """Add faults that a check has returned."""
+        self._found += faults
+
+    def collect(
+        self, find: Callable[Given, Found], *args: Given.args, **kwargs: Given.kwargs
+    ) -> Found | None:
+        """Return what `find` returns; None if it raises FaultsError, whose faults are added."""
+        try:
+            return find(*args, **kwargs)
+        except FaultsError as error:
+            self._found += error.faults
+            return None
+
+    def raise_found(self) -> None:
+        """Raise FaultsError with all faults if there are any."""
+        if self._found:
+            raise FaultsError(self.found)
+
+
 def folder_faults(roots: Roots) -> list[Fault]:
-    """Result and state roots that can't be written, or have no room left."""
+    """Return the result and state roots that can't be written or have no room left."""
     return [
         fault
         for key in ("results_root", "state_root")
@@ -46,7 +81,7 @@ def _writable_fault(root: Path, key: str) -> Fault | None:
 
 
 def script_faults(script: Path) -> list[Fault]:
-    """A trainer script that is not there."""
+    """Return a fault for a trainer script that is not there, naming similar ones."""
     if script.is_file():
         return []
     near = [path.name for path in script.parent.glob("*.py")] if script.parent.is_dir() else []
@@ -54,44 +89,37 @@ def script_faults(script: Path) -> list[Fault]:
     return [Fault("--train-script is not a file", str(script), remedy)]
 
 
-def schema_faults(config: dict[str, Any], exp_name: str) -> list[Fault]:
-    """What the project's own trainer would refuse in a composed configuration."""
-    from training.trainer.config.compose import validate_config
+def input_file_faults(files: Mapping[str, Path]) -> list[Fault]:
+    """Return a fault for each input file of the configuration, by key, that is not there."""
+    return [
+        Fault(f"{key} is not a file", str(path), f"set {key}, or correct its default in train.yaml")
+        for key, path in files.items()
+        if not path.is_file()
+    ]
 
-    return validate_config(_named(config, exp_name))[1]
 
-
-def group_faults(config: dict[str, Any], exp_name: str, scenes: Sequence[Scene]) -> list[Fault]:
-    """What keeps scenes from being divided into train and test of the refiner's training set."""
-    from training.trainer.config.compose import validate_config
+def group_faults(schema: Config, scenes: Sequence[Scene]) -> list[Fault]:
+    """Return what keeps scenes from being split into train and test of the refiner's data set."""
     from training.trainer.difix.sample_names import groups_of, held_out_groups
 
-    schema, faults = validate_config(_named(config, exp_name))
-    if schema is None or faults or not scenes:
-        return []  # told by `schema_faults`
     settings = schema.difix_data_generation
+    names = [scene.seq_name for scene in scenes]
     try:
-        held_out_groups(
-            groups_of([scene.seq_name for scene in scenes], settings).values(), settings
-        )
+        held_out_groups(groups_of(names, settings).values(), settings)
     except FaultsError as error:
         return list(error.faults)
     return []
 
 
 def generation_faults(
-    config: dict[str, Any], exp_name: str, scenes: Sequence[Scene], roots: Roots
+    schema: Config, exp_name: str, scenes: Sequence[Scene], roots: Roots
 ) -> list[Fault]:
-    """What DiFix generation would miss: cameras that are named, models where they are required.
+    """Return the cameras that DiFix generation would miss, and models where they are required.
 
     Scene data that is still to be built is not judged.
     """
-    from training.trainer.config.compose import validate_config
     from training.trainer.difix.generation_checks import checkpoint_faults, targets_of
 
-    schema, faults = validate_config(_named(config, exp_name))
-    if schema is None or faults:
-        return []  # told by `schema_faults`
     settings, found = schema.difix_data_generation, list[Fault]()
     for scene in scenes:
         output = roots.output_folder(scene.seq_name, exp_name)
@@ -105,20 +133,10 @@ def generation_faults(
     return found
 
 
-def resolved_config(config: dict[str, Any], exp_name: str) -> dict[str, Any]:
-    """The configuration with its interpolations resolved; raises FaultsError when one fails."""
-    return resolved(_named(config, exp_name))
-
-
-def _named(config: dict[str, Any], exp_name: str) -> dict[str, Any]:
-    """With names in place of those that the launcher gives to each scene."""
-    return {**config, "shared": {**config["shared"], "scene_name": "a", "exp_name": exp_name}}
-
-
-def virtual_camera_faults(config: dict[str, Any], scenes: Sequence[Scene]) -> list[Fault]:
-    """Virtual camera ids that meet a scene's source camera."""
-    count = select(config, f"{NOVEL_VIEWS}.num_cameras", 0)
-    start = select(config, f"{NOVEL_VIEWS}.start_camera_id", 0)
+def virtual_camera_faults(values: Mapping[str, Any], scenes: Sequence[Scene]) -> list[Fault]:
+    """Return the scenes whose source camera has a virtual camera's id, by the resolved values."""
+    count = values.get(f"{NOVEL_VIEWS}.num_cameras", 0)
+    start = values.get(f"{NOVEL_VIEWS}.start_camera_id", 0)
     if not isinstance(count, int) or not isinstance(start, int):
         return []
     ids = range(start, start + count)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from preprocess.faults import Fault, FaultsError, did_you_mean
-from training.plan.model import Plan
-from training.records.record import RECORD
+from training.plan.model import PLAN_VERSION, Plan
+from training.records.record import RECORD, RecordError, read_versioned_json, reason_of
 from training.system.paths import Roots
 
 PLAN_ID = re.compile(r"(?P<exp_name>.+)-\d{8}T\d{6}\.\d{6}")
-"""`training.plan.model.new_plan_id`."""
+"""As `training.plan.model.new_plan_id` makes it."""
+LOST = "until then its jobs are neither shown nor cancelled (squeue --me lists them)"
+"""What it means for an experiment that a plan can't be read."""
 MOST_PLANS = 20
-"""So many of the newest plans are read; older scenes are known by their records."""
+"""This many of the newest plans are read; scenes of older ones are known by their records."""
+
+
+class PlanFileError(Exception):
+    """A plan's file can't be read; the message names the file, the reason and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +32,28 @@ class Experiment:
     name: str
     roots: Roots
     plan_files: tuple[Path, ...]
-    """Of all its plans, newest first."""
+    """Files of all its plans, newest first."""
 
     @property
     def plans(self) -> tuple[Plan, ...]:
-        """Its newest plans for this result root, newest first; unreadable ones are left out."""
-        plans = filter(None, map(read_plan, self.plan_files[:MOST_PLANS]))
+        """Its newest plans for this result root, newest first; `warnings` names unreadable ones."""
+        plans = []
+        for path in self.plan_files[:MOST_PLANS]:
+            with contextlib.suppress(PlanFileError):
+                plans.append(read_plan(path))
         root = self.roots.results_root
         return tuple(plan for plan in plans if plan.roots.results_root == root)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One line for each of its newest plans that can't be read: why, and what to do."""
+        found = []
+        for path in self.plan_files[:MOST_PLANS]:
+            try:
+                read_plan(path)
+            except PlanFileError as error:
+                found.append(f"{error}; {LOST}")
+        return tuple(found)
 
     @property
     def scenes(self) -> list[str]:
@@ -44,43 +63,57 @@ class Experiment:
 
     @property
     def output_subdir(self) -> str:
-        """What its newest plan makes (`Plan.output_subdir`)."""
+        """Where its newest plan writes inside a scene's folder (`Plan.output_subdir`)."""
         return self.plans[0].output_subdir if self.plans else ""
 
     def output(self, scene: str) -> Path:
-        """A scene's output folder."""
+        """Return a scene's output folder."""
         return self.roots.output_folder(scene, self.name, self.output_subdir)
 
 
 def find_experiment(name: str, roots: Roots) -> Experiment:
-    """The experiment of that name; raises FaultsError with the nearest names if there is none."""
-    files = [path for path in _plan_files(roots) if _name_of(path) == name]
-    if not files and not roots.outputs_with(RECORD, name):
-        known = _known(roots)
+    """Return the experiment of that name.
+
+    Raises FaultsError with the nearest names if no plan and no record is of it.
+    """
+    experiment = experiment_named(name, roots)
+    if not experiment.plan_files and not roots.outputs_with(RECORD, name):
+        known = _known_names(roots)
         remedy = did_you_mean(name, known) if known else f"none is in {roots.results_root}"
         raise FaultsError([Fault("no such experiment", name, remedy)])
+    return experiment
+
+
+def experiment_named(name: str, roots: Roots) -> Experiment:
+    """Return the experiment of that name, whether or not there is anything of it."""
+    files = [path for path in _plan_files(roots) if _experiment_of(path) == name]
     return Experiment(name, roots, tuple(sorted(files, reverse=True)))
 
 
 @cache
-def read_plan(path: Path) -> Plan | None:
-    """A plan's file, which never changes; None when it can't be read or is an older version's."""
+def read_plan(path: Path) -> Plan:
+    """Return the plan in a file of this version or the one before; the file never changes.
+
+    Raises PlanFileError for a file that can't be read or that a newer version has written.
+    """
     try:
-        return Plan.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
+        return Plan.model_validate(read_versioned_json(path, PLAN_VERSION))
+    except RecordError as error:  # of a newer version
+        raise PlanFileError(str(error)) from error
+    except (OSError, ValueError) as error:
+        raise PlanFileError(f"{path} can't be read ({reason_of(error)}): move it away") from error
 
 
-def _known(roots: Roots) -> list[str]:
+def _known_names(roots: Roots) -> list[str]:
     recorded = {path.parent.name for path in roots.results_root.glob(f"*/*/{RECORD}")}
-    return sorted(recorded | {_name_of(path) for path in _plan_files(roots)})
+    return sorted(recorded | {_experiment_of(path) for path in _plan_files(roots)})
 
 
 def _plan_files(roots: Roots) -> list[Path]:
     files = (roots.state_root / "plans").glob("*.json")
-    return [path for path in files if _name_of(path)]
+    return [path for path in files if _experiment_of(path)]
 
 
-def _name_of(plan_file: Path) -> str:
+def _experiment_of(plan_file: Path) -> str:
     match = PLAN_ID.fullmatch(plan_file.stem)
     return match["exp_name"] if match else ""

@@ -1,4 +1,7 @@
-"""The plan: the frozen, plain-data answer to "what will run"."""
+"""The plan: the frozen, plain-data answer to "what will run".
+
+A dry run prints the plan that a launch executes; every Slurm job reads it from its file.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +14,26 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from training.records.record import now
+from training.records.record import CodeVersion, now
 from training.system.paths import Roots
 
 Action = Literal["run", "skip", "held"]
+PLAN_VERSION = 2
+"""Format of the plans written now; files of version 1 do not name it. Raise it when an older
+program would misread a plan; a new key with a default is no new version."""
 LOG = "train.log"
 JOBS_PYTHON = "python"
-"""In a plan for Slurm: nodes may have another interpreter, which the Slurm script chooses."""
+"""The interpreter in a plan for Slurm: on a node it is the one that the Slurm script chooses."""
 
 
 def quoted(command: Sequence[str], environment: Mapping[str, str]) -> str:
-    """A command with settings before it, as a line for a shell."""
+    """Return a command with its environment before it, as a line for a shell."""
     settings = [f"{key}={shlex.quote(value)}" for key, value in environment.items()]
     return " ".join([*settings, shlex.join(command)])
 
 
 class ScenePlan(BaseModel):
-    """What will run for one scene."""
+    """What will run for one scene; all that its supervisor is told."""
 
     model_config = ConfigDict(frozen=True, validate_by_name=True)
 
@@ -43,6 +49,13 @@ class ScenePlan(BaseModel):
     """Set on top of the caller's environment."""
     output: Path
     fingerprint: str
+    """Of the configuration and the scene: `training.configuration.fingerprint`."""
+    former_fingerprint: str = ""
+    """In the scene's record, in the version before's format; it counts as the same."""
+    code_version: CodeVersion | None = None
+    """Of the trainer; None in a dry run of a scene without a record, and in older plans."""
+    retrain_other_code: bool = False
+    """With --rerun-triggers code: what another version of the trainer made is made again."""
     expected_outputs: tuple[str, ...] = Field(
         validation_alias=AliasChoices("expected_outputs", "promises")
     )
@@ -50,23 +63,27 @@ class ScenePlan(BaseModel):
     time_limit_s: int
     kill_grace_s: int
     cancelled: Path
-    """A file that stands once the plan was cancelled: what ends then ended by request."""
+    """A file that exists once the plan was cancelled: attempts that end then ended by request."""
     retrain_done_before: datetime | None = None
     """With --force: a scene done before this moment is trained again."""
 
+    def is_configuration_of(self, recorded: str) -> bool:
+        """Return whether a recorded fingerprint is of this scene's configuration."""
+        return recorded in {self.fingerprint, self.former_fingerprint} - {""}
+
     @property
     def enough_failures(self) -> Path:
-        """A file that stands once --max-failures was reached: no further scene starts."""
+        """A file that exists once --max-failures was reached: no further scene starts."""
         return self.cancelled.with_suffix(".enough")
 
     @property
     def log(self) -> Path:
-        """All attempts' output, each under a heading."""
+        """The output of all attempts, each under a heading."""
         return self.output / LOG
 
     @property
     def builds_data(self) -> bool:
-        """Whether the scene's data is made from a recipe in its JSON."""
+        """Whether the scene's data is built from a recipe in its JSON."""
         return self.scene.get("synthetic") is not None
 
     @property
@@ -81,12 +98,12 @@ class AggregatePlan(BaseModel):
     model_config = ConfigDict(frozen=True, validate_by_name=True)
 
     command: tuple[str, ...] = ()
-    """What merges the scenes' outputs (DiFix data); it needs all of them. Empty: nothing to do."""
+    """Merges the scenes' outputs (DiFix data) and needs all of them; empty: nothing to merge."""
     environment: dict[str, str] = {}
     log: Path
     job_name: str
     time_limit_s: int
-    """Of its job; the command itself is stopped a little earlier."""
+    """Time limit of its job; the command itself is stopped a little earlier."""
 
     @property
     def command_line(self) -> str:
@@ -95,24 +112,24 @@ class AggregatePlan(BaseModel):
 
 
 class SlurmPlan(BaseModel):
-    """How scenes become Slurm jobs; every job runs the Slurm script with `--in-job STAGE PLAN`."""
+    """How scenes become Slurm jobs: each runs the Slurm script with `--in-job STAGE PLAN`."""
 
     model_config = ConfigDict(frozen=True, validate_by_name=True)
 
     script: Path
-    """The wrapper that a site edits: the single place for resources."""
+    """The Slurm script that a site edits: the one place for resources."""
     script_text: str
-    """The wrapper as it was when the plan was made."""
+    """Its content when the plan was made."""
     light_script_text: str
-    """The same without what asks for GPUs: for jobs that need none."""
+    """The same without its requests for GPUs, for jobs that need none."""
     job_name: str
     time_s: int
     """A job's time for one scene: the script's, or --slurm.time."""
     scenes_per_job: int
     parallelism: int
-    """At most so many scenes run, and so many jobs are queued, at once."""
+    """Upper bound of the scenes that run, and of the jobs that are queued, at once."""
     interface: str = ""
-    """Network interface that nodes reach this machine by; empty: chosen automatically."""
+    """Network interface by which nodes reach this machine; empty: chosen automatically."""
 
 
 class Plan(BaseModel):
@@ -120,6 +137,8 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(frozen=True, validate_by_name=True)
 
+    schema_version: int = Field(PLAN_VERSION, ge=1, le=PLAN_VERSION)
+    """The file's format. A version 1 file is read like any other: its keys are aliases here."""
     plan_id: str
     created: datetime
     exp_name: str
@@ -129,27 +148,27 @@ class Plan(BaseModel):
     scenes: tuple[ScenePlan, ...]
     workers: int
     gpus: tuple[str, ...]
-    """GPU ids that scenes are pinned to, one each; empty on a machine without."""
+    """GPU ids, one for each scene that runs at once; empty on a machine without GPUs."""
     max_retries: int
     max_failures: int
     aggregate: AggregatePlan | None = None
     """None with --no-auto-schedule-aggregate."""
     slurm: SlurmPlan | None = None
-    """None on this machine."""
+    """None for a run on this machine."""
     warnings: tuple[str, ...] = ()
 
     @property
     def python(self) -> str:
-        """The first word of this plan's commands; in a job it becomes that job's interpreter."""
+        """First word of this plan's commands; `runnable` puts a job's own interpreter there."""
         return sys.executable if self.slurm is None else JOBS_PYTHON
 
     def of(self, action: Action) -> tuple[ScenePlan, ...]:
-        """The scenes with that action, in order."""
+        """Return the scenes with that action, in order."""
         return tuple(scene for scene in self.scenes if scene.action == action)
 
     @property
     def experiment(self) -> tuple[Roots, str, list[str], str]:
-        """What `training.report.summary` is to summarise: roots, name, scenes, part."""
+        """Arguments of `training.report.summary`: roots, name, scenes, output subfolder."""
         return self.roots, self.exp_name, [scene.name for scene in self.scenes], self.output_subdir
 
     @property
@@ -159,39 +178,39 @@ class Plan(BaseModel):
 
     @property
     def cancelled(self) -> Path:
-        """A file that stands once this plan was cancelled."""
+        """A file that exists once this plan was cancelled."""
         return self.file.with_suffix(".cancelled")
 
     @property
     def enough_failures(self) -> Path:
-        """A file that stands once --max-failures was reached."""
+        """A file that exists once --max-failures was reached."""
         return self.file.with_suffix(".enough")
 
     @property
     def script(self) -> Path:
-        """The kept copy of the Slurm script that jobs are submitted with."""
+        """Copy of the Slurm script that jobs are submitted with."""
         return self.file.with_suffix(".slurm")
 
     @property
     def light_script(self) -> Path:
-        """The kept Slurm script of the jobs that need no GPU."""
+        """Slurm script of the jobs that need no GPU."""
         return self.file.with_suffix(".light.slurm")
 
     @property
     def job_logs(self) -> Path:
-        """Folder of what Slurm jobs print; a trainer's own output is in the scene's log."""
+        """Folder for the output of Slurm jobs; a trainer's own output is in the scene's log."""
         return self.roots.state_root / "slurm" / self.plan_id
 
 
 def runnable(command: Sequence[str]) -> tuple[str, ...]:
-    """A plan's command with this process's interpreter where the plan leaves it open."""
+    """Return a plan's command with this process's interpreter where the plan leaves it open."""
     return tuple([sys.executable, *command[1:]] if command[0] == JOBS_PYTHON else command)
 
 
 def new_plan_id(exp_name: str) -> str:
-    """A plan's name: experiment and time of day, sortable, unique to the microsecond."""
+    """Return a plan's name: experiment and current time, sortable, unique to the microsecond."""
     return f"{exp_name}-{now().strftime('%Y%m%dT%H%M%S.%f')}"
 
 
 ENDING_SLACK_S = 10.0
-"""Beside the grace: what a supervisor needs to kill, judge and write."""
+"""Seconds after the grace that a supervisor needs to kill its trainer and write the record."""

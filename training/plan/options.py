@@ -1,11 +1,11 @@
-"""Every option of a launch, defined once: command line, form and docs come from here."""
+"""Define every option of a launch once: command line, form and docs are made from it."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic.config import JsonDict
@@ -20,7 +20,7 @@ MAX_JOBS = 256
 MAX_FAILURES = 100_000
 LONGEST_NAME = 100
 
-# What a form can refuse before anything is started; the validators below say it in words.
+# Lets a form refuse a value before anything is started; the validators below explain it.
 A_NAME: JsonDict = {"pattern": f"^{NAME.pattern}$", "maxLength": LONGEST_NAME}
 A_NAME_OR_NONE: JsonDict = {"pattern": f"^({NAME.pattern})?$", "maxLength": LONGEST_NAME}
 A_TIME: JsonDict = {"pattern": f"^{SLURM_TIME.pattern}$"}
@@ -30,7 +30,7 @@ KEYS_AND_VALUES: JsonDict = {"items": {"type": "string", "pattern": OVERRIDE.pat
 
 @dataclass(frozen=True)
 class Flag:
-    """How an option shows on the command line: its group, an example, its name when not derived."""
+    """How the command line shows an option: group, example, and name if not the field's own."""
 
     group: str
     example: str
@@ -38,7 +38,7 @@ class Flag:
 
 
 def folder_name(value: str) -> str:
-    """An experiment's name; raises ValueError for one that can't name a folder."""
+    """Return an experiment's name; raises ValueError for one that can't name a folder."""
     if not NAME.fullmatch(value):
         raise ValueError("use letters, digits and _ . + = - (it names a folder)")
     if len(value) > LONGEST_NAME:
@@ -47,7 +47,7 @@ def folder_name(value: str) -> str:
 
 
 class LaunchOptions(BaseModel):
-    """What a person asks for; `training.plan.model` turns it into what will run."""
+    """What a person asks for; `training.plan.make_plan` turns it into what will run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -86,6 +86,14 @@ class LaunchOptions(BaseModel):
     force: Annotated[bool, Flag("What to train", "--force"), Field(title="Done scenes too")] = False
     """Train again what is done; the previous outputs are kept under superseded/."""
 
+    rerun_triggers: Annotated[
+        Literal["configuration", "code"],
+        Flag("What to train", "--rerun-triggers code"),
+        Field(title="Train done scenes again on"),
+    ] = "configuration"
+    """What makes a done scene train again when it has changed: its configuration (the scene's file
+    and the body model's included), or also the trainer's code."""
+
     dry_run: Annotated[bool, Flag("How to run", "--dry-run")] = False
     """Print what would run; create nothing, start nothing."""
 
@@ -103,12 +111,12 @@ class LaunchOptions(BaseModel):
     resumed. In a Slurm job it counts where it is shorter than the job's own time."""
 
     max_retries: Annotated[int, Flag("How to run", "--max-retries 0"), Field(ge=0, le=100)] = 2
-    """Further starts of a scene whose machine, not whose training, failed."""
+    """Further attempts of a scene whose machine, not whose training, failed."""
 
     max_failures: Annotated[
         int, Flag("How to run", "--max-failures 3"), Field(ge=0, le=MAX_FAILURES)
     ] = 0
-    """Start no further scene after this many have failed; 0: never give up."""
+    """Start no further scene after this many have failed; 0: no such limit."""
 
     kill_grace: Annotated[int, Flag("How to run", "--kill-grace 60"), Field(ge=1, le=3600)] = 20
     """Seconds a stopped trainer gets to write its checkpoint before it is killed."""
@@ -124,9 +132,10 @@ class LaunchOptions(BaseModel):
     expect: Annotated[
         tuple[str, ...],
         Flag("The trainer", "--expect model.pt 'renders/*.png'"),
-        Field(title="Promised outputs"),
+        Field(title="Expected outputs"),
     ] = ()
-    """Outputs (globs) another script promises in the scene's folder; none: exit status counts."""
+    """Outputs (globs) that another script writes into the scene's folder when it is done; without
+    any, its exit status counts alone."""
 
     results_root: Annotated[str, Flag("Folders", "--results-root /scratch/me/results")] = ""
     """Where results go; when not given TS_RESULTS_ROOT, or outputs/results."""
@@ -172,7 +181,7 @@ class LaunchOptions(BaseModel):
         Flag("Slurm", "--slurm.scenes-per-job 4", "--slurm.scenes-per-job"),
         Field(ge=1, le=1000),
     ] = 1
-    """Scenes that one job of the flow trains one after another, in as many times the time."""
+    """Scenes that one job of the flow trains one after another; its time is multiplied by them."""
 
     slurm_interface: Annotated[str, Flag("Slurm", "--slurm.interface ib0", "--slurm.interface")] = (
         ""
@@ -180,7 +189,7 @@ class LaunchOptions(BaseModel):
     """Network interface by which nodes reach this machine; found automatically when not given."""
 
     yes: Annotated[bool, Flag("Slurm", "--yes")] = False
-    """Submit without asking, on a terminal too; whoever answers no gets exit status 130."""
+    """Submit without asking, on a terminal too; the answer no gives exit status 130."""
 
     auto_schedule_aggregate: Annotated[
         bool,
@@ -204,17 +213,18 @@ class LaunchOptions(BaseModel):
     """Slurm time limit of the aggregate stage."""
 
     status: Annotated[bool, Flag("Watching", "--status --exp-name my_exp")] = False
-    """Show what has become of an experiment's scenes; exit status 0: all done, 3: going on, 1: not
-    all done and nothing goes on any more."""
+    """Show the state of an experiment's scenes; exit status 0: all done, 3: some queued or running,
+    1: not all done and none queued or running."""
 
     watch: Annotated[bool, Flag("Watching", "--watch --exp-name my_exp")] = False
-    """The same, again and again until all has ended or Ctrl-C."""
+    """Like --status, refreshed until everything has ended; Ctrl-C stops watching."""
 
     logs: Annotated[str, Flag("Watching", "--logs hi4d_pair17_dance --exp-name my_exp")] = ""
     """Follow the log of the scene with this name until its attempt ends."""
 
     cancel: Annotated[bool, Flag("Watching", "--cancel --exp-name my_exp")] = False
-    """End all that an experiment has queued or running: array, flow, aggregate, local run."""
+    """End everything of an experiment that is queued or running: array, flow, aggregate, local
+    run."""
 
     @field_validator("exp_name")
     @classmethod
@@ -261,7 +271,7 @@ class LaunchOptions(BaseModel):
 
     @property
     def only_looks(self) -> bool:
-        """Whether an experiment is to be looked at, or ended, and nothing to be started."""
+        """Whether the command looks at an experiment, or cancels it, and starts nothing."""
         return bool(self.status or self.watch or self.logs or self.cancel)
 
     @property
@@ -274,17 +284,17 @@ T = TypeVar("T", bound=BaseModel)
 
 
 def flag_name(field: str, model: type[BaseModel] = LaunchOptions) -> str:
-    """The command line's name of an option: `exp_name` is `--exp-name`."""
+    """Return an option's name on the command line: `exp_name` is `--exp-name`."""
     return flag_of(field, model).name or "--" + field.replace("_", "-")
 
 
 def flag_of(field: str, model: type[BaseModel] = LaunchOptions) -> Flag:
-    """The `Flag` a field is annotated with."""
+    """Return the `Flag` that a field is annotated with."""
     return next(item for item in model.model_fields[field].metadata if isinstance(item, Flag))
 
 
 def checked_options(model: type[T], values: dict[str, Any]) -> T:
-    """Build options; raises FaultsError that names each wrong option as the user typed it."""
+    """Return validated options; raises FaultsError naming each wrong one as the user typed it."""
     try:
         return model(**values)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""From options and the Slurm script to the plan's Slurm part; creates nothing, asks no Slurm."""
+"""Plan how scenes become Slurm jobs, from options and Slurm script; runs no Slurm command."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from training.slurm.batch_script import SlurmScript
 
 START_S = 30
-"""What a job may need before its trainer starts: modules, environment, interpreter."""
+"""Seconds that a job may need before its trainer starts: modules, environment, interpreter."""
 
 
 def plan_slurm(options: LaunchOptions) -> SlurmPlan:
-    """How the chosen scenes become Slurm jobs; raises FaultsError with all faults at once."""
+    """Return how the chosen scenes become Slurm jobs; raises FaultsError with all faults."""
     from training.slurm.batch_script import (  # a launch on this machine needs none
         light_text,
         read_script,
@@ -48,19 +48,19 @@ def plan_slurm(options: LaunchOptions) -> SlurmPlan:
 
 
 def job_name(options: LaunchOptions) -> str:
-    """The name of an experiment's jobs, where they run in Slurm."""
+    """Return the name of an experiment's Slurm jobs."""
     return options.slurm_job_name or options.exp_name
 
 
 def reserve_s(kill_grace_s: int) -> float:
-    """What a job's time holds beside the trainer's: its start, a stopped trainer's end, records."""
+    """Return the seconds of a job that are not the trainer's: start, a stop's grace, records."""
     return START_S + kill_grace_s + ENDING_SLACK_S
 
 
 def scene_time_s(job_time_s: int, options: LaunchOptions) -> int:
-    """A scene's own deadline in a job, so that we end it and say so before Slurm kills.
+    """Return a scene's deadline in a job, in seconds: early enough to record the end before Slurm.
 
-    Never less than half of the job's time; --time-limit counts where it is shorter.
+    It is at least half of the job's time; --time-limit counts where it is shorter.
     """
     ours = max(job_time_s - reserve_s(options.kill_grace), job_time_s / 2)
     is_default = options.time_limit == LaunchOptions.model_fields["time_limit"].default

@@ -14,13 +14,6 @@ CHECKPOINTS = "checkpoints"
 RESUMABLE = (CHECKPOINTS, "samples")
 """Folders that an interrupted run continues from: model checkpoints, or generated samples."""
 SUPERSEDED = "superseded"
-EXPECTED_OUTPUTS = {
-    "train": (METRICS, f"{CHECKPOINTS}/last.pt", "person_*.ply", "evaluation/*.png"),
-    "difix_data_generation_generate": ("shard.json",),
-}
-"""By run mode of the bundled trainer: globs, relative to the output folder."""
-OUTPUT_SUBDIRS = {"difix_data_generation_generate": "difix_data"}
-"""By run mode: folder inside a scene's output folder for what is not part of its training."""
 
 
 def missing_outputs(output: Path, expected_outputs: tuple[str, ...]) -> list[str]:

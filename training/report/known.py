@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from preprocess.faults import FaultsError
+from training.configuration.run_modes import OUTPUT_SUBDIRS
 from training.plan.experiments import Experiment, find_experiment
 from training.plan.model import Plan
-from training.records.expected_outputs import OUTPUT_SUBDIRS
 from training.records.record import RECORD
 from training.system.paths import Roots
 
@@ -17,7 +17,7 @@ def scenes_by_subdir(exp_name: str, roots: Roots) -> dict[str, list[str]]:
     """
     recorded = {
         output_subdir: set(roots.outputs_with(RECORD, exp_name, output_subdir))
-        for output_subdir in ("", *OUTPUT_SUBDIRS.values())
+        for output_subdir in OUTPUT_SUBDIRS
     }
     scenes = {output_subdir: names for output_subdir, names in recorded.items() if names}
     plans = _experiment(exp_name, roots, is_known=bool(scenes)).plans

@@ -43,7 +43,7 @@ def test_without_overrides_the_result_is_what_hydra_composes(config):
 
 def test_the_shipped_configuration_reads_the_same_both_ways():
     """The same for the project's own train.yaml."""
-    from training.plan.make_plan import OWN_CONFIG
+    from training.plan.train_script import OWN_CONFIG
 
     assert compose(OWN_CONFIG, ()) == compose(OWN_CONFIG, ("seed=0",))
 

@@ -1,4 +1,4 @@
-"""The trainer's configuration: composed by Hydra, validate_config by the schema; imports no torch."""
+"""Compose the trainer's configuration with Hydra and validate it by the schema; no torch."""
 
 from __future__ import annotations
 
@@ -9,46 +9,53 @@ from pydantic import ValidationError
 
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from preprocess.roots import CHECKOUT
-from training.configuration.overrides import compose, resolved
+from training.configuration.interpolations import resolve
+from training.configuration.overrides import compose
+from training.configuration.run_modes import AGGREGATE
 from training.trainer.config.schema import Config, TargetCameras
 
 CONFIG_FILE = CHECKOUT / "training" / "configs" / "train.yaml"
 REQUIRED = ("scene_name", "exp_name")
 MISSING = "???"
-AGGREGATE = "difix_data_generation_aggregate"
 UNION_PARTS = ("literal['auto']", "constrained-int", "int", "none")
 
 
 def load_config(overrides: Sequence[str]) -> Config:
-    """Compose train.yaml with overrides and check it.
+    """Compose train.yaml with overrides and validate the result.
 
     Raises FaultsError with everything that is wrong with overrides, types and combinations.
     """
     content, faults = compose(CONFIG_FILE, overrides, reserved={})
-    if content["run_mode"] == AGGREGATE and content["shared"]["scene_name"] == MISSING:
+    if content["run_mode"] == AGGREGATE.name and content["shared"]["scene_name"] == MISSING:
         content["shared"]["scene_name"] = ""  # it is about all scenes
     for key in REQUIRED:
         if content["shared"][key] == MISSING:
             faults.append(Fault(f"shared.{key} is missing", remedy=f"add shared.{key}=NAME"))
-    config, more = validate_config(content)
-    if faults or more or config is None:
-        raise FaultsError(faults + more)
+    try:
+        config = check_schema(resolve(content))
+    except FaultsError as error:
+        raise FaultsError([*faults, *error.faults]) from error
+    if faults:
+        raise FaultsError(faults)
     return config
 
 
-def validate_config(content: dict[str, Any]) -> tuple[Config | None, list[Fault]]:
-    """A composed configuration against the schema: the result, or what is wrong with it."""
+def check_schema(resolved: dict[str, Any]) -> Config:
+    """Return the checked form of a configuration that is composed and resolved.
+
+    Raises FaultsError with every key that is unknown or wrong, or else every contradiction.
+    """
     try:
-        config = Config.model_validate(resolved(content))
+        config = Config.model_validate(resolved)
     except ValidationError as error:
-        return None, _schema_faults(error)
-    except FaultsError as error:
-        return None, list(error.faults)
-    return config, _contradictions(config)
+        raise FaultsError(_schema_faults(error)) from error
+    if contradictions := _contradictions(config):
+        raise FaultsError(contradictions)
+    return config
 
 
 def _schema_faults(error: ValidationError) -> list[Fault]:
-    """Errors of pydantic in words of train.yaml, one for each key."""
+    """Convert pydantic's errors into faults in terms of train.yaml, one for each key."""
     values: dict[str, Any] = {}
     remedies: dict[str, list[str]] = {}
     for item in error.errors():
@@ -72,7 +79,7 @@ def _remedy_of(item: Any) -> str:
 
 
 def _contradictions(config: Config) -> list[Fault]:
-    """What no key alone shows to be wrong."""
+    """Return the faults that no key shows alone."""
     optimization, views = config.train.optimization, config.train.nv_generation.trn_nv_gen
     faults = []
     if {"/", "\0"} & set(config.shared.exp_name) or config.shared.exp_name in ("", ".", ".."):

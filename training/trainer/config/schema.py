@@ -1,4 +1,7 @@
-"""The schema of train.yaml: what each key may be; imports no torch."""
+"""The schema of train.yaml: the type and range of each key; no torch.
+
+train.yaml's comments say what each key means.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from preprocess.roots import CHECKOUT
+from training.configuration.run_modes import RunModeName
 
 EXPERIMENTS = "_experiments"
 
@@ -19,10 +23,11 @@ Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 ImageSource = Literal["rendered", "refined", "captured"]
 Strategy = Literal["static_orbit", "source_arc"]
+"""The keys of STRATEGIES in cameras/strategies.py, which this module can't import: it has torch."""
 Auto = Literal["auto"]
 
 
-def _expression(pattern: str) -> str:
+def _check_group_pattern(pattern: str) -> str:
     try:
         groups = re.compile(pattern).groups
     except re.error as error:
@@ -33,7 +38,7 @@ def _expression(pattern: str) -> str:
 
 
 class Section(BaseModel):
-    """A mapping of train.yaml: unknown keys are refused, types are not bent."""
+    """A mapping of train.yaml: unknown keys are refused, values are not converted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -46,13 +51,13 @@ class Wandb(Section):
 
 
 class Switch(Section):
-    """On or off."""
+    """A feature that is on or off."""
 
     enable: bool
 
 
 class Shared(Section):
-    """What launcher and trainer both know: names, folders, tracking."""
+    """What launcher and trainer both know: names, folders, loggers."""
 
     scene_name: Name
     exp_name: Name
@@ -64,7 +69,7 @@ class Shared(Section):
 
 
 class Model(Section):
-    """The people and what is behind them."""
+    """The people and the background."""
 
     body_file: str
     smpl_body_file: str
@@ -73,7 +78,7 @@ class Model(Section):
 
 
 class LearningRates(Section):
-    """First learning rate of each kind of parameter."""
+    """The initial learning rate of each kind of parameter."""
 
     pose_rotation: Rate
     pose_translation: Rate
@@ -87,7 +92,7 @@ class LearningRates(Section):
 
 
 class LossWeights(Section):
-    """Weights of the terms of the loss."""
+    """The weights of the terms of the loss."""
 
     rgb: Rate
     ssim: Rate
@@ -100,7 +105,7 @@ class LossWeights(Section):
 
 
 class Optimization(Section):
-    """How long, how fast, towards what."""
+    """How long, how fast and by which losses to train."""
 
     epochs: Positive
     pose_epochs: Auto | Count
@@ -117,7 +122,7 @@ class PoseEval(Section):
 
 
 class Evaluation(Section):
-    """When and on which cameras."""
+    """When to evaluate, and on which cameras."""
 
     eval_every_epoch: Positive
     held_out_cameras: list[Count]
@@ -125,7 +130,7 @@ class Evaluation(Section):
 
 
 class RuntimeCamera(Section):
-    """Where virtual cameras stand."""
+    """How virtual cameras are placed."""
 
     strategy: Strategy
     elevation_deg: Annotated[float, Field(gt=-90, lt=90)]
@@ -145,7 +150,7 @@ class TrainingViews(Section):
 
 
 class NovelViewGeneration(Section):
-    """When novel views are made."""
+    """When novel views are made, and which."""
 
     nv_gen_epoch: Auto | Count
     trn_nv_gen: TrainingViews
@@ -167,21 +172,21 @@ class Difix(Section):
 
 
 class TargetCameras(Section):
-    """Cameras of the refiner's training set."""
+    """The cameras of the refiner's training set."""
 
     mode: Literal["all_except_source", "explicit"]
     ids: list[Count]
 
 
 class DataSet(Section):
-    """A data set whose scenes' names begin with its name: how they are grouped for the split."""
+    """How the scenes of one data set are grouped for the split; their names begin with its name."""
 
-    group_pattern: Annotated[str, AfterValidator(_expression)] | None
+    group_pattern: Annotated[str, AfterValidator(_check_group_pattern)] | None
     test_groups: list[Name]
 
 
 class DifixDataGeneration(Section):
-    """Making a training set for the refiner."""
+    """How a training set for the refiner is made."""
 
     target_cameras: TargetCameras
     frame_stride: Positive
@@ -199,7 +204,7 @@ class DifixDataGeneration(Section):
 class Config(Section):
     """train.yaml with overrides, interpolations resolved."""
 
-    run_mode: Literal["train", "difix_data_generation_generate", "difix_data_generation_aggregate"]
+    run_mode: RunModeName
     seed: Count
     device: Literal["auto", "cpu", "cuda"]
     shared: Shared
@@ -216,7 +221,7 @@ class Config(Section):
 
     @property
     def nv_gen_epoch(self) -> int:
-        """Epoch before which novel views are made.
+        """The epoch before which novel views are made.
 
         `auto`: captured ones when the second stage begins; rendered ones in its middle, when there
         is something to render.
@@ -230,7 +235,7 @@ class Config(Section):
 
     @property
     def experiment_output(self) -> Path:
-        """Folder of what is made of all scenes of this experiment."""
+        """The folder of what is made of all scenes of this experiment."""
         return under_checkout(self.shared.results_root) / EXPERIMENTS / self.shared.exp_name
 
     @property
@@ -242,5 +247,5 @@ class Config(Section):
 
 
 def under_checkout(path: str) -> Path:
-    """An absolute path; a relative one starts at the checkout."""
+    """Return an absolute path; a relative one starts at the checkout."""
     return CHECKOUT / Path(path).expanduser()

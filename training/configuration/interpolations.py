@@ -1,0 +1,86 @@
+"""Resolve `${…}` in a composed configuration."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from preprocess.faults import Fault, FaultsError
+from training.configuration.overrides import flat
+
+VARIABLE = re.compile(r"\$\{oc\.env:(?P<name>\w+),(?P<default>[\w.-]*/[\w./-]*)\}")
+"""An environment variable with a path as its default."""
+CUSTOM_RESOLVER = re.compile(r"\$\{(?!oc\.)(?=[A-Za-z_][\w.]*:)")
+"""`${name:` of a resolver that a script registers, or of Hydra's `now` and `hydra`."""
+
+
+def resolve(content: dict[str, Any]) -> dict[str, Any]:
+    """Return `content` with its interpolations resolved, as the trainer will see them.
+
+    Imports OmegaConf only for more than environment variables. Raises FaultsError naming the
+    interpolation that fails.
+    """
+    substituted = {key: _substitute_variables(value) for key, value in content.items()}
+    if not any(map(_is_interpolated, flat(substituted).values())):
+        return substituted
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        container: Any = OmegaConf.to_container(OmegaConf.create(content), resolve=True)
+    except OmegaConfBaseException as error:
+        message = " ".join(str(error).split())
+        raise FaultsError([Fault("an interpolation fails", message)]) from error
+    return {str(key): value for key, value in container.items()}
+
+
+def resolve_what_is_known(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the leaves of `content` by dotted key, resolved where that is possible here.
+
+    For a configuration of another script, which may register resolvers that the launcher lacks:
+    calls of those, and interpolations that fail, stay as they are written.
+    """
+    values = flat(content)
+    interpolated = [key for key, value in values.items() if _is_interpolated(value)]
+    if not interpolated:
+        return values
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    config = OmegaConf.create(_escape_custom_resolvers(content))
+    for key in interpolated:
+        try:
+            value = OmegaConf.select(config, key)
+        except OmegaConfBaseException:
+            continue
+        values[key] = OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
+    return values
+
+
+def variables_named(text: object) -> list[str]:
+    """Return the names of the environment variables that a value's text reads by `oc.env`."""
+    return re.findall(r"\$\{oc\.env:(\w+)", str(text))
+
+
+def _is_interpolated(value: Any) -> bool:
+    return "${" in str(value)
+
+
+def _substitute_variables(node: Any) -> Any:
+    """Resolve values that are nothing but an environment variable, as OmegaConf does."""
+    if isinstance(node, dict):
+        return {key: _substitute_variables(value) for key, value in node.items()}
+    match = VARIABLE.fullmatch(node) if isinstance(node, str) else None
+    if match is None:
+        return node
+    value = os.environ.get(match["name"], match["default"])
+    return node if value is None else value
+
+
+def _escape_custom_resolvers(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _escape_custom_resolvers(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_escape_custom_resolvers(value) for value in node]
+    return CUSTOM_RESOLVER.sub(r"\\${", node) if isinstance(node, str) else node

@@ -1,0 +1,65 @@
+"""The run modes of the project's own trainer: one row each, and the only place that lists them.
+
+A new run mode is a row here and a function in `training/simple_multi_human_trainer.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from training.records.expected_outputs import CHECKPOINTS, METRICS
+
+RunModeName = Literal["train", "difix_data_generation_generate", "difix_data_generation_aggregate"]
+INPUT_FILE_KEYS = ("model.body_file", "model.smpl_body_file")
+"""Keys of train.yaml that name an input file: its content decides the result, not its path."""
+
+
+@dataclass(frozen=True)
+class RunMode:
+    """What a run of the trainer does, reads and writes."""
+
+    name: RunModeName
+    activity: str
+    """For messages, as in "training failed"."""
+    function: str
+    """In the trainer's script; the other modes' functions and imports are not this mode's code."""
+    expected_outputs: tuple[str, ...] = ()
+    """Globs inside the output folder that a done scene has at least one readable file of each."""
+    output_subdir: str = ""
+    """Folder inside a scene's that the mode writes to, with a run record of its own."""
+    aggregated_by: RunModeName | None = None
+    """The mode that merges what this one wrote for all scenes."""
+    ignored_keys: tuple[str, ...] = ()
+    """Keys of train.yaml, or sections, that this mode does not read or that change no output."""
+
+
+TRAIN = RunMode(
+    name="train",
+    activity="training",
+    function="_train",
+    expected_outputs=(METRICS, f"{CHECKPOINTS}/last.pt", "person_*.ply", "evaluation/*.png"),
+    ignored_keys=("difix_data_generation",),
+)
+GENERATE = RunMode(
+    name="difix_data_generation_generate",
+    activity="generating DiFix data",
+    function="_generate",
+    expected_outputs=("shard.json",),
+    output_subdir="difix_data",
+    aggregated_by="difix_data_generation_aggregate",
+    ignored_keys=("difix_data_generation.workers",),
+)
+AGGREGATE = RunMode(
+    name="difix_data_generation_aggregate",
+    activity="aggregating DiFix data",
+    function="_aggregate",
+)
+RUN_MODES: dict[str, RunMode] = {mode.name: mode for mode in (TRAIN, GENERATE, AGGREGATE)}
+OUTPUT_SUBDIRS = tuple(dict.fromkeys(mode.output_subdir for mode in RUN_MODES.values()))
+"""Every folder inside a scene's that may hold a run record; the empty name is the scene's own."""
+
+
+def mode_generating_for(aggregate: str) -> RunMode | None:
+    """Return the mode whose outputs the mode `aggregate` merges; None if it merges nothing."""
+    return next((mode for mode in RUN_MODES.values() if mode.aggregated_by == aggregate), None)

@@ -1,0 +1,259 @@
+"""The script that trains: its configuration, its commands, and what decides its results."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from preprocess.faults import Fault, FaultsError
+from preprocess.roots import CHECKOUT
+from preprocess.scene import Scene
+from training.configuration import overrides
+from training.configuration.code_version import own_code_digest, script_digest
+from training.configuration.fingerprint import files_named, with_contents, without_ignored
+from training.configuration.interpolations import resolve, resolve_what_is_known, variables_named
+from training.configuration.run_modes import (
+    GENERATE,
+    INPUT_FILE_KEYS,
+    RUN_MODES,
+    TRAIN,
+    RunMode,
+    mode_generating_for,
+)
+from training.plan import checks
+from training.plan.options import LaunchOptions
+from training.system.paths import Roots
+
+if TYPE_CHECKING:
+    from training.trainer.config.schema import Config
+
+OWN_SCRIPT = CHECKOUT / "training" / "simple_multi_human_trainer.py"
+OWN_CONFIG = CHECKOUT / "training" / "configs" / "train.yaml"
+ANY_SCENE = "__any_scene__"
+"""Stands for a scene's name where a configuration is resolved once for all scenes."""
+
+
+@dataclass(frozen=True)
+class TrainScript:
+    """The script that trains, composed and checked once for all scenes of a launch."""
+
+    path: Path
+    overrides: tuple[str, ...]
+    expected_outputs: tuple[str, ...]
+    mode: RunMode | None = None
+    """Of the project's own trainer; None for another script, whose data is its own affair."""
+    content: dict[str, Any] = field(default_factory=dict)
+    """The composed configuration with the launcher's values in it, `ANY_SCENE` for the scene's."""
+    values: dict[str, Any] = field(default_factory=dict)
+    """Its values by dotted key, resolved; of a script without a configuration the overrides."""
+    output_roots: tuple[Path, ...] = ()
+    """Folders whose files are no input of the script, though its configuration may name them."""
+    schema: Config | None = None
+    """The checked configuration; None where nothing is overridden, and for another script."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the project's own trainer."""
+        return self.mode is not None
+
+    @property
+    def is_for_refiner(self) -> bool:
+        """Whether it makes the refiner's training set, for which scenes are split into groups."""
+        return self.mode is GENERATE
+
+    @property
+    def output_subdir(self) -> str:
+        """Folder inside a scene's that it writes to."""
+        return self.mode.output_subdir if self.mode else ""
+
+    def command(self, scene: str, exp_name: str) -> tuple[str, ...]:
+        """Return what the interpreter is given to train one scene."""
+        return (
+            str(self.path),
+            overrides.assignment(overrides.SCENE_KEY, scene),
+            overrides.assignment(overrides.EXPERIMENT_KEY, exp_name),
+            *self.overrides,
+        )
+
+    def aggregate_command(self, exp_name: str) -> tuple[str, ...]:
+        """Return what it is given to merge the outputs of all scenes; empty without a merge."""
+        mode = self.mode or RUN_MODES.get(str(self.values.get("run_mode")))
+        if mode is None or mode.aggregated_by is None:
+            return ()
+        others = (text for text in self.overrides if not text.startswith("run_mode="))
+        experiment = overrides.assignment(overrides.EXPERIMENT_KEY, exp_name)
+        return (str(self.path), f"run_mode={mode.aggregated_by}", experiment, *others)
+
+    def deciding_values(self, scene: Scene) -> dict[str, Any]:
+        """Return what of the configuration decides a scene's result, files by their content.
+
+        Raises FaultsError for a file that can't be read.
+        """
+        return self._deciding_for_all if self._is_same_for_all else self._deciding(scene)
+
+    def input_files(self, scene: Scene) -> dict[str, Path]:
+        """Return by key the files that the configuration of a scene names, existing or not."""
+        return self._files(self._values_of(scene))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables that name input files: a job has to read the files that were hashed here."""
+        texts = [overrides.select(self.content, key) for key in self._input_keys]
+        names = {name for text in texts for name in variables_named(text)}
+        return {name: os.environ[name] for name in sorted(names) if name in os.environ}
+
+    @cached_property
+    def code_digest(self) -> str:
+        """Digest of the code that it runs; raises FaultsError when a source can't be read."""
+        try:
+            if self.mode is None:
+                return script_digest(self.path)
+            others = [mode.function for mode in RUN_MODES.values() if mode != self.mode]
+            return own_code_digest(self.path, others)
+        except OSError as error:
+            raise FaultsError([Fault("the trainer's code can't be read", str(error))]) from error
+
+    @property
+    def _input_keys(self) -> tuple[str, ...]:
+        return INPUT_FILE_KEYS if self.mode else ()
+
+    @cached_property
+    def _is_same_for_all(self) -> bool:
+        decides = without_ignored(self.values)
+        return ANY_SCENE not in json.dumps(decides, default=str)
+
+    @cached_property
+    def _deciding_for_all(self) -> dict[str, Any]:
+        return self._decide(self.values)
+
+    def _deciding(self, scene: Scene) -> dict[str, Any]:
+        return self._decide(self._values_of(scene))
+
+    def _decide(self, values: dict[str, Any]) -> dict[str, Any]:
+        ignored = self.mode.ignored_keys if self.mode else ()
+        kept = without_ignored(values, ignored)
+        files = {key: path for key, path in self._files(values).items() if key in kept}
+        return with_contents({"(script)": self.path.name, **kept}, files)
+
+    def _values_of(self, scene: Scene) -> dict[str, Any]:
+        if self._is_same_for_all:
+            return self.values
+        content = _with_scene(self.content, scene.seq_name, str(scene.file))
+        return overrides.flat(resolve(content)) if self.mode else resolve_what_is_known(content)
+
+    def _files(self, values: dict[str, Any]) -> dict[str, Path]:
+        if self.mode is None:
+            return files_named(values, self.output_roots)
+        named = {key: values.get(key) for key in self._input_keys}
+        return {
+            key: CHECKOUT / Path(name).expanduser()
+            for key, name in named.items()
+            if isinstance(name, str)
+        }
+
+
+def load_train_script(options: LaunchOptions, roots: Roots | None) -> TrainScript:
+    """Compose and check the configuration of the script that the options name.
+
+    `roots` is None where they could not be resolved. Raises FaultsError with all faults at once.
+    """
+    path = given_path(options, "train_script")
+    if path == OWN_SCRIPT:
+        return _own_script(options, roots)
+    return _other_script(path, options, roots)
+
+
+def given_path(options: LaunchOptions, option: str) -> Path:
+    """Return a path option: a given one starts at the caller's folder, the default at ours."""
+    value, default = getattr(options, option), LaunchOptions.model_fields[option].default
+    return CHECKOUT / default if value == default else Path(os.path.abspath(value))
+
+
+def _own_script(options: LaunchOptions, roots: Roots | None) -> TrainScript:
+    if options.train_config and Path(os.path.abspath(options.train_config)) != OWN_CONFIG:
+        what = f"--train-config: the project's own trainer reads {OWN_CONFIG.name}"
+        remedy = "change keys with --overrides, or edit that file"
+        raise FaultsError([Fault(what, options.train_config, remedy)])
+    content, wrong = overrides.compose(OWN_CONFIG, options.overrides)
+    faults = checks.FaultCollector(wrong)
+    content = _with_launch(content, options.exp_name, roots)
+    resolved = faults.collect(resolve, content) or {}
+    mode = RUN_MODES.get(resolved.get("run_mode", ""), TRAIN)
+    is_default = not options.overrides and resolved.get("run_mode") == TRAIN.name
+    schema = None if is_default or not resolved else faults.collect(_check_schema, resolved)
+    faults.add(_mode_faults(mode))
+    faults.raise_found()
+    values = overrides.flat(resolved)
+    return TrainScript(
+        OWN_SCRIPT,
+        options.overrides,
+        mode.expected_outputs,
+        mode=mode,
+        content=content,
+        values=values,
+        schema=schema,
+    )
+
+
+def _check_schema(resolved: dict[str, Any]) -> Config:
+    from training.trainer.config.compose import check_schema
+
+    return check_schema(resolved)
+
+
+def _mode_faults(mode: RunMode) -> list[Fault]:
+    generating = mode_generating_for(mode.name)
+    if generating is None:
+        return []
+    remedy = f"give run_mode={generating.name}: what is done is left out, and the aggregate runs"
+    return [Fault("runs once for all scenes, not for each", f"run_mode={mode.name}", remedy)]
+
+
+def _other_script(path: Path, options: LaunchOptions, roots: Roots | None) -> TrainScript:
+    faults = checks.FaultCollector(checks.script_faults(path))
+    content: dict[str, Any] = {}
+    values: dict[str, Any] = dict(text.split("=", 1) for text in options.overrides if "=" in text)
+    if options.train_config:
+        config = Path(os.path.abspath(options.train_config))
+        content, wrong = faults.collect(overrides.compose, config, options.overrides) or ({}, [])
+        faults.add(wrong)
+        content = _with_launch(content, options.exp_name, None)
+        values = faults.collect(resolve_what_is_known, content) or {}
+    else:
+        faults.collect(overrides.check_syntax, options.overrides)
+    faults.raise_found()
+    return TrainScript(
+        path,
+        options.overrides,
+        options.expect,
+        content=content,
+        values=values,
+        output_roots=tuple(roots.model_dump().values()) if roots else (),
+    )
+
+
+def _with_launch(content: dict[str, Any], exp_name: str, roots: Roots | None) -> dict[str, Any]:
+    """Return a composed configuration with the values that the launcher will give the script.
+
+    `roots`: those that the project's own trainer takes from variables; another one has its own.
+    """
+    if not isinstance(content.get("shared"), dict):
+        return content
+    shared = {**content["shared"], "exp_name": exp_name}
+    if roots is not None:
+        folders = roots.model_dump(include={"results_root", "scene_data_root"})
+        shared |= {key: str(path) for key, path in folders.items()}
+    return _with_scene({**content, "shared": shared}, ANY_SCENE, f"{ANY_SCENE}.json")
+
+
+def _with_scene(content: dict[str, Any], name: str, file: str) -> dict[str, Any]:
+    if not isinstance(content.get("shared"), dict):
+        return content
+    shared = {**content["shared"], "scene_name": name}
+    if "scene_file" in shared:
+        shared["scene_file"] = file
+    return {**content, "shared": shared}
