@@ -62,7 +62,7 @@ def test_no_job_for_calls_that_do_not_wait_for_one(bench):
 
 @in_jobs_of(3, 4)
 def test_surplus_is_released_the_free_job_first(bench):
-    """With fewer calls left a free job is closed, then queued ones are cancelled, in one request."""
+    """With fewer calls left the free job is closed, then all queued ones in one request."""
     calls = bench.calls(3)
     bench.advance(0.2)
     bench.slurm.start("w1")

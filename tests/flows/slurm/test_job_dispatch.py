@@ -1,0 +1,141 @@
+"""How a task's end in a Slurm job becomes a result or an error; with a fake pool and no Dask."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+from page_lab import planned
+
+from flows.runner.dispatch import WorkerLostError
+from flows.runner.tasks import SceneNotDoneError
+from flows.slurm import job_dispatch
+from flows.slurm.job import Job
+from flows.slurm.job_dispatch import SlurmDispatcher
+from training.execution.attempt import ending_bound_s
+from training.records.outcome import Outcome
+from training.records.record import Cause
+from training.slurm.job_states import JobEnd, JobLocation
+
+
+class FakePool:
+    """A pool with one job, which Slurm says has ended as NODE_FAIL."""
+
+    def __init__(self):
+        ends_at = time.monotonic() + 1000
+        self.job = Job("w1", 3, 0.0, "12", "busy", "tls://w1", "n1", ends_at)
+        self.events = []
+
+    def start(self):
+        pass
+
+    @contextmanager
+    def acquire(self, _stop):
+        try:
+            yield self.job
+        finally:
+            self.events.append("given back")
+
+    def wait_for_end(self, job, _stop):
+        self.events.append("asked")
+        return JobEnd(job.job_id, "NODE_FAIL", node=job.node)
+
+    def avoid_node(self, node):
+        self.events.append(f"avoids {node}")
+
+
+class Setup:
+    """A dispatcher, the scene that it runs, and what is seen of both."""
+
+    def __init__(self, monkeypatch, folder):
+        (self.scene,) = planned(folder, "a").scenes
+        self.pool, self.granted, self.calls = FakePool(), [], []
+        self.dispatcher = SlurmDispatcher(
+            self.pool, None, lambda *granted: self.granted.append(granted)
+        )
+        self.monkeypatch = monkeypatch
+
+    def outcome(self, status, cause):
+        return Outcome(scene="a", status=status, cause=cause, message="", log=self.scene.log)
+
+    def run(self, end, *arguments):
+        """Run a call that ends with this result or exception on its worker."""
+
+        def run_on(address, _client, call, _stop, _lost):
+            self.calls.append((address, call))
+            if isinstance(end, Exception):
+                raise end
+            return end
+
+        self.monkeypatch.setattr(job_dispatch, "run_on", run_on)
+        return self.dispatcher.run(functools.partial(print, *arguments), threading.Event())
+
+    def reconciles_to(self, status, cause):
+        outcome = self.outcome(status, cause)
+        self.monkeypatch.setattr(job_dispatch, "reconcile", lambda *_: outcome)
+
+
+@pytest.fixture
+def setup(monkeypatch, tmp_path):
+    return Setup(monkeypatch, tmp_path)
+
+
+def test_a_result_is_completed_and_names_job_and_log(setup):
+    outcome = setup.outcome("done", Cause.OK)
+    state = setup.run(outcome, setup.scene)
+    assert state.message == f"Slurm job 12 on n1, log {setup.scene.log}"
+    assert state.data == outcome
+    assert setup.granted == [(setup.scene, JobLocation("12", "n1"))]
+    assert setup.calls[0][0] == "tls://w1"
+    assert setup.pool.events == ["given back"]
+
+
+@pytest.mark.parametrize(("left_s", "limit_s"), [(1000, 60), (20, 20), (-5, 1)])
+def test_a_scene_ends_before_its_job_does(setup, left_s, limit_s):
+    """Its time limit is cut to what its job has left after the time that ending takes."""
+    setup.pool.job.ends_at = time.monotonic() + left_s + ending_bound_s(setup.scene) + 0.5
+    setup.run(setup.outcome("done", Cause.OK), setup.scene)
+    (scene,) = setup.calls[0][1].args
+    assert scene == setup.scene.model_copy(update={"time_limit_s": limit_s})
+
+
+def test_a_scene_that_fails_by_itself_is_raised_without_asking_slurm(setup):
+    with pytest.raises(SceneNotDoneError, match="trainer_error"):
+        setup.run(SceneNotDoneError(setup.outcome("failed", Cause.TRAINER_ERROR)), setup.scene)
+    assert setup.pool.events == ["given back"]
+    assert setup.pool.job.scenes_left == 3
+
+
+@pytest.mark.parametrize("by_worker", [True, False])
+def test_a_lost_scene_gets_slurms_cause_and_its_node_is_avoided(setup, by_worker):
+    """Whether the worker was lost, or reports that it was told to end; the job runs no other."""
+    told = SceneNotDoneError(setup.outcome("failed", Cause.WORKER_LOST))
+    setup.reconciles_to("failed", Cause.NODE_FAILURE)
+    with pytest.raises(SceneNotDoneError, match="node_failure"):
+        setup.run(told if by_worker else WorkerLostError("gone"), setup.scene)
+    assert setup.pool.events == ["given back", "asked", "avoids n1"]
+    assert setup.pool.job.scenes_left == 0
+
+
+def test_a_scene_that_slurm_or_a_person_ended_is_no_fault_of_its_node(setup):
+    setup.reconciles_to("failed", Cause.PREEMPTED)
+    with pytest.raises(SceneNotDoneError, match="preempted"):
+        setup.run(WorkerLostError("gone"), setup.scene)
+    assert setup.pool.events == ["given back", "asked"]
+
+
+def test_a_scene_whose_worker_was_lost_after_its_end_is_done(setup):
+    setup.reconciles_to("done", Cause.OK)
+    state = setup.run(WorkerLostError("gone"), setup.scene)
+    assert (state.type.value, state.data.status) == ("COMPLETED", "done")
+
+
+def test_a_lost_aggregate_says_how_slurm_ended_its_job(setup):
+    with pytest.raises(
+        WorkerLostError, match="Slurm job 12 on n1: job 12 on n1 ended as NODE_FAIL"
+    ):
+        setup.run(WorkerLostError("gone"), "no scene")
+    assert not setup.granted
