@@ -1,8 +1,15 @@
-"""What puts the flow into Prefect's UI: deployments, and the process that executes their runs."""
+"""What puts the flow into Prefect's UI: deployments, and the processes that execute their runs.
+
+`prefect.yaml` says what is offered. `serve` is where to start: it brings up a server, deploys and
+runs the process worker (`process_worker`), which executes each flow run in a process of its own
+(`engine`). `check` finds the faults of `prefect.yaml` without Prefect, `deploy` sends it to a
+server by `api_client`; `crash_automation` and `orphaned_runs` end runs whose process died.
+This package may use `flows` and everything below; nothing imports it.
+"""
 
 POOL = "training"
-"""The work pool whose runs our worker executes."""
-WORKER_STARTED = "is waiting for runs"
-"""What the worker says once it is."""
+"""The work pool whose runs our process worker executes."""
+PROCESS_WORKER_READY = "is waiting for runs"
+"""What the process worker prints when it has started."""
 ENGINE = "deployments.engine"
-"""The module of a flow run's process."""
+"""The module that a flow run's process executes."""

@@ -1,7 +1,7 @@
 """Check `prefect.yaml` before anything is deployed: `python -m deployments.check [FILE]`.
 
 Prefect ignores misspelt keys and unknown parameters, and refuses a wrong value only when a run has
-started. Light: nothing of Prefect is imported.
+started. Nothing of Prefect is imported here.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from preprocess.faults import Fault, FaultsError, did_you_mean
 from preprocess.roots import CHECKOUT
 from training.plan.options import OVERRIDE
 from training.system.console import say
+from training.system.exit_status import DONE, USAGE
 
 PREFECT_FILE = CHECKOUT / "deployments" / "prefect.yaml"
 FLOW_NAMES = {"flows.flow:train_scenes": "train-scenes", "flows.flow:difix_data": "difix-data"}
@@ -38,7 +39,7 @@ class _Strict(BaseModel):
 
 
 class Pool(_Strict):
-    """Where runs of a deployment wait."""
+    """The work pool in which runs of a deployment wait."""
 
     name: str
     work_queue_name: str = ""
@@ -46,7 +47,7 @@ class Pool(_Strict):
 
 
 class Schedule(_Strict):
-    """A schedule; `slug` tells it from those that people make in the UI."""
+    """A schedule; those that people make in the UI have no `slug`."""
 
     slug: str
     cron: str
@@ -55,7 +56,7 @@ class Schedule(_Strict):
 
 
 class ConcurrencyLimit(_Strict):
-    """How many runs at once, and what becomes of one more."""
+    """How many runs at once, and what happens to one more."""
 
     limit: Annotated[int, Field(ge=1)]
     collision_strategy: Literal["CANCEL_NEW", "ENQUEUE"]
@@ -63,7 +64,7 @@ class ConcurrencyLimit(_Strict):
 
 
 class Deployment(_Strict):
-    """A stanza: one flow with one set of parameters."""
+    """A deployment: one flow with one set of parameters."""
 
     name: str
     entrypoint: Annotated[str, AfterValidator(_known_entrypoint)]
@@ -78,7 +79,7 @@ class Deployment(_Strict):
 
     @property
     def full_name(self) -> str:
-        """As Prefect and its UI say it."""
+        """The name in Prefect and its UI: flow/deployment."""
         return f"{FLOW_NAMES[self.entrypoint]}/{self.name}"
 
 
@@ -100,27 +101,27 @@ MODELS: dict[str, type[BaseModel]] = {
 }
 
 
-def checked_file(path: Path = PREFECT_FILE) -> PrefectFile:
-    """The file's content; raises FaultsError with every fault at once."""
-    content = _loaded(path)
+def load_prefect_file(path: Path = PREFECT_FILE) -> PrefectFile:
+    """Read and check a file; raises FaultsError with all faults at once."""
+    content = _read_yaml(path)
     faults = list(_parameter_faults(content))
     try:
         found = PrefectFile.model_validate(content)
     except ValidationError as error:
         raise FaultsError([*(_fault(content, item) for item in error.errors()), *faults]) from error
-    faults += _same_names(found.deployments)
+    faults += _duplicate_name_faults(found.deployments)
     if faults:
         raise FaultsError(faults)
     return found
 
 
 def as_build_step(file: str) -> dict[str, str]:
-    """The check as the first step of `prefect deploy`, and where the code lies."""
-    checked_file(Path(file))
+    """Check a file as the first build step of `prefect deploy`; return where the checkout is."""
+    load_prefect_file(Path(file))
     return {"checkout": str(CHECKOUT)}
 
 
-def _loaded(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -133,7 +134,7 @@ def _loaded(path: Path) -> dict[str, Any]:
 
 
 def _fault(content: dict[str, Any], item: Any) -> Fault:
-    """A fault of the file's structure, in words; where it lies is named by the deployment."""
+    """Describe one of pydantic's errors about the file's structure, located by deployment."""
     location = list(item["loc"])
     where = _where(content, location)
     if item["type"] == "missing":
@@ -160,7 +161,7 @@ def _where(content: dict[str, Any], location: list[Any]) -> str:
 
 
 def _name_of(content: dict[str, Any], index: int) -> str:
-    """The deployment's name, even where its stanza is not sound."""
+    """Return a deployment's full name, as far as its stanza has one."""
     stanza = content["deployments"][index]
     if not isinstance(stanza, dict):
         return f"deployment {index + 1}"
@@ -169,15 +170,17 @@ def _name_of(content: dict[str, Any], index: int) -> str:
 
 
 def _parameter_faults(content: dict[str, Any]) -> Iterator[Fault]:
-    """What is wrong with the parameters of every deployment."""
+    """Yield what is wrong with the parameters of every deployment."""
     stanzas = content.get("deployments")
     for index, stanza in enumerate(stanzas if isinstance(stanzas, list) else []):
         if isinstance(stanza, dict) and isinstance(stanza.get("parameters", {}), dict):
             name = _name_of(content, index)
-            yield from _of_one(name, stanza.get("parameters", {}), bool(stanza.get("schedules")))
+            yield from _faults_of_parameters(
+                name, stanza.get("parameters", {}), bool(stanza.get("schedules"))
+            )
 
 
-def _of_one(name: str, given: dict[str, Any], has_schedule: bool) -> Iterator[Fault]:
+def _faults_of_parameters(name: str, given: dict[str, Any], has_schedule: bool) -> Iterator[Fault]:
     for key in given:
         if key not in FIELDS:
             remedy = did_you_mean(str(key), FIELDS)
@@ -188,22 +191,22 @@ def _of_one(name: str, given: dict[str, Any], has_schedule: bool) -> Iterator[Fa
     except ValidationError as error:
         for item in error.errors():
             if item["type"] != "missing":
-                yield _wrong_value(name, item)
+                yield _value_fault(name, item)
             elif has_schedule:
                 remedy = "a schedule can't ask anybody: give it a value"
                 yield Fault(f"{name}: {item['loc'][0]} is missing", remedy=remedy)
-    yield from _wrong_overrides(name, known.get("overrides"))
+    yield from _override_faults(name, known.get("overrides"))
 
 
-def _wrong_overrides(name: str, overrides: Any) -> Iterator[Fault]:
-    """What the server would refuse only when other deployments are there already."""
+def _override_faults(name: str, overrides: Any) -> Iterator[Fault]:
+    """Yield overrides that the server would refuse after it has taken other deployments."""
     for text in overrides if isinstance(overrides, list) else []:
         if isinstance(text, str) and not OVERRIDE.search(text):
             what = f"{name}: parameter overrides is not valid"
             yield Fault(what, repr(text), "write key=value")
 
 
-def _wrong_value(name: str, item: Any) -> Fault:
+def _value_fault(name: str, item: Any) -> Fault:
     field = ".".join(map(str, item["loc"]))
     remedy = item["msg"].removeprefix("Value error, ")
     if item["type"] == "string_type":
@@ -211,23 +214,23 @@ def _wrong_value(name: str, item: Any) -> Fault:
     return Fault(f"{name}: parameter {field} is not valid", repr(item["input"]), remedy)
 
 
-def _same_names(deployments: Iterable[Deployment]) -> Iterator[Fault]:
+def _duplicate_name_faults(deployments: Iterable[Deployment]) -> Iterator[Fault]:
     names = [each.full_name for each in deployments]
     for name in dict.fromkeys(name for name in names if names.count(name) > 1):
         yield Fault("two deployments have one name", name, "the second would replace the first")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 2 for a fault, each told with its remedy."""
+    """Check a file; exit status 2 for faults, each printed with its remedy."""
     arguments = sys.argv[1:] if argv is None else argv
     path = Path(arguments[0]) if arguments else PREFECT_FILE
     try:
-        found = checked_file(path)
+        found = load_prefect_file(path)
     except FaultsError as error:
         say(f"{path}: nothing is deployed:\n{error}", sys.stderr)
-        return 2
+        return USAGE
     say(f"{path}: {', '.join(each.full_name for each in found.deployments)}")
-    return 0
+    return DONE
 
 
 if __name__ == "__main__":

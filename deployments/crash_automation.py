@@ -1,7 +1,7 @@
-"""Runs whose process died without a word: the server marks them Crashed when their heartbeats stop.
+"""An automation of Prefect's that marks runs Crashed when their heartbeats stop.
 
-An automation of Prefect's. A run that it took for dead by mistake (the network was away for long)
-goes on, and ends in its own state all the same.
+It is for runs whose process died without reporting anything. A run that it marks by mistake (the
+network was away for long) goes on, and ends in its own state all the same.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ NAME = "training: runs whose process died"
 SILENCE_S = 600.0
 """Ten heartbeats of ours, or three at Prefect's own interval."""
 HEARTBEAT = "prefect.flow-run.heartbeat"
-ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
+FINAL_STATES = ("Completed", "Failed", "Cancelled", "Crashed")
 MESSAGE = "no heartbeat any more: its process died; the scenes' records say what became of them"
 
 
-def automation() -> dict[str, Any]:
-    """After a heartbeat of a run of ours, another one or the run's end must follow in time."""
+def crash_automation() -> dict[str, Any]:
+    """Return the automation as Prefect's API takes it.
+
+    After a heartbeat of one of our runs, another one or the run's end must follow in time.
+    """
     trigger = {
         "type": "event",
         "posture": "Proactive",
@@ -33,7 +36,7 @@ def automation() -> dict[str, Any]:
         },
         "for_each": ["prefect.resource.id"],
         "after": [HEARTBEAT],
-        "expect": [HEARTBEAT, *(f"prefect.flow-run.{end}" for end in ENDS)],
+        "expect": [HEARTBEAT, *(f"prefect.flow-run.{state}" for state in FINAL_STATES)],
         "threshold": 1,
         "within": SILENCE_S,
     }
@@ -41,12 +44,12 @@ def automation() -> dict[str, Any]:
     return {"name": NAME, "trigger": trigger, "actions": [action], "enabled": True}
 
 
-def settle_automation(client: httpx.Client) -> None:
-    """Make the automation, or bring its trigger up to date.
+def ensure_crash_automation(client: httpx.Client) -> None:
+    """Create the automation, or bring its trigger up to date.
 
-    What people have changed of it in the UI, its switch and its actions, stays.
+    What people have changed in the UI, its switch and its actions, stays. Raises httpx.HTTPError.
     """
-    wanted, body = automation(), {"automations": {"name": {"any_": [NAME]}}}
+    wanted, body = crash_automation(), {"automations": {"name": {"any_": [NAME]}}}
     found = client.post("/automations/filter", json=body).raise_for_status().json()
     if not found:
         client.post("/automations/", json=wanted).raise_for_status()

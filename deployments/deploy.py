@@ -1,6 +1,7 @@
 """Check prefect.yaml and deploy it: `python -m deployments.deploy [FILE]`.
 
-The server is PREFECT_API_URL's. Schedules that people switched on or off, or made in the UI, stay.
+The server is the one that the user's Prefect settings name. Schedules that people switched on or
+off, or made in the UI, stay as they are.
 """
 
 from __future__ import annotations
@@ -8,48 +9,51 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from deployments.api_client import api_client
-from deployments.check import PREFECT_FILE, PrefectFile, checked_file
-from deployments.crash_automation import settle_automation
+from deployments.api_client import connect
+from deployments.check import PREFECT_FILE, PrefectFile, load_prefect_file
+from deployments.crash_automation import ensure_crash_automation
+from flows.server.settings import Settings, read_settings
 from preprocess.faults import Fault, FaultsError
 from preprocess.roots import CHECKOUT
 from training.system.console import say
+from training.system.exit_status import DONE, FAILED, USAGE
 
 CLI_TIMEOUT_S = 300
 POOL_TYPE = "process"
-LAST_WORDS = 8
+SHOWN_LINES = 8
 
 
-def deploy(path: Path = PREFECT_FILE, environ: Mapping[str, str] = os.environ) -> PrefectFile:
-    """Deploy all of a file; what it holds.
+def deploy(settings: Settings, path: Path = PREFECT_FILE) -> PrefectFile:
+    """Deploy everything in a file and return what it holds.
 
-    Raises FaultsError, with nothing deployed, when the file is not sound or Prefect refuses it.
+    Raises FaultsError, with nothing deployed, when the file is not valid or Prefect refuses it;
+    httpx.HTTPError when the server fails on the way.
     """
-    found = checked_file(path)
-    with api_client(environ) as client:
+    found = load_prefect_file(path)
+    with connect(settings) as client:
         for pool in {each.work_pool.name for each in found.deployments}:
-            _settle_pool(client, pool, environ)
+            _ensure_pool(client, pool, settings)
         kept = {each.full_name: _schedules(client, each.full_name) for each in found.deployments}
-        _prefect(environ, "deploy", "--all", "--prefect-file", str(path))
+        _prefect(settings, "deploy", "--all", "--prefect-file", str(path))
         for name, schedules in kept.items():
             deployment = client.get(f"/deployments/name/{name}").raise_for_status().json()
             _refuse_unknown_parameters(client, deployment)
             _keep_schedules(client, deployment, schedules)
-        settle_automation(client)
+        ensure_crash_automation(client)
     return found
 
 
-def _settle_pool(client: httpx.Client, name: str, environ: Mapping[str, str]) -> None:
-    """Make the work pool where there is none."""
+def _ensure_pool(client: httpx.Client, name: str, settings: Settings) -> None:
+    """Create a work pool unless it exists; raises FaultsError for one of another type."""
     answer = client.get(f"/work_pools/{name}")
     if answer.status_code == httpx.codes.NOT_FOUND:
-        _prefect(environ, "work-pool", "create", name, "--type", POOL_TYPE)
+        _prefect(settings, "work-pool", "create", name, "--type", POOL_TYPE)
         return
     kind = answer.raise_for_status().json()["type"]
     if kind != POOL_TYPE:
@@ -58,7 +62,7 @@ def _settle_pool(client: httpx.Client, name: str, environ: Mapping[str, str]) ->
 
 
 def _schedules(client: httpx.Client, name: str) -> list[dict[str, Any]]:
-    """A deployment's schedules on the server; none where it is new."""
+    """Return a deployment's schedules on the server; none when it is new."""
     answer = client.get(f"/deployments/name/{name}")
     if answer.status_code == httpx.codes.NOT_FOUND:
         return []
@@ -67,7 +71,7 @@ def _schedules(client: httpx.Client, name: str) -> list[dict[str, Any]]:
 
 
 def _refuse_unknown_parameters(client: httpx.Client, deployment: dict[str, Any]) -> None:
-    """Have the server refuse a misspelt parameter; else the run is made, and crashes."""
+    """Have the server refuse misspelt parameters, with which a run would be created and crash."""
     schema = {**deployment["parameter_openapi_schema"], "additionalProperties": False}
     body = {"parameter_openapi_schema": schema}
     client.patch(f"/deployments/{deployment['id']}", json=body).raise_for_status()
@@ -76,9 +80,9 @@ def _refuse_unknown_parameters(client: httpx.Client, deployment: dict[str, Any])
 def _keep_schedules(
     client: httpx.Client, deployment: dict[str, Any], kept: Sequence[dict[str, Any]]
 ) -> None:
-    """Give a deployment the switches it had, and the schedules that people made in the UI.
+    """Restore a deployment's switches, and the schedules that people made in the UI.
 
-    Prefect's deploy replaces all schedules by the file's, which have slugs.
+    Prefect's deploy replaces all schedules by those of the file, which have slugs.
     """
     path = f"/deployments/{deployment['id']}/schedules"
     switches = {each["slug"]: each["active"] for each in kept if each["slug"]}
@@ -94,12 +98,12 @@ def _keep_schedules(
         client.post(path, json=again).raise_for_status()
 
 
-def _prefect(environ: Mapping[str, str], *arguments: str) -> None:
-    """Run Prefect's command line; raises FaultsError with its last words."""
+def _prefect(settings: Settings, *arguments: str) -> None:
+    """Run Prefect's command line; raises FaultsError with the last lines of its output."""
     result = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", *arguments],
-        cwd=CHECKOUT,
-        env=dict(environ),
+        cwd=CHECKOUT,  # where the user's own settings files may not be found
+        env={**settings, **os.environ},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -108,25 +112,25 @@ def _prefect(environ: Mapping[str, str], *arguments: str) -> None:
         check=False,
     )
     if result.returncode != 0:
-        words = [line.strip() for line in result.stdout.splitlines() if line.strip()]
+        lines = [line.strip() for line in result.stdout.splitlines() if line.strip()]
         what = f"prefect {' '.join(arguments)} failed (status {result.returncode})"
-        raise FaultsError([Fault(what, "\n".join(words[-LAST_WORDS:]))])
+        raise FaultsError([Fault(what, "\n".join(lines[-SHOWN_LINES:]))])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit status 2 for a fault, each told with its remedy; 1 when the server fails."""
+    """Deploy; exit status 2 for faults, each printed with its remedy; 1 when the server fails."""
     arguments = sys.argv[1:] if argv is None else argv
     path = Path(arguments[0]) if arguments else PREFECT_FILE
     try:
-        found = deploy(path)
+        found = deploy(read_settings(), path)
     except FaultsError as error:
         say(f"nothing was deployed:\n{error}", sys.stderr)
-        return 2
+        return USAGE
     except httpx.HTTPError as error:
-        say(f"not all was deployed, Prefect's server failed: {error}", sys.stderr)
-        return 1
+        say(f"not everything was deployed, Prefect's server failed: {error}", sys.stderr)
+        return FAILED
     say(f"deployed: {', '.join(each.full_name for each in found.deployments)}")
-    return 0
+    return DONE
 
 
 if __name__ == "__main__":

@@ -1,27 +1,27 @@
-"""Flow runs that still say Running although what executed them was killed, the server with it."""
+"""Flow runs that still say Running although their process and the server were killed."""
 
 from __future__ import annotations
 
+import httpx
+
 from deployments import POOL
-from deployments.api_client import api_client
 
-ENDS = {"RUNNING": "CRASHED", "PENDING": "CRASHED", "CANCELLING": "CANCELLED"}
-MESSAGE = "what executed it was killed; the scenes' records say what became of them"
+FINAL_STATES = {"RUNNING": "CRASHED", "PENDING": "CRASHED", "CANCELLING": "CANCELLED"}
+MESSAGE = "its process was killed; the scenes' records say what became of them"
 
 
-def end_leftovers() -> int:
-    """Give the pool's unfinished runs a final state; how many there were.
+def end_orphaned_runs(client: httpx.Client) -> int:
+    """Give the work pool's unfinished runs a final state; return how many there were.
 
-    Only for a server of our own, before its one worker starts.
+    Only for a server of our own, before its one process worker starts. Raises httpx.HTTPError.
     """
-    wanted = {
-        "flow_runs": {"state": {"type": {"any_": list(ENDS)}}},
+    unfinished = {
+        "flow_runs": {"state": {"type": {"any_": list(FINAL_STATES)}}},
         "work_pools": {"name": {"any_": [POOL]}},
     }
-    with api_client() as client:
-        runs = client.post("/flow_runs/filter", json=wanted).raise_for_status().json()
-        for run in runs:
-            state = {"type": ENDS[run["state"]["type"]], "message": MESSAGE}
-            body = {"state": state, "force": True}
-            client.post(f"/flow_runs/{run['id']}/set_state", json=body).raise_for_status()
+    runs = client.post("/flow_runs/filter", json=unfinished).raise_for_status().json()
+    for run in runs:
+        state = {"type": FINAL_STATES[run["state"]["type"]], "message": MESSAGE}
+        body = {"state": state, "force": True}
+        client.post(f"/flow_runs/{run['id']}/set_state", json=body).raise_for_status()
     return len(runs)

@@ -1,8 +1,8 @@
 """Prefect's UI, the deployments and what executes their runs, in one command: `make ui`.
 
 `python -m deployments.serve` starts a server of our own, on loopback and with a password, deploys
-prefect.yaml and starts the worker. Where PREFECT_API_URL names a server, that one is used. Ctrl-C
-ends all of it.
+prefect.yaml and starts the process worker. Where the user's Prefect settings name a server, that
+one is used. Ctrl-C ends all of it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,25 @@ from pathlib import Path
 import httpx
 import psutil
 
-from deployments import ENGINE, WORKER_STARTED
-from deployments.check import PrefectFile, checked_file
+from deployments import ENGINE, PROCESS_WORKER_READY
+from deployments.api_client import connect
+from deployments.check import PrefectFile, load_prefect_file
 from deployments.deploy import deploy
-from deployments.orphaned_runs import end_leftovers
-from flows.runner.stop_signals import Stops, first_stop_interrupts
-from flows.server.external_api import SERVER_PASSWORD, named_api
-from flows.server.managed import API, LOOPBACK, RUN_SETTINGS, set_defaults, start_server, use_named
+from deployments.orphaned_runs import end_orphaned_runs
+from flows.runner.stop_signals import StopCount, first_stop_interrupts
+from flows.server.external_api import check_server
+from flows.server.managed import API, LOOPBACK, bypass_proxy, start_server
 from flows.server.process import WITH_UI
+from flows.server.settings import (
+    API_URL,
+    HOME,
+    PROFILES,
+    RUN_DEFAULTS,
+    SERVER_PASSWORD,
+    Settings,
+    read_settings,
+    set_defaults,
+)
 from preprocess.faults import Fault, FaultsError
 from preprocess.roots import CHECKOUT
 from training.system.atomic_write import write_atomically
@@ -39,13 +50,13 @@ from training.system.paths import resolve_roots
 from training.system.processes import adopt_orphans
 
 PORT = 4200
-WORKER_LOG = "worker.log"
+LOG = "worker.log"
 ADDRESS = "address"
 PASSWORD = "password"  # noqa: S105  # a file's name
-START_S = 60.0
-END_S = 150.0
+START_TIMEOUT_S = 60.0
+END_TIMEOUT_S = 150.0
 POLL_S = 0.2
-OWN_SETTINGS = {  # of a server for one person; what the user sets wins
+OWN_DEFAULTS = {  # of a server for one person
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
     "PREFECT_WORKER_QUERY_SECONDS": "2",
 }
@@ -54,19 +65,20 @@ OWN_SETTINGS = {  # of a server for one person; what the user sets wins
 def main() -> int:
     """Serve until Ctrl-C or SIGTERM (exit status 130); 2 for a fault, 1 when a part of it died."""
     parser = ArgumentParser(prog="python -m deployments.serve", description=__doc__)
-    parser.parse_args()  # it takes none, and says so
+    parser.parse_args()  # it takes no arguments, and says so
     adopt_orphans()
     with first_stop_interrupts() as stops, ExitStack() as stack:
         try:
-            checked_file()
+            load_prefect_file()
             folder = _folder()
             lock = stack.enter_context(_only_one(folder))
-            api = stack.enter_context(_settled_api(folder, lock))
+            api = stack.enter_context(_running_api(folder, lock))
             api.wait_until_ready()
-            found = _deploy(own=api.server is not None)
-            worker = stack.enter_context(_worker(folder, lock, stops))
+            settings = read_settings()
+            found = _deploy(settings, is_own=api.server is not None)
+            worker = stack.enter_context(_process_worker(settings, folder, lock, stops))
             _wait_until_started(worker, folder)
-            _tell(api, found, folder)
+            _announce(api, found, folder)
             worker.wait()
         except FaultsError as error:
             say(f"not served:\n{error}", sys.stderr)
@@ -75,14 +87,15 @@ def main() -> int:
             say(f"not served, Prefect's server failed: {error}", sys.stderr)
             return FAILED
         except KeyboardInterrupt:
-            say("ending runs, worker and server; once more ends them at once")
+            say("ending runs, process worker and server; once more ends them at once")
             return INTERRUPTED
-    say(f"the worker ended with status {worker.returncode}, see {folder / WORKER_LOG}", sys.stderr)
+    status = worker.returncode
+    say(f"the process worker ended with status {status}, see {folder / LOG}", sys.stderr)
     return FAILED
 
 
 def _folder() -> Path:
-    """Where all of it is kept, one for each machine: SQLite's log must not be shared."""
+    """Create and return the folder of everything, one a machine: SQLite's log can't be shared."""
     folder = resolve_roots({}).state_root / "prefect" / f"{socket.gethostname()}-ui"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -93,7 +106,7 @@ def _folder() -> Path:
 
 @contextmanager
 def _only_one(folder: Path) -> Iterator[int]:
-    """A lock that server and worker hold too; raises FaultsError while another one has it."""
+    """Yield a lock that server and process worker inherit; raises FaultsError when it is taken."""
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
@@ -113,38 +126,37 @@ def _runs_already(folder: Path) -> Fault:
 
 
 @contextmanager
-def _settled_api(folder: Path, lock: int) -> Iterator[API]:
-    """The user's API, or a server of ours with the UI, always in the same home."""
-    environ = os.environ
-    environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    environ.setdefault("DO_NOT_TRACK", "1")
-    set_defaults(RUN_SETTINGS, environ)
-    if url := named_api(environ):
-        use_named(url, environ)
+def _running_api(folder: Path, lock: int) -> Iterator[API]:
+    """Yield the user's API, or that of a server of ours with the UI, always in the same home."""
+    settings = read_settings()
+    set_defaults(RUN_DEFAULTS, settings)
+    if url := settings.get(API_URL):
+        check_server(url, settings)
+        bypass_proxy(url)
         yield API(url)
         return
-    environ.setdefault("PREFECT_HOME", str(folder))
-    set_defaults(OWN_SETTINGS, environ)
-    with _listening() as listening:
-        api = start_server(environ, (lock,), listening, _password(folder), WITH_UI)
+    set_defaults(OWN_DEFAULTS, settings)
+    os.environ[HOME] = settings.get(HOME, str(folder))
+    os.environ[PROFILES] = settings[PROFILES]  # the user's profile still counts
+    with _listening_socket() as listening:
+        password = settings.get(SERVER_PASSWORD) or _kept_password(folder)
+        api = start_server(os.environ, settings, (lock,), listening, password, WITH_UI)
         try:
             yield api
         finally:
             api.stop()
 
 
-def _listening() -> socket.socket:
-    """A socket on the usual port, so that a bookmark holds; on a free one where that is taken."""
+def _listening_socket() -> socket.socket:
+    """Return a socket on the usual port, so that bookmarks hold; on a free one if it is taken."""
     try:
         return socket.create_server((LOOPBACK[0], PORT))
     except OSError:
         return socket.create_server(LOOPBACK)
 
 
-def _password(folder: Path) -> str:
-    """The user's own, or one that is made once and kept where only he can read it."""
-    if given := os.environ.get(SERVER_PASSWORD):
-        return given
+def _kept_password(folder: Path) -> str:
+    """Return the password of earlier starts; it is made once, readable by the user only."""
     file = folder / PASSWORD
     if not file.exists():
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600), "w") as stream:
@@ -152,26 +164,25 @@ def _password(folder: Path) -> str:
     return file.read_text(encoding="utf-8").strip()
 
 
-def _kept_password(folder: Path) -> str:
-    file = folder / PASSWORD
-    return f"in {file}" if file.exists() else f"in {SERVER_PASSWORD}"
-
-
-def _deploy(*, own: bool) -> PrefectFile:
-    if own:
-        end_leftovers()
-    return deploy()
+def _deploy(settings: Settings, *, is_own: bool) -> PrefectFile:
+    if is_own:
+        with connect(settings) as client:
+            end_orphaned_runs(client)
+    return deploy(settings)
 
 
 @contextmanager
-def _worker(folder: Path, lock: int, stops: Stops) -> Iterator[subprocess.Popen[bytes]]:
-    """The process that executes runs; at the end it is given the time to end them."""
-    environ = {key: value for key, value in os.environ.items() if key != SERVER_PASSWORD}
-    with (folder / WORKER_LOG).open("wb") as log:
+def _process_worker(
+    settings: Settings, folder: Path, lock: int, stops: StopCount
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the process that executes runs; at the end, give it the time to end them."""
+    variables = {**settings, **os.environ}
+    variables.pop(SERVER_PASSWORD, None)
+    with (folder / LOG).open("wb") as log:
         worker = subprocess.Popen(
             [sys.executable, "-m", "deployments.process_worker"],
             cwd=CHECKOUT,
-            env=environ,
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -184,23 +195,23 @@ def _worker(folder: Path, lock: int, stops: Stops) -> Iterator[subprocess.Popen[
         _end(worker, stops)
 
 
-def _end(worker: subprocess.Popen[bytes], stops: Stops) -> None:
-    """Have the worker end its runs; at once when asked a second time."""
+def _end(worker: subprocess.Popen[bytes], stops: StopCount) -> None:
+    """Have the process worker end its runs; at once when the user asks a second time."""
     worker.terminate()
-    hurried, deadline = False, time.monotonic() + END_S
+    hurried, deadline = False, time.monotonic() + END_TIMEOUT_S
     while worker.poll() is None:
-        if stops.urgent and not hurried:
+        if stops.is_repeated and not hurried:
             worker.terminate()
             hurried = True
         if time.monotonic() > deadline:
             worker.kill()
         time.sleep(POLL_S)
-    while _orphans() and time.monotonic() < deadline:  # of a worker that was killed
+    while _orphans() and time.monotonic() < deadline:  # of a process worker that was killed
         time.sleep(POLL_S)
 
 
 def _orphans() -> list[psutil.Process]:
-    """Flow runs whose worker is dead: they still tell the server how they end."""
+    """Return flow runs whose process worker is dead: they still tell the server how they end."""
     return [
         child
         for child in psutil.Process().children()
@@ -209,25 +220,33 @@ def _orphans() -> list[psutil.Process]:
 
 
 def _wait_until_started(worker: subprocess.Popen[bytes], folder: Path) -> None:
-    deadline = time.monotonic() + START_S
-    log = folder / WORKER_LOG
-    while WORKER_STARTED not in log.read_text(encoding="utf-8", errors="replace"):
+    deadline = time.monotonic() + START_TIMEOUT_S
+    log = folder / LOG
+    while PROCESS_WORKER_READY not in log.read_text(encoding="utf-8", errors="replace"):
         if worker.poll() is not None or time.monotonic() > deadline:
-            raise FaultsError([Fault("the worker does not start", str(log), "see its log")])
+            raise FaultsError([Fault("the process worker does not start", str(log), "see its log")])
         time.sleep(POLL_S)
 
 
-def _tell(api: API, found: PrefectFile, folder: Path) -> None:
-    """Where the UI is and what it offers; a password only to a terminal, never into a log."""
+def _announce(api: API, found: PrefectFile, folder: Path) -> None:
+    """Print where the UI is and what it offers; the password only to a terminal, never to a log."""
     address = api.url.removesuffix("/api")
     write_atomically(folder / ADDRESS, f"{address} (process {os.getpid()})\n")
     lines = [f"Prefect's UI: {address}"]
     if api.server is not None:
-        shown = os.environ[SERVER_PASSWORD] if sys.stdout.isatty() else _kept_password(folder)
-        lines += [f"password: {shown}"]
+        lines += [f"password: {_password_or_where(folder / PASSWORD)}"]
     lines += [f"deployments: {', '.join(each.full_name for each in found.deployments)}"]
-    lines += [f"log of the runs: {folder / WORKER_LOG}", "Ctrl-C ends all of it, runs too"]
+    lines += [f"log of the runs: {folder / LOG}", "Ctrl-C ends all of it, runs too"]
     say("\n".join(lines))
+
+
+def _password_or_where(kept: Path) -> str:
+    """Return the password on a terminal, else which file or variable holds it."""
+    password = os.environ[SERVER_PASSWORD]
+    if sys.stdout.isatty():
+        return password
+    is_kept = kept.exists() and kept.read_text(encoding="utf-8").strip() == password
+    return f"in {kept}" if is_kept else f"in {SERVER_PASSWORD}"
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,11 @@ STAND_IN = Path(__file__).resolve().parent / "stand_in_trainer.py"
 DEADLINE_S = 60
 LONG_FIRST = ("slurm", "deployments", "flows", "training", "trainer", "preprocess")
 """Folders by how long their files take: of two processes none is left alone with a long one."""
+
+# No test meets the server that the developer's own variables or Prefect profile name.
+for _name in [each for each in os.environ if each.startswith("PREFECT_")]:
+    del os.environ[_name]
+os.environ["PREFECT_PROFILES_PATH"] = os.devnull
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -145,13 +150,16 @@ class PrefectApi:
 
     url: str
 
+    @cached_property
+    def client(self) -> Any:
+        from flows.server.external_api import api_client
+
+        return api_client(self.url, {})
+
     def ask(self, path: str, **body: Any) -> Any:
-        data = json.dumps(body).encode() if body else None
-        request = urllib.request.Request(
-            self.url + path, data=data, headers={"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=90) as answer:
-            return json.load(answer)
+        """The JSON that a GET, or a POST of `body`, answers."""
+        answer = self.client.post(path, json=body) if body else self.client.get(path)
+        return answer.raise_for_status().json()
 
     def only_run(self, exp_name: str) -> dict[str, Any]:
         """The one flow run with that name."""
@@ -182,14 +190,18 @@ class PrefectApi:
         return [each["message"] for each in found]
 
     def answers(self) -> bool:
-        with contextlib.suppress(OSError):
-            return self.ask("/health") is True
+        from flows.server.external_api import check_reachable
+        from preprocess.faults import FaultsError
+
+        with contextlib.suppress(FaultsError):
+            check_reachable(self.url, {})
+            return True
         return False
 
 
 @pytest.fixture(scope="session")
 def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectApi]:
-    """A Prefect server of this pytest process, as a lab would run one."""
+    """The one Prefect server of this pytest process, run as a lab would run it."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     home, api = tmp_path_factory.mktemp("prefect"), PrefectApi(f"http://127.0.0.1:{port}/api")

@@ -174,9 +174,9 @@ class PrefectUI:
         self.see(f"//*[@role='option'][normalize-space()='{value}']").click()
 
     def open_artifact(self, kind: str) -> None:
-        """From a run's artifacts to the newest version of one."""
-        self.see(f"//a[contains(@href, '/artifacts/key/')][contains(., '-{kind}-')]").click()
-        self.see("//a[contains(@href, '/artifacts/artifact/')]").click()
+        """Open one from the list of a run's artifacts."""
+        card = f"//a[contains(@href, '/artifacts/artifact/')][contains(., '-{kind}-')]"
+        self.see(card).click()
         self.until(lambda: "/artifacts/artifact/" in self.driver.current_url, "the artifact")
 
     def table(self) -> list[dict[str, str]]:

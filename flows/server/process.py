@@ -12,33 +12,38 @@ import signal
 import socket
 import sys
 
-from flows.server.retry_503 import AskedAgain
+from flows.server.retry_503 import RetryWhileBusy
 from training.system.processes import die_with_parent
 
 SHUTDOWN_S = 3
-LAST_WORDS_S = 10
+ORPHAN_S = 10
 WITH_UI = "ui"
 
 
 def main(argv: list[str]) -> int:
-    """Serve until told to stop, with `ui` the UI and schedules too; settings are PREFECT_… ones."""
+    """Serve until told to stop; with `ui`, the UI and schedules too. Settings are variables."""
     parent, listening = int(argv[0]), socket.socket(fileno=int(argv[1]))
-    die_with_parent(_last_words() if WITH_UI in argv[2:] else signal.SIGTERM)
-    if os.getppid() != parent:  # it died before the kernel knew that we care
+    with_ui = WITH_UI in argv[2:]
+    die_with_parent(_delayed_end_signal() if with_ui else signal.SIGTERM)
+    if os.getppid() != parent:  # it died before the kernel knew that its signal is wanted
         return 1
     import uvicorn
-    from prefect.server.api.server import create_app
 
-    app = AskedAgain(create_app(ephemeral=WITH_UI not in argv[2:], final=True))
+    from flows.adapters.prefect_adapter import server_application
+
+    app = RetryWhileBusy(server_application(with_ui=with_ui))
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=SHUTDOWN_S)
     uvicorn.Server(config).run(sockets=[listening])
     return 0
 
 
-def _last_words() -> signal.Signals:
-    """A signal that ends us a little later: runs of a killed starter still say how they end."""
-    # It comes once for each thread of the starter: an alarm may be set again.
-    signal.signal(signal.SIGUSR1, lambda *_: signal.alarm(LAST_WORDS_S))
+def _delayed_end_signal() -> signal.Signals:
+    """Return a signal that ends this process `ORPHAN_S` later.
+
+    Meanwhile the flow runs of a killed `deployments.serve` can still report how they end.
+    """
+    # It comes once for each thread of the killed process; an alarm may be set again.
+    signal.signal(signal.SIGUSR1, lambda *_: signal.alarm(ORPHAN_S))
     signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     return signal.SIGUSR1
 

@@ -1,4 +1,4 @@
-"""`python -m deployments.serve` as a user runs it, for the tests of one file."""
+"""`python -m deployments.serve` as a user runs it, once for all tests of this folder."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import httpx
 import psutil
 import pytest
 
+from flows.server.external_api import ApiClient, api_client
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 STAND_IN = CHECKOUT / "tests" / "stand_in_trainer.py"
-ANSWER_S = 90
-"""Prefect's SQLite waits a minute for its lock, and whoever asks its server with it."""
 PATIENT_S = 150
+"""Longer than the minute that Prefect's SQLite waits for its lock, and the client with it."""
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 QUICK = {
     "PREFECT_WORKER_QUERY_SECONDS": "1",
@@ -48,6 +49,7 @@ class Served:
         self.environment = {
             **plain,
             **QUICK,
+            "PREFECT_PROFILES_PATH": os.devnull,  # not the developer's
             "TS_RESULTS_ROOT": str(self.root / "results"),
             "TS_SCENE_DATA_ROOT": str(self.root / "scenes"),
             "TS_STATE_ROOT": str(self.root / "state"),
@@ -90,11 +92,10 @@ class Served:
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Another command of the same user, who has named this server."""
-        named = {"PREFECT_API_URL": self.url, "PREFECT_API_AUTH_STRING": self.password}
         return subprocess.run(
             [sys.executable, "-m", *words],
             cwd=CHECKOUT,
-            env={**self.environment, **named, "PREFECT_HOME": str(self.root / "home")},
+            env={**self.environment, **self.settings, "PREFECT_HOME": str(self.root / "home")},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -102,16 +103,18 @@ class Served:
             check=False,
         )
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """Prefect's settings of a user who has named this server."""
+        return {"PREFECT_API_URL": self.url, "PREFECT_API_AUTH_STRING": self.password}
+
+    def client(self) -> ApiClient:
+        return api_client(self.url, self.settings)
+
     def ask(self, method: str, path: str, **body: Any) -> httpx.Response:
-        """The server's answer; while its database is busy (503) it is asked again."""
-        user, _, password = self.password.partition(":")
-        url, auth = self.url + path, (user, password)
-        deadline = time.monotonic() + ANSWER_S
-        while True:
-            answer = httpx.request(method, url, json=body or None, auth=auth, timeout=ANSWER_S)
-            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
-                break
-            time.sleep(0.5)
+        """The server's answer; the request is repeated while its database is busy."""
+        with self.client() as client:
+            answer = client.request(method, path, json=body or None)
         assert answer.status_code < 500, answer.text
         return answer
 
@@ -171,7 +174,7 @@ class Served:
             process.kill()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def place(tmp_path_factory):
     made = Served(tmp_path_factory.mktemp("served"))
     yield made
@@ -180,7 +183,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture
 def served(place):
-    """It runs; a test that has ended it costs the next one a start."""
+    """It is running; a test that has ended it costs the next one a start."""
     if place.process is None or place.process.poll() is not None:
         place.start()
     return place

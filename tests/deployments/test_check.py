@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deployments.check import PREFECT_FILE, checked_file, main
+from deployments.check import PREFECT_FILE, load_prefect_file, main
 from preprocess.faults import FaultsError
 from preprocess.roots import CHECKOUT
 
@@ -18,7 +18,7 @@ def faults_of(tmp_path):
         assert old in text
         (tmp_path / "prefect.yaml").write_text(text.replace(old, new, 1), encoding="utf-8")
         with pytest.raises(FaultsError) as caught:
-            checked_file(tmp_path / "prefect.yaml")
+            load_prefect_file(tmp_path / "prefect.yaml")
         return str(caught.value)
 
     return check
@@ -26,7 +26,7 @@ def faults_of(tmp_path):
 
 def test_the_shipped_file_is_sound():
     """One deployment for each set of parameters; the schedule is off and never overlaps."""
-    found = checked_file()
+    found = load_prefect_file()
     assert [each.full_name for each in found.deployments] == [
         "train-scenes/local",
         "train-scenes/slurm",
@@ -109,7 +109,7 @@ def test_the_stanza_in_the_docs_can_be_copied(tmp_path):
     stanza = page.split("```yaml\n")[1].split("```")[0]
     copy = tmp_path / "prefect.yaml"
     copy.write_text(PREFECT_FILE.read_text(encoding="utf-8") + stanza, encoding="utf-8")
-    assert checked_file(copy).deployments[-1].full_name == "train-scenes/weekly-captured"
+    assert load_prefect_file(copy).deployments[-1].full_name == "train-scenes/weekly-captured"
 
 
 def test_the_command_tells_and_exits_with_2(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""`make ui` as a user meets it: real server, real worker, real runs through the API."""
+"""`make ui` as a user meets it: real server, real process worker, real runs through the API."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from deployments.api_client import api_client
 from deployments.check import PREFECT_FILE
 from deployments.crash_automation import (
     HEARTBEAT,
     MESSAGE,
     NAME,
     SILENCE_S,
-    automation,
-    settle_automation,
+    crash_automation,
+    ensure_crash_automation,
 )
-from deployments.orphaned_runs import end_leftovers
+from deployments.orphaned_runs import end_orphaned_runs
 
 BOUND_S = 90
 """Half a minute, and the minute that Prefect's SQLite may wait for its lock."""
@@ -137,17 +136,14 @@ def test_a_schedule_fires_and_does_not_overlap(served, eventually):
     served.ask("DELETE", f"/deployments/{made['id']}")
 
 
-def test_a_deploy_leaves_peoples_switches_and_schedules(served, eventually):
+def test_a_deploy_leaves_peoples_switches_and_schedules(served):
     """Prefect's own replaces all of them by the file's."""
     path = f"/deployments/{served.deployment('train-scenes/nightly')['id']}/schedules"
     (schedule,) = served.deployment("train-scenes/nightly")["schedules"]
     own = {"schedule": {"cron": "0 12 * * 6", "timezone": "UTC"}, "active": False}
     served.ask("PATCH", f"{path}/{schedule['id']}", active=True)
-    auth = tuple(served.password.split(":"))
-    eventually(
-        lambda: httpx.post(served.url + path, json=[own], auth=auth).status_code == 201,
-        "a schedule made in the UI",
-    )
+    with served.client() as client:
+        assert client.post(path, json=[own]).status_code == 201
     result = served.command("deployments.deploy")
     assert result.returncode == 0, result.stderr
     found = served.deployment("train-scenes/nightly")["schedules"]
@@ -191,14 +187,13 @@ def test_a_second_one_says_that_one_runs(served):
     assert f"{served.url.removesuffix('/api')} (process {served.process.pid})" in result.stderr
 
 
-def test_a_run_that_lost_its_executor_is_told_at_the_next_start(served, monkeypatch):
+def test_a_run_whose_process_is_gone_is_crashed_at_the_next_start(served):
     """Power failure: nobody could say how it ended."""
     path = f"/deployments/{served.deployment('train-scenes/local')['id']}/create_flow_run"
     body = {"parameters": served.parameters("lost"), "state": {"type": "RUNNING"}}
     lost = served.ask("POST", path, **body).json()["id"]
-    monkeypatch.setenv("PREFECT_API_URL", served.url)
-    monkeypatch.setenv("PREFECT_API_AUTH_STRING", served.password)
-    assert end_leftovers() == 1
+    with served.client() as client:
+        assert end_orphaned_runs(client) == 1
     state = served.state(lost)
     assert state["type"] == "CRASHED"
     assert "was killed" in state["message"]
@@ -211,7 +206,7 @@ def run_of(served, flow: str) -> str:
     return served.ask("POST", "/flow_runs/", flow_id=flow_id, state=state).json()["id"]
 
 
-def beat(served, run_id: str, flow: str) -> None:
+def send_heartbeat(served, run_id: str, flow: str) -> None:
     """A heartbeat as Prefect's engine sends it."""
     event = {
         "id": str(uuid.uuid4()),
@@ -226,8 +221,8 @@ def beat(served, run_id: str, flow: str) -> None:
             }
         ],
     }
-    auth = tuple(served.password.split(":"))
-    httpx.post(f"{served.url}/events", json=[event], auth=auth).raise_for_status()
+    with served.client() as client:
+        client.post("/events", json=[event]).raise_for_status()
 
 
 def automations(served) -> list[dict]:
@@ -237,18 +232,18 @@ def automations(served) -> list[dict]:
 
 def test_a_run_that_falls_silent_is_crashed_and_no_other(served, eventually):
     """By the automation, with the shortest silence that Prefect takes."""
-    wanted = automation()
+    wanted = crash_automation()
     wanted["trigger"]["within"] = 10
     (made,) = automations(served)
     served.ask("PUT", f"/automations/{made['id']}", **wanted)
     theirs, silent, living = (
         run_of(served, flow) for flow in ("theirs", "train-scenes", "train-scenes")
     )
-    beat(served, theirs, "theirs")
-    beat(served, silent, "train-scenes")
+    send_heartbeat(served, theirs, "theirs")
+    send_heartbeat(served, silent, "train-scenes")
 
     def has_fired() -> bool:
-        beat(served, living, "train-scenes")
+        send_heartbeat(served, living, "train-scenes")
         return served.state(silent)["type"] == "CRASHED"
 
     eventually(has_fired, "the end of the silent run")
@@ -256,17 +251,15 @@ def test_a_run_that_falls_silent_is_crashed_and_no_other(served, eventually):
     assert [served.state(each)["type"] for each in (living, theirs)] == ["RUNNING", "RUNNING"]
 
 
-def test_a_deploy_makes_one_automation_and_keeps_what_people_changed_of_it(served, monkeypatch):
+def test_a_deploy_makes_one_automation_and_keeps_what_people_changed_of_it(served):
     """A message to the lab added as an action, the automation switched off."""
-    monkeypatch.setenv("PREFECT_API_URL", served.url)
-    monkeypatch.setenv("PREFECT_API_AUTH_STRING", served.password)
     (made,) = automations(served)
-    own = automation() | {"enabled": False}
+    own = crash_automation() | {"enabled": False}
     own["actions"].append({"type": "do-nothing"})
     own["trigger"]["within"] = 3600
     served.ask("PUT", f"/automations/{made['id']}", **own)
-    with api_client() as client:
-        settle_automation(client)
+    with served.client() as client:
+        ensure_crash_automation(client)
     (kept,) = automations(served)
     assert kept["enabled"] is False
     assert [each["type"] for each in kept["actions"]] == ["change-flow-run-state", "do-nothing"]

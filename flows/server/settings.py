@@ -1,0 +1,100 @@
+"""Prefect's settings as the user has made them, wherever he made them.
+
+Importing this is cheap; reading them imports most of Prefect (1.3 s of CPU, of which a flow pays
+1.2 s anyway).
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from preprocess.faults import Fault, FaultsError
+
+API_URL = "PREFECT_API_URL"
+CLIENT_PASSWORD = "PREFECT_API_AUTH_STRING"  # noqa: S105  # the variable's name
+CLIENT_KEY = "PREFECT_API_KEY"
+CLIENT_HEADERS = "PREFECT_CLIENT_CUSTOM_HEADERS"
+CA_FILE = "PREFECT_API_SSL_CERT_FILE"
+INSECURE = "PREFECT_API_TLS_INSECURE_SKIP_VERIFY"
+SERVER_PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"  # noqa: S105
+HOME = "PREFECT_HOME"
+PROFILES = "PREFECT_PROFILES_PATH"
+SECRETS = (
+    CLIENT_PASSWORD,
+    CLIENT_KEY,
+    CLIENT_HEADERS,
+    SERVER_PASSWORD,
+    "PREFECT_SERVER_DATABASE_CONNECTION_URL",
+    "PREFECT_SERVER_DATABASE_PASSWORD",
+)
+"""Settings that hold passwords; a test compares them with what Prefect itself calls secret."""
+RUN_DEFAULTS = {
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60",  # seconds; see deployments.crash_automation
+    "PREFECT_API_REQUEST_TIMEOUT": "30",  # tried six times; a server may fall silent for good
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_CLI_PROMPT": "false",
+}
+"""For the processes of our flow runs."""
+
+Settings = Mapping[str, str]
+"""Prefect's settings by the names of their variables; a setting that nobody made is missing."""
+
+
+def read_settings() -> dict[str, str]:
+    """Return what the user has set: variables, `.env`, `prefect.toml`, `pyproject.toml`, profile.
+
+    Prefect reads them, with its own precedence. It keeps what it read for the rest of the process:
+    call this again after a change of `os.environ`. `PREFECT_PROFILES_PATH` is always among them.
+
+    Raises FaultsError when a value is not valid or a file can't be parsed.
+    """
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # read while Prefect is imported
+    try:
+        with warnings.catch_warnings():
+            # A home that can't be made is no matter here, a profile that can't be read is.
+            warnings.simplefilter("ignore", UserWarning)
+            warnings.filterwarnings("error", "Failed to load profiles")
+            from prefect.context import refresh_global_settings_context
+            from prefect.settings import get_current_settings
+
+            refresh_global_settings_context()
+    except (ValueError, UserWarning) as error:  # of pydantic, pydantic-settings or tomllib
+        remedy = "correct it: a PREFECT_ variable, .env, prefect.toml or profiles.toml"
+        fault = Fault("Prefect's settings can't be read", _words(error), remedy)
+        raise FaultsError([fault]) from error
+    current = get_current_settings()
+    found = current.to_environment_variables(exclude_unset=True, include_secrets=True)
+    return {
+        **found,
+        PROFILES: str(Path(current.profiles_path or current.home / "profiles.toml").absolute()),
+    }
+
+
+def _words(error: Exception) -> str:
+    """Say what is wrong without the value, which may be a secret."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+
+
+def set_defaults(
+    defaults: Settings, settings: Settings, environ: MutableMapping[str, str] = os.environ
+) -> None:
+    """Set variables for what the user has not set anywhere."""
+    for name, value in defaults.items():
+        if name not in settings:
+            environ.setdefault(name, value)
+
+
+def remove_secrets(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Take what is secret out of the environment that workers, trainers and jobs inherit.
+
+    Call it once Prefect has read its settings.
+    """
+    for name in SECRETS:
+        environ.pop(name, None)
