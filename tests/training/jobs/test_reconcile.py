@@ -1,4 +1,4 @@
-"""A record and Slurm's word become one cause, written once, with one question for many."""
+"""Records get Slurm's cause where their own is unknown: written once, with one query for many."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TOLD = "told to end by Slurm (job 12_3 on n1)"
 
 @pytest.fixture
 def place(tmp_path):
-    """Make a scene's output folder with a record whose last attempt has this cause."""
+    """Create output folders with a record whose only attempt ended by a cause, or runs."""
 
     def make(cause=None, message="", job="12_3", scene="dance", exit_status=None):
         output = tmp_path / scene / "exp"
@@ -40,7 +40,7 @@ def place(tmp_path):
 
 
 def hold(output, host="n1", age_s=0.0, job="12_3", **process):
-    """A claim on the folder as a process on that host would have left it."""
+    """Claim the folder as a process on that host would have, `age_s` seconds ago."""
     folder = output / claim.FOLDER
     folder.mkdir()
     process = {**vars(process_id(os.getpid())), "host": host, **process}
@@ -50,7 +50,7 @@ def hold(output, host="n1", age_s=0.0, job="12_3", **process):
     os.utime(path, (time.time() - age_s,) * 2)
 
 
-def join(output, end, wait_s=0.0):
+def reconcile_with(output, end, wait_s=0.0):
     return reconcile_output("dance", output, "12_3", end, wait_s)
 
 
@@ -67,10 +67,10 @@ def join(output, end, wait_s=0.0):
     ],
 )
 @pytest.mark.parametrize("unexplained", [None, TOLD])
-def test_an_attempt_without_a_verdict_gets_slurms(place, state, cause, unexplained):
-    """Killed with its job, or told to end: the cause is Slurm's, success never is."""
+def test_an_attempt_without_a_known_cause_gets_slurms(place, state, cause, unexplained):
+    """Whether it was killed with its job or told to end by Slurm; the scene is never done."""
     output = place(unexplained and Cause.WORKER_LOST, unexplained or "")
-    outcome = join(output, JobEnd("12_3", state, node="n1"))
+    outcome = reconcile_with(output, JobEnd("12_3", state, node="n1"))
     record = read_record(output)
     assert (outcome.cause, record.cause) == (cause, cause)
     assert record.status == ("cancelled" if cause is Cause.CANCELLED else "failed")
@@ -78,10 +78,10 @@ def test_an_attempt_without_a_verdict_gets_slurms(place, state, cause, unexplain
     assert all(part in message for part in ("12_3", "n1", str(output / "train.log")))
 
 
-def test_what_nobody_knows_is_a_lost_worker(place):
-    """Never success, and not asked for ever."""
+def test_an_end_that_slurm_does_not_know_is_a_lost_worker(place):
+    """The record says so, and is final."""
     output = place()
-    assert join(output, None).cause is Cause.WORKER_LOST
+    assert reconcile_with(output, None).cause is Cause.WORKER_LOST
     assert "how it ended is not known" in read_record(output).attempts[-1].message
 
 
@@ -96,70 +96,70 @@ def test_what_nobody_knows_is_a_lost_worker(place):
         (Cause.CANCELLED, "FAILED"),
     ],
 )
-def test_a_verdict_of_the_record_stays(place, cause, state):
-    """A worker's job ends CANCELLED when all is done; that is no verdict about its scenes."""
+def test_a_cause_that_the_record_knows_stays(place, cause, state):
+    """A worker's job, for one, ends CANCELLED when its scenes are done."""
     output = place(cause, "why")
     before = (output / "run.json").read_bytes()
-    outcome = join(output, JobEnd("12_3", state))
+    outcome = reconcile_with(output, JobEnd("12_3", state))
     assert (outcome.cause, outcome.message) == (cause, "why")
     assert (output / "run.json").read_bytes() == before
 
 
-def test_a_trainer_that_memory_ended_says_so(place):
-    """All that its supervisor saw was a kill."""
+def test_slurms_out_of_memory_explains_a_killed_trainer(place):
+    """Its supervisor saw only the kill; the exit status that it saw stays."""
     output = place(Cause.TRAINER_ERROR, "ended by SIGKILL", exit_status=-9)
-    assert join(output, JobEnd("12_3", "OUT_OF_MEMORY")).cause is Cause.OUT_OF_MEMORY
+    assert reconcile_with(output, JobEnd("12_3", "OUT_OF_MEMORY")).cause is Cause.OUT_OF_MEMORY
     assert read_record(output).attempts[-1].exit_status == -9
 
 
 def test_the_end_that_a_supervisor_saw_stays(place):
-    """Slurm is asked hours later; the attempt ended when it ended, with what it had measured."""
+    """Slurm may be asked hours later: end time and metrics are those that were recorded."""
     output = place(Cause.WORKER_LOST, TOLD)
     seen = read_record(output)
-    join(output, NODE_FAIL)
+    reconcile_with(output, NODE_FAIL)
     assert read_record(output).attempts[-1].end == seen.attempts[-1].end
     assert read_record(output).metrics == seen.metrics
 
 
-def test_a_job_that_never_came_to_its_attempt_changes_no_record(place):
-    """The last attempt is another job's."""
+def test_a_job_that_ended_before_its_attempt_changes_no_record(place):
+    """The record's last attempt is of another job; the outcome alone has the cause."""
     output = place(Cause.OK, job="11")
     before = (output / "run.json").read_bytes()
-    outcome = join(output, NODE_FAIL)
+    outcome = reconcile_with(output, NODE_FAIL)
     assert (outcome.scene, outcome.status) == ("dance", "failed")
     assert outcome.cause is Cause.NODE_FAILURE
     assert (output / "run.json").read_bytes() == before
 
 
-def test_a_lost_nodes_holder_is_believed_until_it_is_silent(place):
-    """An unreachable node may still run it: held, then lost."""
+def test_a_holder_on_a_lost_node_holds_until_its_heartbeats_stop(place):
+    """A node out of Slurm's reach may still run it: first held, later lost."""
     output = place()
     hold(output, age_s=1)
-    assert join(output, NODE_FAIL).status == "held"
+    assert reconcile_with(output, NODE_FAIL).status == "held"
     assert read_record(output).status == "running"
     hold_file = next((output / claim.FOLDER).glob("*.json"))
     os.utime(hold_file, (time.time() - claim.SILENT_AFTER_S - 1,) * 2)
-    assert join(output, NODE_FAIL).cause is Cause.NODE_FAILURE
+    assert reconcile_with(output, NODE_FAIL).cause is Cause.NODE_FAILURE
 
 
 def test_an_ended_jobs_holder_is_dead_at_once(place):
-    """Slurm has cleaned up; its last beat may be a second old."""
+    """Slurm has ended its processes, however fresh the last heartbeat is."""
     output = place()
     hold(output)
-    assert join(output, JobEnd("12_3", "TIMEOUT")).cause is Cause.TIMEOUT
+    assert reconcile_with(output, JobEnd("12_3", "TIMEOUT")).cause is Cause.TIMEOUT
 
 
-def test_who_lives_on_this_host_is_never_settled(place):
-    """The kernel says so, whatever Slurm says."""
+def test_a_holder_that_lives_on_this_host_is_never_reconciled(place):
+    """The kernel knows that it lives, whatever Slurm says."""
     output = place()
     hold(output, host=socket.gethostname())
-    assert join(output, JobEnd("12_3", "TIMEOUT")).status == "held"
+    assert reconcile_with(output, JobEnd("12_3", "TIMEOUT")).status == "held"
     assert read_record(output).status == "running"
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What Slurm is asked; it answers for 12_3 only."""
+    """The queries to Slurm, which knows the job 12_3 only."""
     questions = []
 
     def job_ends(job_ids):
@@ -170,8 +170,8 @@ def asked(monkeypatch):
     return questions
 
 
-def test_many_are_settled_with_one_question(place, asked):
-    """Only those without a verdict whose job is not queued; the unknown later."""
+def test_many_are_reconciled_with_one_query(place, asked):
+    """Only scenes without a known cause whose job is not queued; unknown ones later."""
     outputs = {
         "ended": place(scene="ended"),
         "told": place(Cause.WORKER_LOST, TOLD, scene="told"),
@@ -194,8 +194,8 @@ def test_many_are_settled_with_one_question(place, asked):
     }
 
 
-def test_patience_ends(place, asked):
-    """What Slurm never tells is a lost worker, and is not asked for again."""
+def test_a_job_that_slurm_never_knows_is_a_lost_worker_after_a_while(place, asked):
+    """And Slurm is not asked for it again."""
     output = place(job="13")
     hold(output, job="13", age_s=reconcile.PATIENCE_S + 60)
     for _ in range(2):
@@ -205,8 +205,8 @@ def test_patience_ends(place, asked):
     assert not any(asked[1:])
 
 
-def test_nothing_to_settle_asks_nothing(place, asked):
-    """Unreadable records and folders without one are not Slurm's affair."""
+def test_slurm_is_not_asked_when_there_is_nothing_to_reconcile(place, asked):
+    """A done scene, an unreadable record and a folder without one need no query."""
     output = place(Cause.OK)
     (output / "run.json").write_text("{")
     reconcile_all([output, output.parent / "none"], set())

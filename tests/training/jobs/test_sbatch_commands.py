@@ -1,4 +1,4 @@
-"""The exact sbatch command lines."""
+"""The exact sbatch command lines of a plan's jobs."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def common(name: str, time: str, ids: str) -> list[str]:
 
 
 def test_an_array():
-    """All of it, to the letter."""
+    """The whole command line, word for word."""
     assert sbatch_commands.array_job(plan(), sbatch_commands.ArrayChunk(0, 8)) == [
         *common("exp", "03:00:00", "%A_%a"),
         "--array=0-7%2",
@@ -84,14 +84,14 @@ def test_an_array():
     ("scenes", "parallelism", "array"),
     [(1, 1, "0-0"), (8, 8, "0-7"), (8, 256, "0-7"), (8, 7, "0-7%7"), (1, 256, "0-0")],
 )
-def test_the_throttle_is_there_only_where_it_throttles(scenes, parallelism, array):
-    """No %P when there are no more scenes than that."""
+def test_an_array_is_throttled_only_where_that_makes_a_difference(scenes, parallelism, array):
+    """There is no %N for an array of at most N scenes."""
     chunk = sbatch_commands.ArrayChunk(0, scenes)
     assert f"--array={array}" in sbatch_commands.array_job(plan(scenes, parallelism), chunk)
 
 
 def test_an_array_larger_than_the_site_allows_is_split():
-    """Parts of at most MaxArraySize, no scene twice or lost; with a bound one after another."""
+    """No scene is lost or in two arrays; with a bound the arrays run one after another."""
     chunks = sbatch_commands.array_chunks(2500, 1001)
     assert [(chunk.offset, chunk.count) for chunk in chunks] == [
         (0, 1001),
@@ -110,7 +110,7 @@ def test_an_array_larger_than_the_site_allows_is_split():
 
 
 def test_the_aggregate():
-    """Behind all parts, ended when one fails; behind a flow's jobs however they end."""
+    """It depends on the success of all arrays, and on the end alone of a flow's jobs."""
     command = sbatch_commands.aggregate_job(plan(), ["12", "13_4"], ["20"])
     assert command == [
         *common("exp_aggregate", "01:00:00", "%j"),
@@ -124,7 +124,7 @@ def test_the_aggregate():
 
 
 def test_a_flows_jobs():
-    """Workers by name and time, on no bad node; the aggregate's and the probe without GPU."""
+    """A worker has its name, time and nodes to avoid; aggregate and probe ask for no GPU."""
     command = sbatch_commands.worker_job(plan(), "w3", 7200, ["n1", "n2"])
     assert "--job-name=exp-w3" in command
     assert "--time=02:00:00" in command
@@ -146,8 +146,8 @@ def test_a_flows_jobs():
     ]
 
 
-def test_a_percent_in_a_folder_is_no_placeholder():
-    """Slurm reads %j in --output."""
+def test_a_percent_sign_in_a_folder_is_no_placeholder():
+    """Slurm replaces %j in --output."""
     command = sbatch_commands.array_job(plan(state_root="/50%j"), sbatch_commands.ArrayChunk(0, 1))
     assert "--output=/50%%j/slurm/exp-1/%x-%A_%a.out" in command
     assert "/50%j/plans/exp-1.json" in command
@@ -156,6 +156,6 @@ def test_a_percent_in_a_folder_is_no_placeholder():
 @pytest.mark.parametrize(
     ("seconds", "text"), [(1, "00:00:01"), (90 * 60, "01:30:00"), (90061, "1-01:01:01")]
 )
-def test_times_as_sbatch_reads_them(seconds, text):
-    """Days before the clock."""
+def test_times_are_written_as_sbatch_reads_them(seconds, text):
+    """With the days before the clock where there are any."""
     assert sbatch_commands.slurm_time(seconds) == text

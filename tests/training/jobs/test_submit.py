@@ -1,6 +1,6 @@
-"""`--submit` where a real Slurm can't be made to misbehave: fake commands that note their calls.
+"""`--submit` in cases that a real Slurm can't be made to have: fake commands that log their calls.
 
-What a real one does is in tests/slurm/test_slurm_array.py.
+Tests on a real Slurm are in tests/slurm/test_slurm_array.py.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ echo $(( $(wc -l < "$FAKE/calls") + 100 ))
 
 @pytest.fixture
 def fake(lab, tmp_path):
-    """A lab of eight scenes with commands of its own in the place of Slurm's."""
+    """A lab of eight scenes with fakes of Slurm's commands."""
     folder = tmp_path / "slurm"
     folder.mkdir()
     commands = {
@@ -44,7 +44,7 @@ def fake(lab, tmp_path):
 
 
 def calls(lab: Any) -> list[list[str]]:
-    """The command lines of sbatch that submitted something."""
+    """Return the sbatch command lines that submitted something."""
     path = Path(lab.environment["FAKE"]) / "calls"
     lines = [shlex.split(line) for line in path.read_text().splitlines()] if path.exists() else []
     return [["sbatch", *line] for line in lines if "--test-only" not in line]
@@ -55,7 +55,7 @@ def without_id(text: str) -> str:
 
 
 def test_a_dry_run_prints_what_is_submitted(fake):
-    """To the letter, but for ids that are not known yet; and it creates nothing."""
+    """Word for word, except for ids that Slurm has yet to assign; and it creates nothing."""
     flags = ("--submit", "--run-all", "--slurm.array-parallelism", "6", "--overrides", GENERATE)
     shown = fake.run(*flags, "--dry-run")
     assert shown.returncode == 0
@@ -71,7 +71,7 @@ def test_a_dry_run_prints_what_is_submitted(fake):
 
 
 def test_a_dry_run_needs_no_slurm(fake):
-    """No command of Slurm's on the PATH: the same lines."""
+    """The command lines are the same without Slurm's commands on PATH."""
     fake.environment["PATH"] = "/nonexistent"
     result = fake.run("--submit", "--run-all", "--dry-run", "--overrides", GENERATE)
     assert result.returncode == 0, result.stderr
@@ -80,7 +80,7 @@ def test_a_dry_run_needs_no_slurm(fake):
 
 
 def test_without_sbatch_nothing_is_submitted(fake):
-    """A fault with its remedy, exit status 2, nothing created."""
+    """The fault has its remedy, the exit status is 2, and nothing is created."""
     fake.environment["PATH"] = "/nonexistent"
     result = fake.run("--submit", "--run-all")
     assert result.returncode == 2
@@ -90,7 +90,7 @@ def test_without_sbatch_nothing_is_submitted(fake):
 
 
 def test_an_array_too_large_for_the_site_is_split(fake):
-    """MaxArraySize 3: three arrays one after another under one bound, the aggregate behind all."""
+    """With MaxArraySize 3 into three, one after another since a bound holds for all of them."""
     scontrol = Path(fake.environment["FAKE"]) / "scontrol"
     scontrol.write_text('#!/bin/sh\necho "MaxArraySize = 3"\n')
     bound = ("--slurm.array-parallelism", "2")
@@ -109,8 +109,8 @@ def test_an_array_too_large_for_the_site_is_split(fake):
     assert f"--dependency=afterok:{':'.join(ids)}" in aggregate
 
 
-def test_an_aggregate_that_can_not_follow_is_told(fake):
-    """The array stays; exit status 1, Slurm's words and the command to repeat."""
+def test_a_refused_aggregate_leaves_the_array_queued_and_says_so(fake):
+    """Exit status 1, with Slurm's message and the command line to repeat."""
     refusal = Path(fake.environment["FAKE"]) / "refuse_aggregate"
     refusal.write_text("sbatch: error: Batch job submission failed: Job violates QOS policy\n")
     result = fake.run("--submit", "--run-all", "--overrides", GENERATE)
@@ -123,8 +123,8 @@ def test_an_aggregate_that_can_not_follow_is_told(fake):
     assert f"--dependency=afterok:{array}" in command
 
 
-def test_a_controller_that_is_away_is_told(fake):
-    """Nothing is submitted; exit status 1, no traceback."""
+def test_a_controller_that_does_not_answer_is_an_error_in_words(fake):
+    """Nothing is submitted, the exit status is 1, and there is no traceback."""
     squeue = Path(fake.environment["FAKE"]) / "squeue"
     squeue.write_text("#!/bin/sh\necho 'slurm_load_jobs error: Socket timed out' >&2\nexit 1\n")
     result = fake.run("--submit", "--run-all")
@@ -136,7 +136,7 @@ def test_a_controller_that_is_away_is_told(fake):
 
 
 def test_the_kept_script_is_what_was_submitted(fake):
-    """Later edits of the site's script change no job that waits; the aggregate's asks no GPU."""
+    """Later edits of the site's script change no queued job; the aggregate's has no GPU."""
     script = fake.root / "site.slurm"
     script.write_text("#!/bin/bash\n#SBATCH --time=5 --gres=gpu:1\ntrue\n")
     flags = ("--slurm.slurm-script", str(script), "--overrides", GENERATE)

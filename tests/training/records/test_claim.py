@@ -1,4 +1,4 @@
-"""One owner at a time, also when holders die, race, or sit on another host."""
+"""A folder has one owner at a time, also when holders die, race, or run on another host."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from training.system.processes import process_id
 
 
 def place_claim(output, number=1, age_s=0.0, pid=None, **process):
-    """A claim as another process would have written it."""
+    """Write a claim as another process would have, `age_s` seconds ago."""
     folder = output / claim.FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     me = vars(process_id(pid or os.getpid()))
@@ -31,14 +31,14 @@ def place_claim(output, number=1, age_s=0.0, pid=None, **process):
 
 
 def test_a_held_claim_names_its_holder(tmp_path):
-    """The second to come learns process, host and since when."""
+    """A second process learns the holder's process, host and start."""
     acquire(tmp_path, os.getpid())
     with pytest.raises(ClaimHeldError, match=f"process {os.getpid()} on {socket.gethostname()}"):
         acquire(tmp_path, os.getpid())
 
 
 def test_a_released_claim_can_be_taken_again_under_a_new_number(tmp_path):
-    """Numbers never restart, or a late heir could pass a new owner."""
+    """Numbers never start again, or a late heir could pass a new owner."""
     first = acquire(tmp_path, os.getpid())
     first.release()
     assert holder_of(tmp_path) is None
@@ -61,14 +61,14 @@ def test_a_reused_process_number_is_not_the_holder(tmp_path):
 
 
 def test_after_a_reboot_nobody_holds(tmp_path):
-    """A claim of this host's former boot is free."""
+    """A claim from before this host's last boot is free."""
     place_claim(tmp_path, boot="before")
     assert holder_of(tmp_path) is None
 
 
 @pytest.mark.parametrize(("age_s", "held"), [(10, True), (claim.STALE_AFTER_S + 60, False)])
 def test_a_holder_on_another_host_lives_by_its_heartbeat(tmp_path, age_s, held):
-    """Touched lately: held. Not touched for minutes: dead."""
+    """With a recent heartbeat it holds the claim; minutes after the last one it is dead."""
     place_claim(tmp_path, host="elsewhere", age_s=age_s)
     assert (holder_of(tmp_path) is not None) is held
 
@@ -89,7 +89,7 @@ def test_a_late_heir_backs_off_from_a_newer_claim(tmp_path, monkeypatch):
 
 
 def test_an_ending_holder_is_waited_for(tmp_path):
-    """Its launcher is dead, so it ends soon: the heir waits, within its bound."""
+    """A holder whose launcher is dead ends soon: the heir waits, up to its bound."""
     holder = place_claim(tmp_path)
     content = json.loads(holder.read_text())
     content["launcher"]["start_ticks"] = 1
@@ -114,7 +114,7 @@ UNSURE = EndedJob("42", claim.SILENT_AFTER_S)
     ],
 )
 def test_the_holder_of_an_ended_job_on_another_host_is_dead(tmp_path, ended_job, age_s, held):
-    """At once by Slurm's word; after its silence where the node may still run it."""
+    """At once when Slurm has cleaned up; without heartbeats where the node may still run it."""
     place_claim(tmp_path, host="elsewhere", age_s=age_s)
     assert (holder_of(tmp_path, ended_job) is not None) is held
     if held:
@@ -125,20 +125,20 @@ def test_the_holder_of_an_ended_job_on_another_host_is_dead(tmp_path, ended_job,
 
 
 def test_a_process_of_this_host_lives_whatever_slurm_says(tmp_path):
-    """The kernel knows better: what escaped its job may still write."""
+    """The kernel knows better: a process that escaped its job may still write."""
     place_claim(tmp_path)
     assert holder_of(tmp_path, SURE) is not None
 
 
-def test_an_heir_waits_until_the_silence_of_an_ended_job_is_long_enough(tmp_path):
-    """An unreachable node's holder is inherited once it can be taken for dead."""
+def test_an_heir_waits_until_the_holder_of_an_ended_job_can_be_taken_for_dead(tmp_path):
+    """On an unreachable node, that is some time after the last heartbeat."""
     place_claim(tmp_path, host="elsewhere")
     claim = acquire(tmp_path, os.getpid(), ending_s=30, ended_job=EndedJob("42", 0.5))
     assert claim.path.stem == "000002"
 
 
-def test_a_claim_names_the_task_of_an_array_as_people_do(tmp_path, monkeypatch):
-    """The same text as in the record and in scancel."""
+def test_a_claim_names_an_array_task_as_users_do(tmp_path, monkeypatch):
+    """In the same form as in the record and for scancel."""
     monkeypatch.setenv("SLURM_JOB_ID", "15")
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "12")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
@@ -155,7 +155,7 @@ VERSION_0 = (
 
 
 def place_text(output, text):
-    """A claim with this text, taken a moment ago."""
+    """Write a claim with this text."""
     path = output / claim.FOLDER / "000007.json"
     path.parent.mkdir()
     path.write_text(text)
@@ -173,8 +173,8 @@ def test_a_claim_of_the_version_before_is_honoured(tmp_path):
     assert acquire(tmp_path, os.getpid()).path.stem == "000008"
 
 
-def test_a_release_of_the_version_before_is_one(tmp_path):
-    """The folder is free, and its numbers go on."""
+def test_a_claim_released_by_the_version_before_is_free(tmp_path):
+    """And the next claim gets the next number."""
     place_text(tmp_path, '{"released": true}')
     assert holder_of(tmp_path) is None
     assert acquire(tmp_path, os.getpid()).path.stem == "000008"
@@ -219,7 +219,7 @@ def test_a_claim_that_can_not_be_read_is_an_error_and_not_free(tmp_path, text, w
 
 @pytest.mark.parametrize("error", [None, OSError, KeyboardInterrupt, ValueError])
 def test_a_claimed_folder_is_free_after_the_block_whatever_happens_in_it(tmp_path, error):
-    """One `with` for all who act under a claim; what was raised goes on."""
+    """The exception that ended the block is raised on."""
     raises = pytest.raises(error) if error else contextlib.nullcontext()
     with raises, claimed(tmp_path, os.getpid()):
         assert holder_of(tmp_path) is not None

@@ -1,4 +1,4 @@
-"""The Slurm script's directives are read as sbatch reads them, and its faults are told at once."""
+"""A Slurm script's directives are read as sbatch reads them; its faults come all at once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def values_of(*lines: str) -> dict[str, str | None]:
     ],
 )
 def test_directives_are_read_as_sbatch_reads_them(line, values):
-    """Several a line, quotes, comments, short and long names, abbreviations; the last one wins."""
+    """Several per line, quotes, comments, short and long names, abbreviations; the last counts."""
     assert values_of(line) == values
 
 
@@ -61,7 +61,7 @@ def test_directives_are_read_as_sbatch_reads_them(line, values):
         ("#SBATCH --wait", "--wait"),
     ],
 )
-def test_what_sbatch_or_we_can_not_use_is_named_with_its_line(tmp_path, line, words):
+def test_a_wrong_or_reserved_directive_is_a_fault_with_its_line(tmp_path, line, words):
     """The fault shows file, line and directive, and says what to write instead."""
     script = tmp_path / "site.slurm"
     script.write_text(f"#!/bin/bash\n\n{line}\ntrue\n")
@@ -74,7 +74,7 @@ def test_what_sbatch_or_we_can_not_use_is_named_with_its_line(tmp_path, line, wo
 
 
 def test_all_faults_of_a_script_come_at_once(tmp_path):
-    """No interpreter, a bad time, an unknown letter."""
+    """Missing interpreter, malformed time and unknown option are three faults of one error."""
     script = tmp_path / "site.slurm"
     script.write_text("#SBATCH --time=banana\n#SBATCH -Z\n")
     with pytest.raises(FaultsError) as caught:
@@ -83,15 +83,15 @@ def test_all_faults_of_a_script_come_at_once(tmp_path):
     assert "#!/bin/bash" in str(caught.value)
 
 
-def test_a_missing_script_names_its_neighbours(tmp_path):
-    """--slurm.slurm-script sumbit.slurm beside submit.slurm."""
+def test_a_mistyped_script_names_the_nearest_one(tmp_path):
+    """The remedy for sumbit.slurm in a folder with submit.slurm."""
     (tmp_path / "submit.slurm").touch()
     with pytest.raises(FaultsError, match=r"did you mean submit\.slurm\?"):
         read_script(tmp_path / "sumbit.slurm")
 
 
-def test_a_job_without_gpu_keeps_all_else():
-    """What asks for GPUs goes, in all its spellings; every other line stays as it was written."""
+def test_only_what_asks_for_gpus_is_removed_for_a_job_without():
+    """GPU requests are removed in all their spellings; every other line stays as it was written."""
     script = """#!/bin/bash
 #SBATCH -p gpu --gres=gpu:a100:2,license:1 --comment='two words'
 #SBATCH --gres gpu:1
@@ -115,14 +115,14 @@ nvidia-smi # --gres=gpu:1
     assert len(light.splitlines()) == len(script.splitlines())
 
 
-def test_a_script_without_gpus_is_left_alone():
-    """Not a letter changes."""
+def test_a_script_without_gpus_stays_the_same():
+    """Character for character, unusual spacing included."""
     script = "#!/bin/sh\n#SBATCH  -t 5 --gres=license:1\n\ntrue"
     assert light_text(script) == script
 
 
-def test_the_shipped_script_is_right():
-    """It reads, has a time, and hands its arguments to run.py in the shell's place."""
+def test_the_shipped_script_has_no_fault():
+    """It asks for a GPU, has a time limit, and replaces its shell by run.py with its arguments."""
     script = read_script(CHECKOUT / "training" / "submit.slurm")
     assert value_of(script.directives, "gres") == "gpu:1"
     assert script.value("time") == "3:00:00"

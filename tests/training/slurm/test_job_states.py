@@ -1,4 +1,4 @@
-"""What Slurm prints, read: job states, ends, refusals."""
+"""Parsing of what Slurm prints: the queue, how jobs ended, refusals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ME = pwd.getpwuid(os.getuid()).pw_name
 
 
 def queue_line(**given):
-    """A line of squeue in the format that we ask for."""
+    """Return a line of squeue's output in the format that the client asks for."""
     fields = dict.fromkeys(parsers.QUEUE_FIELDS, "") | {"JobArrayID": "12", "State": "RUNNING"}
     return "".join(f"{value}{SEPARATOR}" for value in (fields | given).values())
 
@@ -38,15 +38,15 @@ def queue_line(**given):
         ("SOMETHING_NEW", None),
     ],
 )
-def test_a_state_means_a_cause_or_is_no_verdict(state, cause):
-    """COMPLETED and FAILED say nothing about a scene: its record does."""
+def test_a_state_means_a_cause_or_none(state, cause):
+    """COMPLETED, FAILED and unknown states mean none: the scene's record decides."""
     found, message = cause_of_job(JobEnd("12_3", state, node="n1"))
     assert found is cause
     assert "job 12_3 on n1" in message
 
 
 def test_a_cancelled_job_names_who_cancelled_it():
-    """A person reads a name, not a number; an unknown number stays one."""
+    """By the user's name; a user id without a name is shown as it is."""
     assert (
         f"cancelled by user {ME}" in cause_of_job(JobEnd("1", "CANCELLED", by_uid=os.getuid()))[1]
     )
@@ -68,15 +68,15 @@ def test_a_cancelled_job_names_who_cancelled_it():
         ("the moon is full", ""),
     ],
 )
-def test_a_refusal_tells_the_directive(words, directive):
-    """The telling words win over those that stand in many refusals."""
+def test_a_refusal_names_the_directive_it_is_about(words, directive):
+    """Specific parts of a message win over those that many refusals contain."""
     found = directive_of(words)
     assert found.startswith(directive)
     assert bool(found) is bool(directive)
 
 
 def test_a_queue_line_is_a_job_whatever_its_name():
-    """Names and paths may hold spaces, bars and commas."""
+    """Names and paths may contain spaces, bars and commas."""
     line = queue_line(
         JobArrayID="12_3",
         ArrayJobID="12",
@@ -96,7 +96,7 @@ def test_a_queue_line_is_a_job_whatever_its_name():
 
 
 def test_garbage_in_the_queue_is_no_job():
-    """Warnings of a site's plugins, half lines, nothing."""
+    """Warnings of a site's plugins, half lines and empty output are skipped."""
     garbage = f"squeue: warning: x\n\n1{SEPARATOR}2{SEPARATOR}\n"
     assert parsers.queued_jobs(garbage) == []
     assert parsers.queue_ends(garbage) == {}
@@ -104,17 +104,18 @@ def test_garbage_in_the_queue_is_no_job():
     assert parsers.completion_runs(["", "JobId=", "nonsense"]) == []
 
 
-def test_the_queue_holds_ended_jobs_apart():
-    """squeue --states=all shows both; COMPLETING still holds its node."""
+def test_ended_jobs_are_told_from_those_in_the_queue():
+    """squeue --states=all shows both; a completing job is still in the queue, but over."""
     states = {"1": "RUNNING", "2": "COMPLETING", "3": "FAILED"}
     text = "\n".join(queue_line(JobArrayID=k, State=v, exit_code="256") for k, v in states.items())
-    assert [job.job_id for job in parsers.queued_jobs(text)] == ["1", "2"]
+    queued = parsers.queued_jobs(text)
+    assert [(job.job_id, job.is_over) for job in queued] == [("1", False), ("2", True)]
     (end,) = parsers.queue_ends(text).values()
     assert (end.job_id, end.state, end.exit_code, end.signal) == ("3", "FAILED", 1, 0)
 
 
-def test_accounting_tells_the_last_run_that_had_a_node():
-    """Lost with its node, queued again, then cancelled: the attempt ended by its node."""
+def test_the_last_run_that_had_a_node_tells_how_a_job_ended():
+    """A job that was requeued after its node failed, then cancelled: the node's failure counts."""
     text = """\
 12_0|NODE_FAIL|0:0|n1|2026-11-23T18:20:05|2026-11-23T18:20:07
 12_1|CANCELLED by 1000|0:15|n2|2026-11-23T18:20:05|2026-11-23T18:20:07
@@ -132,8 +133,8 @@ def test_accounting_tells_the_last_run_that_had_a_node():
     assert ends["12_1"].end.isoformat().startswith("2026-11-23T18:20:07")
 
 
-def test_a_job_that_was_started_again_has_the_run_of_that_moment():
-    """Preempted, then queued again by hand: each attempt has its own run; the present has none."""
+def test_the_run_of_a_requeued_job_is_found_by_a_moment_in_it():
+    """Each attempt has its own run; the one that still goes on has no end."""
     text = """\
 12_0|PREEMPTED|0:0|n1|2026-11-23T18:00:00|2026-11-23T18:10:00
 12_0|REQUEUED|0:0|n2|2026-11-23T18:20:00|2026-11-23T18:30:00
@@ -152,7 +153,7 @@ def test_a_job_that_was_started_again_has_the_run_of_that_moment():
 
 
 def test_job_completion_text_names_array_tasks():
-    """Also where the job's name has spaces, which sacct -c can not read."""
+    """Also where the job's name has spaces, which `sacct -c` garbles."""
     line = (
         "JobId=6 UserId=root(0) GroupId=root(0) Name=my job JobState=TIMEOUT Partition=gpu"
         " StartTime=2026-11-23T18:18:59 EndTime=2026-11-23T18:19:00 NodeList=n1 WorkDir=/tmp"
@@ -166,5 +167,5 @@ def test_job_completion_text_names_array_tasks():
     ("text", "seconds"), [("0:07", 7), ("1:02:03", 3723), ("2-00:00:00", 172800), ("NOT_SET", None)]
 )
 def test_slurms_clock(text, seconds):
-    """Minutes and seconds at least; words are no time."""
+    """At least minutes and seconds; a word is no time."""
     assert parsers.seconds_of_clock(text) == seconds

@@ -1,19 +1,21 @@
-"""Reading a log while it is written."""
+"""A log is read while it is written."""
 
 from __future__ import annotations
 
 from training.system.scene_log import (
     MOST_AT_ONCE,
     LogFollower,
+    last_line,
     last_lines,
+    last_message,
     latest_progress,
     progress_fraction,
     progress_text,
 )
 
 
-def test_progress_is_the_last_whole_line_of_this_attempt(tmp_path):
-    """A half-written line is not read, nor one of an earlier attempt."""
+def test_progress_is_the_last_whole_progress_line_of_the_last_attempt(tmp_path):
+    """A half-written line is skipped, and so are those of earlier attempts."""
     log = tmp_path / "train.log"
     log.write_text('=== attempt 1\nTS_PROGRESS {"epoch": 9}\n')
     assert latest_progress(log) == {"epoch": 9}
@@ -23,8 +25,8 @@ def test_progress_is_the_last_whole_line_of_this_attempt(tmp_path):
     assert progress_text(latest_progress(log)) == "epoch 1, loss 0.25"
 
 
-def test_progress_of_whatever_a_trainer_counts():
-    """Epochs, or the samples of a data set; how much is behind, where it says so."""
+def test_progress_counts_epochs_or_samples():
+    """As text, and as a fraction where the line has a total."""
     samples = {"samples": 24, "dropped": 0, "of": 96}
     assert progress_text(samples) == "sample 24/96"
     assert progress_fraction(samples) == 0.25
@@ -34,7 +36,7 @@ def test_progress_of_whatever_a_trainer_counts():
 
 
 def test_a_broken_progress_line_is_no_progress(tmp_path):
-    """Any script may print anything."""
+    """What is no JSON object is ignored: any script may print anything."""
     log = tmp_path / "train.log"
     log.write_text("TS_PROGRESS [1]\n")
     assert latest_progress(log) is None
@@ -44,14 +46,14 @@ def test_a_broken_progress_line_is_no_progress(tmp_path):
 
 
 def test_last_lines_are_those_for_people(tmp_path):
-    """Progress lines and empty ones are left out; broken UTF-8 is shown, not raised."""
+    """Progress lines and empty ones are skipped; invalid UTF-8 is replaced."""
     log = tmp_path / "train.log"
     log.write_bytes(b"one\n\n\xff two\nTS_PROGRESS {}\n")
     assert last_lines(log, 2) == ["one", "\ufffd two"]
 
 
-def test_a_follower_hands_out_each_line_once_and_skips_a_flood(tmp_path):
-    """New whole lines since the last call; of a huge gain only the end."""
+def test_a_follower_returns_each_line_once_and_skips_a_flood(tmp_path):
+    """Whole lines since the last call; of a huge gain only the end."""
     log = tmp_path / "train.log"
     log.write_text("old\n")
     follower = LogFollower(log)
@@ -66,3 +68,28 @@ def test_a_follower_hands_out_each_line_once_and_skips_a_flood(tmp_path):
         stream.flush()
         assert follower.new_lines().splitlines()[-1] == "end"
     assert follower.new_lines() == ""
+
+
+def test_the_last_message_is_the_end_of_the_last_attempt_in_one_line(tmp_path):
+    """Lines of earlier attempts don't count; a silent attempt has no output."""
+    log = tmp_path / "train.log"
+    log.write_text("=== attempt 1\nold\n=== attempt 2\n=== python train.py\none\n\n  two\n")
+    assert last_message(log) == "one two"
+    assert last_message(log, count=1) == "two"
+    assert last_line(log) == "  two"
+    log.write_text("=== attempt 1\nold\n=== attempt 2\n")
+    assert last_message(log) == "no output"
+    log.write_text("x" * 1000)
+    assert last_message(log) == last_line(log) == "x" * 500
+    assert last_message(tmp_path / "none") == last_line(tmp_path / "none") == "no output"
+
+
+def test_a_follower_begins_a_replaced_log_from_its_beginning(tmp_path):
+    """As when outputs were set aside; it began at the end of the log that was there."""
+    log = tmp_path / "train.log"
+    log.write_text("old\n")
+    follower = LogFollower(log)
+    log.rename(tmp_path / "aside.log")
+    assert follower.new_lines() == ""
+    log.write_text("new\nTS_PROGRESS {}\n")
+    assert follower.new_lines() == "new"

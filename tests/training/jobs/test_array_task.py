@@ -1,0 +1,88 @@
+"""What one task of an array decides from the record and the marks beside its plan."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from training.jobs import array_task
+from training.records.outcome import Outcome
+from training.records.record import Attempt, Cause, RunRecord, write_record
+
+BEFORE, SINCE = timedelta(days=-1), timedelta(seconds=5)
+
+
+def give_record(plan, *starts, cause=Cause.TIMEOUT):
+    """Write the first scene's record with attempts at these times after the plan was made."""
+    scene = plan.scenes[0]
+    record = RunRecord(scene=scene.name, exp_name="exp", fingerprint="f", status="running")
+    for start in starts:
+        record = record.started(Attempt(start=plan.created + start, host="n1", pid=1))
+        record = record.ended(cause, 1, "")
+    write_record(scene.output, record)
+    return scene
+
+
+@pytest.mark.parametrize(
+    ("starts", "max_retries", "reason"),
+    [
+        ((), 0, ""),
+        ((BEFORE, BEFORE), 0, ""),
+        ((BEFORE, SINCE), 0, "started 1 times already (--max-retries)"),
+        ((BEFORE, SINCE), 1, ""),
+        ((SINCE, SINCE), 1, "started 2 times already (--max-retries)"),
+    ],
+)
+def test_slurm_requeues_a_task_no_more_often_than_the_user_allows(
+    plan, starts, max_retries, reason
+):
+    """Attempts since the plan was made count, in whichever job; older ones don't."""
+    plan = plan.model_copy(update={"max_retries": max_retries})
+    scene = give_record(plan, *starts)
+    assert array_task._reason_not_to_start(plan, scene) == reason
+
+
+@pytest.mark.parametrize(
+    ("mark", "reason"), [("cancelled", "the experiment was cancelled"), ("enough", "have failed")]
+)
+def test_a_mark_beside_the_plan_keeps_a_task_from_starting(plan, mark, reason):
+    """Left by --cancel, or by the task whose failure reached --max-failures."""
+    plan.file.parent.mkdir(parents=True)
+    plan.file.with_suffix(f".{mark}").touch()
+    assert reason in array_task._reason_not_to_start(plan, plan.scenes[0])
+
+
+def test_failures_since_the_plan_was_made_are_counted(plan):
+    """The mark is left once there are --max-failures; an unreadable record is a failure."""
+    plan = plan.model_copy(update={"max_failures": 2})
+    plan.file.parent.mkdir(parents=True)
+    give_record(plan, BEFORE)
+    (plan.scenes[1].output).mkdir(parents=True)
+    (plan.scenes[1].output / "run.json").write_text("{")
+    array_task._mark_enough_failures(plan)
+    assert not plan.enough_failures.exists()
+    give_record(plan, BEFORE, SINCE)
+    array_task._mark_enough_failures(plan)
+    assert plan.enough_failures.exists()
+
+
+@pytest.mark.parametrize(
+    ("cause", "has_checkpoint", "again"),
+    [
+        (Cause.TIMEOUT, True, True),
+        (Cause.TIMEOUT, False, False),
+        (Cause.TRAINER_ERROR, True, False),
+        (Cause.PREEMPTED, True, False),
+        (None, False, False),
+    ],
+)
+def test_a_task_starts_its_scene_again_only_after_a_timeout(plan, cause, has_checkpoint, again):
+    """Where Slurm takes the node away, Slurm requeues the task."""
+    plan = plan.model_copy(update={"max_retries": 1})
+    scene = give_record(plan, SINCE)
+    status = "held" if cause is None else "failed"
+    outcome = Outcome(
+        scene=scene.name, status=status, cause=cause, log=scene.log, has_checkpoint=has_checkpoint
+    )
+    assert array_task._should_retry_here(plan, scene, outcome) is again

@@ -1,0 +1,70 @@
+"""What Slurm would refuse, and what it only doubts, before anything is created."""
+
+from __future__ import annotations
+
+import pytest
+
+from training.jobs import sbatch_check
+from training.jobs.sbatch_check import NoNodeWarning, check_with_sbatch, refusal_fault
+from training.jobs.sbatch_commands import ArrayChunk, array_job
+from training.slurm.client import SlurmAwayError, SlurmRefusedError
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """Have `sbatch --test-only` raise this error; returns the command lines that were tested."""
+    tested = []
+
+    def install(error):
+        def test_only(command):
+            tested.append(command)
+            if error is not None:
+                raise error
+
+        monkeypatch.setattr(sbatch_check.client, "test_only", test_only)
+        return tested
+
+    return install
+
+
+def check(plan):
+    return check_with_sbatch(plan, [array_job(plan, ArrayChunk(0, 2))])
+
+
+def test_what_slurm_would_take_has_no_warning(answers, plan):
+    """The script is tested in a temporary folder, as it will be kept."""
+    tested = answers(None)
+    assert check(plan) == []
+    (command,) = tested
+    assert str(plan.script) not in command
+    assert command[0] == "sbatch"
+
+
+def test_a_job_that_no_node_can_start_now_is_a_warning(answers, plan):
+    """Nodes may be down for a while; what no node can ever hold is refused by sbatch itself."""
+    message = "allocation failure: Requested node configuration is not available"
+    answers(SlurmRefusedError(message))
+    assert check(plan) == [NoNodeWarning("job", message)]
+    assert str(check(plan)[0]) == f"warning: no node can start job now ({message})"
+
+
+@pytest.mark.parametrize(
+    "error", [SlurmRefusedError("Invalid qos"), SlurmAwayError("squeue: no answer within 60 s")]
+)
+def test_every_other_error_is_raised(answers, plan, error):
+    """A refusal is a fault of the user's, and a controller that does not answer is no warning."""
+    answers(error)
+    with pytest.raises(type(error)) as caught:
+        check(plan)
+    assert caught.value is error
+
+
+def test_a_refusal_names_the_line_of_the_script(plan):
+    """With the directive's value and the remedy."""
+    script_text = "#!/bin/bash\n#SBATCH --time=5\n#SBATCH --qos=fast\ntrue\n"
+    slurm = plan.slurm.model_copy(update={"script_text": script_text})
+    fault = refusal_fault(
+        plan.model_copy(update={"slurm": slurm}), SlurmRefusedError("Invalid qos")
+    )
+    assert fault.value == "--qos=fast"
+    assert fault.remedy.startswith(f"correct {plan.slurm.script}:3, ")
