@@ -6,7 +6,7 @@ from training.system.paths import Roots
 
 
 def test_output_folders_are_found_by_a_file_in_them(tmp_path):
-    """Of one experiment and one run mode's folder, by scene; folders without the file are skipped."""
+    """Of one experiment and run mode's folder, by scene; folders without the file are skipped."""
     roots = Roots(results_root=tmp_path, scene_data_root=tmp_path / "d", state_root=tmp_path / "s")
     assert roots.output_folder("a", "exp") == tmp_path / "a" / "exp"
     assert roots.experiment_folder("exp") == tmp_path / "_experiments" / "exp"
