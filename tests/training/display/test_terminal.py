@@ -56,7 +56,7 @@ def test_a_bar_a_line_a_running_scene_and_the_table_below(lab, on_terminal, even
     assert f"log: {lab.output('a_2') / 'train.log'}" in above.replace("\n", "")
     let_go(lab, "a_1", "a_3")
     assert terminal.wait() == 1
-    parts = ["exp ━", "2 done, 1 failed, after 0:", "starts", "report: "]
+    parts = ["exp ━", "2 done, 1 failed, after 0:", "attempts", "report: "]
     assert sorted(parts, key=terminal.all.index) == parts
     assert terminal.all.count("exp ━") == 1  # nothing of it is left between other lines
     assert "epoch 1/2" not in terminal.all
@@ -102,7 +102,7 @@ def test_a_stop_is_said_and_the_terminal_is_in_order(lab, on_terminal, eventuall
     assert terminal.wait() == 130
     assert "stopping: trainers may write a checkpoint" in terminal.all
     assert "a_1 cancelled" in terminal.all
-    assert terminal.all.index("2 cancelled, after 0:") < terminal.all.index("starts")
+    assert terminal.all.index("2 cancelled, after 0:") < terminal.all.index("attempts")
     assert is_in_order(terminal)
 
 
