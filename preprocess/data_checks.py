@@ -1,4 +1,4 @@
-"""What of a scene's data is not on this machine; looks at folders only and reads no file."""
+"""Find what of a scene's data is missing on this machine, by folders only."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from preprocess.scene_data import training_folder, truth_folder
 
 
 def missing_data(scene: Scene, scene_data_root: Path) -> list[Fault]:
-    """What of the scene's data is not on this machine; a synthetic scene can always be built.
+    """Return faults for missing scene data; the data of a synthetic scene can always be built.
 
-    Looks at folders only: what lies in the files is checked when they are read.
+    Looks at folders only: the content of files is checked when they are read.
     """
     if scene.synthetic is not None:
         from preprocess.synthetic.recipe import recipe_faults

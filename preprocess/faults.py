@@ -1,15 +1,16 @@
-"""Faults a user can repair: what is wrong, the value, the remedy; all of them shown at once."""
+"""Faults that the user can repair: what is wrong, the value, the remedy; all reported at once."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with what the user gave."""
+    """One thing that is wrong with what the user gave."""
 
     what: str
     value: str = ""
@@ -23,6 +24,9 @@ class Fault:
 class FaultsError(Exception):
     """Everything that was found wrong before any work started; nothing has been created."""
 
+    exit_status: ClassVar[int] = 2
+    """Of a command that it ends; `training/system/exit_status.py` has all others."""
+
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
         super().__init__("\n".join(str(fault) for fault in self.faults))
@@ -32,7 +36,7 @@ class FaultsError(Exception):
 
 
 def nearest(name: str, valid: Iterable[str], count: int = 3) -> list[str]:
-    """The valid names most like `name`, best first; a name that contains it counts as like it."""
+    """Return the valid names most like `name`, best first; names that contain it count, too."""
     names = list(valid)
     close = difflib.get_close_matches(name, names, n=count, cutoff=0.6)
     containing = [other for other in names if name and name.lower() in other.lower()]
@@ -43,7 +47,7 @@ MOST_NAMES = 12
 
 
 def did_you_mean(name: str, valid: Iterable[str]) -> str:
-    """A remedy that names the nearest valid names, or all of them when few and none is near."""
+    """Return a remedy with the nearest valid names, or with all of them when none is near."""
     names = list(valid)
     close = nearest(name, names)
     if close:

@@ -1,6 +1,6 @@
-"""Where each file of a scene's data lies: one folder a scene, frames aligned over all kinds.
+"""Where each file of a scene's data lies: one folder a scene, frame numbers aligned over all kinds.
 
-Paths only; this module imports nothing heavy, so the launcher can use it too.
+Paths only; nothing heavy is imported, so that the launcher can use it too.
 """
 
 from __future__ import annotations
@@ -19,47 +19,53 @@ class SceneFolder:
     root: Path
 
     def image(self, camera: int, frame: int) -> Path:
-        """RGB image, 8 bit JPEG (PNG accepted by readers under the same stem)."""
+        """Return the path of the RGB image, an 8-bit JPEG; readers accept a PNG in its place."""
         return self.root / "images" / str(camera) / f"{frame:06d}.jpg"
 
     def camera(self, camera: int, frame: int) -> Path:
-        """`intrinsics` (1,3,3) in pixels and `extrinsics` (1,3,4) world-to-camera, OpenCV axes."""
+        """Return the path of the camera.
+
+        `intrinsics` (1,3,3) in pixels and `extrinsics` (1,3,4) world-to-camera, OpenCV axes.
+        """
         return self.root / "all_cameras" / str(camera) / f"{frame:06d}.npz"
 
     def mask(self, camera: int, person: int | str, frame: int) -> Path:
-        """8-bit mask, 0 or 255, of one person (0, 1, …) or of `EVERYONE`."""
+        """Return the path of the 8-bit mask, 0 or 255, of one person (0, 1, …) or of `EVERYONE`."""
         return self.root / "seg" / "img_seg_mask" / str(camera) / str(person) / f"{frame:06d}.png"
 
     def smplx(self, frame: int) -> Path:
-        """Body parameters of all people in SMPL-X layout: axis-angle, metres."""
+        """Return the path of everyone's body parameters in SMPL-X layout: axis-angle, metres."""
         return self.root / "smplx" / f"{frame:06d}.npz"
 
     def smpl(self, frame: int) -> Path:
-        """Body parameters of all people in SMPL layout (optional)."""
+        """Return the path of everyone's body parameters in SMPL layout (optional)."""
         return self.root / "smpl" / f"{frame:06d}.npz"
 
     def depth(self, camera: int, frame: int) -> Path:
-        """float32 (H,W) depth along the camera's z axis, metres; 0 where unknown."""
+        """Return the path of the depth.
+
+        float32 (H,W) along the camera's z axis, metres; 0 where unknown.
+        """
         return self.root / "depths" / str(camera) / f"{frame:06d}.npy"
 
     def mesh(self, frame: int) -> Path:
-        """True meshes (optional)."""
+        """Return the path of the true meshes (optional)."""
         return self.root / "meshes" / f"{frame:06d}.obj"
 
     def cameras(self) -> list[int]:
-        """Ids of the cameras that have images, ascending."""
+        """Return the ids of the cameras that have images, ascending."""
         folder = self.root / "images"
         names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
         return sorted(int(name) for name in names if name.isdigit())
 
     def frames(self, camera: int) -> list[int]:
-        """Frame numbers that `camera` has images of, ascending, skip frames included."""
+        """Return the frame numbers that `camera` has images of, ascending, skip frames included."""
         folder = self.root / "images" / str(camera)
         stems = [path.stem for path in folder.iterdir()] if folder.is_dir() else []
         return sorted({int(stem) for stem in stems if stem.isdigit()})
 
     def skip_frames(self) -> frozenset[int]:
-        """Frames that `skip_frames.csv` (one comma-separated line, optional) leaves out.
+        """Return the frames that `skip_frames.csv` (one comma-separated line, optional) leaves out.
 
         Raises ValueError naming the file when an entry is not a number.
         """

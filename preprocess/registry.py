@@ -1,4 +1,4 @@
-"""The scene registry: every `*.json` of a folder, all their faults at once, and the filter."""
+"""The scene registry: read every `*.json` of a folder, report all faults at once, and filter."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXAMPLE = '{"seq_name": "hi4d_pair17_dance", "cam_id": 28}'
 
 
 def load_scenes(folder: Path) -> list[Scene]:
-    """The scenes of `folder`, in lexical order of file name; hidden files are not read.
+    """Read the scenes of `folder`, in lexical order of file name; hidden files are not read.
 
     Raises FaultsError with the faults of all files: unreadable, not a JSON object, a key missing
     or of the wrong type, a `seq_name` used twice, no scene at all.
@@ -44,7 +44,7 @@ def load_scenes(folder: Path) -> list[Scene]:
 
 
 def select_scenes(scenes: Sequence[Scene], name_includes: str | None) -> list[Scene]:
-    """The scenes whose `seq_name` contains `name_includes`; all of them for None.
+    """Return the scenes whose `seq_name` contains `name_includes`; all of them for None.
 
     Raises FaultsError with the nearest names when none does.
     """
@@ -78,7 +78,7 @@ def _load_scene(file: Path) -> Scene:
 
 
 def _read_object(file: Path) -> dict[str, Any]:
-    """Raises FaultsError unless the file holds one JSON object without a repeated key."""
+    """Return the file's JSON object; raises FaultsError when it isn't one or repeats a key."""
     try:
         text = file.read_bytes()
         content = json.loads(text, object_pairs_hook=_without_repeats) if text.strip() else None
@@ -92,7 +92,7 @@ def _read_object(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         what = f"{file} does not hold one JSON object, but"
         remedy = f"one file a scene, in braces: {EXAMPLE}"
-        raise FaultsError([Fault(what, _shown(content), remedy)])
+        raise FaultsError([Fault(what, _shortened(content), remedy)])
     return content
 
 
@@ -111,10 +111,10 @@ def _key_fault(file: Path, content: dict[str, Any], error: Any) -> Fault:
         unknown = [name for name in nearest(key, content) if name not in Scene.model_fields]
         meant = f" (is {unknown[0]!r} meant?)" if unknown else ""
         return Fault(f"{file} lacks {key}{meant}", remedy=REMEDIES[key])
-    return Fault(f"{file}: {key}: {error['msg']}", _shown(content[key]), REMEDIES[key])
+    return Fault(f"{file}: {key}: {error['msg']}", _shortened(content[key]), REMEDIES[key])
 
 
-def _shown(value: object) -> str:
+def _shortened(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 

@@ -1,4 +1,6 @@
-"""Resolve the three root folders: flags, then `TS_…` variables, then `configs/paths.yaml`, then
+"""Resolve the three root folders of results, scene data and state.
+
+The first source that names one decides: flags, `TS_…` variables, `training/configs/paths.yaml`,
 defaults below the checkout's `outputs/`.
 """
 
@@ -12,18 +14,12 @@ from typing import Any
 from preprocess.faults import Fault, FaultsError, did_you_mean
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-
-
 PATHS_FILE = CHECKOUT / "training" / "configs" / "paths.yaml"
-
-
 VARIABLES = {
     "results_root": "TS_RESULTS_ROOT",
     "scene_data_root": "TS_SCENE_DATA_ROOT",
     "state_root": "TS_STATE_ROOT",
 }
-
-
 DEFAULTS = {
     "results_root": "outputs/results",
     "scene_data_root": "outputs/scenes",

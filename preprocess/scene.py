@@ -1,4 +1,4 @@
-"""One scene: what `preprocess/scenes/<name>.json` says."""
+"""One scene: the content of `preprocess/scenes/<name>.json`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def _usable_name(name: str) -> str:
 
 
 class Scene(BaseModel):
-    """A multi-human scene; keys that are not named here are kept as they are.
+    """A multi-human scene; keys that are not declared here are kept as they are.
 
     Paths that are not absolute start at the scene data root. `cam_id` is the source camera.
-    `synthetic` is the recipe of a scene that the builder makes (preprocess/synthetic.py).
+    `synthetic` is the recipe of a scene that the builder makes (preprocess/synthetic/).
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -42,17 +42,17 @@ class Scene(BaseModel):
 
     @classmethod
     def of(cls, content: object, file: Path) -> Scene:
-        """The scene that `file` holds; raises pydantic.ValidationError."""
+        """Validate the content of `file`; raises pydantic.ValidationError."""
         scene = cls.model_validate(content)
         scene._file = file  # noqa: SLF001 - it is this class's own
         return scene
 
     @property
     def file(self) -> Path | None:
-        """The file the scene was read from."""
+        """The file that the scene was read from."""
         return self._file
 
     @property
     def raw(self) -> dict[str, Any]:
-        """The scene's JSON as it was written: no key more, none less."""
+        """The scene's JSON as it was written, without defaults."""
         return self.model_dump(exclude_unset=True)

@@ -1,8 +1,8 @@
-"""Reading one scene's data, and what of it is missing.
+"""Read one scene's data.
 
-Checks of shape, type and range are here, so that whoever reads gets sound arrays or one clear
-SceneDataError. numpy and Pillow are imported where a file is read: the launcher only asks
-`missing_data` and starts without them.
+Shape, type and range are checked here, so that readers get sound arrays or one clear
+SceneDataError. numpy and Pillow are imported where a file is read: the launcher needs only the
+paths and starts without them.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ PARAMETER_SHAPES: dict[Space, dict[str, tuple[int, ...]]] = {
     },
     "smpl": {"betas": (10,), "global_orient": (3,), "body_pose": (23, 3), "transl": (3,)},
 }
-"""Per person; in the files P people come first."""
+"""Shapes per person; in the files there is an axis of P people in front."""
 
 
 HALF = 127
 
 
 class SceneDataError(Exception):
-    """A file of a scene's data that can't be used: names the path and what was expected."""
+    """A file of a scene's data can't be used; the message has the path and what was expected."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class CameraData:
 
 
 def training_folder(scene: Scene, scene_data_root: Path) -> SceneFolder:
-    """The folder with the estimates that a scene is trained from."""
+    """Return the folder with the estimates that a scene is trained from."""
     return SceneFolder(scene_data_root / scene.seq_name)
 
 
 def truth_folder(scene: Scene, scene_data_root: Path) -> SceneFolder | None:
-    """The folder with the truth for held-out cameras, where the scene names one.
+    """Return the folder with the truth for held-out cameras, or None when the scene names none.
 
     A relative `raw_gt_dir_path` starts at the scene data root.
     """
@@ -71,26 +71,32 @@ def truth_folder(scene: Scene, scene_data_root: Path) -> SceneFolder | None:
 
 
 def load_image(folder: SceneFolder, camera: int, frame: int) -> Array:
-    """(H,W,3) 8-bit RGB."""
-    return _picture(image_file(folder, camera, frame), "RGB")
+    """Read an image: (H,W,3) 8-bit RGB. Raises SceneDataError."""
+    return _read_image(image_file(folder, camera, frame), "RGB")
 
 
 def image_file(folder: SceneFolder, camera: int, frame: int) -> Path:
-    """The image's file: a PNG under the same stem will do."""
+    """Return the image's file: the JPEG, or the PNG when only that exists."""
     path = folder.image(camera, frame)
     other = path.with_suffix(".png")
     return other if other.is_file() and not path.exists() else path
 
 
 def load_mask(folder: SceneFolder, camera: int, person: int | str, frame: int) -> Array:
-    """(H,W) booleans: where `person`, or `EVERYONE`, is seen."""
-    return _picture(folder.mask(camera, person, frame), "L") > HALF
+    """Read a mask: (H,W) booleans, true where `person`, or `EVERYONE`, is seen.
+
+    Raises SceneDataError.
+    """
+    return _read_image(folder.mask(camera, person, frame), "L") > HALF
 
 
 def load_depth(folder: SceneFolder, camera: int, frame: int) -> Array:
-    """(H,W) float32 along the camera's z axis, metres; 0 where unknown."""
+    """Read depth: (H,W) float32 along the camera's z axis, metres; 0 where unknown.
+
+    Raises SceneDataError.
+    """
     path = folder.depth(camera, frame)
-    depth = _array(path)
+    depth = _read_npy(path)
     if len(depth.shape) != len(("H", "W")) or depth.dtype.kind != "f":
         expected = "expected (H,W) floating point, metres"
         raise SceneDataError(f"{path}: depth is {depth.dtype} {depth.shape}; {expected}")
@@ -98,9 +104,9 @@ def load_depth(folder: SceneFolder, camera: int, frame: int) -> Array:
 
 
 def load_camera(folder: SceneFolder, camera: int, frame: int) -> CameraData:
-    """The pinhole camera of one frame."""
+    """Read the pinhole camera of one frame. Raises SceneDataError."""
     path = folder.camera(camera, frame)
-    arrays = _arrays(path, ("intrinsics", "extrinsics"))
+    arrays = _read_npz(path, ("intrinsics", "extrinsics"))
     for name, expected in (("intrinsics", (1, 3, 3)), ("extrinsics", (1, 3, 4))):
         _check(path, name, arrays[name], expected)
     return CameraData(arrays["intrinsics"][0], arrays["extrinsics"][0])
@@ -109,21 +115,24 @@ def load_camera(folder: SceneFolder, camera: int, frame: int) -> CameraData:
 def load_body_parameters(
     folder: SceneFolder, frame: int, space: Space = "smplx"
 ) -> dict[str, Array]:
-    """Body parameters of all P people, (P, …) as in PARAMETER_SHAPES, float32."""
+    """Read everyone's body parameters: (P, …) as in PARAMETER_SHAPES, float32.
+
+    Raises SceneDataError.
+    """
     path = folder.smplx(frame) if space == "smplx" else folder.smpl(frame)
     shapes = PARAMETER_SHAPES[space]
-    arrays = _arrays(path, tuple(shapes))
+    arrays = _read_npz(path, tuple(shapes))
     people = len(arrays["betas"]) if arrays["betas"].ndim else 0
     for name, shape in shapes.items():
         _check(path, name, arrays[name], (people, *shape))
     return {name: array.astype("float32") for name, array in arrays.items()}
 
 
-def _picture(path: Path, mode: Literal["RGB", "L"]) -> Array:
+def _read_image(path: Path, mode: Literal["RGB", "L"]) -> Array:
     import numpy as np
     from PIL import Image
 
-    _refuse_absent(path, f"an 8-bit {'RGB image' if mode == 'RGB' else 'mask'}")
+    _require_file(path, f"an 8-bit {'RGB image' if mode == 'RGB' else 'mask'}")
     try:
         with Image.open(path) as picture:
             return np.asarray(picture.convert(mode))
@@ -131,10 +140,10 @@ def _picture(path: Path, mode: Literal["RGB", "L"]) -> Array:
         raise SceneDataError(f"{path} is not a whole picture: {error}") from error
 
 
-def _array(path: Path) -> Array:
+def _read_npy(path: Path) -> Array:
     import numpy as np
 
-    _refuse_absent(path, "a .npy array")
+    _require_file(path, "a .npy array")
     try:
         array: Array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -142,11 +151,11 @@ def _array(path: Path) -> Array:
     return array
 
 
-def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, Array]:
+def _read_npz(path: Path, names: tuple[str, ...]) -> dict[str, Array]:
     import numpy as np
 
     expected = f"expected {', '.join(names)}"
-    _refuse_absent(path, f"an .npz file with {', '.join(names)}")
+    _require_file(path, f"an .npz file with {', '.join(names)}")
     try:
         with np.load(path, allow_pickle=False) as file:
             lacking = [name for name in names if name not in file]
@@ -158,7 +167,7 @@ def _arrays(path: Path, names: tuple[str, ...]) -> dict[str, Array]:
         raise SceneDataError(f"{path} is not a whole .npz file: {error}; {expected}") from error
 
 
-def _refuse_absent(path: Path, expected: str) -> None:
+def _require_file(path: Path, expected: str) -> None:
     try:
         size = path.stat().st_size
     except OSError as error:

@@ -1,9 +1,9 @@
-"""The parametric body: an SMPL-X model file (or ours) and its linear blend skinning.
+"""The parametric body: an SMPL-X model file (or the bundled one) and its linear blend skinning.
 
-Loper et al., SMPL (2015), eq. 2 to 4, and Pavlakos et al., SMPL-X (2019), without the corrective
-shapes that depend on the pose: joints from the shaped template, one rigid transform a joint,
-blended by weights.
-The builder of synthetic scenes and the trainer both use this one implementation.
+Source: Loper et al., SMPL (2015), eq. 2 to 4, and Pavlakos et al., SMPL-X (2019), without the
+corrective shapes that depend on the pose: joints are regressed from the shaped template, each
+moves rigidly, and the transforms are blended by weights. The builder of synthetic scenes and the
+trainer both use this one implementation.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ TRANSLATION_KEYS: dict[Space, str] = {"smplx": "trans", "smpl": "transl"}
 
 
 class BodyFileError(Exception):
-    """A body model file that can't be used: names the path and what was expected."""
+    """A body model file can't be used; the message has the path and what was expected."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ class BodyModel:
 
     @property
     def joint_count(self) -> int:
-        """J."""
+        """J, the number of joints."""
         return len(self.parents)
 
     def to(self, device: torch.device | str) -> BodyModel:
-        """The same model with its tensors on `device`."""
+        """Return the same model with its tensors on `device`."""
         return replace(
             self,
             template=self.template.to(device),
@@ -86,7 +86,7 @@ class BodyModel:
         )
 
     def truncated(self, joints: int) -> BodyModel:
-        """The model of the first `joints` joints; what the others moved follows their parents."""
+        """Return the model of the first `joints` joints; the others' skin follows their parents."""
         weights = self.weights.clone()
         for joint in range(self.joint_count - 1, joints - 1, -1):
             weights[:, self.parents[joint]] += weights[:, joint]
@@ -98,60 +98,63 @@ class BodyModel:
         )
 
     def shaped(self, betas: Tensor) -> Tensor:
-        """Resting vertices (...,V,3) for betas (...,N); extra ones are ignored, absent ones 0."""
+        """Return resting vertices (...,V,3) for betas (...,N); absent ones are 0, extra ignored."""
         count = min(betas.shape[-1], self.shape_directions.shape[-1])
         directions = self.shape_directions[..., :count]
         return self.template + torch.einsum("vcb,...b->...vc", directions, betas[..., :count])
 
     def joint_transforms(self, betas: Tensor, pose: Tensor, trans: Tensor) -> tuple[Tensor, Tensor]:
-        """Skinning transforms (...,J,4,4), from rest to posed, and posed joints (...,J,3).
+        """Return skinning transforms (...,J,4,4), from rest to posed, and posed joints (...,J,3).
 
         `betas` (...,B), `pose` (...,J,3) axis-angle (joints beyond the model's are ignored),
         `trans` (...,3) metres. Differentiable in all of them.
         """
         rest = self.regressor @ self.shaped(betas)
         rotations = roma.rotvec_to_rotmat(pose[..., : self.joint_count, :])
-        globals_, positions = self._chain(rotations, rest)
+        rotations_in_world, positions = self._forward_kinematics(rotations, rest)
         positions = positions + trans[..., None, :]
-        shift = positions - torch.einsum("...jab,...jb->...ja", globals_, rest)
-        upper = torch.cat([globals_, shift[..., None]], dim=-1)
+        shift = positions - torch.einsum("...jab,...jb->...ja", rotations_in_world, rest)
+        upper = torch.cat([rotations_in_world, shift[..., None]], dim=-1)
         last = upper.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*upper.shape[:-2], 1, 4)
         return torch.cat([upper, last], dim=-2), positions
 
     def vertices(self, betas: Tensor, pose: Tensor, trans: Tensor) -> Tensor:
-        """Posed vertices (...,V,3); arguments as for `joint_transforms`."""
+        """Return posed vertices (...,V,3); arguments as for `joint_transforms`."""
         transforms, _ = self.joint_transforms(betas, pose, trans)
         return skin(self.shaped(betas), self.weights, transforms)
 
-    def _chain(self, rotations: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
-        """Global rotation and position of every joint, parents first."""
-        turned, placed = [rotations[..., 0, :, :]], [rest[..., 0, :]]
+    def _forward_kinematics(self, rotations: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the world rotation and position of every joint, composed from the root on."""
+        world_rotations, positions = [rotations[..., 0, :, :]], [rest[..., 0, :]]
         for joint, parent in enumerate(self.parents[1:], start=1):
             bone = rest[..., joint, :] - rest[..., parent, :]
-            placed.append(placed[parent] + (turned[parent] @ bone[..., None])[..., 0])
-            turned.append(turned[parent] @ rotations[..., joint, :, :])
-        return torch.stack(turned, dim=-3), torch.stack(placed, dim=-2)
+            positions.append(
+                positions[parent] + (world_rotations[parent] @ bone[..., None])[..., 0]
+            )
+            world_rotations.append(world_rotations[parent] @ rotations[..., joint, :, :])
+        return torch.stack(world_rotations, dim=-3), torch.stack(positions, dim=-2)
 
 
 def skin(points: Tensor, weights: Tensor, transforms: Tensor) -> Tensor:
-    """Linear blend skinning: points (...,N,3), weights (N,J), transforms (...,J,4,4)."""
+    """Blend transforms (...,J,4,4) by weights (N,J) and apply them to points (...,N,3)."""
     blended = torch.einsum("nj,...jab->...nab", weights, transforms[..., :3, :])
     return (blended[..., :3] @ points[..., None])[..., 0] + blended[..., 3]
 
 
 def load_body(path: Path = BODY_FILE, space: Space = "smplx") -> BodyModel:
-    """Read an SMPL-X, SMPL (as .npz) or our own model file.
+    """Read an SMPL-X model file, an SMPL one (as .npz) or the bundled one.
 
-    Our file has SMPL's 24 joints; in the space "smplx" the hands follow the wrists (22 joints).
-    Raises BodyFileError naming the file when it is missing, not a model, or of another space.
+    The bundled file has SMPL's 24 joints; in the space "smplx" the hands follow the wrists (22
+    joints). Raises BodyFileError naming the file when it is missing, not a model, or of another
+    space.
     """
-    arrays = _arrays(path)
+    arrays = _read_arrays(path)
     parents = np.asarray(arrays["kintree_table"][0]).astype(np.int64).tolist()
     model = BodyModel(
         template=_tensor(arrays["v_template"]),
         shape_directions=_tensor(arrays["shapedirs"]),
         regressor=_tensor(arrays["J_regressor"]),
-        weights=_shares(_tensor(arrays["weights"])),
+        weights=_normalized(_tensor(arrays["weights"])),
         parents=(-1, *parents[1:]),  # the root's parent is -1 or 2**32 - 1, as the file likes
         faces=torch.from_numpy(np.asarray(arrays["f"]).astype(np.int64)),
     )
@@ -166,12 +169,12 @@ def load_body(path: Path = BODY_FILE, space: Space = "smplx") -> BodyModel:
 
 
 def pose_vector(parameters: Mapping[str, Any], space: Space = "smplx") -> Tensor:
-    """(P,J,3) axis-angle of all joints, from one frame's body parameters (preprocess/layout.py)."""
+    """Concatenate one frame's body parameters (preprocess/layout.py) to (P,J,3) axis-angle."""
     parts = [torch.as_tensor(parameters[key]).float() for key in POSE_KEYS[space]]
     return torch.cat([part.reshape(len(part), -1, 3) for part in parts], dim=1)
 
 
-def _arrays(path: Path) -> dict[str, Any]:
+def _read_arrays(path: Path) -> dict[str, Any]:
     keys = ("v_template", "shapedirs", "J_regressor", "weights", "kintree_table", "f")
     expected = (
         f"expected an .npz with {', '.join(keys)} (an SMPL-X model file, or {BODY_FILE.name})"
@@ -197,7 +200,7 @@ def _check(path: Path, model: BodyModel) -> None:
             raise BodyFileError(what)
 
 
-def _shares(weights: Tensor) -> Tensor:
+def _normalized(weights: Tensor) -> Tensor:
     # Files round them; a metre off the origin a sum of 0.9999 would be off by 0.1 mm.
     return weights / weights.sum(dim=1, keepdim=True)
 

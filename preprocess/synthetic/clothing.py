@@ -1,4 +1,4 @@
-"""Clothes and hair on a body: the dressed resting shape, and the colour of each of its points."""
+"""Garments and hair on a body: the dressed resting shape, and the colour of each of its points."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from preprocess.synthetic.wardrobe import Cloth, Color, Person
 
 Array = NDArray[Any]
 
-MOSTLY = 0.5  # share of the skinning weights from which a point belongs to a part of the body
+MAJORITY = 0.5  # share of the skinning weights from which a point belongs to a part of the body
 # How far cloth and hair stand off the skin, and how much wider trousers are at the ankle; metres.
 TOP, BOTTOM, SHOE, HAIR, FLARE = 0.016, 0.014, 0.008, 0.025, 0.03
 WAIST = 0.1  # above the pelvis joint
@@ -48,7 +48,7 @@ class Landmarks(NamedTuple):
     on_head: Array
 
 
-class Worn(NamedTuple):
+class GarmentMasks(NamedTuple):
     """What covers each of N points, (N,) booleans; a point with none is skin."""
 
     hair: Array
@@ -57,33 +57,38 @@ class Worn(NamedTuple):
     shoes: Array
 
 
-def landmarks(vertices: Array, joints: Array, weights: Array) -> Landmarks:
-    """The landmarks of resting `vertices` (V,3) with 22 `joints` (22,3) and `weights` (V,22)."""
+def find_landmarks(vertices: Array, joints: Array, weights: Array) -> Landmarks:
+    """Return the landmarks of resting `vertices` (V,3).
+
+    `joints` (22,3) and skinning `weights` (V,22) are those of the same body.
+    """
     at = {name: joints[index] for index, name in enumerate(BODY_JOINTS)}
     return Landmarks(
         pelvis=vertices - at["pelvis"],
         neck=vertices - at["neck"],
         head=vertices - at["head"],
-        along_arm=_along(vertices, at, ("shoulder", "elbow", "wrist")),
-        along_leg=_along(vertices, at, ("hip", "knee", "ankle")),
-        on_arm=_share(weights, "shoulder", "elbow", "wrist"),
-        on_leg=_share(weights, "hip", "knee", "ankle", "foot"),
-        on_foot=_share(weights, "ankle", "foot"),
-        on_hand=_share(weights, "wrist"),
-        on_head=_share(weights, "head"),
+        along_arm=_joints_passed(vertices, at, ("shoulder", "elbow", "wrist")),
+        along_leg=_joints_passed(vertices, at, ("hip", "knee", "ankle")),
+        on_arm=_weight_share(weights, "shoulder", "elbow", "wrist"),
+        on_leg=_weight_share(weights, "hip", "knee", "ankle", "foot"),
+        on_foot=_weight_share(weights, "ankle", "foot"),
+        on_hand=_weight_share(weights, "wrist"),
+        on_head=_weight_share(weights, "head"),
     )
 
 
-def worn(person: Person, where: Landmarks) -> Worn:
-    """What of the person's outfit covers the points at `where`."""
-    hair = _is_hair(person, where)
-    arm, leg, head = (part > MOSTLY for part in (where.on_arm, where.on_leg, where.on_head))
-    torso = ~(arm | leg | head) & (where.neck[:, 1] < NECKLINE)
-    above_waist = where.pelvis[:, 1] > WAIST
-    shoes = where.on_foot > MOSTLY
-    sleeve = arm & (where.on_hand < MOSTLY) & (where.along_arm < person.sleeve)
-    trousers = leg & ~shoes & (where.along_leg < person.leg)
-    return Worn(
+def garment_masks(person: Person, landmarks: Landmarks) -> GarmentMasks:
+    """Return which points are covered by which part of the person's outfit."""
+    hair = _is_hair(person, landmarks)
+    arm, leg, head = (
+        part > MAJORITY for part in (landmarks.on_arm, landmarks.on_leg, landmarks.on_head)
+    )
+    torso = ~(arm | leg | head) & (landmarks.neck[:, 1] < NECKLINE)
+    above_waist = landmarks.pelvis[:, 1] > WAIST
+    shoes = landmarks.on_foot > MAJORITY
+    sleeve = arm & (landmarks.on_hand < MAJORITY) & (landmarks.along_arm < person.sleeve)
+    trousers = leg & ~shoes & (landmarks.along_leg < person.leg)
+    return GarmentMasks(
         hair=hair,
         top=((torso & above_waist) | sleeve) & ~hair,
         bottom=(torso | trousers) & ~above_waist,
@@ -91,10 +96,10 @@ def worn(person: Person, where: Landmarks) -> Worn:
     )
 
 
-def dressed(person: Person, vertices: Array, faces: Array, where: Landmarks) -> Array:
-    """Resting vertices (V,3) with the thickness of what is worn."""
-    covered = worn(person, where)
-    flare = FLARE * np.clip(where.along_leg - 1, 0, 1)
+def add_garments(person: Person, vertices: Array, faces: Array, landmarks: Landmarks) -> Array:
+    """Return the resting vertices (V,3), moved outwards by the thickness of what covers them."""
+    covered = garment_masks(person, landmarks)
+    flare = FLARE * np.clip(landmarks.along_leg - 1, 0, 1)
     thickness = (
         TOP * covered.top
         + (BOTTOM + flare) * covered.bottom
@@ -104,22 +109,22 @@ def dressed(person: Person, vertices: Array, faces: Array, where: Landmarks) -> 
     return np.asarray(vertices + thickness[:, None] * vertex_normals(vertices, faces))
 
 
-def colors(person: Person, where: Landmarks) -> Array:
-    """(N,3) colours from 0 to 1 of the points at `where`, unshaded."""
-    covered = worn(person, where)
-    result = np.broadcast_to(_rgb(person.skin), (len(where.head), 3)).copy()
-    _paint_face(result, where)
-    across, down = _cloth_coordinates(where)
+def point_colors(person: Person, landmarks: Landmarks) -> Array:
+    """Return unshaded colours (N,3) from 0 to 1 of the points with these landmarks."""
+    covered = garment_masks(person, landmarks)
+    result = np.broadcast_to(_rgb(person.skin), (len(landmarks.head), 3)).copy()
+    _paint_face(result, landmarks)
+    across, down = _cloth_coordinates(landmarks)
     for cloth, points in ((person.bottom, covered.bottom), (person.top, covered.top)):
         result[points] = _cloth(cloth, across[points], down[points])
     result[covered.shoes] = _rgb(person.shoes)
-    strands = 0.9 + 0.1 * np.sin(where.head[covered.hair, 0] * 250)
+    strands = 0.9 + 0.1 * np.sin(landmarks.head[covered.hair, 0] * 250)
     result[covered.hair] = _rgb(person.hair) * strands[:, None]
     return result
 
 
-def _along(vertices: Array, at: dict[str, Array], chain: tuple[str, str, str]) -> Array:
-    """How many joints of the chain each vertex has passed, on its own side of the body."""
+def _joints_passed(vertices: Array, at: dict[str, Array], chain: tuple[str, str, str]) -> Array:
+    """Return how many joints of the chain each vertex has passed, on its own side of the body."""
     total = np.zeros(len(vertices))
     for side, chosen in (("left", vertices[:, 0] >= 0), ("right", vertices[:, 0] < 0)):
         for start, end in pairwise(chain):
@@ -130,21 +135,23 @@ def _along(vertices: Array, at: dict[str, Array], chain: tuple[str, str, str]) -
     return total
 
 
-def _share(weights: Array, *parts: str) -> Array:
+def _weight_share(weights: Array, *parts: str) -> Array:
     columns = [index for index, name in enumerate(BODY_JOINTS) if name.split("_")[-1] in parts]
     return np.asarray(weights[:, columns].sum(axis=1))
 
 
-def _is_hair(person: Person, where: Landmarks) -> Array:
-    x, y, z = where.head.T
+def _is_hair(person: Person, landmarks: Landmarks) -> Array:
+    x, y, z = landmarks.head.T
     scalp = (y > HAIRLINE) | ((z < BEFORE_EARS) & (y > EARS_TOP))
     falls = (z < NAPE) & (np.abs(x) < HAIR_HALF_WIDTH) & (y > CROWN - person.hair_length)
-    return np.asarray((scalp & (where.on_head > MOSTLY)) | (falls & (where.on_arm < MOSTLY)))
+    return np.asarray(
+        (scalp & (landmarks.on_head > MAJORITY)) | (falls & (landmarks.on_arm < MAJORITY))
+    )
 
 
-def _paint_face(result: Array, where: Landmarks) -> None:
-    x, y, z = where.head.T
-    front = (where.on_head > MOSTLY) & (z > FACE)
+def _paint_face(result: Array, landmarks: Landmarks) -> None:
+    x, y, z = landmarks.head.T
+    front = (landmarks.on_head > MAJORITY) & (z > FACE)
     eyes = front & _in_ellipse(np.abs(x) - EYE[0], y - EYE[1], EYE_SIZE)
     mouth = front & _in_ellipse(x - MOUTH[0], y - MOUTH[1], MOUTH_SIZE)
     result[eyes] = (0.12, 0.09, 0.09)
@@ -155,11 +162,13 @@ def _in_ellipse(x: Array, y: Array, radii: tuple[float, float]) -> Array:
     return np.asarray((x / radii[0]) ** 2 + (y / radii[1]) ** 2 < 1)
 
 
-def _cloth_coordinates(where: Landmarks) -> tuple[Array, Array]:
-    """Metres across and down the cloth: along the limbs, and from the pelvis on the torso."""
-    down = np.where(where.on_arm > MOSTLY, where.along_arm * ARM_SEGMENT, -where.pelvis[:, 1])
-    down = np.where(where.on_leg > MOSTLY, where.along_leg * LEG_SEGMENT, down)
-    return where.pelvis[:, 0] + where.pelvis[:, 2], down
+def _cloth_coordinates(landmarks: Landmarks) -> tuple[Array, Array]:
+    """Return metres across and down the cloth: along limbs, and from the pelvis on the torso."""
+    down = np.where(
+        landmarks.on_arm > MAJORITY, landmarks.along_arm * ARM_SEGMENT, -landmarks.pelvis[:, 1]
+    )
+    down = np.where(landmarks.on_leg > MAJORITY, landmarks.along_leg * LEG_SEGMENT, down)
+    return landmarks.pelvis[:, 0] + landmarks.pelvis[:, 2], down
 
 
 def _cloth(cloth: Cloth, across: Array, down: Array) -> Array:

@@ -1,4 +1,4 @@
-"""What a video-based estimator would have found: the truth with errors that follow time in part."""
+"""What a video-based estimator would have found: the truth with errors that partly follow time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ MEMORY = 0.6  # correlation of the rest from one frame to the next
 
 
 def correlated_noise(rng: np.random.Generator, frames: int, shape: tuple[int, ...]) -> Array:
-    """(frames, *shape) of unit variance: a constant part and a first-order autoregressive one."""
+    """Return noise (frames, *shape) of unit variance, correlated over the frames.
+
+    It is the sum of a constant part and a first-order autoregressive one.
+    """
     steps = rng.standard_normal((frames, *shape))
     for frame in range(1, frames):
         steps[frame] = MEMORY * steps[frame - 1] + np.sqrt(1 - MEMORY**2) * steps[frame]
@@ -28,10 +31,10 @@ def correlated_noise(rng: np.random.Generator, frames: int, shape: tuple[int, ..
 def estimated_motion(
     rng: np.random.Generator, pose: Array, trans: Array, camera_turn: Array
 ) -> tuple[Array, Array]:
-    """Noisy copies of pose (F,P,J,3) axis-angle and trans (F,P,3).
+    """Return noisy copies of pose (F,P,J,3) axis-angle and trans (F,P,3) metres.
 
-    `camera_turn` (3,3) is the source camera's world-to-camera rotation: places are least certain
-    along its z axis.
+    `camera_turn` (3,3) is the source camera's world-to-camera rotation: translations are least
+    certain along its z axis.
     """
     turns = correlated_noise(rng, len(pose), pose.shape[1:]) * ROTATION_ERROR
     shifts = correlated_noise(rng, len(trans), trans.shape[1:]) * TRANSLATION_ERROR
@@ -39,7 +42,7 @@ def estimated_motion(
 
 
 def estimated_depth(rng: np.random.Generator, depth: Array) -> Array:
-    """A noisy copy of depth (H,W) metres; 0, unknown, stays 0."""
+    """Return a noisy copy of depth (H,W) metres; 0, unknown, stays 0."""
     scale = 1 + DEPTH_SCALE_ERROR * rng.standard_normal()
     noisy = depth * scale + DEPTH_ERROR * rng.standard_normal(depth.shape)
     return np.where(depth > 0, noisy, 0).astype(np.float32)

@@ -14,8 +14,8 @@ SLIVER = 1e-9  # twice the area, in pixels, below which a face is seen from its 
 
 
 @dataclass(frozen=True)
-class Visible:
-    """What the pixels with a surface see, N of them in all; depth is along the camera's z axis.
+class VisiblePoints:
+    """What the N pixels that see a surface see; depth is along the camera's z axis.
 
     `pixel` (N,) flat index y*width+x, `face` (N,), `weights` (N,3) perspective-correct barycentric
     coordinates, `depth` (N,).
@@ -26,19 +26,21 @@ class Visible:
     weights: Array
     depth: Array
 
-    def of_mesh(self, index: int, faces: int) -> Visible:
-        """The points on one of several meshes, whose `faces` each were numbered on."""
+    def of_mesh(self, index: int, faces: int) -> VisiblePoints:
+        """Return the points on one of several meshes, which have `faces` consecutive faces each."""
         own = self.face // faces == index
-        return Visible(self.pixel[own], self.face[own] % faces, self.weights[own], self.depth[own])
+        return VisiblePoints(
+            self.pixel[own], self.face[own] % faces, self.weights[own], self.depth[own]
+        )
 
     def interpolate(self, values: Array, faces: Array) -> Array:
-        """Per-vertex `values` (V,) or (V,C) at the visible points: (N,) or (N,C)."""
+        """Interpolate per-vertex `values` (V,) or (V,C) at the visible points: (N,) or (N,C)."""
         corners: Array = values[faces[self.face]]
         return np.asarray(np.einsum("nk,nk...->n...", self.weights, corners))
 
 
 def project(points: Array, intrinsics: Array, extrinsics: Array) -> tuple[Array, Array]:
-    """Pixel positions (V,2) and depths (V,) of world `points` (V,3).
+    """Return pixel positions (V,2) and depths (V,) of world `points` (V,3).
 
     OpenCV axes, pixel centres at half-integers; `intrinsics` (3,3), `extrinsics` (3,4)
     world-to-camera.
@@ -49,8 +51,8 @@ def project(points: Array, intrinsics: Array, extrinsics: Array) -> tuple[Array,
     return pixels[:, :2] / np.maximum(depth, NEAR)[:, None], depth
 
 
-def rasterize(pixels: Array, depth: Array, faces: Array, width: int, height: int) -> Visible:
-    """The nearest front face at every pixel's centre.
+def rasterize(pixels: Array, depth: Array, faces: Array, width: int, height: int) -> VisiblePoints:
+    """Return the nearest front face at every pixel's centre.
 
     `pixels` (V,2) and `depth` (V,) from `project`, `faces` (F,3), counter-clockwise seen from
     outside. Faces with a corner nearer than NEAR are left out.
@@ -70,17 +72,17 @@ def rasterize(pixels: Array, depth: Array, faces: Array, width: int, height: int
     winner[pixel[order]] = order  # of repeated indices numpy keeps the last: the nearest
     seen = winner[winner >= 0]
     perspective = inverse[seen] / nearness[seen, None]
-    return Visible(pixel[seen], face[seen], perspective, 1 / nearness[seen])
+    return VisiblePoints(pixel[seen], face[seen], perspective, 1 / nearness[seen])
 
 
 def _edge(a: Array, b: Array, c: Array) -> Array:
-    """Twice the signed area of the triangles a b c, (N,2) each."""
+    """Return twice the signed area of the triangles a b c, (N,2) each."""
     (ab_x, ab_y), (ac_x, ac_y) = (b - a).T, (c - a).T
     return np.asarray(ab_x * ac_y - ab_y * ac_x)
 
 
 def _candidates(corners: Array, width: int, height: int) -> tuple[Array, Array, Array]:
-    """Every (face, pixel) pair with the pixel's centre in the face's bounding box."""
+    """Return every (face, pixel) pair with the pixel's centre in the face's bounding box."""
     size = np.array([width, height])
     low = np.clip(np.ceil(corners.min(axis=1) - 0.5), 0, size).astype(np.int64)
     high = np.clip(np.floor(corners.max(axis=1) - 0.5) + 1, 0, size).astype(np.int64)
@@ -100,7 +102,7 @@ def _barycentric(corners: Array, points: Array) -> Array:
 
 
 def vertex_normals(vertices: Array, faces: Array) -> Array:
-    """Unit normals (V,3): the faces' normals, weighted by area."""
+    """Return unit normals (V,3): the faces' normals, averaged by area."""
     a, b, c = (vertices[faces[:, corner]] for corner in range(3))
     normals = np.cross(b - a, c - a)
     total = np.zeros_like(vertices)

@@ -1,4 +1,4 @@
-"""How the people of a synthetic scene move: poses authored by the directions of their limbs."""
+"""How the people of a synthetic scene move: poses given by the directions of their limbs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STANDING: dict[str, Vector] = {
 
 
 @dataclass(frozen=True)
-class Figure:
+class LimbPose:
     """One person at one moment.
 
     `place` x, z of the pelvis on the floor (m), `heading` turn about y (rad, 0 faces +z), `spine`
@@ -53,47 +53,49 @@ class Figure:
     limbs: Mapping[str, Vector] = field(default_factory=dict)
 
 
-def posed(body: BodyModel, betas: Tensor, figure: Figure) -> tuple[Tensor, Tensor]:
-    """Pose (22,3) and translation (3,) that put the figure's feet on the floor, y = 0."""
-    pose = _pose(body, betas, figure)
+def solve_pose(body: BodyModel, betas: Tensor, limb_pose: LimbPose) -> tuple[Tensor, Tensor]:
+    """Return pose (22,3) axis-angle and translation (3,) that put the feet on the floor, y = 0."""
+    pose = _pose(body, betas, limb_pose)
     pelvis = (body.regressor @ body.shaped(betas))[0]
     lowest = body.vertices(betas, pose, torch.zeros(3))[:, 1].min()
-    return pose, torch.stack([figure.place[0] - pelvis[0], -lowest, figure.place[1] - pelvis[2]])
+    return pose, torch.stack(
+        [limb_pose.place[0] - pelvis[0], -lowest, limb_pose.place[1] - pelvis[2]]
+    )
 
 
-def _pose(body: BodyModel, betas: Tensor, figure: Figure) -> Tensor:
+def _pose(body: BodyModel, betas: Tensor, limb_pose: LimbPose) -> Tensor:
     rest = body.regressor @ body.shaped(betas)
-    facing = _turn(torch.tensor([0.0, figure.heading, 0.0]))
+    facing = _turn(torch.tensor([0.0, limb_pose.heading, 0.0]))
     turned: list[Tensor] = []
     local: list[Tensor] = []
     for joint, name in enumerate(BODY_JOINTS):
         parent = turned[body.parents[joint]] if joint else torch.eye(3)
-        local.append(_local_rotation(name, figure, facing, parent, rest))
+        local.append(_local_rotation(name, limb_pose, facing, parent, rest))
         turned.append(parent @ local[joint])
     pose: Tensor = roma.rotmat_to_rotvec(torch.stack(local))
     return pose
 
 
 def _local_rotation(
-    name: str, figure: Figure, facing: Tensor, parent: Tensor, rest: Tensor
+    name: str, limb_pose: LimbPose, facing: Tensor, parent: Tensor, rest: Tensor
 ) -> Tensor:
     if name == "pelvis":
         return facing
     if name.startswith("spine"):
-        return _turn(torch.tensor(figure.spine) / 3)
+        return _turn(torch.tensor(limb_pose.spine) / 3)
     if name in ("neck", "head"):
-        return _turn(torch.tensor(figure.head) / 2)
+        return _turn(torch.tensor(limb_pose.head) / 2)
     if name.endswith("ankle"):  # the sole stays level
         return parent.T @ facing
     if name not in SEGMENT_ENDS:
         return torch.eye(3)
     start, end = BODY_JOINTS.index(name), BODY_JOINTS.index(SEGMENT_ENDS[name])
-    aim = facing @ torch.tensor(figure.limbs.get(name, STANDING[name]))
+    aim = facing @ torch.tensor(limb_pose.limbs.get(name, STANDING[name]))
     return _shortest_rotation(rest[end] - rest[start], parent.T @ aim)
 
 
 def _shortest_rotation(source: Tensor, target: Tensor) -> Tensor:
-    """(3,3) rotation that turns the direction `source` into `target` without twist."""
+    """Return the (3,3) rotation that turns the direction `source` into `target` without twist."""
     axis = torch.linalg.cross(source, target)
     angle = torch.atan2(axis.norm(), source @ target)
     return _turn(axis / axis.norm().clamp_min(1e-9) * angle)
@@ -104,7 +106,7 @@ def _turn(rotvec: Tensor) -> Tensor:
     return matrix
 
 
-def wave(person: int, time: float) -> Figure:
+def wave(person: int, time: float) -> LimbPose:
     """Side by side, turning to and fro, each waves with the outer hand, the other on the hip."""
     swing = math.sin(2 * math.pi * (2 * time + 0.35 * person))
     turn = 0.6 * math.sin(2 * math.pi * time)
@@ -117,7 +119,7 @@ def wave(person: int, time: float) -> Figure:
         f"{inner}_elbow": (sign * 0.55, -0.5, 0.5),
         f"{outer}_hip": (sign * 0.16, -1.0, 0.05 * swing),
     }
-    return Figure(
+    return LimbPose(
         place=(sign * 0.42 + 0.03 * swing, 0.05 * person),
         heading=sign * (turn - 0.25),
         spine=(0.03, 0.0, -sign * 0.08 * swing),
@@ -126,7 +128,7 @@ def wave(person: int, time: float) -> Figure:
     )
 
 
-def hug(person: int, time: float) -> Figure:
+def hug(person: int, time: float) -> LimbPose:
     """Face to face, they step together and turn around in each other's arms."""
     near = _smooth(time / 0.5)
     sway = math.sin(4 * math.pi * time)
@@ -140,7 +142,7 @@ def hug(person: int, time: float) -> Figure:
     limbs["right_hip"] = (-0.1, -1.0, -0.15 * sway)
     gap = 0.5 - 0.27 * near
     turn = 2.4 * (time - 0.4)
-    return Figure(
+    return LimbPose(
         place=(sign * gap * math.cos(turn), -sign * gap * math.sin(turn)),
         heading=-sign * math.pi / 2 + turn,
         spine=(0.12 * near, 0.0, 0.06 * sway),
@@ -149,7 +151,7 @@ def hug(person: int, time: float) -> Figure:
     )
 
 
-def dance(person: int, time: float) -> Figure:
+def dance(person: int, time: float) -> LimbPose:
     """Both bounce from foot to foot, arms up in turn, while they turn once around, apart."""
     phase = 2 * math.pi * (time + 0.5 * person)
     beat, slow = math.sin(2 * phase), math.sin(phase)
@@ -165,7 +167,7 @@ def dance(person: int, time: float) -> Figure:
         "right_hip": (-0.16, -1.0, 0.75 * right),
         "right_knee": (-0.05, -1.0, -0.75 * right - 0.1),
     }
-    return Figure(
+    return LimbPose(
         place=(sign * 0.5 + 0.07 * beat, 0.12 * slow * sign),
         heading=sign * (2 * math.pi * time - 0.5),
         spine=(0.08, 0.25 * slow, 0.14 * beat),
@@ -174,8 +176,8 @@ def dance(person: int, time: float) -> Figure:
     )
 
 
-def talk(person: int, time: float) -> Figure:
-    """In a ring, one explains with both hands, the others listen and nod."""
+def talk(person: int, time: float) -> LimbPose:
+    """In a circle, one explains with both hands, the others listen and nod."""
     phase = 2 * math.pi * (time + person / 3)
     swing, quick = math.sin(phase), math.sin(2 * phase)
     angle = 2 * math.pi * person / 3 + math.pi / 2
@@ -197,7 +199,7 @@ def talk(person: int, time: float) -> Figure:
         "left_shoulder": (0.35, -0.8, 0.3 + 0.2 * swing),
         "left_elbow": (0.1, 0.55 * quick, 0.85),
     }
-    return Figure(
+    return LimbPose(
         place=(0.62 * math.cos(angle) + 0.03 * swing, -0.62 * math.sin(angle)),
         heading=angle - math.pi / 2 + 0.35 * swing,
         spine=(0.06 * quick, 0.12 * swing, 0.04 * swing),
@@ -211,10 +213,10 @@ def _smooth(value: float) -> float:
     return value * value * (3 - 2 * value)
 
 
-ACTIONS: dict[str, Callable[[int, float], Figure]] = {
+ACTIONS: dict[str, Callable[[int, float], LimbPose]] = {
     "wave": wave,
     "hug": hug,
     "dance": dance,
     "talk": talk,
 }
-"""Each gives the figure of a person (0, 1, …) at a time from 0 to 1."""
+"""Each function returns the pose of a person (0, 1, …) at a time from 0 to 1."""

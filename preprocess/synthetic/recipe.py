@@ -24,7 +24,7 @@ def _known(name: str) -> str:
 
 
 class Recipe(BaseModel):
-    """Who does what, seen how: everything that decides a synthetic scene's data."""
+    """Who does what, and how it is captured: everything that decides a synthetic scene's data."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -40,12 +40,12 @@ class Recipe(BaseModel):
 
 
 def recipe_of(scene: Scene) -> Recipe:
-    """The scene's recipe; raises pydantic.ValidationError."""
+    """Return the scene's recipe; raises pydantic.ValidationError."""
     return Recipe.model_validate_json(json.dumps(scene.synthetic))
 
 
 def recipe_faults(scene: Scene) -> list[Fault]:
-    """What is wrong with the recipe of a synthetic scene."""
+    """Return what is wrong with the recipe of a synthetic scene."""
     try:
         recipe = recipe_of(scene)
     except ValidationError as error:
@@ -80,7 +80,7 @@ def _number_faults(scene: Scene, recipe: Recipe) -> list[Fault]:
 
 
 def _own_place(path: str, scene: Scene) -> bool:
-    """Below the scene data root, and not in the training folder."""
+    """Return whether a path stays below the scene data root and outside the training folder."""
     parts = PurePosixPath(path).parts
     outside = path.startswith(("/", "~")) or ".." in parts
     return bool(parts) and not outside and parts[0] != scene.seq_name

@@ -1,4 +1,4 @@
-"""Writing scene data in the layout of preprocess/layout.py."""
+"""Write scene data in the layout of preprocess/layout.py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Array = NDArray[Any]
 
 
 class View(NamedTuple):
-    """One frame of one camera, as it lies on disk.
+    """One frame of one camera, as it is stored.
 
     `image` (H,W,3) 8-bit RGB, `person` (H,W) index of who is seen or -1, `depth` (H,W) metres.
     """
@@ -31,24 +31,26 @@ class View(NamedTuple):
 
 
 def write_view(folder: SceneFolder, view: View, people: int) -> None:
-    """Image, camera, masks and depth of one frame and camera; `people` have a mask each."""
+    """Write image, camera, masks and depth of one frame and camera; `people` have a mask each."""
     number, frame = view.camera_id, view.frame
     image = Image.fromarray(view.image)
     # No chroma subsampling: at this size it would smear the clothes over the outlines.
-    image.save(_made(folder.image(number, frame)), quality=95, subsampling=0)
+    image.save(_with_parent(folder.image(number, frame)), quality=95, subsampling=0)
     np.savez(
-        _made(folder.camera(number, frame)),
+        _with_parent(folder.camera(number, frame)),
         intrinsics=view.camera.intrinsics[None],
         extrinsics=view.camera.extrinsics[None],
     )
     _write_mask(folder.mask(number, EVERYONE, frame), view.person >= 0)
     for person in range(people):
         _write_mask(folder.mask(number, person, frame), view.person == person)
-    np.save(_made(folder.depth(number, frame)), view.depth)
+    np.save(_with_parent(folder.depth(number, frame)), view.depth)
 
 
-def write_bodies(folder: SceneFolder, frame: int, betas: Array, pose: Array, trans: Array) -> None:
-    """Body parameters of P people in both layouts: betas (P,B), pose (P,22,3), trans (P,3).
+def write_body_parameters(
+    folder: SceneFolder, frame: int, betas: Array, pose: Array, trans: Array
+) -> None:
+    """Write P people's parameters in both layouts: betas (P,B), pose (P,22,3), trans (P,3).
 
     The hands of the SMPL layout, which `pose` doesn't have, are at rest.
     """
@@ -62,12 +64,13 @@ def write_bodies(folder: SceneFolder, frame: int, betas: Array, pose: Array, tra
     for path, parameters in ((folder.smplx(frame), smplx), (folder.smpl(frame), smpl)):
         parameters["betas"][:, : betas.shape[1]] = betas
         np.savez(
-            _made(path), **{key: value.astype(np.float32) for key, value in parameters.items()}
+            _with_parent(path),
+            **{key: value.astype(np.float32) for key, value in parameters.items()},
         )
 
 
 def write_skip_frames(folder: SceneFolder, frames: tuple[int, ...]) -> None:
-    """The one-line list of frames to leave out."""
+    """Write the one-line list of frames to leave out."""
     line = ",".join(map(str, frames))
     (folder.root / "skip_frames.csv").write_text(line + "\n" if line else "", encoding="utf-8")
 
@@ -77,9 +80,9 @@ def _zeros(space: Space, people: int) -> dict[str, Any]:
 
 
 def _write_mask(path: Path, mask: Array) -> None:
-    Image.fromarray(mask.astype(np.uint8) * 255).save(_made(path))
+    Image.fromarray(mask.astype(np.uint8) * 255).save(_with_parent(path))
 
 
-def _made(path: Path) -> Path:
+def _with_parent(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

@@ -1,4 +1,4 @@
-"""The capture studio of a synthetic scene: pose and dress people, film them, write both folders.
+"""The capture studio of a synthetic scene: pose, dress and render people, write both folders.
 
 World: y up, floor at y = 0, metres, people around the origin; white background; frames from 1.
 """
@@ -17,13 +17,18 @@ from torch import Tensor
 from preprocess.body.body_model import BodyModel, load_body, skin
 from preprocess.layout import SceneFolder
 from preprocess.scene import Scene
-from preprocess.synthetic.camera_ring import Camera, ring
-from preprocess.synthetic.clothing import dressed, landmarks
+from preprocess.synthetic.camera_ring import Camera, make_camera_ring
+from preprocess.synthetic.clothing import add_garments, find_landmarks
 from preprocess.synthetic.estimates import estimated_depth, estimated_motion
-from preprocess.synthetic.motion import ACTIONS, posed
+from preprocess.synthetic.motion import ACTIONS, solve_pose
+from preprocess.synthetic.people_renderer import DressedPeople, render_people
 from preprocess.synthetic.recipe import Recipe, recipe_of
-from preprocess.synthetic.scene_writer import View, write_bodies, write_skip_frames, write_view
-from preprocess.synthetic.views import Cast, take_picture
+from preprocess.synthetic.scene_writer import (
+    View,
+    write_body_parameters,
+    write_skip_frames,
+    write_view,
+)
 from preprocess.synthetic.wardrobe import PEOPLE
 
 Array = NDArray[Any]
@@ -42,8 +47,8 @@ class Motion(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Footage:
-    """All that is true about a scene: who moved how, and what every camera saw."""
+class RenderedScene:
+    """The truth of a scene: how everyone moved, and what every camera saw."""
 
     recipe: Recipe
     source: int
@@ -52,53 +57,53 @@ class Footage:
     views: list[View]
 
 
-def record(scene: Scene) -> Footage:
-    """Film a synthetic scene with all its cameras."""
+def render_scene(scene: Scene) -> RenderedScene:
+    """Render a synthetic scene with all its cameras."""
     recipe = recipe_of(scene)
     body = load_body()
-    motion = _motion(recipe, body)
-    rig = ring(len(recipe.cameras), TARGET, RADIUS, recipe.image_size)
+    motion = _make_motion(recipe, body)
+    rig = make_camera_ring(len(recipe.cameras), TARGET, RADIUS, recipe.image_size)
     cameras = dict(zip(recipe.cameras, rig, strict=True))
-    views = _film(recipe, body, motion, cameras)
+    views = _render_views(recipe, body, motion, cameras)
     seed = (recipe.seed, zlib.crc32(scene.seq_name.encode()))
-    return Footage(recipe, scene.cam_id, seed, motion, views)
+    return RenderedScene(recipe, scene.cam_id, seed, motion, views)
 
 
-def write_truth(footage: Footage, folder: SceneFolder) -> None:
-    """All cameras' images, masks and depth, and the true body parameters."""
-    for view in footage.views:
-        write_view(folder, view, len(footage.recipe.people))
-    _write_motion(folder, footage.motion)
+def write_truth_folder(rendered: RenderedScene, folder: SceneFolder) -> None:
+    """Write all cameras' images, masks and depth, and the true body parameters."""
+    for view in rendered.views:
+        write_view(folder, view, len(rendered.recipe.people))
+    _write_motion(folder, rendered.motion)
 
 
-def write_training(footage: Footage, folder: SceneFolder) -> None:
-    """The source camera's images, and estimates: noisy body parameters and depth."""
-    rng = np.random.default_rng(footage.seed)
-    views = [view for view in footage.views if view.camera_id == footage.source]
-    _write_motion(folder, _estimated(rng, footage, views[0].camera))
+def write_training_folder(rendered: RenderedScene, folder: SceneFolder) -> None:
+    """Write the source camera's images, and estimates: noisy body parameters and depth."""
+    rng = np.random.default_rng(rendered.seed)
+    views = [view for view in rendered.views if view.camera_id == rendered.source]
+    _write_motion(folder, _estimate_motion(rng, rendered, views[0].camera))
     for view in views:
         depth = estimated_depth(rng, view.depth)
-        write_view(folder, view._replace(depth=depth), len(footage.recipe.people))
-    write_skip_frames(folder, footage.recipe.skip_frames)
+        write_view(folder, view._replace(depth=depth), len(rendered.recipe.people))
+    write_skip_frames(folder, rendered.recipe.skip_frames)
 
 
-def _estimated(rng: np.random.Generator, footage: Footage, camera: Camera) -> Motion:
-    betas, true_pose, true_trans = footage.motion
+def _estimate_motion(rng: np.random.Generator, rendered: RenderedScene, camera: Camera) -> Motion:
+    betas, true_pose, true_trans = rendered.motion
     pose, trans = estimated_motion(
         rng, true_pose.numpy(), true_trans.numpy(), camera.extrinsics[:, :3]
     )
-    failed = [frame - 1 for frame in footage.recipe.skip_frames]
+    failed = [frame - 1 for frame in rendered.recipe.skip_frames]
     truth = true_pose.numpy()[failed]
     pose[failed] = truth + FAILURE * (pose[failed] - truth)
     return Motion(betas, torch.from_numpy(pose), torch.from_numpy(trans))
 
 
-def _motion(recipe: Recipe, body: BodyModel) -> Motion:
+def _make_motion(recipe: Recipe, body: BodyModel) -> Motion:
     betas = torch.tensor([PEOPLE[name].betas for name in recipe.people])
     act = ACTIONS[recipe.action]
     times = [frame / recipe.frames for frame in range(recipe.frames)]
     moments = [
-        posed(body, betas[person], act(person, time))
+        solve_pose(body, betas[person], act(person, time))
         for time in times
         for person in range(len(betas))
     ]
@@ -107,38 +112,38 @@ def _motion(recipe: Recipe, body: BodyModel) -> Motion:
     return Motion(betas, poses.view(*shape, -1, 3), places.view(*shape, 3))
 
 
-def _film(
+def _render_views(
     recipe: Recipe, body: BodyModel, motion: Motion, cameras: dict[int, Camera]
 ) -> list[View]:
-    cast, clothed = _dress(recipe, body, motion.betas)
+    dressed, resting = _dress_people(recipe, body, motion.betas)
     views = []
     for index, (pose, trans) in enumerate(zip(motion.pose, motion.trans, strict=True)):
         transforms, _ = body.joint_transforms(motion.betas, pose, trans)
-        vertices = skin(clothed, body.weights, transforms).numpy()
+        vertices = skin(resting, body.weights, transforms).numpy()
         for number, camera in cameras.items():
-            picture = take_picture(cast, vertices, camera, recipe.image_size)
+            rendered = render_people(dressed, vertices, camera, recipe.image_size)
             views.append(
-                View(number, index + 1, camera, picture.image, picture.person, picture.depth)
+                View(number, index + 1, camera, rendered.image, rendered.person, rendered.depth)
             )
     return views
 
 
-def _dress(recipe: Recipe, body: BodyModel, betas: Tensor) -> tuple[Cast, Tensor]:
-    """Everyone's clothes, and their dressed resting vertices (P,V,3)."""
+def _dress_people(recipe: Recipe, body: BodyModel, betas: Tensor) -> tuple[DressedPeople, Tensor]:
+    """Return everyone's outfit on the body, and the dressed resting vertices (P,V,3)."""
     people = tuple(PEOPLE[name] for name in recipe.people)
     faces = body.faces.numpy()
     shapes = body.shaped(betas)
-    where = tuple(
-        landmarks(shape.numpy(), (body.regressor @ shape).numpy(), body.weights.numpy())
+    landmarks = tuple(
+        find_landmarks(shape.numpy(), (body.regressor @ shape).numpy(), body.weights.numpy())
         for shape in shapes
     )
-    clothed = [
-        dressed(person, shape.numpy(), faces, each)
-        for person, shape, each in zip(people, shapes, where, strict=True)
+    resting = [
+        add_garments(person, shape.numpy(), faces, each)
+        for person, shape, each in zip(people, shapes, landmarks, strict=True)
     ]
-    return Cast(faces, people, where), torch.from_numpy(np.stack(clothed)).float()
+    return DressedPeople(faces, people, landmarks), torch.from_numpy(np.stack(resting)).float()
 
 
 def _write_motion(folder: SceneFolder, motion: Motion) -> None:
     for index, (pose, trans) in enumerate(zip(motion.pose, motion.trans, strict=True)):
-        write_bodies(folder, index + 1, motion.betas.numpy(), pose.numpy(), trans.numpy())
+        write_body_parameters(folder, index + 1, motion.betas.numpy(), pose.numpy(), trans.numpy())

@@ -1,4 +1,4 @@
-"""The people of the synthetic scenes: body shape, colours and clothes, as plain data."""
+"""The people of the synthetic scenes: body shape, colours and garments, as plain data."""
 
 from __future__ import annotations
 

@@ -155,12 +155,12 @@ def test_cameras_masks_depth_and_true_bodies_agree(
 
 def test_the_nearer_person_hides_the_farther() -> None:
     """From the side the dancers stand in line: the visible parts differ between opposite sides."""
-    from preprocess.synthetic.studio import record
+    from preprocess.synthetic.studio import render_scene
 
     scene = small(action="wave", frames=1, cameras=list(CAMERAS))
     counts = {
         view.camera_id: np.bincount(view.person[view.person >= 0], minlength=2)
-        for view in record(scene).views
+        for view in render_scene(scene).views
     }
     left, right = counts[4], counts[52]
     assert left[0] > 3 * left[1]
@@ -169,11 +169,11 @@ def test_the_nearer_person_hides_the_farther() -> None:
 
 def test_everybody_wears_the_colours_of_the_wardrobe() -> None:
     """Skin, hair, shoes and both colours of both garments can be found in the picture."""
-    from preprocess.synthetic.studio import record
+    from preprocess.synthetic.studio import render_scene
 
     recipe = {"action": "wave", "frames": 1, "image_size": 128, "cameras": [4, 28, 52, 88]}
     for names in (("ada", "ben"), ("cleo", "dan"), ("eve", "ada")):
-        views = record(small(people=list(names), **recipe)).views
+        views = render_scene(small(people=list(names), **recipe)).views
         for index, name in enumerate(names):
             pixels = np.concatenate([view.image[view.person == index] for view in views])
             person = PEOPLE[name]
@@ -346,11 +346,11 @@ def test_the_shipped_scenes_are_sound_and_of_two_pairs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scene", SHIPPED, ids=lambda scene: scene.seq_name)
 def test_in_every_shipped_scene_everybody_can_be_seen_by_the_source_camera(scene: Scene) -> None:
-    from preprocess.synthetic.studio import record
+    from preprocess.synthetic.studio import render_scene
 
     changes = {"frames": 4, "image_size": SIZE, "cameras": [4, 16, 28], "skip_frames": []}
     recipe = dict(scene.synthetic or {}) | changes
-    views = record(scene.model_copy(update={"synthetic": recipe})).views
+    views = render_scene(scene.model_copy(update={"synthetic": recipe})).views
     for view in views:
         if view.camera_id == scene.cam_id:
             for person in range(len(recipe["people"])):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from preprocess.synthetic.camera_ring import ring
+from preprocess.synthetic.camera_ring import make_camera_ring
 from preprocess.synthetic.mesh_renderer import project, rasterize
 
 IDENTITY = np.hstack([np.eye(3), np.zeros((3, 1))])
@@ -69,7 +69,7 @@ def test_values_are_interpolated_in_space_not_in_the_image() -> None:
 
 def test_every_camera_of_a_ring_looks_at_the_target_upright() -> None:
     target = np.array([0.3, 1.0, -0.2])
-    cameras = ring(8, target, 3.6, 96)
+    cameras = make_camera_ring(8, target, 3.6, 96)
     above = target + np.array([0, 0.5, 0])
     for camera in cameras:
         (middle, upper), depth = project(

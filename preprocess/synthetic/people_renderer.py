@@ -1,4 +1,4 @@
-"""What a camera sees of dressed, posed people: image, masks with occlusion, depth."""
+"""Render dressed, posed people: image, masks with occlusion, depth."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from preprocess.synthetic.camera_ring import Camera
-from preprocess.synthetic.clothing import Landmarks, colors
-from preprocess.synthetic.mesh_renderer import Visible, project, rasterize, vertex_normals
+from preprocess.synthetic.clothing import Landmarks, point_colors
+from preprocess.synthetic.mesh_renderer import VisiblePoints, project, rasterize, vertex_normals
 from preprocess.synthetic.wardrobe import Person
 
 Array = NDArray[Any]
@@ -21,8 +21,8 @@ AMBIENT, DIFFUSE = 0.62, 0.42
 
 
 @dataclass(frozen=True)
-class Cast:
-    """P people with the same mesh: `faces` (F,3), who each is, and the landmarks of V vertices."""
+class DressedPeople:
+    """P people with the same mesh: `faces` (F,3), their outfits, and landmarks of all vertices."""
 
     faces: Array
     people: tuple[Person, ...]
@@ -30,8 +30,8 @@ class Cast:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """What one camera saw at one moment, on white.
+class RenderedImage:
+    """What one camera sees at one moment, on white.
 
     `image` (H,W,3) 8 bit, `person` (H,W) index of who is seen or -1, `depth` (H,W) float32 along
     the camera's z axis, metres, 0 where nobody is.
@@ -42,31 +42,33 @@ class Picture:
     depth: Array
 
 
-def take_picture(cast: Cast, vertices: Array, camera: Camera, size: int) -> Picture:
+def render_people(
+    dressed: DressedPeople, vertices: Array, camera: Camera, size: int
+) -> RenderedImage:
     """Render the posed `vertices` (P,V,3) of everyone with `camera`, `size` pixels square."""
     people, count, _ = vertices.shape
-    faces = cast.faces + count * np.arange(people)[:, None, None]
+    faces = dressed.faces + count * np.arange(people)[:, None, None]
     intrinsics = np.diag([SAMPLES, SAMPLES, 1.0]) @ camera.intrinsics
     pixels, depth = project(vertices.reshape(-1, 3), intrinsics, camera.extrinsics)
     seen = rasterize(pixels, depth, faces.reshape(-1, 3), size * SAMPLES, size * SAMPLES)
-    owner = seen.face // len(cast.faces)
-    return _downsampled(seen, _shaded(cast, vertices, seen, owner), owner, size)
+    owner = seen.face // len(dressed.faces)
+    return _downsample(seen, _shade(dressed, vertices, seen, owner), owner, size)
 
 
-def _shaded(cast: Cast, vertices: Array, seen: Visible, owner: Array) -> Array:
-    """Colour (N,3) of every visible point: cloth times Lambert's law."""
+def _shade(dressed: DressedPeople, vertices: Array, seen: VisiblePoints, owner: Array) -> Array:
+    """Return the colour (N,3) of every visible point: cloth times Lambert's law."""
     result = np.empty((len(owner), 3))
-    for index, person in enumerate(cast.people):
-        own = seen.of_mesh(index, len(cast.faces))
-        lit = vertex_normals(vertices[index], cast.faces) @ LIGHT
-        shading = AMBIENT + DIFFUSE * np.clip(own.interpolate(lit, cast.faces), 0, 1)
-        where = (own.interpolate(each, cast.faces) for each in cast.landmarks[index])
-        result[owner == index] = colors(person, Landmarks(*where)) * shading[:, None]
+    for index, person in enumerate(dressed.people):
+        own = seen.of_mesh(index, len(dressed.faces))
+        lit = vertex_normals(vertices[index], dressed.faces) @ LIGHT
+        shading = AMBIENT + DIFFUSE * np.clip(own.interpolate(lit, dressed.faces), 0, 1)
+        landmarks = (own.interpolate(each, dressed.faces) for each in dressed.landmarks[index])
+        result[owner == index] = point_colors(person, Landmarks(*landmarks)) * shading[:, None]
     return np.clip(result, 0, 1)
 
 
-def _downsampled(seen: Visible, shown: Array, owner: Array, size: int) -> Picture:
-    """Means over each pixel's points; a pixel belongs to whom most of its points show."""
+def _downsample(seen: VisiblePoints, shown: Array, owner: Array, size: int) -> RenderedImage:
+    """Average each pixel's sample points; a pixel belongs to the person that most of them show."""
     fine, points, pixels = size * SAMPLES, SAMPLES**2, size**2
     pixel = (seen.pixel // fine // SAMPLES) * size + seen.pixel % fine // SAMPLES
     people = int(owner.max(initial=0)) + 1
@@ -78,7 +80,7 @@ def _downsampled(seen: Visible, shown: Array, owner: Array, size: int) -> Pictur
     own = owner == person[pixel]
     total = np.bincount(pixel[own], seen.depth[own], pixels)
     depth = total / np.maximum(np.bincount(pixel[own], minlength=pixels), 1)
-    return Picture(
+    return RenderedImage(
         image=(image * 255).round().astype(np.uint8).reshape(size, size, 3),
         person=person.reshape(size, size),
         depth=depth.astype(np.float32).reshape(size, size),
