@@ -14,6 +14,7 @@ import time
 
 from flows.notifications.notify import hide_url
 from flows.server.settings import remove_secrets
+from training.system.exit_status import DONE, FAILED
 
 PARENT_CHECK_S = 1.0
 ORPHAN_S = 60.0
@@ -32,7 +33,7 @@ def main() -> int:
     remove_secrets()
     hide_url()
     run_engine()
-    return 0
+    return DONE
 
 
 def _end_with_parent(parent: int) -> None:
@@ -40,7 +41,7 @@ def _end_with_parent(parent: int) -> None:
         time.sleep(PARENT_CHECK_S)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(ORPHAN_S)
-    os._exit(1)
+    os._exit(FAILED)
 
 
 if __name__ == "__main__":

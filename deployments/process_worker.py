@@ -25,6 +25,7 @@ from flows.adapters.prefect_adapter import (
     runs_in_progress,
 )
 from preprocess.roots import CHECKOUT
+from training.system.exit_status import DONE
 from training.system.processes import die_with_parent
 from training.system.stop_request import StopRequest
 
@@ -94,7 +95,7 @@ def main() -> int:
     die_with_parent(PARENT_DIED)
     if os.getppid() == parent:
         asyncio.run(work())
-    return 0
+    return DONE
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from preprocess.roots import CHECKOUT
 from training.plan.options import LaunchOptions, flag_name, flag_of
 from training.system.atomic_write import write_atomically
 from training.system.console import say
+from training.system.exit_status import DONE, USAGE
 
 PAGE = CHECKOUT / "docs" / "flags.md"
 HEAD = """# Flags and fields
@@ -93,9 +94,9 @@ def main() -> int:
         write_atomically(PAGE, page())
     except OSError as error:
         say(f"{PAGE} can't be written: {error}", sys.stderr)
-        return 2
+        return USAGE
     say(f"written: {PAGE}")
-    return 0
+    return DONE
 
 
 if __name__ == "__main__":

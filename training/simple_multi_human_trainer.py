@@ -26,11 +26,10 @@ if str(CHECKOUT) not in sys.path:  # started by its path, from any folder
 from preprocess.faults import FaultsError  # noqa: E402
 from preprocess.scene_data import SceneDataError  # noqa: E402
 from training.configuration.run_modes import RUN_MODES  # noqa: E402
-from training.system.exit_status import DONE, FAILED, USAGE  # noqa: E402
+from training.system.exit_status import DONE, FAILED, TERMINATED, USAGE  # noqa: E402
 from training.trainer.config.compose import load_config  # noqa: E402
 from training.trainer.config.schema import Config  # noqa: E402
 from training.trainer.termination import (  # noqa: E402
-    TERMINATED,
     SignalRequests,
     Terminated,
     TrainingError,

@@ -13,6 +13,7 @@ import socket
 import sys
 
 from flows.server.retry_503 import RetryWhileBusy
+from training.system.exit_status import DONE, FAILED
 from training.system.processes import die_with_parent
 
 SHUTDOWN_S = 3
@@ -26,7 +27,7 @@ def main(argv: list[str]) -> int:
     with_ui = WITH_UI in argv[2:]
     die_with_parent(_delayed_end_signal() if with_ui else signal.SIGTERM)
     if os.getppid() != parent:  # it died before the kernel knew that its signal is wanted
-        return 1
+        return FAILED
     import uvicorn
 
     from flows.adapters.prefect_adapter import server_application
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> int:
     app = RetryWhileBusy(server_application(with_ui=with_ui))
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=SHUTDOWN_S)
     uvicorn.Server(config).run(sockets=[listening])
-    return 0
+    return DONE
 
 
 def _delayed_end_signal() -> signal.Signals:

@@ -23,6 +23,7 @@ from training.plan.model import Plan
 from training.slurm import client
 from training.slurm.client import SlurmError
 from training.slurm.parsers import QueuedJob
+from training.system.exit_status import DONE, FAILED
 
 POLL_S = 2.0
 NOTICE_S = 30.0
@@ -61,11 +62,11 @@ def main(argv: list[str]) -> int:
         with contextlib.suppress(SlurmError):  # a controller that does not answer is asked again
             left = jobs_of(plan, client.my_jobs())
             if not left:
-                return 0
+                return DONE
             overdue = time.monotonic() > overdue_at
             client.cancel([job.job_id for job in left if overdue or job.state == "PENDING"])
         time.sleep(POLL_S)
-    return 1
+    return FAILED
 
 
 def end_jobs(plan: Plan) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+
+from preprocess.faults import FaultsError
+
 DONE = 0
 """Everything that the command was to do is done."""
 FAILED = 1
 """Something was started or tried, and failed."""
-USAGE = 2
+USAGE = FaultsError.exit_status
 """The command line or the configuration is wrong, and nothing was started."""
 GOING_ON = 3
 """`--status`: something is queued or running, or Slurm does not say whether it is."""
-INTERRUPTED = 130
-"""Ctrl-C or SIGTERM ended the command (128 + SIGINT, as shells count)."""
+INTERRUPTED = 128 + signal.SIGINT
+"""Ctrl-C or SIGTERM ended the command; 130, as shells count."""
+TERMINATED = 128 + signal.SIGTERM
+"""SIGTERM stopped the trainer; 143, as shells count."""

@@ -6,9 +6,6 @@ import signal
 from dataclasses import dataclass
 from types import FrameType
 
-TERMINATED = 128 + signal.SIGTERM
-"""Exit status of a run that SIGTERM stopped, as shells count."""
-
 
 class TrainingError(Exception):
     """The run can't go on; the message tells the user what happened and what to do."""
