@@ -44,6 +44,7 @@ __all__ = ["FlowRun", "RunInput", "State", "TaskRun", "TerminationSignal"]
 TASK_RUN_LOGGER = "prefect.task_runs"
 """The logger of all task runs' messages: the engine's own and those of `get_run_logger`."""
 MOST_BLOCKS = 200
+"""The largest page that Prefect's API returns."""
 
 
 # Task runs whose engine runs on a thread of the flow's process

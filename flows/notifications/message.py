@@ -11,7 +11,7 @@ from training.report.tables import duration
 from training.report.write import report_paths
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import State
+    from flows.adapters.prefect_adapter import State
 
 LONGEST = 1500
 """Characters of a message; chat services refuse or cut what is much longer."""

@@ -21,16 +21,13 @@ from preprocess.faults import Fault, FaultsError, did_you_mean
 from training.system.console import say
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import State
-
+    from flows.adapters.prefect_adapter import State
     from flows.notifications.message import Notice
     from training.plan.model import Plan
 
 NOTIFY_URL = "TS_NOTIFY_URL"
 LONGEST_S = 15.0
 """How long all channels together may take."""
-MOST_BLOCKS = 200
-"""The largest page that Prefect's API returns."""
 NO_BLOCK = (
     f"create it in the UI (Blocks) of the server that PREFECT_API_URL names, or set {NOTIFY_URL}"
 )
@@ -104,7 +101,7 @@ def deliver(channels: dict[str, Send], message: Notice) -> dict[str, str]:
 
     A stop request meanwhile only ends the waiting: the run is over already.
     """
-    from prefect.exceptions import TerminationSignal
+    from flows.adapters.prefect_adapter import TerminationSignal
 
     problems = dict.fromkeys(channels, "no answer in time")
 
@@ -156,34 +153,23 @@ def _url_channel(url: str) -> Send:
 
 
 def _block_channel(name: str) -> Send:
-    import prefect.blocks.notifications  # noqa: F401  # registers the block types
-    from prefect.blocks.core import Block, UnknownBlockType
+    from flows.adapters.prefect_adapter import (
+        BlockError,
+        load_notification_block,
+        notification_block_names,
+    )
 
-    valid = _blocks()
+    valid = notification_block_names()
     if name not in valid:
         remedy = did_you_mean(name, valid) if valid else NO_BLOCK
         raise FaultsError([Fault("--notify: no such notification block", name, remedy)])
     _silence_apprise()
     try:
-        block: Any = Block.load(name)
-    except (ValueError, KeyError, TypeError, UnknownBlockType) as error:  # may name its secrets
-        what = f"--notify: the notification block can't be used ({type(error).__name__})"
+        block = load_notification_block(name)
+    except BlockError as error:
+        what = f"--notify: the notification block can't be used ({error})"
         raise FaultsError([Fault(what, name, "correct it in Prefect's UI, Blocks")]) from None
     return lambda message: block.notify(message.body, subject=message.subject)
-
-
-def _blocks() -> list[str]:
-    """Return the names of all notification blocks on the server: `slack-webhook/lab`."""
-    from prefect import get_client
-
-    wanted = {
-        "block_schemas": {"block_capabilities": {"all_": ["notify"]}},
-        "include_secrets": False,
-        "limit": MOST_BLOCKS,
-    }
-    with get_client(sync_client=True) as client:
-        found = client.request("POST", "/block_documents/filter", json=wanted).json()
-    return [f"{each['block_type']['slug']}/{each['name']}" for each in found if each["name"]]
 
 
 def _silence_apprise() -> None:
@@ -195,14 +181,10 @@ def _silence_apprise() -> None:
 
 def _address() -> str:
     """Return the address of the flow run in Prefect's UI; empty where the server has no UI."""
-    from prefect.context import FlowRunContext
-    from prefect.settings import get_current_settings
-    from prefect.utilities.urls import url_for
+    from flows.adapters.prefect_adapter import current_flow_run, flow_run_url
 
-    context = FlowRunContext.get()
-    if context is None or context.flow_run is None or not get_current_settings().server.ui.enabled:
-        return ""
-    return url_for("flow-run", context.flow_run.id) or ""
+    run = current_flow_run()
+    return flow_run_url(run.id) if run else ""
 
 
 def _warn(line: str) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import http
 from uuid import UUID
 
-import httpx
 from prefect import get_client
-from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import ArtifactCreate
+
+from flows.adapters.prefect_adapter import create_artifact, replace_artifact_data
 
 ANSWER_S = 15.0
 """How long the server may take to answer."""
@@ -30,31 +28,15 @@ class Artifacts:
         if self._shown.get(key) == data:
             return
         with get_client({"timeout": ANSWER_S}, sync_client=True) as client:
-            if not self._changed(client, key, data):
-                self._made[key] = self._new(client, key, kind, description, data)
+            # The server changes the latest artifact of the key along with it.
+            known = self._made.get(key)
+            if known is None or not replace_artifact_data(client, known, data):
+                self._made[key] = create_artifact(
+                    client,
+                    self._flow_run_id,
+                    key=key,
+                    kind=kind,
+                    description=description,
+                    data=data,
+                )
         self._shown[key] = data
-
-    def _new(
-        self, client: SyncPrefectClient, key: str, kind: str, description: str, data: str
-    ) -> UUID:
-        artifact = ArtifactCreate(
-            key=key, type=kind, description=description, data=data, flow_run_id=self._flow_run_id
-        )
-        return client.create_artifact(artifact).id
-
-    def _changed(self, client: SyncPrefectClient, key: str, data: str) -> bool:
-        """Change the artifact; return False if there is none to change.
-
-        The server changes the latest artifact of its key along with it. Prefect's own
-        `update_artifact` would also send an event with the whole content, which the server keeps.
-        """
-        if key not in self._made:
-            return False
-        try:
-            path = {"id": self._made[key]}
-            client.request("PATCH", "/artifacts/{id}", path_params=path, json={"data": data})
-        except httpx.HTTPStatusError as error:
-            if error.response.status_code == http.HTTPStatus.NOT_FOUND:
-                return False
-            raise
-        return True

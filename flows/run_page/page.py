@@ -20,8 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
 
-from prefect.client.schemas.objects import State
-
+from flows.adapters.prefect_adapter import State
 from flows.run_page.artifacts import Artifacts
 from flows.run_page.content import (
     EVERY_S,
