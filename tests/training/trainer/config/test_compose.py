@@ -6,13 +6,17 @@ import itertools
 import json
 import subprocess
 import sys
+from typing import Literal, get_args, get_origin
 
 import pytest
 import yaml
 
 from preprocess.faults import FaultsError
+from training.configuration.run_modes import RUN_MODES
+from training.simple_multi_human_trainer import FUNCTIONS
+from training.trainer.cameras.strategies import STRATEGIES
 from training.trainer.config.compose import CONFIG_FILE, load_config
-from training.trainer.config.schema import CHECKOUT
+from training.trainer.config.schema import CHECKOUT, Config, Section
 
 REQUIRED = ("shared.scene_name=a", "shared.exp_name=b")
 VIEWS = "train.nv_generation.trn_nv_gen"
@@ -56,6 +60,41 @@ def test_every_key_is_explained_where_it_stands():
         if value and not name.startswith(("#", "-")):
             explained = before.strip().startswith("#") or ": ${oc.env" in before
             assert explained, line
+
+
+def choices(section=Config, prefix=""):
+    """Every key of the schema that takes one of several words, with these words."""
+    found = {}
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            found |= choices(field.annotation, f"{prefix}{name}.")
+        elif get_origin(field.annotation) is Literal:
+            found[prefix + name] = get_args(field.annotation)
+    return found
+
+
+def comment_of(key):
+    """The comment lines right above a key of train.yaml."""
+    text = CONFIG_FILE.read_text(encoding="utf-8")
+    node = yaml.compose(text)
+    for part in key.split("."):
+        at, node = next((at, inner) for at, inner in node.value if at.value == part)
+    above = reversed(text.splitlines()[: at.start_mark.line])
+    return " ".join(itertools.takewhile(lambda line: line.strip().startswith("#"), above))
+
+
+@pytest.mark.parametrize(("key", "words"), choices().items())
+def test_every_choice_is_named_in_the_comment_of_its_key(key, words):
+    """A run mode or a camera strategy that is added is explained in train.yaml, too."""
+    assert [word for word in words if word not in comment_of(key)] == []
+
+
+def test_the_schema_offers_the_strategies_and_run_modes_of_their_tables():
+    """So nothing can be chosen that does not exist, and nothing exists that can't be chosen."""
+    strategies = choices()[f"{VIEWS}.runtime_camera.strategy"]
+    assert set(strategies) == set(STRATEGIES)
+    assert set(choices()["run_mode"]) == set(RUN_MODES)
+    assert {mode.function for mode in RUN_MODES.values()} == set(FUNCTIONS)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +237,7 @@ def test_an_unknown_scene_names_the_nearest(tiny_scene, capsys):
     assert "did you mean tiny_scene?" in capsys.readouterr().err
 
 
-def test_the_refiner_is_asked_for_in_vain_where_it_is_not_installed(tiny_scene, capsys, monkeypatch):
+def test_a_refiner_that_is_not_installed_is_a_fault(tiny_scene, capsys, monkeypatch):
     """Which packages are missing, and the way out."""
     monkeypatch.setattr("training.trainer.input_checks.REFINER_PACKAGES", ("no_such_package",))
     assert tiny_scene.train(f"{VIEWS}.source=refined", "difix.trn_enable=true") == 2
