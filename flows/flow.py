@@ -37,7 +37,7 @@ from training.plan.make_plan import make_plan
 from training.plan.model import Plan
 from training.plan.options import checked_options
 from training.plan.scene_decision import is_done
-from training.report.summary import collect
+from training.report.scene_rows import collect
 from training.system.console import say
 
 STOPS = (KeyboardInterrupt, TerminationSignal, CancelledElsewhereError)

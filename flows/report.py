@@ -16,7 +16,7 @@ from training.report.comparison import compare, write_comparison
 from training.report.known import scenes_by_subdir
 from training.report.scene_rows import collect
 from training.report.summary import summarise, table
-from training.system.console import say, show_any_letter
+from training.system.console import escape_unencodable, say
 from training.system.exit_status import DONE, FAILED, INTERRUPTED, USAGE
 from training.system.paths import Roots, resolve_roots
 
@@ -39,7 +39,7 @@ class ReportOptions(BaseModel):
     """Where results are (TS_RESULTS_ROOT)."""
 
     state_root: Annotated[str, flag_of("state_root", LaunchOptions)] = ""
-    """Where plans are (TS_STATE_ROOT); they tell how long scenes waited."""
+    """Where plans are (TS_STATE_ROOT), from which it is known how long scenes waited."""
 
     @field_validator("exp_name", "compare")
     @classmethod
@@ -49,7 +49,7 @@ class ReportOptions(BaseModel):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write and print the report; return 0 when all was written, even if scenes have failed."""
-    show_any_letter()
+    escape_unencodable()
     try:
         report(parse_options(argv, ReportOptions, PROG, DESCRIPTION))
     except FaultsError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from flows.run_page.content import clean
 from training.plan.model import Plan
 from training.report.blocks import Block, Document, Items, Picture, Table, Text
-from training.report.experiment_report import experiment_report
+from training.report.experiment_report import experiment_report, title_of
 from training.report.markdown import Address, to_markdown
 from training.report.plots.thumbnails import data_uri, smaller_and_smaller
 from training.report.plots.timeline import spans_of
@@ -26,9 +26,8 @@ QUALITY = 80
 
 def report(plan: Plan, rows: Sequence[Row]) -> str:
     """Return the report of the chosen scenes as Markdown."""
-    title = f"{plan.exp_name} ({plan.output_subdir})" if plan.output_subdir else plan.exp_name
     whole = experiment_report(
-        title,
+        title_of(plan.exp_name, plan.output_subdir),
         rows,
         spans_of(rows, [plan]),
         plots=[],

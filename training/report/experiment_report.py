@@ -27,6 +27,11 @@ from training.report.tables import duration, scene_table
 MOST_PICTURES = 12
 
 
+def title_of(exp_name: str, output_subdir: str) -> str:
+    """Return the title of a report: `my_exp`, or `my_exp (difix_data)`."""
+    return f"{exp_name} ({output_subdir})" if output_subdir else exp_name
+
+
 def experiment_report(
     title: str,
     rows: Sequence[Row],
@@ -123,13 +128,13 @@ def _pictures(done: Sequence[Row]) -> list[Block]:
     if not having:
         return []
     chosen = having
-    said: list[Block] = []
+    note: list[Block] = []
     if len(having) > MOST_PICTURES:
         chosen = _spread(sorted(having, key=lambda row: row.numbers.get("psnr", 0.0)))
-        said = [Text(f"{MOST_PICTURES} of {len(having):,}: those with the lowest PSNR, the middle,"
+        note = [Text(f"{MOST_PICTURES} of {len(having):,}: those with the lowest PSNR, the middle,"
                      " and the highest.")]  # fmt: skip
     title = "Pictures: target, before, after" if "psnr" in having[0].numbers else "Pictures"
-    return [Heading(title), *said, *map(_picture, chosen)]
+    return [Heading(title), *note, *map(_picture, chosen)]
 
 
 def _spread(rows: Sequence[Row]) -> list[Row]:

@@ -17,7 +17,6 @@ Numbers = Mapping[str, float]
 Place = Literal["report", "run page", "comparison"]
 """A table that columns are chosen for; the report's are the terminal's too."""
 EVERYWHERE: frozenset[Place] = frozenset(get_args(Place))
-NOT_COMPARED: frozenset[Place] = frozenset({"report", "run page"})
 ONLY_IN_REPORT: frozenset[Place] = frozenset({"report"})
 
 

@@ -13,8 +13,6 @@ from training.report.write import report_paths, write_report
 from training.system.console import say
 from training.system.paths import Roots
 
-__all__ = ["Row", "Summary", "collect", "summarise", "table"]
-
 
 @dataclass(frozen=True)
 class Summary:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.report.blocks import Document, Picture
-from training.report.experiment_report import experiment_report
+from training.report.experiment_report import experiment_report, title_of
 from training.report.html import to_html
 from training.report.known import plans_of
 from training.report.markdown import linked_from, to_markdown
@@ -76,7 +76,7 @@ def write_report(
     plans = plans_of(roots, exp_name, output_subdir)
     spans = spans_of(rows, plans)
     plots = write_plots(place, _drawings(rows, spans), notes)
-    title = f"{exp_name} ({output_subdir})" if output_subdir else exp_name
+    title = title_of(exp_name, output_subdir)
     on_gpus = not plans or any(plan.slurm or plan.gpus for plan in plans)
     whole = experiment_report(
         title, rows, spans, plots, notes, on_gpus=on_gpus, root=roots.results_root

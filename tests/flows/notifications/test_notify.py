@@ -162,9 +162,7 @@ def in_server(prefect_api):
 
     with temporary_settings({PREFECT_API_URL: prefect_api.url}):
         yield
-        send_buffered(
-            STOP_TIMEOUT_S
-        )  # else Prefect sends later tests' events there too
+        send_buffered(STOP_TIMEOUT_S)  # else Prefect sends later tests' events there too
 
 
 @pytest.mark.usefixtures("in_server")

@@ -1,4 +1,4 @@
-"""What the page of a flow run says: table, progress, report, log lines, keys."""
+"""The texts of a flow run's page: table, progress, report, log lines, keys."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def plan_of(tmp_path):
 
 
 def test_the_table_says_of_each_scene_what_a_person_asks(plan_of):
-    """Cause with its words, attempts, duration, GPU-hours, metrics, job, node and log."""
+    """It has cause, attempts, duration, GPU-hours, metrics, job, node and log."""
     plan = plan_of("a", "b", "c")
     state = page_state_of(plan)
     started(state, plan.scenes[0])
@@ -110,7 +110,7 @@ def test_a_long_cause_is_short_and_stands_after_the_numbers(plan_of):
 
 
 def test_progress_counts_draws_and_estimates(plan_of):
-    """Done scenes took an hour, one runs since half an hour, three wait, two run at once."""
+    """Done scenes took an hour, one has run for half an hour, three wait, two run at once."""
     plan = plan_of(*"abcdefgh", g="skip", h="skip")
     for scene in plan.scenes[-2:]:
         record(scene, before_plan=True)
@@ -133,7 +133,7 @@ def test_progress_counts_draws_and_estimates(plan_of):
 
 
 def test_progress_says_how_a_run_ended(plan_of):
-    """And estimates no more."""
+    """It estimates no end then."""
     plan = plan_of("a", a="skip")
     record(plan.scenes[0], before_plan=True)
     scenes = page_state_of(plan).rows(now(), is_over=True)
@@ -153,7 +153,7 @@ def picture(path: Path, size: int) -> None:
 
 
 def test_a_thousand_scenes_make_a_small_page(plan_of):
-    """Table, progress and report together stay below what a browser or a database minds."""
+    """Table, progress and report are small enough for a browser and a database."""
     plan = plan_of(*(f"scene{number:04}" for number in range(1000)))
     state = page_state_of(plan)
     picture(plan.scenes[0].output / "p.png", 700)
@@ -172,7 +172,7 @@ def test_a_thousand_scenes_make_a_small_page(plan_of):
 
 
 def test_the_report_shows_pictures_and_names_those_that_it_can_not(plan_of):
-    """As data URIs, because the UI shows no files."""
+    """They are data URIs, because the UI shows no files."""
     plan = plan_of("good", "broken", "huge")
     state = page_state_of(plan)
     for scene in plan.scenes:
@@ -185,7 +185,7 @@ def test_the_report_shows_pictures_and_names_those_that_it_can_not(plan_of):
 
 
 def test_keys_are_what_prefect_takes_and_no_two_experiments_share_one(tmp_path):
-    """Letters that keys do not take, parts, long names, other result roots."""
+    """Characters that keys do not take, subfolders, long names, other result roots."""
     roots = roots_in(tmp_path)
     elsewhere = roots.model_copy(update={"results_root": tmp_path / "other"})
     names = ["My_exp", "my-exp", "my_exp", "my.exp", "ü", "-", "x" * 250, "x" * 249 + "y"]
@@ -204,7 +204,7 @@ def test_keys_are_what_prefect_takes_and_no_two_experiments_share_one(tmp_path):
 
 
 def test_log_lines_name_the_scene_and_of_a_failure_give_the_last_words(plan_of):
-    """Start with its job, end with cause, PSNR and duration, twenty lines of a long log."""
+    """A start has its job, an end its cause, PSNR and duration, a failure twenty lines of log."""
     (scene,) = plan_of("a").scenes
     start = Started(scene, 2, JobLocation("34", "n7"), now())
     assert started_line(start) == f"a: started, attempt 2 in Slurm job 34 on n7, log {scene.log}"

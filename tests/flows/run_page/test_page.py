@@ -1,4 +1,4 @@
-"""The page of a flow run: its thread, and what a real server has of real runs."""
+"""The page of a flow run: its thread, and the artifacts of real runs on a real server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def plan_of(tmp_path):
 
 
 class Recorder(Artifacts):
-    """Keeps what would be sent; as slow or as broken as a test wants."""
+    """Keeps what would be sent, and is as slow or broken as a test wants."""
 
     def __init__(self) -> None:
         super().__init__(uuid.uuid4())
@@ -62,7 +62,7 @@ def page_of(monkeypatch):
 
 
 def test_many_scenes_are_a_handful_of_writes(plan_of, page_of, monkeypatch):
-    """However fast they start and end; the last writes have all of them."""
+    """However fast scenes start and end, writes are few; the last ones have all scenes."""
     monkeypatch.setattr(run_page, "LAST_S", 60)
     plan = plan_of(*(f"scene{number:04}" for number in range(300)))
     outcome = Outcome(scene="", status="done", cause=Cause.OK, log=Path("l"))
@@ -80,7 +80,7 @@ def test_many_scenes_are_a_handful_of_writes(plan_of, page_of, monkeypatch):
 
 
 def test_a_server_that_hangs_keeps_nobody(plan_of, page_of):
-    """Neither the scenes nor, for longer than a moment, the end of the run."""
+    """It delays no scene, and the end of the run only for a moment."""
     plan = plan_of("a")
     page = page_of(plan)
     page._artifacts.let_go.clear()
@@ -90,8 +90,8 @@ def test_a_server_that_hangs_keeps_nobody(plan_of, page_of):
     page._artifacts.let_go.set()
 
 
-def test_a_server_that_is_lost_is_told_once(plan_of, page_of, capsys, monkeypatch, eventually):
-    """In one line; when it is back the page goes on."""
+def test_a_lost_server_is_reported_once(plan_of, page_of, capsys, monkeypatch, eventually):
+    """It costs one line; the page goes on when the server is back."""
     monkeypatch.setattr(run_page, "LAST_S", 60)
     monkeypatch.setattr(run_page, "EVERY_S", 0.01)
     monkeypatch.setattr(run_page, "FIRST_S", [])
@@ -102,14 +102,14 @@ def test_a_server_that_is_lost_is_told_once(plan_of, page_of, capsys, monkeypatc
         eventually(lambda: server.tries > 2, "several tries")
         server.fault = None
         page.final(Completed(message="done"))
-    said = capsys.readouterr().err.splitlines()
-    assert said == ["the run's page in Prefect's UI is not current (OSError: connection refused)"]
+    output = capsys.readouterr().err.splitlines()
+    assert output == ["the run's page in Prefect's UI is not current (OSError: connection refused)"]
     assert "**Completed: done**" in server.sent[-3][1]
 
 
 @pytest.fixture
 def flow_lab(lab, prefect_api):
-    """A lab whose flows report to the server of these tests."""
+    """A lab whose flows use the server of these tests."""
     lab.environment["PREFECT_API_URL"] = prefect_api.url
     lab.environment["NO_PROXY"] = "127.0.0.1"
     for name in ("a_1", "a_2"):
@@ -118,7 +118,7 @@ def flow_lab(lab, prefect_api):
 
 
 class Shown:
-    """What the server shows of a run, whose experiment gives it its name."""
+    """What the server shows of a run, found by its experiment's name."""
 
     def __init__(self, api, exp_name):
         self._api, self._exp_name = api, exp_name
@@ -170,7 +170,7 @@ def test_the_page_is_there_while_the_run_goes_on_and_final_at_its_end(
 def test_a_failed_scene_is_first_with_cause_and_log_and_its_last_words_are_in_the_log(
     flow_lab, prefect_api
 ):
-    """And the log has start and end of each scene by name, without Prefect's own chatter."""
+    """The log names each scene at its start and end, and has no lines of Prefect's own."""
     flags = ("--run-all", "--exp-name", "page-fails", "--overrides", "do=fail", "only=a_2")
     result = flow_lab.run(*flags, program=FLOW)
     assert result.returncode == 1, result.stdout + result.stderr
@@ -202,7 +202,7 @@ def test_a_cancelled_run_says_so_of_its_scenes(flow_lab, prefect_api, eventually
 
 
 def test_a_run_with_nothing_to_do_shows_what_is_done(flow_lab, prefect_api):
-    """Cheaply: no report again."""
+    """The report is not written again."""
     flags = ("--run-all", "--exp-name", "page-idle")
     assert flow_lab.run(*flags).returncode == 0
     result = flow_lab.run(*flags, program=FLOW)

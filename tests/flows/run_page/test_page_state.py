@@ -1,4 +1,4 @@
-"""How the scenes of a flow run stand, by their records and what is told of them."""
+"""How the scenes of a flow run stand, by their records and the events of the run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def plan_of(tmp_path):
 
 
 def test_failures_come_first_then_what_runs_then_what_waits_then_what_is_done(plan_of):
-    """Scenes that were done before are there too; in each group the plan's order."""
+    """Scenes that were done before are shown too; within a group, the plan's order counts."""
     plan = plan_of("a", "b", "c", "d", "e", "f", e="skip", f="held")
     record(plan.scenes[4], before_plan=True)
     state = page_state_of(plan)
@@ -44,7 +44,7 @@ def test_failures_come_first_then_what_runs_then_what_waits_then_what_is_done(pl
 
 
 def test_a_scene_that_will_be_retried_is_queued_in_between(plan_of):
-    """By what is told with the attempt's end: the page decides nothing itself."""
+    """The event of the attempt's end says whether; the page decides nothing itself."""
     plan = plan_of("a")
     state = page_state_of(plan)
     started(state, plan.scenes[0])

@@ -1,4 +1,4 @@
-"""The experiment's report: from records, for people; what is wrong is named, nothing is fetched."""
+"""The experiment's report: made from records, it names what is wrong and fetches nothing."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def attempt(cause, begin=0, minutes=60, *, message="", job="", host="n1"):
 
 
 def record(roots, scene, *attempts, exp_name="exp", output_subdir="", **metrics):
-    """What supervisors wrote of a scene; without attempts a done hour."""
+    """Write the record of a scene; without attempts, one that took an hour and is done."""
     attempts = attempts or (attempt(Cause.OK),)
     status = status_of(attempts[-1].cause)
     made = RunRecord(scene=scene, exp_name=exp_name, fingerprint="f", status=status)
@@ -62,7 +62,7 @@ def record(roots, scene, *attempts, exp_name="exp", output_subdir="", **metrics)
 
 
 def planned(roots, *names, created=START, exp_name="exp", output_subdir=""):
-    """A plan that was started, as the state root keeps it."""
+    """Write a plan that was started into the state root."""
     scenes = [
         ScenePlan(
             name=name,
@@ -100,7 +100,7 @@ def planned(roots, *names, created=START, exp_name="exp", output_subdir=""):
 
 
 class Page(HTMLParser):
-    """What a browser would see: tags, addresses, text."""
+    """The tags, addresses and text of a page."""
 
     def __init__(self, path):
         super().__init__()
@@ -120,7 +120,7 @@ def folder(roots):
 
 
 def test_one_failed_scene_is_named_and_the_rest_averaged(roots, capsys):
-    """Cause, message and log of the failed one; averages of the others; exit status 0."""
+    """The report has its cause, message and log, and averages of the others; exit status 0."""
     record(roots, "hi4d_a", psnr=20.0, before=BEFORE)
     record(roots, "hi4d_b", psnr=22.0, before=BEFORE)
     record(roots, "hi4d_c", attempt(Cause.TRAINER_ERROR, message="the loss is not a number"))
@@ -132,14 +132,14 @@ def test_one_failed_scene_is_named_and_the_rest_averaged(roots, capsys):
     assert "- mean PSNR: 21.0 dB (16.0 dB before training)" in report
     assert "GPU-hours: 3.00 (3 attempts" in report
     assert "the loss is not a number" in Page(folder(roots) / "report.html").shown
-    said = capsys.readouterr().out
-    assert "hi4d_c   failed (trainer_error)" in said
+    output = capsys.readouterr().out
+    assert "hi4d_c   failed (trainer_error)" in output
     for name in ("report.html", "report.md", "metrics.csv", "psnr_by_scene.png", "gantt.png"):
-        assert f"wrote {folder(roots) / name}" in said
+        assert f"wrote {folder(roots) / name}" in output
 
 
 def test_averages_are_by_data_set_and_over_all(roots):
-    """A data set is the first word of a scene's name."""
+    """The data set is the first word of a scene's name."""
     for scene, psnr in (("hi4d_a", 20.0), ("hi4d_b", 22.0), ("synthetic_a", 30.0)):
         record(roots, scene, psnr=psnr)
     report = summarise(roots, "exp", []).report.read_text()
@@ -149,19 +149,19 @@ def test_averages_are_by_data_set_and_over_all(roots):
 
 
 def test_no_average_where_there_are_no_numbers(roots):
-    """Another trainer may have no metrics, or others by the same names."""
+    """Another trainer may write no metrics, or other things under the same names."""
     record(roots, "a_1", before=3, psnr="good", picture=7)
     record(roots, "a_2")
-    said = table(roots, "exp", [])
-    assert "average" not in said
-    assert "total" not in said
+    output = table(roots, "exp", [])
+    assert "average" not in output
+    assert "total" not in output
     report = summarise(roots, "exp", []).report.read_text()
     assert "| 2 done |" not in report
     assert "PSNR" not in report
 
 
 def test_a_record_that_can_not_be_read_is_named(roots):
-    """With what is wrong with it; the others are reported."""
+    """The report says what is wrong with it, and covers the others."""
     record(roots, "a_1", psnr=20.0)
     broken = roots.output_folder("a_2", "exp")
     broken.mkdir(parents=True)
@@ -197,7 +197,7 @@ def test_two_experiments_are_compared_scene_by_scene(roots, capsys):
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (["--exp-name", "exq"], "no such experiment: exq\n    -> did you mean exp"),
         (["--exp-name", "exp", "--compare", "odl"], "no such experiment: odl\n    -> did you mean"),
@@ -206,17 +206,17 @@ def test_two_experiments_are_compared_scene_by_scene(roots, capsys):
         (["--exp-nam", "exp"], "--exp-name"),
     ],
 )
-def test_a_mistyped_name_is_a_fault(roots, capsys, flags, told):
-    """The nearest names are told, exit status 2, and nothing is written."""
+def test_a_mistyped_name_is_a_fault(roots, capsys, flags, message):
+    """Exit status 2 with the nearest names; nothing is written."""
     record(roots, "a_1")
     record(roots, "a_1", exp_name="old")
     assert main(flags) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (roots.results_root / "_experiments").exists()
 
 
 def test_the_page_is_self_contained_and_escapes_what_it_shows(roots):
-    """All pictures are inside; what a log or a folder's name says is text, not markup."""
+    """All pictures are embedded; text of logs and names is never markup."""
     evil = '<script>alert(1)</script> | "&amp;" \x1b[31mred\x1b[0m \x00'
     record(roots, "a_<b>$x_1", psnr=20.0, picture="evaluation/c.png")
     record(roots, "a_2", attempt(Cause.TRAINER_ERROR, message=evil))
@@ -239,7 +239,7 @@ def test_the_page_is_self_contained_and_escapes_what_it_shows(roots):
 
 
 def test_a_picture_outside_the_scenes_folder_is_not_shown(roots):
-    """A record can't have the page show another file."""
+    """A record can't make the page show another file."""
     secret = roots.results_root / "secret.png"
     secret.parent.mkdir()
     Image.new("RGB", (8, 8)).save(secret)
@@ -250,7 +250,7 @@ def test_a_picture_outside_the_scenes_folder_is_not_shown(roots):
 
 
 def test_a_plot_that_fails_costs_no_summary(roots, monkeypatch, capsys):
-    """The others are drawn, an older one goes, and one line says what is missing."""
+    """The others are drawn, the older file is deleted, and one line says what is missing."""
     for scene in ("a_1", "a_2"):
         record(roots, scene, psnr=20.0)
     summarise(roots, "exp", [])
@@ -268,7 +268,7 @@ def test_a_plot_that_fails_costs_no_summary(roots, monkeypatch, capsys):
 
 
 def test_without_a_plotting_library_there_is_a_summary(roots, monkeypatch, capsys):
-    """Numbers, text and page are whole; one line says what could not be drawn."""
+    """Numbers, text and page are complete; one line says what could not be drawn."""
     for scene in ("a_1", "a_2"):
         record(roots, scene, psnr=20.0)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
@@ -281,7 +281,7 @@ def test_without_a_plotting_library_there_is_a_summary(roots, monkeypatch, capsy
 
 
 def test_waits_are_from_the_plan_or_the_attempt_before(roots):
-    """A first start waited since its plan was made, a second one since the first one's end."""
+    """A first attempt waits from the plan's creation on, the next one from its end on."""
     first = attempt(Cause.NODE_FAILURE, begin=10, minutes=20, host="n1")
     second = attempt(Cause.OK, begin=45, host="n2")
     later = attempt(Cause.OK, begin=60 * 24)
@@ -305,7 +305,7 @@ def test_waits_are_from_the_plan_or_the_attempt_before(roots):
     assert "idle time is cut out at the dashed lines" in report
 
 
-def test_a_start_that_was_killed_has_no_made_up_length():
+def test_an_attempt_that_was_killed_has_no_invented_length():
     """Its end is not known."""
     open_end = attempt(None).model_copy(update={"end": None})
     row = Row("a_1", "failed", Path("x"), "killed", attempts=(open_end,))
@@ -314,7 +314,7 @@ def test_a_start_that_was_killed_has_no_made_up_length():
 
 
 def test_a_generation_experiment_counts_samples(roots, capsys):
-    """Samples and dropped are added up; no PSNR, no empty column, files of their own names."""
+    """Samples are added up; no PSNR, no empty column; the files have names of their own."""
     for scene, samples in (("a_1", 21), ("a_2", 14)):
         record(roots, scene, output_subdir="difix_data")
         shard = roots.output_folder(scene, "exp", "difix_data") / "shard.json"
@@ -330,7 +330,7 @@ def test_a_generation_experiment_counts_samples(roots, capsys):
 
 
 def test_planned_scenes_that_never_started_are_in_the_report(roots):
-    """The experiment's plans say what should be there."""
+    """The experiment's plans name them."""
     planned(roots, "a_1", "a_2")
     record(roots, "a_1", psnr=20.0)
     assert main(["--exp-name", "exp"]) == 0
@@ -338,7 +338,7 @@ def test_planned_scenes_that_never_started_are_in_the_report(roots):
 
 
 def test_a_thousand_scenes_are_binned_and_few_pictures_shown(roots):
-    """Plots without names say so; of the pictures the worst, middle and best are shown."""
+    """Plots say that names are left out; the worst, middle and best pictures are shown."""
     names = [f"set{place % 3}_scene{place:04d}" for place in range(1000)]
     planned(roots, *names)
     for place, name in enumerate(names):
@@ -356,7 +356,7 @@ def test_a_thousand_scenes_are_binned_and_few_pictures_shown(roots):
 
 
 def test_plots_keep_names_up_to_a_bound(roots):
-    """A chart of so many scenes has their names, and is as high as they need."""
+    """A plot of as many scenes has their names, and is high enough for them."""
     names = [f"a_{place:02d}" for place in range(MOST_NAMED)]
     for name in names:
         record(roots, name, psnr=20.0)
@@ -366,7 +366,7 @@ def test_plots_keep_names_up_to_a_bound(roots):
 
 
 def test_the_launcher_and_the_flows_aggregate_write_it(lab):
-    """The same report at the end of both, from the plan that ran."""
+    """Both end with the same report, from the plan that ran."""
     for name in ("a_1", "a_2"):
         lab.add_scene(name)
     result = lab.run("--run-all", "--overrides", "do=fail", "only=a_2")
@@ -387,7 +387,7 @@ def test_the_launcher_and_the_flows_aggregate_write_it(lab):
 
 
 def test_the_command_needs_no_server_and_starts_fast():
-    """Neither Prefect nor Dask nor torch is imported, and what draws only when it draws."""
+    """Neither Prefect, Dask nor torch is imported, and no plotting library before a plot."""
     heavy = "{'prefect', 'dask', 'distributed', 'torch', 'matplotlib', 'PIL', 'hydra'}"
     code = f"import sys, flows.report; print({heavy} & set(sys.modules))"
     result = subprocess.run(

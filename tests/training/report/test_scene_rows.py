@@ -20,7 +20,7 @@ def scene(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cause", "said"),
+    ("cause", "expected"),
     [
         (Cause.OK, "done"),
         (Cause.TIMEOUT, "failed (timeout)"),
@@ -28,10 +28,10 @@ def scene(tmp_path):
         (None, "failed (killed)"),
     ],
 )
-def test_state_and_cause_come_from_the_record(scene, cause, said):
-    """The cause of a failure alone is told; an attempt that runs without a holder was killed."""
+def test_state_and_cause_come_from_the_record(scene, cause, expected):
+    """Only a failure has a cause; an attempt that runs without a holder was killed."""
     record(scene, cause)
-    assert row_of(scene.name, scene.output).state_and_cause == said
+    assert row_of(scene.name, scene.output).state_and_cause == expected
 
 
 def test_an_attempt_whose_claim_is_held_runs(scene):

@@ -1,4 +1,4 @@
-"""The experiment's summary: from records alone, complete or not, naming what is missing."""
+"""The experiment's summary: made from records alone, complete or not, it names what is missing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def roots(tmp_path):
 
 
 def record(roots, scene, cause=None, **metrics):
-    """What a supervisor would have written; without a cause the start still runs."""
+    """Write the record of a scene with one attempt; without a cause it still runs."""
     attempt = Attempt(start=now(), host=socket.gethostname(), pid=os.getpid())
     made = RunRecord(scene=scene, exp_name="exp", fingerprint="f", status="running")
     made = made.started(attempt)
@@ -40,7 +40,7 @@ def record(roots, scene, cause=None, **metrics):
 
 
 def test_the_average_leaves_out_what_is_not_done(roots):
-    """One failed and one never started scene are named; the mean is over the done ones."""
+    """A failed and a never started scene are named; the mean is over the done ones."""
     record(roots, "a_1", Cause.OK, psnr=20.0)
     record(roots, "a_2", Cause.OK, psnr=22.0)
     record(roots, "a_3", Cause.TIMEOUT, psnr=1.0)
@@ -53,7 +53,7 @@ def test_the_average_leaves_out_what_is_not_done(roots):
 
 
 def test_metrics_csv_has_every_number_before_and_after(roots):
-    """One row a scene; what a scene lacks is an empty cell."""
+    """It has one row a scene; what a scene lacks is an empty cell."""
     record(roots, "a_1", Cause.OK)
     record(roots, "a_2", Cause.CONFIG)
     path = summarise(roots, "exp", []).metrics_csv
@@ -63,7 +63,7 @@ def test_metrics_csv_has_every_number_before_and_after(roots):
     assert (failed["psnr"], failed["cause"]) == ("", "config")
 
 
-def test_a_killed_start_is_not_shown_as_running(roots):
+def test_a_killed_attempt_is_not_shown_as_running(roots):
     """A record that says running without a living holder is a failure."""
     record(roots, "a_1")
     assert summarise(roots, "exp", []).rows[0].state == "failed"

@@ -71,12 +71,13 @@ def _named_psnr(rows: Sequence[Row]) -> bytes:
     made = charts.axes(rows=len(rows))
     after = [row.numbers["psnr"] for row in rows]
     known = _known_before(rows)
-    starts = list(known.values())
-    ends = [after[place] for place in known]
-    made.hlines(list(known), starts, ends, color=GREY, linewidth=2.5, zorder=2)
+    before = list(known.values())
+    made.hlines(
+        list(known), before, [after[place] for place in known], color=GREY, linewidth=2.5, zorder=2
+    )
     if known:
         made.scatter(
-            starts, list(known), s=42, color="white", edgecolor=GREY, zorder=3, label="before"
+            before, list(known), s=42, color="white", edgecolor=GREY, zorder=3, label="before"
         )
     made.scatter(after, range(len(rows)), s=42, color=BLUE, zorder=4, label="after training")
     for place, value in enumerate(after):

@@ -48,7 +48,7 @@ def spans_begin(spans: Sequence[Span]) -> str:
 
 
 def _rows(spans: Sequence[Span]) -> list[list[Span]]:
-    """Group attempts by machine, job and scene; a machine's jobs in the order of their starts."""
+    """Group attempts by machine, job and scene; a machine's jobs by their first attempt."""
     jobs: dict[tuple[str, str], float] = {}
     for span in sorted(spans, key=lambda each: each.start):
         jobs.setdefault((span.host, span.job_id), span.start.timestamp())
