@@ -19,6 +19,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+if __name__ == "__main__":
+    from training.cli.interpreter import FLOW, require
+
+    require(FLOW)
+
 import httpx
 import psutil
 

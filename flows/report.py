@@ -7,6 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
+if __name__ == "__main__":
+    from training.cli.interpreter import LAUNCHER, require
+
+    require(LAUNCHER)
+
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from preprocess.faults import Fault, FaultsError

@@ -1,0 +1,98 @@
+"""Modules of ours that are named by text, in commands and tables, exist and can be run.
+
+Neither an import nor import-linter sees such a name: after a move it would fail only when it is
+run, some of them on a compute node.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+PACKAGES = ("training", "flows", "deployments", "preprocess")
+TEXTS = ("Makefile", "*.md", "docs/**/*.md", "**/*.slurm", "deployments/*.yaml")
+DOTTED = rf"(?:{'|'.join(PACKAGES)})(?:\.\w+)+"
+MODULE = re.compile(DOTTED)
+ENTRY_POINT = re.compile(rf"({DOTTED}):(\w+)")
+COMMAND = re.compile(rf"-m ({DOTTED})")
+GUARD = re.compile(r'^if __name__ == "__main__":', re.MULTILINE)
+
+
+def sources() -> Iterator[Path]:
+    for package in (*PACKAGES, "benchmarks"):
+        yield from (CHECKOUT / package).rglob("*.py")
+
+
+def constants() -> Iterator[tuple[Path, str]]:
+    """All string constants of the sources, docstrings included, each with its file."""
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield path, node.value
+
+
+def modules() -> dict[str, str]:
+    """Modules that a text names as something to run, each with a file that does."""
+    found = {}
+    for path, text in constants():
+        names = [text] if MODULE.fullmatch(text) else COMMAND.findall(text)
+        found.update(dict.fromkeys(names, str(path.relative_to(CHECKOUT))))
+    for path in (path for pattern in TEXTS for path in CHECKOUT.glob(pattern)):
+        if not any(part.startswith(".") for part in path.relative_to(CHECKOUT).parts):
+            names = COMMAND.findall(path.read_text(encoding="utf-8"))
+            found.update(dict.fromkeys(names, str(path.relative_to(CHECKOUT))))
+    return found
+
+
+def entry_points() -> set[tuple[str, str]]:
+    return {match.groups() for _, text in constants() if (match := ENTRY_POINT.fullmatch(text))}
+
+
+def source_of(module: str) -> str:
+    """The source of a module, or of a package's `__main__`; fails where there is none."""
+    spec = find_spec(module)
+    if spec is not None and spec.submodule_search_locations is not None:
+        spec = find_spec(f"{module}.__main__")
+    assert spec is not None, f"there is no module {module}"
+    assert spec.origin is not None
+    return Path(spec.origin).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("module", "named_in"), sorted(modules().items()))
+def test_a_module_that_is_named_by_text_can_be_run(module, named_in):
+    """It is there, and does something when it is run with `python -m`."""
+    assert GUARD.search(source_of(module)), f"{module}, named in {named_in}, has no __main__ guard"
+
+
+@pytest.mark.parametrize(("module", "name"), sorted(entry_points()))
+def test_an_entry_point_that_is_named_by_text_exists(module, name):
+    """`flows.flow:train_scenes`: the module has such a function or variable."""
+    spec = find_spec(module)
+    assert spec is not None, f"there is no module {module}"
+    assert spec.origin is not None
+    nodes = ast.walk(ast.parse(Path(spec.origin).read_text(encoding="utf-8")))
+    defined = {
+        node.name if isinstance(node, ast.FunctionDef) else node.id
+        for node in nodes
+        if isinstance(node, ast.FunctionDef)
+        or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    }
+    assert name in defined
+
+
+def test_the_names_are_found():
+    """One of each kind: a constant, a table's entry, an argument, a package, a line of make."""
+    assert set(modules()) > {
+        "training.execution.supervisor",
+        "flows.slurm.dask_worker",
+        "deployments.process_worker",
+        "preprocess.synthetic",
+        "flows.flags_page",
+    }
+    assert ("flows.flow", "train_scenes") in entry_points()

@@ -1,0 +1,71 @@
+"""A command that is started with a Python that can't run it says so in one line."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from training.cli import interpreter
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+COMMANDS = [
+    ["training/run.py", "--help"],
+    ["training/run.py", "--in-job", "array", "plan.json", "0"],
+    ["-m", "flows.train", "--help"],
+    ["-m", "flows.report", "--help"],
+    ["-m", "deployments.serve"],
+]
+
+
+def run(python: list[str], command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*python, *command], cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_without_the_packages_there_is_one_line_and_no_traceback(command):
+    """`-S`: no site-packages, as outside the virtual environment. Status 2, with the remedy."""
+    result = run([sys.executable, "-S"], command)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1
+    assert "lacks pydantic" in result.stderr
+    assert ".venv/bin/python" in result.stderr
+
+
+def test_the_flow_names_prefect_too_and_the_launcher_does_not():
+    """The launcher works where Prefect is not installed."""
+    assert "prefect" in run([sys.executable, "-S"], COMMANDS[2]).stderr
+    assert "prefect" not in run([sys.executable, "-S"], COMMANDS[0]).stderr
+
+
+@pytest.fixture(scope="module")
+def old_python():
+    """A Python that is too old, where this machine has one."""
+    for name in ("python3.8", "python3.9", "python3.10"):
+        python = shutil.which(name)
+        if python is not None and run([python], ["--version"]).returncode == 0:
+            return python
+    return pytest.skip("needs Python 3.8, 3.9 or 3.10")
+
+
+@pytest.mark.parametrize("command", [COMMANDS[0], COMMANDS[2]], ids=" ".join)
+def test_an_old_python_is_named_with_its_version(old_python, command):
+    """Its syntax errors would not say so."""
+    result = run([old_python], command)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "older than 3.11" in result.stderr
+
+
+def test_a_python_that_has_everything_passes(capsys):
+    """This one has; a single package that it lacks is named alone."""
+    interpreter.require(interpreter.FLOW)
+    with pytest.raises(SystemExit) as ended:
+        interpreter.require(("json", "no_such_package"))
+    assert ended.value.code == 2
+    assert "lacks no_such_package:" in capsys.readouterr().err
