@@ -61,7 +61,9 @@ class Snapshot:
 
     @property
     def is_done(self) -> bool:
-        """Whether every scene is done and nothing is queued or running."""
+        """Whether every scene is done, nothing is queued or running, and every plan was read."""
+        if self.experiment.warnings:
+            return False
         return len(self.of("done")) == len(self.scenes) and not self.is_active
 
     @property
@@ -127,6 +129,7 @@ class _Look:
 
     @classmethod
     def at(cls, scene: str, output: Path) -> _Look:
+        """Read a scene's record and, where it says running, its claim."""
         try:
             record = read_record(output)
             return cls(scene, output, record, living_holder(output, record))

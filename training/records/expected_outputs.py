@@ -49,9 +49,9 @@ def set_aside(output: Path) -> Path:
 
 
 def set_stale_aside(output: Path, expected_outputs: tuple[str, ...]) -> None:
-    """Move a failed attempt's expected outputs away, lest one that writes nothing looks done.
+    """Move a failed attempt's expected outputs into `superseded/<time>/`.
 
-    Raises OSError.
+    Otherwise the next attempt would look done even if it wrote nothing. Raises OSError.
     """
     stale = [path for glob in expected_outputs for path in output.glob(glob)]
     folder = _new_superseded(output) if stale else output

@@ -10,7 +10,7 @@ ELSEWHERE = frozenset({Cause.PREEMPTED, Cause.NODE_FAILURE, Cause.WORKER_LOST})
 
 
 def should_retry(outcome: Outcome, attempts: int, max_retries: int) -> bool:
-    """Return whether a scene whose attempt number `attempts` of this run ended so starts again.
+    """Return whether a scene starts again after its attempt number `attempts` of this run.
 
     Only for the one place that sees the attempt's end; it tells viewers what was decided. A timeout
     continues from its checkpoint; without one it would only spend the same time again.

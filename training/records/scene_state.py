@@ -7,6 +7,7 @@ over. The functions on records are pure; `living_holder` alone looks at the disk
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -101,6 +102,35 @@ def recorded_state(
         elapsed_s=record.seconds if last else None,
         message=last.message if last else "",
     )
+
+
+def code_versions(scenes: Iterable[SceneState]) -> list[str]:
+    """Return the versions of the trainer's code that ran, newest first, with their scenes' counts.
+
+    `88 scenes 3f2a9c1 (commit 55db034)`; a scene counts for each version that an attempt of it ran.
+    """
+    newest: dict[str, Attempt] = {}
+    count: Counter[str] = Counter()
+    for each in scenes:
+        ran = {_digest_of(attempt): attempt for attempt in each.attempts if attempt.pid}
+        count.update(ran.keys())
+        for digest, attempt in ran.items():
+            if digest not in newest or newest[digest].start < attempt.start:
+                newest[digest] = attempt
+    ordered = sorted(newest, key=lambda digest: newest[digest].start, reverse=True)
+    return [f"{_scenes(count[digest])} {_version_text(newest[digest])}" for digest in ordered]
+
+
+def _digest_of(attempt: Attempt) -> str:
+    return attempt.code_version.digest if attempt.code_version else ""
+
+
+def _version_text(attempt: Attempt) -> str:
+    return str(attempt.code_version or "of a version that was not recorded")
+
+
+def _scenes(count: int) -> str:
+    return f"{count} scene{'s' * (count != 1)}"
 
 
 def seconds_left(scenes: Iterable[SceneState], parallelism: int) -> float | None:

@@ -51,5 +51,5 @@ def resolve_roots(
     environ: Mapping[str, str] | None = None,
     paths_file: Path = PATHS_FILE,
 ) -> Roots:
-    """Resolve the roots as `preprocess.roots.resolve_root_folders` does, which see for errors."""
+    """Resolve the roots as `preprocess.roots.resolve_root_folders` does; raises the same errors."""
     return Roots(**resolve_root_folders(flags, environ, paths_file))

@@ -31,7 +31,7 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals(on_first: Callable[[], None]) -> Iterator[StopRequest]:
-    """Yield a StopRequest that SIGINT, SIGTERM and SIGHUP raise while the block runs.
+    """Yield a StopRequest that SIGINT, SIGTERM and SIGHUP set while the block runs.
 
     `on_first` is called before the level is raised for the first time. It runs inside the signal
     handler, possibly more than once: it must take no lock and print nothing.
