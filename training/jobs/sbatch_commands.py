@@ -126,7 +126,7 @@ def slurm_of(plan: Plan) -> SlurmPlan:
 
 
 def _offset(chunk: ArrayChunk) -> str:
-    """Return `N+` for the log's file name, where the index in it counts from scene N; else empty."""
+    """Return `N+` for the log's file name, where its index counts from scene N; else empty."""
     return f"{chunk.offset}+" if chunk.offset else ""
 
 
