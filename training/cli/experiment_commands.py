@@ -29,12 +29,19 @@ def experiment_command(options: LaunchOptions) -> int:
     """
     _check_single_command(options)
     experiment = find_experiment(options.exp_name, resolve_roots(options.model_dump()))
+    if options.logs or options.cancel:  # --status shows them below its table
+        _say_warnings(experiment)
     if options.logs:
         follow(experiment, options.logs)
         return DONE
     if options.cancel:
         return _cancel(experiment, dry_run=options.dry_run)
     return _watch(experiment) if options.watch else _show(experiment)
+
+
+def _say_warnings(experiment: Experiment) -> None:
+    for warning in experiment.warnings:
+        say(f"warning: {warning}", sys.stderr)
 
 
 def _check_single_command(options: LaunchOptions) -> None:

@@ -9,7 +9,7 @@ from typing import get_args
 from training.display.durations import clock, estimate
 from training.jobs.experiment_jobs import StageJob
 from training.jobs.status import Snapshot
-from training.records.scene_state import SceneState, State
+from training.records.scene_state import SceneState, State, code_versions
 
 HEADINGS = ("scene", "state", "cause", "attempt", "node", "job", "elapsed", "log")
 MOST_CAUSE = 60
@@ -80,6 +80,10 @@ def _counts(snapshot: Snapshot) -> list[str]:
     name, total = snapshot.experiment.name, len(snapshot.scenes)
     lines = [f"experiment {name}, {total} scene{'s'[: total != 1]}: {counts}"]
     lines += _estimate(snapshot)
+    versions = code_versions(snapshot.scenes)
+    if len(versions) > 1:
+        lines.append(f"the trainer's code has {len(versions)} versions: {', '.join(versions)}")
+    lines += [f"warning: {warning}" for warning in snapshot.experiment.warnings]
     if snapshot.queue.unknown:
         lines.append(f"by the records alone, since Slurm does not answer: {snapshot.queue.unknown}")
     return lines

@@ -9,9 +9,9 @@ from __future__ import annotations
 import ast
 import hashlib
 import subprocess
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from preprocess.roots import CHECKOUT
 from training.records.record import CodeVersion
@@ -26,23 +26,22 @@ def own_code_digest(script: Path, unused_functions: Collection[str] = ()) -> str
     Imports inside functions count too, but not those of the script's `unused_functions`, which
     belong to other run modes. Raises OSError when a source can't be read.
     """
-    shapes: dict[Path, object] = {}
-    waiting = [script]
+    sources = {script: _read_source(script, unused_functions)}
+    looked_up: set[str] = set()
+    waiting = [sources[script]]
     while waiting:
-        path = waiting.pop()
-        if path in shapes:
-            continue
-        tree = _parse(path)
-        if path == script and isinstance(tree, ast.Module):
-            tree.body = [node for node in tree.body if not _is_function(node, unused_functions)]
-        shapes[path] = _shape(tree)
-        waiting += _imported_files(tree)
-    return _digest({path.relative_to(CHECKOUT).as_posix(): shapes[path] for path in shapes})
+        modules = {part for name in waiting.pop().imports for part in _with_packages(name)}
+        for path in _files_of(modules - looked_up):
+            sources[path] = _read_source(path)
+            waiting.append(sources[path])
+        looked_up |= modules
+    texts = {path.relative_to(CHECKOUT).as_posix(): each.text for path, each in sources.items()}
+    return _digest(texts)
 
 
 def script_digest(script: Path) -> str:
     """Return the digest of one script alone; raises OSError when it can't be read."""
-    return _digest({script.name: _shape(_parse(script))})
+    return _digest({script.name: _read_source(script).text})
 
 
 def with_commit(digest: str, folder: Path) -> CodeVersion:
@@ -73,36 +72,55 @@ def _git_status(folder: Path) -> list[str]:
     return answer.stdout.splitlines()
 
 
-def _parse(path: Path) -> ast.Module | bytes:
-    """Return a source's syntax tree, or its bytes where this interpreter can't parse it."""
+@dataclass
+class _Source:
+    """What a source file says, without comments, docstrings and layout, and what it imports."""
+
+    text: str
+    imports: list[str]
+    """Modules by their full names; of `from a import b` also `a.b`, which may be no module."""
+
+
+def _read_source(path: Path, unused_functions: Collection[str] = ()) -> _Source:
+    """Return a source; where this interpreter can't parse it, its bytes and no import."""
     content = path.read_bytes()
     try:
-        return ast.parse(content)
+        tree = ast.parse(content)
+        tree.body = [node for node in tree.body if not _is_function(node, unused_functions)]
+        words, imports = list[str](), list[str]()
+        _outline(tree, words, imports)
     except (SyntaxError, ValueError, RecursionError):
-        return content
+        return _Source(repr(content), [])
+    return _Source("\n".join(words), imports)
 
 
 def _is_function(node: ast.stmt, names: Collection[str]) -> bool:
     return isinstance(node, ast.FunctionDef) and node.name in names
 
 
-def _shape(node: Any) -> Any:
-    """Return what of a syntax tree has an effect, as nested lists.
+def _outline(node: ast.AST, words: list[str], imports: list[str]) -> None:
+    """Append the words of a syntax tree and the modules it imports.
 
-    Like `ast.dump`, but without empty fields, in which Python versions differ, and without
-    docstrings.
+    Like `ast.dump`, but without empty fields, in which Python versions differ, without strings
+    that stand alone (docstrings), and in a third of the time.
     """
-    if isinstance(node, ast.AST):
-        fields = ((name, getattr(node, name, None)) for name in node._fields)
-        kept = [(name, _shape(value)) for name, value in fields if value not in (None, [])]
-        return [type(node).__name__, *kept]
-    if isinstance(node, list):
-        return [_shape(each) for each in node if not _is_docstring(each)]
-    return node
+    words.append(type(node).__name__)
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        imports += _imported_names(node)
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if value is None or value == []:
+            continue
+        words.append(name)
+        for each in value if isinstance(value, list) else [value]:
+            if not isinstance(each, ast.AST):
+                words.append(repr(each))
+            elif not _is_docstring(each):
+                _outline(each, words, imports)
+        words.append("]")
 
 
-def _is_docstring(node: Any) -> bool:
-    """Return whether it is a string that stands alone, be it of a function or of an attribute."""
+def _is_docstring(node: ast.AST) -> bool:
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
@@ -110,30 +128,29 @@ def _is_docstring(node: Any) -> bool:
     )
 
 
-def _imported_files(tree: ast.Module | bytes) -> Iterator[Path]:
-    """Yield the checkout's files that a source imports, the packages around them included."""
-    nodes = ast.walk(tree) if isinstance(tree, ast.Module) else ()
-    for name in {name for node in nodes for name in _imported_names(node)}:
-        parts = name.split(".")
-        if parts[0] in PACKAGES:
-            for count in range(1, len(parts) + 1):
-                yield from _files_of(CHECKOUT.joinpath(*parts[:count]))
-
-
-def _imported_names(node: ast.AST) -> list[str]:
-    """Return the modules that a statement imports; what is no module has no file."""
+def _imported_names(node: ast.Import | ast.ImportFrom) -> list[str]:
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-        return [f"{node.module}.{alias.name}" for alias in node.names]
-    return []
+    if node.module is None or node.level:  # relative imports are not used here
+        return []
+    return [f"{node.module}.{alias.name}" for alias in node.names]
 
 
-def _files_of(module: Path) -> list[Path]:
-    candidates = (module.with_suffix(".py"), module / "__init__.py")
-    return [path for path in candidates if path.is_file()]
+def _with_packages(module: str) -> Iterator[str]:
+    """Yield the module and the packages around it, if it is one of this checkout."""
+    parts = module.split(".")
+    if parts[0] in PACKAGES:
+        yield from (".".join(parts[:count]) for count in range(1, len(parts) + 1))
 
 
-def _digest(shapes: dict[str, Any]) -> str:
-    text = repr(sorted(shapes.items()))
+def _files_of(modules: Iterable[str]) -> Iterator[Path]:
+    """Yield the source files of those names that are modules or packages."""
+    for module in modules:
+        path = CHECKOUT.joinpath(*module.split("."))
+        yield from filter(Path.is_file, (path.with_suffix(".py"), path / "__init__.py"))
+
+
+def _digest(texts: dict[str, str]) -> str:
+    """Return a hash of sources by name."""
+    text = repr(sorted(texts.items()))
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:32]

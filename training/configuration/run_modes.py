@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from training.records.expected_outputs import CHECKPOINTS, METRICS
-
 RunModeName = Literal["train", "difix_data_generation_generate", "difix_data_generation_aggregate"]
 INPUT_FILE_KEYS = ("model.body_file", "model.smpl_body_file")
 """Keys of train.yaml that name an input file: its content decides the result, not its path."""
@@ -38,7 +36,7 @@ TRAIN = RunMode(
     name="train",
     activity="training",
     function="_train",
-    expected_outputs=(METRICS, f"{CHECKPOINTS}/last.pt", "person_*.ply", "evaluation/*.png"),
+    expected_outputs=("metrics.json", "checkpoints/last.pt", "person_*.ply", "evaluation/*.png"),
     ignored_keys=("difix_data_generation",),
 )
 GENERATE = RunMode(

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from training.records.record import now
+from training.records.scene_state import code_versions
 from training.report.blocks import (
     Block,
     Document,
@@ -71,6 +72,7 @@ def _facts(rows: Sequence[Row], spans: Sequence[Span], *, on_gpus: bool) -> list
         hours = sum(row.total_s for row in rows) / 3600
         name, note = ("GPU-hours", ", one GPU each") if on_gpus else ("hours of training", "")
         facts.append(Fact(name, f"{hours:.2f}", f"{_count(attempts, 'attempt')}{note}"))
+    facts += _code_versions(rows)
     waits = longest_and_median_wait(spans)
     if waits:
         longest, middle = map(duration, waits)
@@ -80,6 +82,16 @@ def _facts(rows: Sequence[Row], spans: Sequence[Span], *, on_gpus: bool) -> list
         took = duration((end - begin).total_seconds())
         facts.append(Fact("first to last", took, f"from {begin:%Y-%m-%d %H:%M} UTC"))
     return facts
+
+
+def _code_versions(rows: Sequence[Row]) -> list[Fact]:
+    versions = code_versions(rows)
+    if not versions:
+        return []
+    word = (
+        "versions of the trainer's code" if len(versions) > 1 else "version of the trainer's code"
+    )
+    return [Fact(word, str(len(versions)), ", ".join(versions))]
 
 
 def _others(rows: Sequence[Row]) -> str:

@@ -32,6 +32,11 @@ def plans_of(roots: Roots, exp_name: str, output_subdir: str) -> list[Plan]:
     return [plan for plan in plans if plan.output_subdir == output_subdir]
 
 
+def unreadable_plans(roots: Roots, exp_name: str) -> tuple[str, ...]:
+    """Return a line for each plan of an experiment that can't be read."""
+    return _experiment(exp_name, roots, is_known=True).warnings
+
+
 def _experiment(exp_name: str, roots: Roots, *, is_known: bool) -> Experiment:
     try:
         return find_experiment(exp_name, roots)

@@ -10,7 +10,7 @@ from pathlib import Path
 from training.report.blocks import Document, Picture
 from training.report.experiment_report import experiment_report, title_of
 from training.report.html import to_html
-from training.report.known import plans_of
+from training.report.known import plans_of, unreadable_plans
 from training.report.markdown import linked_from, to_markdown
 from training.report.plots.bars import (
     DURATION,
@@ -71,7 +71,8 @@ def write_report(
 
     Raises OSError when its files can't be written.
     """
-    place, notes = report_paths(roots, exp_name, output_subdir), list[str]()
+    place = report_paths(roots, exp_name, output_subdir)
+    notes = list(unreadable_plans(roots, exp_name))
     write_atomically(place.file("metrics.csv"), _encodable(to_csv(rows)))
     plans = plans_of(roots, exp_name, output_subdir)
     spans = spans_of(rows, plans)
