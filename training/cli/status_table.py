@@ -82,7 +82,7 @@ def _counts(snapshot: Snapshot) -> list[str]:
     lines += _estimate(snapshot)
     versions = code_versions(snapshot.scenes)
     if len(versions) > 1:
-        lines.append(f"the trainer's code has {len(versions)} versions: {', '.join(versions)}")
+        lines.append(f"trained by {len(versions)} versions of the code: {', '.join(versions)}")
     lines += [f"warning: {warning}" for warning in snapshot.experiment.warnings]
     if snapshot.queue.unknown:
         lines.append(f"by the records alone, since Slurm does not answer: {snapshot.queue.unknown}")

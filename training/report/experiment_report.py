@@ -85,13 +85,11 @@ def _facts(rows: Sequence[Row], spans: Sequence[Span], *, on_gpus: bool) -> list
 
 
 def _code_versions(rows: Sequence[Row]) -> list[Fact]:
-    versions = code_versions(rows)
-    if not versions:
+    """Return which versions of its code trained the scenes, where any is recorded."""
+    if not any(attempt.code_version for row in rows for attempt in row.attempts):
         return []
-    word = (
-        "versions of the trainer's code" if len(versions) > 1 else "version of the trainer's code"
-    )
-    return [Fact(word, str(len(versions)), ", ".join(versions))]
+    versions = code_versions(rows)
+    return [Fact("trainer's code", _count(len(versions), "version"), ", ".join(versions))]
 
 
 def _others(rows: Sequence[Row]) -> str:
