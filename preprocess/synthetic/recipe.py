@@ -19,7 +19,7 @@ CAMERAS = (4, 16, 28, 40, 52, 64, 76, 88)
 
 def _known(name: str) -> str:
     if name not in PEOPLE:
-        raise PydanticCustomError("person", "is nobody in preprocess/synthetic/wardrobe.py")
+        raise PydanticCustomError("person", "is not a person of preprocess/synthetic/wardrobe.py")
     return name
 
 
@@ -54,7 +54,7 @@ def recipe_faults(scene: Scene) -> list[Fault]:
     if scene.cam_id not in recipe.cameras:
         remedy = f"choose one of {', '.join(map(str, recipe.cameras))}"
         faults.append(
-            Fault(f"{_file(scene)}: cam_id is no camera of it", str(scene.cam_id), remedy)
+            Fault(f"{_file(scene)}: cam_id is not one of its cameras", str(scene.cam_id), remedy)
         )
     if scene.raw_gt_dir_path is not None and not _own_place(scene.raw_gt_dir_path, scene):
         remedy = f'the builder writes below the scene data root: "truth/{scene.seq_name}"'
@@ -74,7 +74,7 @@ def _number_faults(scene: Scene, recipe: Recipe) -> list[Fault]:
         faults.append(Fault(f"{_file(scene)}: synthetic.cameras names a camera twice", shown))
     for frame in recipe.skip_frames:
         if not 1 <= frame <= recipe.frames:
-            what = f"{_file(scene)}: synthetic.skip_frames is no frame"
+            what = f"{_file(scene)}: synthetic.skip_frames names a frame that is not there"
             faults.append(Fault(what, str(frame), f"frames are 1 to {recipe.frames}"))
     return faults
 

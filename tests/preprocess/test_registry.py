@@ -119,7 +119,7 @@ def test_ordinary_names_are_accepted(name: str) -> None:
     assert Scene(seq_name=name, cam_id=0).seq_name == name
 
 
-def test_the_faults_of_all_files_and_keys_are_told_at_once(tmp_path: Path) -> None:
+def test_the_faults_of_all_files_and_keys_are_reported_at_once(tmp_path: Path) -> None:
     write(tmp_path, "a.json", scene("twice"))
     write(tmp_path, "b.json", scene("twice"))
     write(tmp_path, "c.json", "")

@@ -166,7 +166,7 @@ def test_a_source_camera_without_images_names_those_with(folder: SceneFolder) ->
     assert "28" in text(faults)
 
 
-def test_every_kind_of_data_that_is_missing_is_told(folder: SceneFolder) -> None:
+def test_every_kind_of_data_that_is_missing_is_reported(folder: SceneFolder) -> None:
     for path in (folder.smplx(FRAME), folder.depth(CAMERA, FRAME)):
         path.unlink()
         path.parent.rmdir()

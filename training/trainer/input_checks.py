@@ -87,12 +87,12 @@ def read_scene(path: Path, name: str) -> Scene:
         ) from error
     except ValidationError as error:
         what = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise FaultsError(Fault(f"{path} is no scene", text) for text in what) from error
+        raise FaultsError(Fault(f"{path} is not a scene file", text) for text in what) from error
     except ValueError as error:
         raise FaultsError([Fault(f"{path} is not JSON", str(error))]) from error
     if scene.seq_name != name:
         remedy = f"set shared.scene_name={scene.seq_name}, or shared.scene_file"
-        raise FaultsError([Fault(f"{path} is of another scene than", name, remedy)])
+        raise FaultsError([Fault(f"{path} belongs to another scene than", name, remedy)])
     return scene
 
 

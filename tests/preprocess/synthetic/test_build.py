@@ -102,7 +102,7 @@ def test_every_kind_of_data_can_be_read_and_has_one_size(
             assert load_camera(folder, camera, 2).intrinsics[0, 2] == SIZE / 2
 
 
-def test_both_layouts_tell_of_the_same_bodies(built: tuple[SceneFolder, SceneFolder]) -> None:
+def test_both_layouts_hold_the_same_bodies(built: tuple[SceneFolder, SceneFolder]) -> None:
     for folder in built:
         smplx, smpl = (load_body_parameters(folder, 2, space) for space in ("smplx", "smpl"))
         assert (smplx["betas"] == smpl["betas"]).all()
@@ -167,7 +167,7 @@ def test_the_nearer_person_hides_the_farther() -> None:
     assert right[1] > 3 * right[0]
 
 
-def test_everybody_wears_the_colours_of_the_wardrobe() -> None:
+def test_everyone_has_the_colours_of_the_wardrobe() -> None:
     """Skin, hair, shoes and both colours of both garments can be found in the picture."""
     from preprocess.synthetic.studio import render_scene
 
@@ -215,7 +215,7 @@ def test_initial_estimates_are_off_by_centimetres_and_far_off_in_skipped_frames(
     assert ((depths[0] > 0) == seen).all()
 
 
-def test_estimates_follow_time_in_part() -> None:
+def test_errors_of_estimates_are_correlated_over_time() -> None:
     """The error of one frame resembles the next frame's more than a distant one's."""
     from preprocess.synthetic.estimates import correlated_noise
 
@@ -274,7 +274,7 @@ def test_a_full_disk_is_a_fault_and_leaves_no_half_folder(
     assert [path for path in tmp_path.rglob("*") if path.name != "truth"] == []
 
 
-def test_what_a_killed_builder_left_goes_after_a_while_what_is_being_built_stays(
+def test_leftovers_of_a_killed_builder_are_removed_when_old_and_kept_when_new(
     tmp_path: Path,
 ) -> None:
     old, new = tmp_path / ".small.00000000", tmp_path / ".small.11111111"
@@ -293,7 +293,7 @@ def test_a_root_that_cannot_be_written_is_a_fault(tmp_path: Path) -> None:
         ensure_scene_data([small(frames=1)], blocked)
 
 
-def test_data_of_another_recipe_is_not_taken_for_the_scenes(
+def test_data_built_from_another_recipe_is_refused(
     built: tuple[SceneFolder, SceneFolder],
 ) -> None:
     with pytest.raises(FaultsError, match="built from another recipe") as caught:
@@ -309,7 +309,7 @@ def test_data_of_another_recipe_is_not_taken_for_the_scenes(
         ({"people": ["ada"]}, "at least 2 items"),
         ({"frame": 3}, r"frame: Extra inputs[\s\S]*did you mean frames"),
         ({"image_size": "96"}, 'valid integer: "96"'),
-        ({"cameras": [4, 16]}, r"cam_id is no camera of it: 28[\s\S]*4, 16"),
+        ({"cameras": [4, 16]}, r"cam_id is not one of its cameras: 28[\s\S]*4, 16"),
         ({"cameras": [28, 28]}, "a camera twice"),
         ({"skip_frames": [7]}, "skip_frames"),
     ],

@@ -41,7 +41,7 @@ def test_the_command_builds_by_name_and_says_where(
     assert "did you mean small?" in capsys.readouterr().err
 
 
-def test_a_reader_who_leaves_early_does_not_fail_the_command(tmp_path: Path) -> None:
+def test_a_closed_pipe_does_not_fail_the_command(tmp_path: Path) -> None:
     """As in `python -m preprocess.synthetic | head -0`."""
     write_registry(tmp_path / "scenes")
     command = [sys.executable, "-m", "preprocess.synthetic", "--scene-data-root", str(tmp_path)]

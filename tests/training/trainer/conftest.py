@@ -1,4 +1,4 @@
-"""A tiny synthetic scene, built once a session, and the trainer to call on it."""
+"""A tiny synthetic scene, built once a session, and the trainer to run on it."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class DifixScenes(TinyScene):
         return self.results / "_experiments" / "exp" / "difix_data"
 
     def contents(self, folder: Path) -> dict[str, bytes]:
-        """Every file below a folder."""
+        """Return every file below a folder with its bytes."""
         files = (path for path in folder.rglob("*") if path.is_file())
         return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
@@ -158,13 +158,13 @@ def difix_made(difix_built: tuple[Path, Path], tmp_path_factory: pytest.TempPath
 
 @pytest.fixture
 def difix(difix_built: tuple[Path, Path], tmp_path: Path) -> Iterator[DifixScenes]:
-    """The four scenes with results of one's own, none yet."""
+    """The four scenes with empty results of the test's own."""
     yield from _with_handlers(DifixScenes(*difix_built, tmp_path / "results"))
 
 
 @pytest.fixture
 def shards(difix: DifixScenes, difix_made: Path) -> DifixScenes:
-    """The same with a copy of all four shards."""
+    """The four scenes with a copy of all four shards."""
     shutil.copytree(difix_made, difix.results)
     return difix
 
@@ -189,7 +189,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def tiny_scene(built: tuple[Path, Path], tmp_path: Path) -> Iterator[TinyScene]:
-    """The tiny scene with results of one's own; signal handlers are put back afterwards."""
+    """The tiny scene with results of the test's own; signal handlers are restored afterwards."""
     yield from _with_handlers(TinyScene(*built, tmp_path / "results"))
 
 

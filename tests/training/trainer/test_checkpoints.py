@@ -1,4 +1,4 @@
-"""A run that was stopped, killed or damaged goes on as if nothing had happened, or says why not."""
+"""A run that was stopped, killed or damaged continues as if it hadn't been, or says why not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.trainer.checkpoints import load_checkpoint, save_checkpoint
 
 
 def raise_at(monkeypatch, number, iteration):
-    """Have the process get a signal in the middle of an iteration (the first is 1)."""
+    """Send the process a signal in the middle of an iteration (the first is 1)."""
     done = []
 
     def wrapped(stage):
@@ -34,7 +34,7 @@ def raise_at(monkeypatch, number, iteration):
 
 
 def assert_same(one, other, at=""):
-    """Bit for bit, but for the time it took."""
+    """Compare bit for bit, except for the time that was spent."""
     assert type(one) is type(other), at
     if isinstance(one, dict):
         assert one.keys() == other.keys(), at
@@ -51,7 +51,7 @@ def assert_same(one, other, at=""):
 
 
 def test_a_stopped_run_goes_on_to_the_same_bits(tiny_scene, monkeypatch):
-    """Stopped by SIGTERM in the pose stage, at an epoch's end, just after novel views, late.
+    """Stopped by SIGTERM in the pose stage, at an epoch's end, just after novel views, and late.
 
     Model, optimizers, position, metrics and novel views are those of an uninterrupted run.
     """
@@ -72,7 +72,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tiny_scene, monkeypatch):
 
 
 def test_another_seed_gives_another_model(tiny_scene):
-    """So that the test above can fail."""
+    """So the test above can fail."""
     tiny_scene.train("train.optimization.epochs=1")
     tiny_scene.train("train.optimization.epochs=1", "seed=1", exp_name="other")
     with pytest.raises(AssertionError):
@@ -80,7 +80,7 @@ def test_another_seed_gives_another_model(tiny_scene):
 
 
 def test_every_epoch_visits_every_frame_once_in_an_order_of_its_own():
-    """Whatever was trained before: order and cameras depend on seed and epoch alone."""
+    """Order and cameras depend on seed and epoch alone, whatever was trained before."""
     orders = [loop._epoch_order(0, epoch, 30)[0] for epoch in range(3)]
     assert all(sorted(order) == list(range(30)) for order in orders)
     assert orders[0] != orders[1] != orders[2]
@@ -96,7 +96,7 @@ def test_sigusr1_saves_and_training_goes_on(tiny_scene, monkeypatch, capsys):
 
 
 def test_a_finished_run_started_again_trains_no_more(tiny_scene, monkeypatch):
-    """Outputs that went missing are written again from the checkpoint."""
+    """Outputs that are missing are written again from the checkpoint."""
     assert tiny_scene.train() == 0
     metrics = tiny_scene.metrics()
     (tiny_scene.output() / "person_00.ply").unlink()
@@ -120,7 +120,7 @@ def test_a_checkpoint_of_another_configuration_is_refused_by_key(tiny_scene, cap
 
 
 def test_a_moved_folder_and_other_tracking_are_no_other_configuration(tiny_scene, tmp_path):
-    """Where data lies and how a run is watched decide nothing."""
+    """Where data lies and how a run is logged decide nothing."""
     assert tiny_scene.train("train.optimization.epochs=1") == 0
     moved = tmp_path / "moved"
     shutil.copytree(tiny_scene.data, moved)
@@ -130,7 +130,7 @@ def test_a_moved_folder_and_other_tracking_are_no_other_configuration(tiny_scene
 
 @pytest.mark.parametrize("damage", ["cut", "scrambled", "empty", "foreign"])
 def test_a_damaged_checkpoint_is_set_aside(tmp_path, capsys, damage):
-    """It is kept under another name, which is said on the terminal."""
+    """It is kept under another name, which is printed."""
     path = tmp_path / "last.pt"
     save_checkpoint(path, {"weights": torch.arange(4000)}, {})
     content = path.read_bytes()
@@ -148,7 +148,7 @@ def test_a_damaged_checkpoint_is_set_aside(tmp_path, capsys, damage):
 
 
 def test_after_a_damaged_checkpoint_training_starts_anew(tiny_scene):
-    """With the result of a run that never had one."""
+    """The result is that of a run that never had one."""
     assert tiny_scene.train("train.optimization.epochs=1") == 0
     whole = tiny_scene.checkpoint()
     path = tiny_scene.output() / "checkpoints" / "last.pt"
@@ -158,7 +158,7 @@ def test_after_a_damaged_checkpoint_training_starts_anew(tiny_scene):
 
 
 def test_a_checkpoint_that_would_run_code_is_not_loaded(tmp_path):
-    """weights_only: a pickled call is damage, not a command."""
+    """weights_only: a pickled call counts as damage and is not executed."""
 
     class Dangerous:
         def __reduce__(self):
@@ -187,7 +187,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint_whole(tmp_path):
 
 
 def test_a_failed_write_ends_the_run_with_status_1(tiny_scene, monkeypatch, capsys):
-    """And a message that names the cause."""
+    """The message names the cause."""
 
     def full(*_):
         raise OSError(28, "No space left on device", "checkpoints/last.pt")
@@ -197,10 +197,8 @@ def test_a_failed_write_ends_the_run_with_status_1(tiny_scene, monkeypatch, caps
     assert "No space left on device" in capsys.readouterr().err
 
 
-def test_missing_novel_views_are_not_made_from_a_later_model(
-    tiny_scene, monkeypatch, capsys
-):
-    """The run would not be the one that was stopped: it says what to do."""
+def test_missing_novel_views_are_not_made_from_a_later_model(tiny_scene, monkeypatch, capsys):
+    """The run would differ from the one that was stopped: it says what to do."""
     with monkeypatch.context() as patch:
         raise_at(patch, signal.SIGTERM, 8)
         assert tiny_scene.train(*tiny_scene.rendered) == 143

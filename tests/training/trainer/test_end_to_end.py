@@ -1,4 +1,4 @@
-"""One command trains a scene and leaves what it promises."""
+"""One command trains a scene and writes every expected output."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def table(path):
 
 
 def test_a_scene_is_trained_evaluated_and_exported(tiny_scene, capsys):
-    """Better images and poses than before training, and every promised file."""
+    """Images and poses are better than before training, and every expected file is there."""
     assert tiny_scene.train("train.optimization.epochs=12") == 0
     output, metrics = tiny_scene.output(), tiny_scene.metrics()
     assert metrics["psnr"] > metrics["before"]["psnr"] + 1
@@ -90,7 +90,7 @@ def test_rendered_novel_views_are_written_as_scene_data_and_trained_on(tiny_scen
 
 
 def test_captured_novel_views_are_true_images_labelled_so(tiny_scene, built):
-    """From the truth folder, never of a held-out camera."""
+    """They come from the truth folder, and never from a held-out camera."""
     assert tiny_scene.train(*tiny_scene.captured, "train.optimization.epochs=1") == 0
     assert tiny_scene.metrics()["novel_views"] == {"source": "captured", "cameras": [4, 40, 64, 88]}
     made = SceneFolder(tiny_scene.output() / "input_data")
@@ -123,8 +123,8 @@ def test_the_second_body_space_is_evaluated_only_where_asked(tiny_scene):
     assert tiny_scene.metrics()["mpjpe_mm"] > 0
 
 
-def test_trackers_are_off_unless_switched_on(tiny_scene):
-    """TensorBoard files with the switch, none without."""
+def test_loggers_are_off_unless_enabled(tiny_scene):
+    """TensorBoard files are written with the switch, none without."""
     assert tiny_scene.train("train.optimization.epochs=1") == 0
     assert not (tiny_scene.output() / "tensorboard").exists()
     switched = ("shared.tensorboard.enable=true", "train.optimization.epochs=1")
@@ -163,7 +163,7 @@ def test_results_that_cannot_be_written_end_the_run_with_the_reason(tiny_scene, 
 
 
 def test_sigterm_saves_a_checkpoint_and_ends_with_143(tiny_scene, tmp_path):
-    """A real process, started from another folder, where it leaves nothing."""
+    """A real process, started from another folder, in which it leaves nothing."""
     long = ("train.optimization.epochs=400", "train.optimization.checkpoint_every_epoch=400")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -73,7 +73,7 @@ def _captured_faults(
 def _unknown_camera_faults(
     ids: Sequence[int], true_cameras: Sequence[int], key: str
 ) -> list[Fault]:
-    valid = [str(camera) for camera in true_cameras] or ["none, for want of a truth folder"]
+    valid = [str(camera) for camera in true_cameras] or ["none, the scene has no truth folder"]
     return [
         Fault(f"{key} names a camera that the truth lacks", str(camera), did_you_mean("", valid))
         for camera in ids

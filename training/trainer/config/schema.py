@@ -31,7 +31,7 @@ def _check_group_pattern(pattern: str) -> str:
     try:
         groups = re.compile(pattern).groups
     except re.error as error:
-        raise ValueError(f"no regular expression: {error}") from error
+        raise ValueError(f"not a regular expression: {error}") from error
     if groups != 1:
         raise ValueError("expected a regular expression with one (group)")
     return pattern

@@ -160,7 +160,7 @@ def _is_own(sample: Sample, shard: Shard) -> bool:
 def _owner(stray: str, expected: ShardRequirements) -> str:
     match = SAMPLE_ID.fullmatch(stray)
     if match is None:
-        return f"{stray} is no sample id"
+        return f"{stray} is not a sample id"
     scene = match["scene"]
     too = expected.folder(scene).sample(stray).is_dir()
     return f"sample id {stray} is " + (f"in the shard of {scene} too" if too else f"of {scene}")

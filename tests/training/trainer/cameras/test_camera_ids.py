@@ -1,4 +1,4 @@
-"""Who is who among the cameras, and where virtual ones stand."""
+"""Which cameras are used for what, and where virtual ones stand."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def test_by_default_three_cameras_between_the_others_are_held_out():
 
 
 def test_virtual_ids_follow_one_another():
-    """start_camera_id + i."""
+    """Camera i has the id start_camera_id + i."""
     settings = config(f"{VIEWS}.num_cameras=5", f"{VIEWS}.start_camera_id=200")
     assert choose_cameras(settings, 28, TRUE).novel == (200, 201, 202, 203, 204)
 
 
 def test_cameras_can_be_named():
-    """Held-out and captured ones by id."""
+    """Held-out and captured ones are taken by their ids."""
     named = config(
         f"{HELD_OUT}=[4,88]",
         f"{VIEWS}.source=captured",
@@ -72,25 +72,25 @@ def test_cameras_can_be_named():
     ],
 )
 def test_a_camera_is_never_used_twice(overrides, said):
-    """Neither by id of a virtual camera nor of a true one."""
+    """Neither a virtual camera's id nor a true camera's may collide with another use."""
     assert said in faults(*(f"{VIEWS}.{item}" for item in overrides))
 
 
 def test_held_out_cameras_must_exist_and_not_be_trained_on():
-    """Both faults at once."""
+    """Both faults are reported at once."""
     said = faults(f"{HELD_OUT}=[28,5]")
     assert "names the source camera: 28" in said
     assert "the truth lacks: 5" in said
 
 
 def test_nothing_can_be_captured_without_a_truth():
-    """The scene's key is named."""
+    """The remedy names the scene's key."""
     said = faults(f"{VIEWS}.source=captured", f"{VIEWS}.num_cameras=1", true=[])
     assert "raw_gt_dir_path" in said
 
 
 def test_evenly_leaves_room_at_both_ends():
-    """All of them where as many are wanted."""
+    """All ids are chosen where as many are wanted."""
     assert evenly_spaced(TRUE, 0) == []
     assert evenly_spaced(TRUE, 1) == [40]
     assert evenly_spaced(TRUE, 8) == TRUE
@@ -110,7 +110,7 @@ def settings(**more):
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
 @pytest.mark.parametrize("count", [1, 4, 5])
 def test_every_strategy_looks_at_the_people_upright_from_new_places(strategy, count):
-    """Their center in the middle of the image, no camera where the source or another stands."""
+    """Everyone's center is in the middle of the image, and no two cameras share a position."""
     people, source = scene()
     runtime = settings().nv_generation.trn_nv_gen.runtime_camera
     cameras = STRATEGIES[strategy](people, source, runtime, count)
@@ -140,7 +140,7 @@ def test_the_orbit_just_holds_everyone():
 
 
 def test_the_arc_keeps_the_source_camera_s_height_and_distance():
-    """From one end to the other as many degrees as configured, less half a step on each side."""
+    """From end to end it spans the configured angle, less half a step on each side."""
     people, source = scene()
     runtime = settings(arc_deg=80.0).nv_generation.trn_nv_gen.runtime_camera
     cameras = STRATEGIES["source_arc"](people, source, runtime, 4)

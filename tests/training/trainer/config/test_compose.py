@@ -1,4 +1,4 @@
-"""What is wrong with a command is said at once, in words of train.yaml, before torch is loaded."""
+"""A wrong command is refused at once, in words of train.yaml, before torch is loaded."""
 
 from __future__ import annotations
 
@@ -113,12 +113,12 @@ def test_the_schema_offers_the_strategies_and_run_modes_of_their_tables():
     ],
 )
 def test_the_keys_that_users_know_are_there(key):
-    """Names of the reference page."""
+    """The reference page names these."""
     assert key in leaves(yaml.safe_load(CONFIG_FILE.read_text(encoding="utf-8")))
 
 
 def test_all_faults_come_at_once_each_with_its_remedy():
-    """A misspelt key, no '=', a wrong type, a missing name."""
+    """A misspelt key, no '=', a wrong type and a missing name."""
     said = faults(
         "train.optimisation.epochs=3",
         "train.optimization.epochs",
@@ -147,7 +147,7 @@ def test_all_faults_come_at_once_each_with_its_remedy():
         (f"{VIEWS}.source=refined", "set both or neither"),
         ("difix_data_generation.target_cameras.mode=explicit", "no camera is named"),
         ("difix_data_generation.target_cameras.ids=[4]", "set difix_data_generation.target"),
-        ("difix_data_generation.datasets.hi4d.group_pattern='('", "no regular expression"),
+        ("difix_data_generation.datasets.hi4d.group_pattern='('", "not a regular expression"),
         ("difix_data_generation.datasets.hi4d.group_pattern=pair", "with one (group)"),
         ("difix_data_generation.test_groups=pair15", "expected a valid list"),
         ("run_mode=trian", "did you mean train?"),
@@ -162,14 +162,14 @@ def test_a_wrong_value_is_named_with_what_is_right(override, said):
 
 
 def test_novel_views_that_would_come_too_late_are_refused():
-    """nv_gen_epoch beyond the last epoch."""
+    """nv_gen_epoch lies beyond the last epoch."""
     said = faults(f"{VIEWS}.num_cameras=2", "train.nv_generation.nv_gen_epoch=50")
     assert "50 of 50 epochs" in said
 
 
 @pytest.mark.parametrize("name", ["12", "007", "v1_data", "a b", "ü", "a=b", "a,b", "a#b%c"])
 def test_any_experiment_name_arrives_unchanged(name):
-    """Quoted for Hydra as the launcher does; whole numbers need no quotes."""
+    """It is quoted for Hydra as the launcher does; whole numbers need no quotes."""
     text = name if name == "12" else f"'{name}'"
     config = load_config(["shared.scene_name=a", f"shared.exp_name={text}"])
     assert config.shared.exp_name == name
@@ -177,7 +177,7 @@ def test_any_experiment_name_arrives_unchanged(name):
 
 
 def test_folders_come_from_the_environment(monkeypatch):
-    """TS_… variables; relative paths start at the checkout."""
+    """TS_… variables decide; relative paths start at the checkout."""
     monkeypatch.setenv("TS_RESULTS_ROOT", "/data/results")
     assert str(load_config(REQUIRED).output) == "/data/results/a/b"
     monkeypatch.delenv("TS_RESULTS_ROOT")
@@ -191,7 +191,7 @@ def test_few_epochs_need_no_other_key():
 
 
 def test_a_wrong_command_ends_with_2_before_torch_is_imported(tiny_scene):
-    """And without a traceback, on standard error, nothing written."""
+    """There is no traceback, the faults are on standard error, and nothing is written."""
     code = (
         "import sys; from training.simple_multi_human_trainer import main;"
         "status = main(sys.argv[1:]); assert 'torch' not in sys.modules; sys.exit(status)"

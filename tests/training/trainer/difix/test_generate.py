@@ -1,4 +1,4 @@
-"""One scene's shard: what is in it, what is left out and why, and going on after every ending."""
+"""One scene's shard: its content, what is left out and why, and how a rerun continues."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def pixels(path):
 
 
 def own_data(difix, tmp_path):
-    """The scenes' data as a copy that may be broken, and the override that names it."""
+    """Copy the scenes' data, to be damaged; return its truth folder and its root."""
     shutil.copytree(difix.data, tmp_path / "own")
     return SceneFolder(tmp_path / "own" / "truth" / difix.name), tmp_path / "own"
 
 
 def at_sample(monkeypatch, number, happens):
-    """Have something happen in the middle of writing the sample with that number (1 is first)."""
+    """Call `happens` in the middle of writing the sample with that number (the first is 1)."""
     numbers, write = itertools.count(1), shard.write_durably
 
     def wrapped(path, content):
@@ -96,7 +96,7 @@ def test_a_shard_has_every_camera_and_frame(shards, difix_built):
 
 
 def test_a_contact_sheet_shows_render_target_and_reference(shards):
-    """Three columns, a row for each shown sample."""
+    """Three columns, and a row for each shown sample."""
     with Image.open(shards.shard_folder() / "contact_sheet.png") as sheet:
         assert sheet.width > 3 * 256
         assert sheet.height > 6 * 256
@@ -119,7 +119,7 @@ def test_the_trained_checkpoint_is_rendered_where_there_is_one(difix):
 
 
 def test_a_checkpoint_that_is_required_and_missing_is_a_fault(difix, capsys):
-    """Exit status 2 with the way out, nothing written."""
+    """Exit status 2 with the remedy; nothing is written."""
     assert difix.generate(f"{KEY}.require_checkpoint=true") == 2
     assert "no trained checkpoint" in (said := capsys.readouterr().err)
     assert "run_mode=train" in said
@@ -127,7 +127,7 @@ def test_a_checkpoint_that_is_required_and_missing_is_a_fault(difix, capsys):
 
 
 def test_a_damaged_checkpoint_is_never_taken_for_none(difix, capsys):
-    """Exit status 1; it stays where it is."""
+    """Exit status 1; the file stays where it is."""
     path = difix.output(name=difix.name) / "checkpoints" / "last.pt"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"PK\x03\x04 half a checkpoint")
@@ -138,7 +138,7 @@ def test_a_damaged_checkpoint_is_never_taken_for_none(difix, capsys):
 
 
 def test_a_checkpoint_of_another_model_or_other_data_is_refused(difix, tmp_path, capsys):
-    """Naming the key with both values; poses of other frames would be drawn in wrong places."""
+    """Keys are named with both values; poses of other frames would be rendered in wrong places."""
     assert difix.train("train.optimization.epochs=1", name=difix.name) == 0
     assert difix.generate("model.background=0.5", "train.optimization.epochs=9") == 2
     assert "another model.background: 1.0 then, 0.5 now" in (said := capsys.readouterr().err)
@@ -150,7 +150,7 @@ def test_a_checkpoint_of_another_model_or_other_data_is_refused(difix, tmp_path,
 
 
 def test_stride_limit_and_explicit_cameras_choose_the_samples(difix):
-    """Every second frame, at most one a camera, one camera of two."""
+    """Every third frame of one camera; then at most one sample per camera."""
     chosen = (f"{CAMERAS}.mode=explicit", f"{CAMERAS}.ids=[52]", f"{KEY}.frame_stride=3")
     assert difix.generate(*chosen) == 0
     made = [(each["target_camera"], each["target_frame"]) for each in difix.shard()["samples"]]
@@ -165,7 +165,7 @@ def test_stride_limit_and_explicit_cameras_choose_the_samples(difix):
     [("[50]", "a camera that synthetic_pair01_hug lacks: 50"), ("[28]", "the source camera")],
 )
 def test_an_explicit_camera_that_cannot_be_a_target_is_a_fault(difix, capsys, ids, said):
-    """Exit status 2 with the nearest ids, nothing written."""
+    """Exit status 2 with the nearest ids; nothing is written."""
     assert difix.generate(f"{CAMERAS}.mode=explicit", f"{CAMERAS}.ids={ids}") == 2
     error = capsys.readouterr().err
     assert said in error
@@ -174,7 +174,7 @@ def test_an_explicit_camera_that_cannot_be_a_target_is_a_fault(difix, capsys, id
 
 
 def test_a_scene_without_truth_or_of_an_unknown_data_set_is_a_fault(difix, tmp_path, capsys):
-    """Both are said at once."""
+    """Both are reported at once."""
     scene = json.loads(difix.scene_file(difix.name).read_text("utf-8"))
     del scene["raw_gt_dir_path"]
     shutil.copytree(difix.data / difix.name, tmp_path / "own" / "other_scene")
@@ -188,7 +188,7 @@ def test_a_scene_without_truth_or_of_an_unknown_data_set_is_a_fault(difix, tmp_p
 
 
 def test_bad_files_drop_their_samples_and_say_why(difix, tmp_path):
-    """Missing, truncated and empty images, masks and cameras; the others are made."""
+    """Missing, truncated and empty images, masks and cameras; the other samples are made."""
     true, data = own_data(difix, tmp_path)
     true.image(4, 1).unlink()
     cut = true.image(52, 1).read_bytes()
@@ -215,7 +215,7 @@ def test_bad_files_drop_their_samples_and_say_why(difix, tmp_path):
 
 
 def test_views_of_too_little_are_left_out(difix):
-    """min_mask_coverage, with both numbers."""
+    """min_mask_coverage is reported with both numbers."""
     assert difix.generate(f"{KEY}.min_mask_coverage=0.9") == 0
     dropped = [each for each in difix.shard()["dropped"] if each["reason"] != "skip frame"]
     assert [each["reason"] for each in dropped] == ["coverage too small"] * 6
@@ -237,7 +237,7 @@ def test_a_failing_disk_fails_the_scene_instead_of_dropping_it(difix, monkeypatc
 
 
 def test_killed_at_any_moment_the_same_command_gives_the_same_bytes(shards):
-    """SIGKILL in the middle of the fourth sample; files that are not ours stay."""
+    """SIGKILL in the middle of the fourth sample; files that belong to others stay."""
     whole = shards.contents(shards.shard_folder())
     shutil.rmtree(shards.shard_folder())
     shards.shard_folder().mkdir()
@@ -275,7 +275,7 @@ def test_killed_at_any_moment_the_same_command_gives_the_same_bytes(shards):
 
 
 def test_sigterm_stops_with_143_and_the_rerun_goes_on(shards, monkeypatch, capsys):
-    """What is whole is kept and not made again."""
+    """Complete samples are kept and not made again."""
     whole = shards.contents(shards.shard_folder())
     shutil.rmtree(shards.shard_folder())
     with monkeypatch.context() as patch:
@@ -292,7 +292,7 @@ def test_sigterm_stops_with_143_and_the_rerun_goes_on(shards, monkeypatch, capsy
 
 
 def test_a_full_disk_leaves_no_shard_and_the_rerun_completes_it(shards, monkeypatch, capsys):
-    """Exit status 1 in words, no half sample."""
+    """Exit status 1 with the reason; no half sample is left."""
     whole = shards.contents(shards.shard_folder())
     shutil.rmtree(shards.shard_folder())
 
@@ -312,7 +312,7 @@ def test_a_full_disk_leaves_no_shard_and_the_rerun_completes_it(shards, monkeypa
 
 
 def test_a_disk_that_is_full_for_the_shard_itself_leaves_none(shards, monkeypatch, capsys):
-    """Files may not grow beyond 1 kB here: samples are there, the shard can't be written."""
+    """Files may not grow beyond 1 kB here: samples are complete, shard.json can't be written."""
     whole = shards.contents(shards.shard_folder())
     (shards.shard_folder() / "shard.json").unlink()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -330,7 +330,7 @@ def test_a_disk_that_is_full_for_the_shard_itself_leaves_none(shards, monkeypatc
 
 
 def test_another_configuration_makes_everything_anew(shards):
-    """No sample of the old one survives; back again gives the old bytes."""
+    """No sample of the old one survives; the old configuration again gives the old bytes."""
     whole = shards.contents(shards.shard_folder())
     assert shards.generate("seed=1", f"{KEY}.frame_stride=3") == 0
     other = shards.contents(shards.shard_folder())

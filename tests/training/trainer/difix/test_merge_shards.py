@@ -69,7 +69,7 @@ def edit(path, **changes):
 
 
 def plan_of(tiny_scene, scenes, exp_name="exp"):
-    """The file of a launcher's plan for those scenes."""
+    """Write a launcher's plan for those scenes; return its file."""
     root = tiny_scene.results.parent
     planned = [
         ScenePlan(
@@ -106,7 +106,7 @@ def plan_of(tiny_scene, scenes, exp_name="exp"):
 
 
 def test_four_scenes_of_two_groups_become_a_data_set_that_difix3d_reads(shards):
-    """Every sample loads; images of one size; a pair is on one side only."""
+    """Every sample loads, its images have one size, and a pair is in one split only."""
     assert shards.aggregate() == 0
     path = shards.dataset / "difix" / "data.json"
     counts = {}
@@ -164,7 +164,7 @@ def test_manifests_counts_and_report_agree(shards):
 
 
 def test_the_same_shards_give_the_same_bytes(shards, monkeypatch):
-    """Again over the old one, and by a plan that names the scenes in another order."""
+    """Merged again over the old one, and by a plan that names the scenes in another order."""
     assert shards.aggregate() == 0
     first = shards.contents(shards.dataset)
     assert shards.aggregate() == 0
@@ -178,7 +178,7 @@ def test_the_same_shards_give_the_same_bytes(shards, monkeypatch):
 
 
 def test_exactly_the_scenes_of_the_plan_are_merged(shards, monkeypatch):
-    """Not those that lie there from another launch."""
+    """Shards that another launch left there are not."""
     chosen = (shards.scenes[0], shards.scenes[3])
     monkeypatch.setenv("TS_PLAN_FILE", str(plan_of(shards, chosen)))
     assert shards.aggregate() == 0
@@ -187,7 +187,7 @@ def test_exactly_the_scenes_of_the_plan_are_merged(shards, monkeypatch):
 
 
 def test_a_plan_of_another_experiment_is_refused(shards, monkeypatch, capsys):
-    """And one that can't be read."""
+    """So is one that can't be read."""
     monkeypatch.setenv("TS_PLAN_FILE", str(plan_of(shards, shards.scenes, "other")))
     assert shards.aggregate() == 2
     assert "is of experiment other, not: exp" in capsys.readouterr().err
@@ -197,7 +197,7 @@ def test_a_plan_of_another_experiment_is_refused(shards, monkeypatch, capsys):
 
 
 def test_every_shard_that_is_not_right_is_named(shards, monkeypatch, capsys):
-    """Missing, unfinished and foreign at once; the data set that was there stays as it was."""
+    """Missing, unfinished and foreign at once; the existing data set is unchanged."""
     assert shards.aggregate() == 0
     before = shards.contents(shards.dataset)
     hug, wave, dance, talk = shards.scenes
@@ -230,7 +230,7 @@ def test_removing_one_shard_fails_naming_the_scene(shards, monkeypatch, capsys):
 
 
 def test_allow_partial_goes_on_and_lists_what_was_left_out(shards, monkeypatch):
-    """In the summary and in the report, with the reason."""
+    """The summary and the report list it with the reason."""
     monkeypatch.setenv("TS_PLAN_FILE", str(plan_of(shards, shards.scenes)))
     (shards.shard_folder(shards.scenes[2]) / "shard.json").write_bytes(b'{"half')
     assert shards.aggregate(f"{KEY}.allow_partial=true") == 0
@@ -262,7 +262,7 @@ def test_two_shards_with_one_sample_id_are_an_error(shards, capsys):
 
 
 def test_a_shard_of_another_group_or_version_is_foreign(shards, capsys):
-    """By this run's patterns."""
+    """This run's patterns decide about the group."""
     edit(shards.shard_folder(shards.scenes[0]) / "shard.json", group="pair07")
     edit(shards.shard_folder(shards.scenes[1]) / "shard.json", schema_version=2)
     assert shards.aggregate() == 1
@@ -272,7 +272,7 @@ def test_a_shard_of_another_group_or_version_is_foreign(shards, capsys):
 
 
 def test_a_test_group_that_no_scene_belongs_to_is_a_fault(shards, capsys):
-    """Exit status 2 with the groups there are."""
+    """Exit status 2 with the groups that exist."""
     assert shards.aggregate(f"{KEY}.test_groups=[pair02,pair09]") == 2
     said = capsys.readouterr().err
     assert "no scene belongs to: pair09" in said
@@ -283,14 +283,14 @@ def test_a_test_group_that_no_scene_belongs_to_is_a_fault(shards, capsys):
 
 
 def test_an_experiment_without_shards_says_where_it_looked(difix, capsys):
-    """And how to make some."""
+    """It also says how to make some."""
     assert difix.aggregate() == 2
     assert "no scene of this experiment has DiFix data" in (said := capsys.readouterr().err)
     assert "run_mode=difix_data_generation_generate" in said
 
 
 def test_shards_without_any_sample_are_no_data_set(difix, capsys):
-    """Everything was dropped: the reasons are in the scenes."""
+    """Everything was dropped: the scenes' tables have the reasons."""
     assert difix.generate(f"{KEY}.min_mask_coverage=1.0") == 0
     assert difix.aggregate(f"{KEY}.min_mask_coverage=1.0") == 1
     assert "no shard has a sample" in capsys.readouterr().err
@@ -298,7 +298,7 @@ def test_shards_without_any_sample_are_no_data_set(difix, capsys):
 
 @pytest.mark.parametrize("ending", ["full", "sigterm"])
 def test_an_ending_in_the_middle_leaves_the_old_data_set(shards, monkeypatch, capsys, ending):
-    """A full disk, SIGTERM: nothing half is left beside it."""
+    """After a full disk or SIGTERM, nothing unfinished is left beside it."""
     assert shards.aggregate() == 0
     before = shards.contents(shards.dataset)
     validate_config, done = merge_shards.check_shard, []
@@ -331,7 +331,7 @@ def test_killed_between_two_renames_the_old_data_set_comes_back(shards, capsys):
 
 
 def test_no_scene_and_no_torch_are_needed(shards):
-    """shared.scene_name absent, and empty."""
+    """shared.scene_name is absent, or empty."""
     code = (
         "import sys; from training.simple_multi_human_trainer import main;"
         "status = main(sys.argv[1:]); assert 'torch' not in sys.modules; sys.exit(status)"

@@ -1,4 +1,4 @@
-"""Who is on which side of the split: groups by name, held out whole."""
+"""Which split a scene is in: groups come from names and are held out whole."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_scene_is_grouped_by_its_name(scene, group):
 
 
 def test_an_unknown_data_set_is_a_fault_when_strict():
-    """With both ways out; otherwise each scene is a group."""
+    """Both remedies are named; otherwise each scene is a group."""
     with pytest.raises(FaultsError, match=r"datasets\.other=.*group_pattern:null.*strict=false"):
         group_of("other_pair01_hug", settings())
     lenient = settings(f"{KEY}.strict=false")
@@ -58,7 +58,7 @@ def test_groups_in_use_are_held_out_by_default_and_data_sets_kept_apart():
 
 
 def test_a_group_on_both_sides_is_refused():
-    """Whatever put it there."""
+    """Whatever put it into both splits."""
     sides = [
         SceneCounts(f"scene_{split}", Group("hi4d", "pair15"), split, "initial", {}, {})
         for split in ("train", "test")

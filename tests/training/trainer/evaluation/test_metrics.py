@@ -20,7 +20,7 @@ def pictures(seed=0, size=(40, 50)):
 
 
 def test_ssim_loss_is_torchmetrics_ssim_with_a_uniform_window():
-    """But for the border, where ours takes whole windows only."""
+    """Except at the border, where ours takes whole windows only."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     drawn, target = pictures()
@@ -53,7 +53,7 @@ def test_depth_counts_only_where_it_is_known_and_the_model_is():
 
 
 def test_even_motion_costs_nothing():
-    """A constant change from frame to frame is not uneven; a jump is."""
+    """A constant change from frame to frame has no acceleration; a jump has."""
     steady = torch.arange(3.0)[:, None] * torch.ones(3, 4)
     assert float(losses.acceleration(steady)) == 0
     assert float(losses.acceleration(torch.tensor([[0.0], [1.0], [0.0]]))) == 4
@@ -85,6 +85,6 @@ def test_pose_errors_by_hand():
 
 
 def test_lpips_is_measured_or_its_absence_explained():
-    """Never downloaded."""
+    """Weights are never downloaded."""
     measure, reason = metrics.load_lpips(torch.device("cpu"))
     assert (measure is None) == bool(reason)

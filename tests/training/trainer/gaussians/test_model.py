@@ -1,4 +1,4 @@
-"""Gaussians ride on the body, hidden ones borrow colours, and the refiner plugs in."""
+"""Gaussians move with the body, hidden ones copy colours, and the refiner can be exchanged."""
 
 from __future__ import annotations
 

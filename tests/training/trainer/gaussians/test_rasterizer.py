@@ -1,4 +1,4 @@
-"""The CPU rasterizer draws what the 3DGS paper's formula says, and what gsplat draws."""
+"""The CPU rasterizer renders what the 3DGS paper's formula says, and what gsplat renders."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def cloud(count: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def slow(
     means: Tensor, covars: Tensor, opacities: Tensor, features: Tensor, seen_by: Camera
 ) -> RasterOutput:
-    """Pixel by pixel, Gaussian by Gaussian, as gsplat's kernel is written."""
+    """Rasterize pixel by pixel, Gaussian by Gaussian, as gsplat's kernel is written."""
     flat = project(means, covars, seen_by)
     centers, conics, depths = flat.centers, flat.conics, flat.depths
     drawn = torch.zeros(SIZE, SIZE, features.shape[1] + 2)
@@ -74,7 +74,7 @@ def test_matches_the_formula_applied_pixel_by_pixel(angle: float, opaque: bool) 
 
 
 def test_projection_is_that_of_gsplat() -> None:
-    """Also far outside the image, where the slope is held."""
+    """Also far outside the image, where the slope is limited."""
     from gsplat.cuda._torch_impl import _fully_fused_projection
 
     means, covars, _, _ = cloud(200)
@@ -137,7 +137,7 @@ def test_the_nearer_gaussian_hides_the_farther_whatever_their_order() -> None:
 
 @pytest.mark.parametrize("z", [-2.0, 0.005])
 def test_a_gaussian_behind_the_near_plane_is_not_drawn_and_gives_no_bad_gradient(z: float) -> None:
-    """A view without any Gaussian is empty, and training can go on."""
+    """A view without any Gaussian is empty, and training can continue."""
     means = torch.tensor([[0.0, 0.0, z]], requires_grad=True)
     drawn = rasterize(means, torch.eye(3)[None], torch.ones(1), torch.ones(1, 3), camera())
     drawn.features.sum().backward()
