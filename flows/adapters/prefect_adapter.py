@@ -219,7 +219,11 @@ def process_worker(
 
 
 async def run_worker(worker: ProcessWorker, on_started: Callable[[], None]) -> None:
-    """Execute runs until cancelled; Prefect prints, and so calls, once when it has started."""
+    """Execute runs until cancelled.
+
+    `on_started` is called when Prefect prints that the worker has started; and once more when it
+    prints that it has stopped, which it does not when cancelled.
+    """
     await worker.start(printer=lambda _: on_started())
 
 
