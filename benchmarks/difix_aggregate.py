@@ -1,8 +1,8 @@
-"""What merging DiFix shards costs: time and memory of the trainer's aggregate.
+"""Measure what merging DiFix shards costs: time and memory of the trainer's aggregate.
 
 `python benchmarks/difix_aggregate.py` writes 1,000 shards of 1,000 samples each (a folder for each
 sample, no images: the aggregate opens none), runs `run_mode=difix_data_generation_aggregate` on
-them, checks the data set by reading it, and prints wall and CPU seconds and the peak memory.
+them, checks the data set by reading it back, and prints wall and CPU seconds and the peak memory.
 Aim: under 60 s and under 500 MB for a million samples on 2 cores.
 """
 
@@ -23,7 +23,12 @@ sys.path.insert(0, str(CHECKOUT))
 
 from training.trainer.config.compose import load_config  # noqa: E402
 from training.trainer.difix.sample_names import group_of, sample_id  # noqa: E402
-from training.trainer.difix.shard import Configuration, Sample, deciding_keys, make_shard
+from training.trainer.difix.shard import (  # noqa: E402
+    Configuration,
+    Sample,
+    deciding_keys,
+    make_shard,
+)
 from training.trainer.difix.shard_collection import ShardRequirements  # noqa: E402
 
 AGGREGATE = "run_mode=difix_data_generation_aggregate"
@@ -32,8 +37,8 @@ SECONDS, MEGABYTES = 60, 500
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure and print time, memory and size."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shards", type=int, default=1000)
     parser.add_argument("--samples", type=int, default=1000, help="of each shard")
     given = parser.parse_args()
@@ -52,7 +57,7 @@ def main() -> None:
 
 
 def write_shards(arguments: list[str], shards: int, samples: int) -> None:
-    """Shards of scenes hi4d_pair00_0000, …, eight scenes a pair."""
+    """Write shards of scenes hi4d_pair00_0000, …, eight scenes per pair."""
     config = load_config(arguments)
     expected = ShardRequirements.of(config)
     keys = deciding_keys(config)
@@ -72,7 +77,7 @@ def write_shards(arguments: list[str], shards: int, samples: int) -> None:
 
 
 def synthetic_samples(scene: str, group: str, count: int) -> Iterable[Sample]:
-    """Samples as generation would describe them."""
+    """Yield samples as generation would describe them."""
     for number in range(count):
         frame, place = divmod(number, len(TARGETS))
         yield Sample(
@@ -95,7 +100,7 @@ def synthetic_samples(scene: str, group: str, count: int) -> Iterable[Sample]:
 
 
 def measured(arguments: list[str]) -> tuple[float, float, float]:
-    """Wall seconds, CPU seconds and peak MB of the aggregate in a process of its own."""
+    """Run the aggregate in its own process; return wall seconds, CPU seconds and peak MB."""
     trainer = CHECKOUT / "training" / "simple_multi_human_trainer.py"
     before = time.monotonic()
     process = subprocess.Popen([sys.executable, str(trainer), *arguments])
@@ -107,7 +112,7 @@ def measured(arguments: list[str]) -> tuple[float, float, float]:
 
 
 def check(out: Path, samples: int) -> None:
-    """The data set has every sample once, on one side."""
+    """Exit with a message unless the data set has every sample once, in one split."""
     with (out / "difix" / "data.json").open(encoding="utf-8") as stream:
         data = json.load(stream)
     if len(data["train"]) + len(data["test"]) != samples or data["train"].keys() & data["test"]:

@@ -1,9 +1,9 @@
-"""Samples per second of DiFix generation, as a ratio to a loop that renders, then writes.
+"""Measure the samples per second of DiFix generation, beside a loop that renders, then writes.
 
-`python benchmarks/difix_generation.py` builds a synthetic scene and has both make all its samples,
-interleaved, in one process: same model, same reading, same encoding, same files. The loop goes
-camera by camera and frame by frame, each sample from beginning to end, with one core or, the second
-line, with torch using all cores. Aim: at least 1.5 times the loop's rate on 2 cores.
+`python benchmarks/difix_generation.py` builds a synthetic scene and makes all its samples in both
+ways, interleaved, in one process: same model, same reading, same encoding, same files. The loop
+goes camera by camera and frame by frame, each sample from beginning to end, with one core or, in
+the second line, with torch using all cores. Aim: at least 1.5 times the loop's rate on 2 cores.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from training.trainer.difix.generation_checks import GenerationInputs, check_gen
 from training.trainer.difix.pipeline import Pipeline, Renderer, SampleRequest  # noqa: E402
 from training.trainer.difix.shard import ShardFolder  # noqa: E402
 from training.trainer.difix.trained_model import load_model  # noqa: E402
-from training.trainer.difix.true_views import read_target, read_true_image  # noqa: E402
+from training.trainer.difix.true_views import Unusable, read_target, read_true_image  # noqa: E402
 from training.trainer.gaussians.model import SceneModel  # noqa: E402
 from training.trainer.termination import SignalRequests  # noqa: E402
 
@@ -43,15 +43,15 @@ AIM = 1.5
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure and print the rates and their ratios."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", type=int, default=192, help="pixels a side")
     parser.add_argument("--frames", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder:
-        config, inputs = scene(Path(folder), given.size, given.frames)
+        config, inputs = build_scene(Path(folder), given.size, given.frames)
         model, _ = load_model(config, inputs, torch.device("cpu"))
         contenders: dict[str, Callable[[ShardFolder], int]] = {
             "loop, one core": partial(one_by_one, config, inputs, model, 1),
@@ -66,8 +66,8 @@ def main() -> None:
     print(f"aim: at least {AIM} on 2 cores; load average {os.getloadavg()[0]:.1f} on {cores} cores")
 
 
-def scene(root: Path, size: int, frames: int) -> tuple[Config, GenerationInputs]:
-    """A synthetic scene, built, and its configuration."""
+def build_scene(root: Path, size: int, frames: int) -> tuple[Config, GenerationInputs]:
+    """Build a synthetic scene; return its configuration and what generation reads."""
     registry = root / "registry"
     registry.mkdir()
     recipe = {"action": "wave", "people": ["ada", "ben"], "frames": frames, "image_size": size}
@@ -85,7 +85,7 @@ def scene(root: Path, size: int, frames: int) -> tuple[Config, GenerationInputs]
 def one_by_one(
     config: Config, inputs: GenerationInputs, model: SceneModel, threads: int, folder: ShardFolder
 ) -> int:
-    """Every sample from beginning to end before the next one begins; returns how many."""
+    """Make every sample from beginning to end before the next one; return how many."""
     torch.set_num_threads(threads)
     count = 0
     for camera in inputs.targets:
@@ -94,8 +94,10 @@ def one_by_one(
             pipeline = Pipeline(inputs, config.difix_data_generation, renderer, folder, "")
             reference = read_true_image(inputs.data, inputs.scene.cam_id, frame, 1.0, "reference")
             target = read_target(inputs.truth, camera, frame, 1.0, 0.0)
-            wanted = SampleRequest(f"sample_{count}", camera, frame)
-            pipeline.make_sample(wanted, (target, reference), renderer.posed_at(index))
+            if isinstance(reference, Unusable) or isinstance(target, Unusable):
+                sys.exit(f"camera {camera}, frame {frame} can't be used: {target}, {reference}")
+            request = SampleRequest(f"sample_{count}", camera, frame)
+            pipeline.make_sample(request, (target, reference), renderer.posed_at(index))
             count += 1
     torch.set_num_threads(1)
     return count
@@ -104,7 +106,7 @@ def one_by_one(
 def generation(
     config: Config, inputs: GenerationInputs, model: SceneModel, folder: ShardFolder
 ) -> int:
-    """What the trainer does; returns how many samples."""
+    """Make the samples as the trainer does; return how many."""
     renderer = Renderer(model, config.model.background, torch.device("cpu"))
     pipeline = Pipeline(inputs, config.difix_data_generation, renderer, folder, "")
     return len(make_samples(pipeline, {}, SignalRequests()))
@@ -113,7 +115,7 @@ def generation(
 def measure(
     contenders: dict[str, Callable[[ShardFolder], int]], root: Path, rounds: int
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Median samples a second and CPU seconds a sample of each, one of each a round."""
+    """Return each contender's median samples per second and CPU seconds per sample."""
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     cpu: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds):
@@ -130,7 +132,7 @@ def measure(
 
 
 def cpu_seconds() -> float:
-    """User and system time of this process so far."""
+    """Return user and system time of this process so far."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 

@@ -1,4 +1,4 @@
-"""What a dry run over many scenes costs, as a ratio to what it can't do without.
+"""Measure what a dry run over many scenes costs, as a ratio to what it can't do without.
 
 `python benchmarks/launcher_start.py` prints CPU time (user + system, children included, the median
 of interleaved runs) of: an interpreter that imports pydantic and defines one model; a dry run over
@@ -30,8 +30,8 @@ CONTENDERS = ("pydantic", "hydra", "dry run", "dry run with overrides")
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure and print the times and their ratios."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--scenes", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=9)
     given = parser.parse_args()
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def measure(scenes_dir: Path, rounds: int) -> dict[str, float]:
-    """Median CPU seconds of each contender, one of each a round."""
+    """Return each contender's median CPU seconds; every round runs each once."""
     commands = (
         [sys.executable, "-c", PYDANTIC],
         [sys.executable, "-c", HYDRA],
@@ -62,7 +62,7 @@ def measure(scenes_dir: Path, rounds: int) -> dict[str, float]:
 
 
 def registry(folder: Path, count: int) -> Path:
-    """A folder of `count` scene files."""
+    """Write a folder of `count` scene files."""
     folder.mkdir()
     for number in range(count):
         scene = {"seq_name": f"hi4d_pair{number:04d}_dance", "cam_id": 28}
@@ -71,14 +71,14 @@ def registry(folder: Path, count: int) -> Path:
 
 
 def dry_run(scenes_dir: Path) -> list[str]:
-    """The launcher's command line."""
+    """Return the launcher's command line."""
     launcher = str(CHECKOUT / "training" / "run.py")
     flags = ["--exp-name", "bench", "--run-all", "--dry-run", "--scenes-dir", str(scenes_dir)]
     return [sys.executable, launcher, *flags]
 
 
 def cpu_seconds(command: Sequence[str]) -> float:
-    """User and system time of a command, from start to end."""
+    """Return user and system time of a command, from start to end."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=120)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -86,7 +86,7 @@ def cpu_seconds(command: Sequence[str]) -> float:
 
 
 def peak_memory_mb(command: Sequence[str]) -> float:
-    """Largest resident size of a command."""
+    """Return the largest resident size of a command."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if status != 0:

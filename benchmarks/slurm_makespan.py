@@ -1,4 +1,4 @@
-"""How long many short scenes take on Slurm, five ways, side by side on a private cluster here.
+"""Measure how long many short scenes take on Slurm, five ways, on a private cluster here.
 
     python benchmarks/slurm_makespan.py --scenes 40 --parallelism 4
 
@@ -6,7 +6,7 @@
 dask-jobqueue's SLURMCluster, `flow` is `python -m flows.train --cluster slurm`, and `run.py` is
 `training/run.py --submit`. Each scene sleeps. Printed as multiples of the ideal (scenes x seconds /
 parallelism): from the command to its end, and from the start of the first job that trains to the
-end of the last scene. Needs what `make slurm-up` needs, and `pip install submitit`.
+end of the last scene. Needs what `make slurm-up` needs; `submitit` needs `pip install submitit`.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "slurm")]
 
-SCENE = "benchmarks/sleeping_trainer.py"
+TRAINER = "benchmarks/sleeping_trainer.py"
 TIMEOUT_S = 600
 POLL_S = 0.05
 
 
 def main() -> None:
-    """Measure every contender in turn, some rounds, and print the medians."""
+    """Measure every contender in turn, for some rounds, and print the medians."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--scenes", type=int, default=40)
     parser.add_argument("--parallelism", type=int, default=4)
@@ -47,24 +48,32 @@ def main() -> None:
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from private_slurm import default_folder, down, up
+    from private_slurm import (  # type: ignore[import-not-found,unused-ignore]
+        default_folder,
+        down,
+        up,
+    )
 
     folder = default_folder(f"makespan-{os.getpid()}")
     cluster = up(folder, accounting=False, owned=True)
     os.environ |= cluster.environment
-    home = tempfile.TemporaryDirectory()
-    os.environ["PREFECT_HOME"] = home.name
-    _make_prefects_database()
-    ideal_s = options.scenes * options.seconds / options.parallelism
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in options.only}
     try:
-        for _ in range(options.rounds):
-            for name in options.only:
-                found[name].append(_measure(name, options))
-                cluster.wait_empty()
+        with tempfile.TemporaryDirectory() as home:
+            os.environ.pop("PREFECT_API_URL", None)
+            os.environ["PREFECT_HOME"] = home
+            _create_prefect_database(Path(home))
+            for _ in range(options.rounds):
+                for name in options.only:
+                    found[name].append(_measure(name, options))
+                    cluster.wait_empty()
     finally:
         down(folder)
-        home.cleanup()
+    _print(found, options)
+
+
+def _print(found: dict[str, list[tuple[float, float]]], options: argparse.Namespace) -> None:
+    ideal_s = options.scenes * options.seconds / options.parallelism
     print(f"{options.scenes} scenes of {options.seconds} s, {options.parallelism} at once:")
     print(f"ideal {ideal_s:.1f} s; multiples of it, median of {options.rounds}")
     print(f"{'':10} {'command to end':>15} {'first job to end':>17}")
@@ -73,19 +82,23 @@ def _compare(options: argparse.Namespace) -> None:
         print(f"{name:10} {whole:15.2f} {jobs:17.2f}")
 
 
-def _make_prefects_database() -> None:
-    """Of a first run alone; `stock` and `flow` both find it made."""
+def _create_prefect_database(home: Path) -> None:
+    """Create the database that `stock` and `flow` use: otherwise the first of them would."""
     from flows.server.managed import own_server
     from flows.server.settings import read_settings
 
-    folder = Path(os.environ["PREFECT_HOME"])
-    with own_server(folder, read_settings(), dict(os.environ)) as api:
+    with own_server(home, read_settings(), dict(os.environ)) as api:
         api.wait_until_ready()
 
 
 def _measure(name: str, options: argparse.Namespace) -> tuple[float, float]:
-    """Seconds from the command to its end, and from the first job's start to the last scene's."""
-    with tempfile.TemporaryDirectory(dir=ROOT / "outputs") as folder:
+    """Return seconds from the command to its end, and from the first job to the last scene's end.
+
+    The stamps lie below the checkout, where every node of the cluster sees them.
+    """
+    outputs = ROOT / "outputs"
+    outputs.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=outputs) as folder:
         os.environ["STAMPS"] = folder
         command = [sys.executable, __file__, "--contender", name]
         for key in ("scenes", "parallelism", "seconds"):
@@ -115,7 +128,7 @@ def _wait_for_scenes(count: int) -> None:
 
 
 def sleep_scene(index: int, seconds: float) -> int:
-    """One scene of the contenders that take a Python function."""
+    """Run one scene of the contenders that take a Python function; return its index."""
     time.sleep(seconds)
     with Path(os.environ["STAMPS"], "scenes").open("a") as stream:
         stream.write(f"{time.time()}\n")
@@ -123,10 +136,11 @@ def sleep_scene(index: int, seconds: float) -> int:
 
 
 STAMP_JOB = 'date +%s.%N >> "$STAMPS/jobs"'
+STAMP_SCENE = 'date +%s.%N >> "$STAMPS/scenes"'
 
 
 def _array(options: argparse.Namespace) -> None:
-    script = f'#!/bin/bash\n{STAMP_JOB}\nsleep {options.seconds}\ndate +%s.%N >> "$STAMPS/scenes"\n'
+    script = f"#!/bin/bash\n{STAMP_JOB}\nsleep {options.seconds}\n{STAMP_SCENE}\n"
     indices = f"--array=0-{options.scenes - 1}%{options.parallelism}"
     command = ["sbatch", indices, "--output=/dev/null", "--time=5", "--gres=gpu:1"]
     subprocess.run(command, input=script, text=True, check=True)
@@ -134,7 +148,7 @@ def _array(options: argparse.Namespace) -> None:
 
 
 def _submitit(options: argparse.Namespace) -> None:
-    import submitit
+    import submitit  # type: ignore[import-not-found,unused-ignore]
 
     executor = submitit.AutoExecutor(folder=Path(os.environ["STAMPS"], "submitit"))
     executor.update_parameters(
@@ -146,22 +160,22 @@ def _submitit(options: argparse.Namespace) -> None:
     indices = range(options.scenes)
     jobs = executor.map_array(sleep_scene, indices, [options.seconds] * options.scenes)
     _wait_for_scenes(options.scenes)  # its own polling would add up to 15 s
-    [job.result() for job in jobs]
+    for job in jobs:
+        job.result()
 
 
 def _stock(options: argparse.Namespace) -> None:
     from flows.server.managed import STOP_TIMEOUT_S, prefect_api
 
-    state = Path(os.environ["STAMPS"])
-    with prefect_api(state, verbose=False) as api:
+    with prefect_api(Path(os.environ["STAMPS"]), verbose=False) as api:
         from prefect import flow, task
-        from prefect_dask import DaskTaskRunner
+        from prefect_dask.task_runners import DaskTaskRunner
 
         from flows.adapters.prefect_adapter import send_buffered
 
         api.wait_until_ready()
         # Its workers report to the API themselves, with the password in their environment.
-        runner = DaskTaskRunner(
+        runner: Any = DaskTaskRunner(
             cluster_class="dask_jobqueue.SLURMCluster",
             cluster_kwargs={
                 "cores": 1,
@@ -174,12 +188,13 @@ def _stock(options: argparse.Namespace) -> None:
                 "job_extra_directives": ["--gres=gpu:1", "--output=/dev/null", "--error=/dev/null"],
             },
         )
-        body = task(sleep_scene)
+        scene = task(sleep_scene)
 
         @flow(task_runner=runner)
         def many() -> None:
-            futures = body.map(range(options.scenes), seconds=options.seconds)
-            [future.result() for future in futures]
+            futures = scene.map(range(options.scenes), seconds=options.seconds)
+            for future in futures:
+                future.result()
 
         many()
         send_buffered(STOP_TIMEOUT_S)
@@ -207,7 +222,7 @@ def _ours(options: argparse.Namespace, program: list[str], per_job: int) -> None
     script.write_text("\n".join([*lines, f'exec {sys.executable} training/run.py "$@"', ""]))
     roots = {key: str(folder / key) for key in ("results-root", "state-root", "scene-data-root")}
     command = [sys.executable, *program, "--run-all", "--exp-name", "makespan", "--yes"]
-    command += ["--scenes-dir", str(registry), "--train-script", SCENE]
+    command += ["--scenes-dir", str(registry), "--train-script", TRAINER]
     command += ["--slurm.slurm-script", str(script), "--slurm.scenes-per-job", str(per_job)]
     command += ["--slurm.array-parallelism", str(options.parallelism)]
     command += [word for key, value in roots.items() for word in (f"--{key}", value)]
