@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from typing import Any
@@ -50,11 +51,10 @@ def resolve_what_is_known(content: dict[str, Any]) -> dict[str, Any]:
 
     config = OmegaConf.create(_escape_custom_resolvers(content))
     for key in interpolated:
-        try:
+        with contextlib.suppress(OmegaConfBaseException):
             value = OmegaConf.select(config, key)
-        except OmegaConfBaseException:
-            continue
-        values[key] = OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
+            is_list = OmegaConf.is_config(value)
+            values[key] = OmegaConf.to_container(value, resolve=True) if is_list else value
     return values
 
 

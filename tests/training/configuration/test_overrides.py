@@ -54,7 +54,8 @@ def test_no_override_needs_no_hydra(config):
     import sys
 
     code = (
-        "import sys; from pathlib import Path; from training.configuration.overrides import compose;"
+        "import sys; from pathlib import Path;"
+        "from training.configuration.overrides import compose;"
         f"compose(Path({str(config)!r}), ()); sys.exit('hydra' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
