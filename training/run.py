@@ -119,7 +119,7 @@ def _aggregate(plan: Plan) -> int:
         try:
             aggregate_in_process(plan, stop)
         except AggregateError as error:
-            say(f"aggregate: {error}", sys.stderr)
+            say(str(error), sys.stderr)
             return INTERRUPTED if stop.level else FAILED
     say(f"aggregate: done, log {plan.aggregate.log}")
     return DONE

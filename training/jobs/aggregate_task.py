@@ -15,7 +15,7 @@ from pathlib import Path
 from preprocess.roots import CHECKOUT
 from training.execution.merge import AggregateError, merge, missing_scenes
 from training.execution.trainer_process import PARENT_DIED, block_signals
-from training.plan.experiments import read_plan
+from training.plan.experiments import PlanFileError, read_plan
 from training.plan.model import Plan
 from training.report.summary import summarise
 from training.system.console import say
@@ -52,14 +52,18 @@ def aggregate_in_process(plan: Plan, stop: StopRequest) -> None:
                 requests_sent += 1
                 process.terminate()
     if process.returncode != 0:
-        raise AggregateError(said.strip() or f"exit status {process.returncode}")
+        raise AggregateError(said.strip() or f"aggregate: exit status {process.returncode}")
 
 
 def main(argv: list[str]) -> int:
     """Merge and summarise; exit status 0 only if every scene was done and both succeeded."""
     block_signals()
     die_with_parent(PARENT_DIED)
-    plan = read_plan(Path(argv[0]))
+    try:
+        plan = read_plan(Path(argv[0]))
+    except PlanFileError as error:
+        say(f"aggregate: {error}", sys.stderr)
+        return FAILED
     try:
         aggregate(plan)
     except AggregateError as error:
@@ -74,8 +78,8 @@ def aggregate(plan: Plan) -> None:
     if plan.cancelled.exists():
         raise AggregateError("not started, the experiment was cancelled")
     if missing := missing_scenes(plan):
-        names = ", ".join(missing)
-        raise AggregateError(f"not started, {len(missing)} scenes are not done: {names}")
+        count = f"{len(missing)} of {len(plan.scenes)} scenes are not done"
+        raise AggregateError(f"not started, {count}: {', '.join(missing)}")
     merge(plan)
     try:
         summarise(*plan.experiment)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from rich.cells import cell_len
+from rich.text import Text
 
 from training.display.live_layout import LiveState, Running, draw
 
@@ -83,7 +83,7 @@ def test_whatever_the_windows_size_no_line_is_too_long_and_none_too_many(width, 
     scenes = [Running(name, 7.0, "epoch 1/2", "Slurm job 1 on n" * 9) for name in names]
     lines = drawn(state(title="t" * 50, running=scenes), width, height)
     assert 1 <= len(lines) <= max(1, height - 1)
-    assert all(cell_len(line) <= max(1, width - 4) for line in lines)
+    assert all(Text(line).cell_len <= max(1, width - 4) for line in lines)
 
 
 def test_long_names_leave_place_for_the_epoch():

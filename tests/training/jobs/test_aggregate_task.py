@@ -1,0 +1,121 @@
+"""An aggregate that is not run, or fails, says why and ends with exit status 1."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+from page_lab import planned, record
+
+from training.execution.merge import AggregateError
+from training.jobs.aggregate_task import aggregate, aggregate_in_process
+from training.plan.model import AggregatePlan, Plan
+from training.records.claim import claimed
+from training.records.record import Cause
+from training.system.stop_request import StopRequest
+
+
+@pytest.fixture
+def plan_with(tmp_path):
+    """`plan_with("sys.exit(3)")`: a saved plan of one done scene, and that as its aggregate."""
+
+    def plan_with(program: str = "", cause: Cause = Cause.OK, time_limit_s: int = 60) -> Plan:
+        made = planned(tmp_path, "a")
+        folder = made.roots.experiment_folder("exp")
+        folder.mkdir(parents=True)
+        command = (sys.executable, "-c", f"import sys, time; {program}") if program else ()
+        stage = AggregatePlan(
+            command=command,
+            log=folder / "aggregate.log",
+            job_name="exp_aggregate",
+            time_limit_s=time_limit_s,
+        )
+        plan = made.model_copy(update={"aggregate": stage})
+        plan.file.parent.mkdir(parents=True)
+        plan.file.write_text(plan.model_dump_json())
+        record(plan.scenes[0], cause)
+        return plan
+
+    return plan_with
+
+
+def test_a_merge_that_succeeds_is_followed_by_the_report(plan_with):
+    """In a process of its own."""
+    plan = plan_with("print('merged')")
+    aggregate_in_process(plan, StopRequest())
+    assert "merged" in plan.aggregate.log.read_text()
+    assert (plan.roots.experiment_folder("exp") / "report.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("sys.exit('no shard is readable')", "exit status 1: no shard is readable"),
+        ("sys.exit(3)", "exit status 3: no output"),
+    ],
+)
+def test_a_merge_that_fails_is_an_error_with_status_last_words_and_log(plan_with, program, words):
+    plan = plan_with(program)
+    with pytest.raises(AggregateError) as raised:
+        aggregate_in_process(plan, StopRequest())
+    assert words in str(raised.value)
+    assert str(plan.aggregate.log) in str(raised.value)
+
+
+def test_a_merge_that_exceeds_its_time_limit_is_stopped(plan_with):
+    """A little before Slurm would end its job; the message names the flag."""
+    with pytest.raises(AggregateError, match=r"time limit \(--aggregate-time\)"):
+        aggregate_in_process(plan_with("time.sleep(600)", time_limit_s=2), StopRequest())
+
+
+def test_a_request_to_stop_is_passed_on(plan_with):
+    stop = StopRequest()
+    stop.request()
+    with pytest.raises(AggregateError, match="told to end"):
+        aggregate_in_process(plan_with("time.sleep(600)"), stop)
+
+
+def test_a_command_that_is_not_there_is_an_error(plan_with):
+    plan = plan_with()
+    stage = plan.aggregate.model_copy(update={"command": ("/no/such/command",)})
+    plan = plan.model_copy(update={"aggregate": stage})
+    plan.file.write_text(plan.model_dump_json())
+    with pytest.raises(AggregateError, match=r"it can't be started: .*No such file"):
+        aggregate_in_process(plan, StopRequest())
+
+
+def test_scenes_that_are_not_done_are_named_and_nothing_is_merged(plan_with):
+    """The records decide, whatever a job's dependency says."""
+    plan = plan_with("print('merged')", Cause.TRAINER_ERROR)
+    with pytest.raises(AggregateError, match="1 of 1 scenes are not done: a"):
+        aggregate(plan)
+    assert not plan.aggregate.log.exists()
+
+
+def test_a_plan_that_cannot_be_read_is_one_line(plan_with):
+    """As a Slurm job, whose log it is in."""
+    plan = plan_with()
+    plan.file.write_text("{")
+    with pytest.raises(AggregateError) as raised:
+        aggregate_in_process(plan, StopRequest())
+    assert str(raised.value).startswith(f"aggregate: {plan.file} can't be read")
+    assert "Traceback" not in str(raised.value)
+
+
+def test_a_cancelled_experiment_is_not_aggregated(plan_with):
+    plan = plan_with()
+    plan.cancelled.touch()
+    with pytest.raises(AggregateError, match="the experiment was cancelled"):
+        aggregate(plan)
+
+
+def test_another_aggregate_of_the_experiment_goes_first(plan_with):
+    """This one waits as long as its own limit, and then names the holder."""
+    plan = plan_with("print('merged')", time_limit_s=2)
+    folder = plan.roots.experiment_folder("exp")
+    with (
+        claimed(folder, os.getpid()),
+        pytest.raises(AggregateError, match=f"another aggregate runs: process {os.getpid()}"),
+    ):
+        aggregate_in_process(plan, StopRequest())
