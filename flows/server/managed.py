@@ -42,6 +42,7 @@ RESTART_CHECK_S = 1.0
 POLL_S = 0.05
 LOOPBACK = ("127.0.0.1", 0)
 LOG = "server.log"
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 QUIET = {  # the flow says itself how scenes end; the API still gets what is logged
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # a lost server costs pages
@@ -146,12 +147,14 @@ class API:
 def bypass_proxy(url: str, environ: Environ = os.environ) -> None:
     """Have this process and its children ask no proxy for the way to a server on this machine.
 
-    The user's own exceptions from his proxy stay.
+    The user's own exceptions from his proxy stay; where he has no proxy, nothing is changed.
     """
     import httpx
 
     from flows.server.external_api import is_loopback
 
+    if not any(environ.get(name) or environ.get(name.upper()) for name in PROXIES):
+        return
     host = httpx.URL(url).host
     exceptions = (environ.get("no_proxy") or environ.get("NO_PROXY") or "").split(",")
     if is_loopback(host) and host not in exceptions:

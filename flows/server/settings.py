@@ -59,15 +59,13 @@ def read_settings() -> dict[str, str]:
             # A home that can't be made is no matter here, a profile that can't be read is.
             warnings.simplefilter("ignore", UserWarning)
             warnings.filterwarnings("error", "Failed to load profiles")
-            from prefect.context import refresh_global_settings_context
-            from prefect.settings import get_current_settings
+            from flows.adapters.prefect_adapter import read_settings_again
 
-            refresh_global_settings_context()
+            current = read_settings_again()
     except (ValueError, UserWarning) as error:  # of pydantic, pydantic-settings or tomllib
         remedy = "correct it: a PREFECT_ variable, .env, prefect.toml or profiles.toml"
         fault = Fault("Prefect's settings can't be read", _words(error), remedy)
         raise FaultsError([fault]) from error
-    current = get_current_settings()
     found = current.to_environment_variables(exclude_unset=True, include_secrets=True)
     return {
         **found,

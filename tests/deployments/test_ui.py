@@ -89,6 +89,7 @@ def test_a_run_from_the_form_has_its_page(ui, served):
     ui.add_row("What to train: Overrides", "do=ok")
     ui.submit()
     run = ui.view_run()
+    served.ended(run)  # the page says Completed of each task run, too
     ui.ends("Completed")
     made = served.ask("GET", f"/flow_runs/{run}").json()
     assert made["parameters"]["overrides"] == ["do=ok"]

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 
 @pytest.fixture(scope="session")
-def prefect_server():
-    """One server, with a database of its own, for all tests that ask for it."""
-    from prefect.client.orchestration import get_client
-    from prefect.testing.utilities import prefect_test_harness
+def prefect_server(prefect_api):
+    """A client of the tests' server, to which Prefect in this process talks from now on.
 
-    with prefect_test_harness(server_startup_timeout=120):
-        yield get_client(sync_client=True)
+    Not by a variable, which the processes of other tests would inherit.
+    """
+    from prefect.client.orchestration import get_client
+
+    from flows.adapters.prefect_adapter import send_buffered
+    from flows.server.settings import API_URL, read_settings
+
+    os.environ[API_URL] = prefect_api.url
+    read_settings()
+    del os.environ[API_URL]
+    with get_client(sync_client=True) as client:
+        yield client
+    send_buffered(10)
+    read_settings()

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import psutil
@@ -24,86 +20,35 @@ def free_port() -> int:
         return listening.getsockname()[1]
 
 
-@pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    """A Prefect server of these tests, as a lab would run one."""
-    home, port = tmp_path_factory.mktemp("prefect"), free_port()
-    environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "0"}
-    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
-    with (home / "log").open("wb") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}/api"
-    deadline = time.monotonic() + 120
-    while not answers(url):
-        assert server.poll() is None, (home / "log").read_text()
-        assert time.monotonic() < deadline, "the server does not start"
-        time.sleep(0.1)
-    yield url
-    for process in [*psutil.Process(server.pid).children(recursive=True), server]:
-        process.terminate()
-    server.wait(timeout=30)
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=5):
-            return True
-    except OSError:
-        return False
-
-
 @pytest.fixture
-def flow_lab(lab, api):
-    """A lab whose flows report to that server."""
-    lab.environment["PREFECT_API_URL"] = api
+def flow_lab(lab, prefect_api):
+    """A lab whose flows report to the tests' server."""
+    lab.environment["PREFECT_API_URL"] = prefect_api.url
     return lab
-
-
-def ask(api: str, path: str, **body):
-    """What the server says."""
-    data = json.dumps(body).encode() if body else None
-    request = urllib.request.Request(
-        f"{api}{path}", data=data, headers={"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
-
-
-def only_run(api: str, exp_name: str):
-    """The one flow run with that name."""
-    (run,) = ask(api, "/flow_runs/filter", flow_runs={"name": {"any_": [exp_name]}})
-    return run
-
-
-def task_runs(api: str, run) -> dict[str, dict]:
-    found = ask(api, "/task_runs/filter", flow_runs={"id": {"any_": [run["id"]]}})
-    return {each["name"]: each for each in found}
 
 
 def children_of(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
-def test_all_scenes_done_is_a_completed_flow_with_edges_into_the_aggregate(flow_lab, api):
+def test_all_scenes_done_is_a_completed_flow_with_edges_into_the_aggregate(flow_lab, prefect_api):
     """Task runs are named by scene, each has an edge into the aggregate; records agree."""
     for name in ("a_1", "a_2", "a_3"):
         flow_lab.add_scene(name)
     result = flow_lab.run("--run-all", "--workers", "2", "--exp-name", "whole", program=FLOW)
     assert result.returncode == 0, result.stdout + result.stderr
-    run = only_run(api, "whole")
+    run = prefect_api.only_run("whole")
     assert (run["state"]["type"], run["state"]["message"]) == ("COMPLETED", "3 of 3 scenes done")
     assert {"exp:whole", "cluster:local"} <= set(run["tags"])
-    runs = task_runs(api, run)
+    runs = prefect_api.task_runs(run)
     assert set(runs) == {"a_1", "a_2", "a_3", "aggregate"}
-    graph = ask(api, f"/flow_runs/{run['id']}/graph-v2")
-    nodes = {node["label"]: node for _, node in graph["nodes"]}
-    parents = {parent["id"] for parent in nodes["aggregate"]["parents"]}
+    parents = prefect_api.parents(run, "aggregate")
     assert parents == {runs[name]["id"] for name in ("a_1", "a_2", "a_3")}
     assert flow_lab.record("a_1", "whole")["status"] == "done"
     assert "3 of 3" in (flow_lab.root / "results/_experiments/whole/report.md").read_text()
 
 
-def test_a_failed_scene_is_a_failed_flow_that_names_it(flow_lab, api):
+def test_a_failed_scene_is_a_failed_flow_that_names_it(flow_lab, prefect_api):
     """The others finish, the aggregate runs, the task run carries the log's last lines."""
     for name in ("a_1", "a_2", "a_3"):
         flow_lab.add_scene(name)
@@ -111,10 +56,10 @@ def test_a_failed_scene_is_a_failed_flow_that_names_it(flow_lab, api):
     result = flow_lab.run(*flags, program=FLOW)
     assert result.returncode == 1
     assert "Traceback" not in result.stdout + result.stderr
-    run = only_run(api, "part")
+    run = prefect_api.only_run("part")
     assert run["state"]["type"] == "FAILED"
     assert run["state"]["message"] == "2 of 3 scenes done; not done: a_2 (trainer_error)"
-    runs = task_runs(api, run)
+    runs = prefect_api.task_runs(run)
     states = {name: each["state_type"] for name, each in runs.items()}
     assert states == {
         "a_1": "COMPLETED",
@@ -126,14 +71,14 @@ def test_a_failed_scene_is_a_failed_flow_that_names_it(flow_lab, api):
     assert len(flow_lab.record("a_2", "part")["attempts"]) == 1
 
 
-def test_what_is_done_is_not_trained_again(flow_lab, api):
+def test_what_is_done_is_not_trained_again(flow_lab, prefect_api):
     """Launcher and flow share the records: a flow after the launcher has nothing to do."""
     flow_lab.add_scene("a_1")
     assert flow_lab.run("--exp-name", "again").returncode == 0
     result = flow_lab.run("--exp-name", "again", program=FLOW)
     assert result.returncode == 0
     assert "a_1: skipped, done" in result.stdout
-    assert set(task_runs(api, only_run(api, "again"))) == {"aggregate"}
+    assert set(prefect_api.task_runs(prefect_api.only_run("again"))) == {"aggregate"}
 
 
 def test_a_trainer_gets_the_same_environment_from_the_flow_as_from_the_launcher(flow_lab):
@@ -269,11 +214,11 @@ def test_a_dry_run_is_the_launchers_to_the_letter_and_needs_no_prefect(lab):
     assert not (lab.root / "state").exists()
 
 
-def test_an_old_result_is_not_taken_for_this_configurations(flow_lab, api):
+def test_an_old_result_is_not_taken_for_this_configurations(flow_lab, prefect_api):
     """Done before with other overrides, and not started now: the flow is not green."""
     for name in ("a_1", "a_2"):
         flow_lab.add_scene(name)
     flags = ("--run-all", "--exp-name", "old", "--max-failures", "1", "--overrides")
     assert flow_lab.run(*flags, "do=ok").returncode == 0
     assert flow_lab.run(*flags, "do=fail", program=FLOW).returncode == 1
-    assert only_run(api, "old")["state"]["message"].startswith("0 of 2 scenes done")
+    assert prefect_api.only_run("old")["state"]["message"].startswith("0 of 2 scenes done")

@@ -164,10 +164,17 @@ def test_a_server_that_can_not_start_is_a_fault_with_its_log(tmp_path, plain):
 )
 def test_a_proxy_is_not_asked_for_the_way_to_this_machine(url, exceptions):
     """Clusters set HTTP_PROXY for everybody; the user's exceptions stay."""
-    environ = {"no_proxy": "example.org"}
+    environ = {"no_proxy": "example.org", "ALL_PROXY": "socks5://proxy:1080"}
     bypass_proxy(url, environ)
     bypass_proxy(url, environ)
     assert environ["no_proxy"] == environ.get("NO_PROXY", "example.org") == exceptions
+
+
+def test_without_a_proxy_nothing_is_changed():
+    """Trainers get the environment that they would get without the flow."""
+    environ = {"HOME": "/root"}
+    bypass_proxy("http://127.0.0.1:1/api", environ)
+    assert environ == {"HOME": "/root"}
 
 
 def test_importing_it_imports_no_prefect():
