@@ -30,7 +30,7 @@ from training.system.processes import die_with_parent
 from training.system.stop_request import StopRequest
 
 if TYPE_CHECKING:
-    from prefect.workers.process import ProcessWorker
+    from flows.adapters.prefect_adapter import ProcessWorker
 
 MAX_RUNS = 16
 RUNS_END_S = 120.0
