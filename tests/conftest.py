@@ -21,8 +21,10 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parent.parent
 STAND_IN = Path(__file__).resolve().parent / "stand_in_trainer.py"
 DEADLINE_S = 60
-LONG_FIRST = ("slurm", "deployments", "flows", "training", "trainer", "preprocess")
+LONG_FIRST = ("slurm", "deployments", "flows", "training", "preprocess")
 """Folders by how long their files take: of two processes none is left alone with a long one."""
+SERVER_FIXTURES = {"prefect_api", "prefect_server", "place", "served"}
+"""Fixtures that start a Prefect server: their tests are marked `server`."""
 
 # No test meets the server that the developer's own variables or Prefect profile name.
 for _name in [each for each in os.environ if each.startswith("PREFECT_")]:
@@ -32,10 +34,13 @@ os.environ["PREFECT_PROFILES_PATH"] = os.devnull
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def rank(item: pytest.Item) -> int:
-        name = item.path.parent.name
-        return (*LONG_FIRST, name).index(name)
+        folder = item.path.relative_to(CHECKOUT / "tests").parts[0]
+        return (*LONG_FIRST, folder).index(folder)
 
     items.sort(key=rank)
+    for item in items:
+        if SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("server")
 
 
 def wait_for(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
