@@ -20,8 +20,8 @@ def made(lab):
     return lab
 
 
-def test_the_data_set_is_whole_and_killed_or_gone_shards_are_made_again(made, eventually):
-    """kill -9 in the middle, and the same command: the same bytes; a shard that is gone too."""
+def test_shards_that_were_killed_or_deleted_are_generated_again(made, eventually):
+    """The same command after kill -9, or after a shard was deleted, gives the same bytes."""
     check_whole(made)
     before = manifests(made)
     again = made.run(*FLAGS, stand_in=False)
@@ -44,7 +44,7 @@ def test_the_data_set_is_whole_and_killed_or_gone_shards_are_made_again(made, ev
 
 
 def test_a_trained_scene_keeps_its_model_and_is_rendered_with_it(made):
-    """Training beside generation: neither sets the other's outputs aside; the shard is new."""
+    """Training and generation don't set each other's outputs aside; the shard is made anew."""
     result = made.run(*TRAIN, "model.gaussians_per_person=200", stand_in=False)
     assert result.returncode == 0, result.stdout + result.stderr
     model = made.output(SCENES[0]) / "checkpoints" / "last.pt"
@@ -58,7 +58,7 @@ def test_a_trained_scene_keeps_its_model_and_is_rendered_with_it(made):
 
 
 def test_a_test_group_that_matches_nothing_is_found_before_anything_starts(lab):
-    """Exit status 2, the groups that there are; and so is the aggregate, given as a run mode."""
+    """Exit status 2 and the existing groups; likewise the aggregate given as a run mode."""
     add_scenes(lab)
     result = lab.run(*FLAGS, "difix_data_generation.test_groups=[pair09]", stand_in=False)
     assert result.returncode == 2
@@ -72,7 +72,7 @@ def test_a_test_group_that_matches_nothing_is_found_before_anything_starts(lab):
 
 
 def test_cameras_that_scenes_lack_and_missing_models_are_found_before_anything_starts(lab):
-    """All of them, by scene, with the nearest cameras; exit status 2 and nothing is created."""
+    """All are listed by scene, with the nearest cameras; exit status 2 and nothing is created."""
     add_scenes(lab)
     key = "difix_data_generation"
     named = (f"{key}.target_cameras.mode=explicit", f"{key}.target_cameras.ids=[99]")

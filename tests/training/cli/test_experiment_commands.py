@@ -30,7 +30,7 @@ def watched(lab, tmp_path):
 
 
 def rows(out):
-    """The table's cells by scene and heading."""
+    """Return the table's cells by scene and heading."""
     lines = out.splitlines()
     starts = [lines[0].index(name) for name in status_table.HEADINGS]
     ends = [*starts[1:], None]
@@ -55,7 +55,7 @@ def is_ready(lab, scene):
 
 
 def start_waiting(lab, eventually, *flags):
-    """A launch whose first scene runs until it is told to go on."""
+    """Start a launch whose first scene runs until its go.txt appears; return the process."""
     launcher = lab.popen(*WAITING, *flags)
     eventually(lambda: is_ready(lab, "a"), "the first scene")
     return launcher
@@ -83,7 +83,7 @@ def test_status_tells_how_each_scene_stands(watched, eventually):
     assert "experiment exp, 2 scenes: 2 done" in seen.stdout
 
 
-def test_status_fails_when_a_scene_has_failed_and_nothing_goes_on(watched):
+def test_status_fails_when_a_scene_has_failed_and_nothing_runs(watched):
     """With its cause, attempts and log; a scene that never started is named too."""
     watched.add_scene("a")
     watched.add_scene("b")
@@ -96,7 +96,7 @@ def test_status_fails_when_a_scene_has_failed_and_nothing_goes_on(watched):
 
 
 def test_status_knows_an_experiment_by_its_records_alone(watched):
-    """Plans removed, nothing installed but us; the roots as flags."""
+    """Without plans and without Slurm; the roots are given as flags."""
     watched.add_scene("a")
     watched.run()
     seen = watched.run("--status", "--state-root", str(watched.root / "nothing"))
@@ -104,8 +104,8 @@ def test_status_knows_an_experiment_by_its_records_alone(watched):
     assert not (watched.root / "nothing").exists()
 
 
-def test_a_killed_start_is_not_running(watched, eventually):
-    """kill -9 of launcher and supervisor: nobody wrote an end, and nobody holds the scene."""
+def test_a_killed_attempt_is_not_running(watched, eventually):
+    """After kill -9 of launcher and supervisor no end is recorded and nobody holds the claim."""
     watched.add_scene("a")
     launcher = start_waiting(watched, eventually)
     supervisor = watched.record("a")["attempts"][0]["pid"]
@@ -117,8 +117,8 @@ def test_a_killed_start_is_not_running(watched, eventually):
     assert (seen.returncode, states(seen.stdout)) == (FAILED, {"a": "failed"})
 
 
-def test_an_unreadable_record_is_no_success(watched):
-    """And does not hide the others."""
+def test_an_unreadable_record_counts_as_failed(watched):
+    """The other scenes are still shown."""
     for name in "ab":
         watched.add_scene(name)
     watched.run("--run-all")
@@ -140,8 +140,8 @@ def test_a_mistyped_experiment_names_the_nearest(watched, flags):
     assert sorted(watched.root.rglob("*")) == before
 
 
-def test_flags_that_exclude_each_other_are_told(watched):
-    """Not the first of them done."""
+def test_flags_that_exclude_each_other_are_a_fault(watched):
+    """Neither of the two is done."""
     watched.add_scene("a")
     watched.run()
     seen = watched.run("--status", "--cancel")
@@ -149,7 +149,7 @@ def test_flags_that_exclude_each_other_are_told(watched):
 
 
 def test_watch_ends_with_the_experiment(watched, eventually):
-    """A table for each change, and the exit status of the last."""
+    """It prints a table for each change and ends with the status of the last."""
     watched.add_scene("a")
     launcher = start_waiting(watched, eventually)
     watch = watched.popen("--watch")
@@ -162,8 +162,8 @@ def test_watch_ends_with_the_experiment(watched, eventually):
     assert "1 done" in out
 
 
-def test_watch_is_left_with_ctrl_c(watched, eventually):
-    """Only the watching ends."""
+def test_ctrl_c_ends_the_watching_only(watched, eventually):
+    """Exit status 130, and the experiment still runs."""
     watched.add_scene("a")
     start_waiting(watched, eventually)
     watch = watched.popen("--watch")
@@ -175,7 +175,7 @@ def test_watch_is_left_with_ctrl_c(watched, eventually):
 
 
 def test_logs_follow_a_scene_until_its_attempt_ends(watched, eventually):
-    """From the beginning, without machine-readable lines, to the last word."""
+    """From the beginning to the end, without machine-readable lines."""
     watched.add_scene("a")
     start_waiting(watched, eventually)
     logs = watched.popen("--logs", "a")
@@ -190,8 +190,8 @@ def test_logs_follow_a_scene_until_its_attempt_ends(watched, eventually):
     assert "TS_PROGRESS" not in "".join(begun) + out
 
 
-def test_logs_print_what_has_ended_whole(watched):
-    """Also more than is shown of a log at once while it runs."""
+def test_logs_print_the_whole_log_of_a_scene_that_has_ended(watched):
+    """A log of many chunks, with a last line that has no end."""
     watched.add_scene("a")
     watched.run()
     log = watched.output("a") / "train.log"
@@ -202,7 +202,7 @@ def test_logs_print_what_has_ended_whole(watched):
 
 
 def test_logs_end_with_their_reader(watched, eventually):
-    """`--logs a | head -3` while the scene runs."""
+    """`--logs a | head -3` ends while the scene still runs, without an error."""
     watched.add_scene("a")
     start_waiting(watched, eventually)
     logs = watched.popen("--logs", "a")
@@ -222,7 +222,7 @@ def test_logs_end_with_their_reader(watched, eventually):
 
 
 def test_logs_of_a_mistyped_scene_name_the_nearest(watched):
-    """And one that has not started says so."""
+    """A scene that has not started is a fault that says so."""
     for name in ("dance", "waltz"):
         watched.add_scene(name)
     watched.run("--run-all", "--max-failures", "1", "--overrides", "do=fail")
@@ -232,7 +232,7 @@ def test_logs_of_a_mistyped_scene_name_the_nearest(watched):
 
 
 def test_cancel_ends_a_launch_and_the_records_say_so(watched, eventually):
-    """The running scene, the launcher, and what had failed before and waited for its turn."""
+    """It ends the running scene and the launcher; queued scenes are recorded as cancelled too."""
     for name in "abc":
         watched.add_scene(name)
     watched.run("--run-all", "--overrides", "do=fail", "only=b")
@@ -251,7 +251,7 @@ def test_cancel_ends_a_launch_and_the_records_say_so(watched, eventually):
 
 
 def test_a_launch_ends_when_its_plan_is_cancelled_on_another_machine(watched, eventually):
-    """Which can only leave the mark; the trainer ends as on Ctrl-C."""
+    """The other machine can only leave the mark; the trainer ends as on Ctrl-C."""
     watched.add_scene("a")
     watched.add_scene("b")
     launcher = start_waiting(watched, eventually)
@@ -263,7 +263,7 @@ def test_a_launch_ends_when_its_plan_is_cancelled_on_another_machine(watched, ev
 
 
 def is_pending(number, pid):
-    """Whether a stopped process will get the signal (proc(5), ShdPnd)."""
+    """Return whether a signal is pending for a stopped process (proc(5), ShdPnd)."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     pending = next(line for line in lines if line.startswith("ShdPnd"))
     return bool(int(pending.split()[1], 16) >> (number - 1) & 1)
@@ -278,8 +278,8 @@ sys.exit(run.main())
 """
 
 
-def test_cancel_signals_a_launcher_that_takes_no_notice(watched, eventually):
-    """And tells that it is left, if that does not help within the bound either."""
+def test_cancel_signals_a_launcher_that_ignores_the_mark(watched, eventually):
+    """If that does not end it within the bound, it is listed as left."""
     watched.add_scene("a")
     launcher = start_waiting(watched, eventually, "--kill-grace", "1")
     launcher.send_signal(signal.SIGSTOP)
@@ -293,7 +293,7 @@ def test_cancel_signals_a_launcher_that_takes_no_notice(watched, eventually):
 
 
 def test_a_dry_run_cancels_nothing(watched, eventually):
-    """It says what would end."""
+    """`--cancel --dry-run` only lists what would end."""
     watched.add_scene("a")
     start_waiting(watched, eventually)
     said = watched.run("--cancel", "--dry-run").stdout
@@ -311,8 +311,8 @@ def scene(name, state, elapsed_s=None):
     return SceneState(name, state, Path("log"), elapsed_s=elapsed_s)
 
 
-def test_the_estimate_is_by_the_done_and_what_runs_at_once(tmp_path):
-    """Two at once, 100 s each: what is left of the running, then the queued."""
+def test_the_estimate_uses_the_done_scenes_and_the_parallelism(tmp_path):
+    """Two at once, 100 s each: the rest of the running scenes, then the queued ones."""
     running = [scene("b", "running", 60), scene("c", "running", 10)]
     done, queued = scene("a", "done", 100), scene("d", "queued")
     assert snapshot(tmp_path, done, *running, queued).seconds_left == (40 + 90 + 100) / 2
@@ -322,8 +322,8 @@ def test_the_estimate_is_by_the_done_and_what_runs_at_once(tmp_path):
     assert snapshot(tmp_path, done).seconds_left is None
 
 
-def test_a_queue_that_is_not_known_is_no_end(tmp_path):
-    """Unless all is done: then nothing more can come."""
+def test_an_unknown_queue_counts_as_active(tmp_path):
+    """Unless every scene is done: then nothing can be queued."""
     unknown = "squeue: away"
     halfway = snapshot(tmp_path, scene("a", "failed"), unknown=unknown)
     assert halfway.is_active
@@ -340,8 +340,8 @@ def test_a_short_table_shows_what_a_person_looks_for(tmp_path):
     assert lines[5] == "… and 996 more scenes"
 
 
-def test_failures_are_told_in_words(tmp_path):
-    """The first few with their messages, and how many more."""
+def test_failures_are_shown_with_their_messages(tmp_path):
+    """The first five, and how many more."""
     failed = [replace(scene(f"s{i}", "failed"), message=f"why {i}") for i in range(8)]
     text = status_table.render(snapshot(tmp_path, *failed, scene("x", "done", 1)))
     assert "s0: why 0\n" in text
@@ -350,7 +350,7 @@ def test_failures_are_told_in_words(tmp_path):
 
 
 def test_a_thousand_scenes_ask_slurm_nothing_where_all_is_local(watched, monkeypatch):
-    """One plan read, one record a scene."""
+    """Each record is read once and no process is started."""
     for i in range(1000):
         output = watched.output(f"s{i:03}")
         output.mkdir(parents=True)
@@ -370,6 +370,6 @@ def test_a_thousand_scenes_ask_slurm_nothing_where_all_is_local(watched, monkeyp
 @pytest.mark.parametrize(
     ("seconds", "text"), [(7, "0:07"), (3723.9, "1:02:03"), (172800, "2-00:00:00")]
 )
-def test_times_read_as_slurms(seconds, text):
+def test_durations_have_slurms_format(seconds, text):
     """The same format as --time."""
     assert status_table.clock(seconds) == text

@@ -53,7 +53,7 @@ def test_run_all_trains_every_scene_once_and_a_rerun_skips_them(lab):
 
 
 def test_another_configuration_trains_again_and_keeps_the_old_outputs(lab):
-    """A done scene with another fingerprint is trained again; what it had is set aside."""
+    """A done scene with another fingerprint is trained again; its outputs are set aside."""
     lab.add_scene("a_1")
     lab.run("--overrides", "x=1")
     assert lab.run("--overrides", "x=2").returncode == 0
@@ -64,7 +64,7 @@ def test_another_configuration_trains_again_and_keeps_the_old_outputs(lab):
 
 
 def test_force_trains_again_what_is_done(lab):
-    """--force starts a done scene anew and keeps its former outputs."""
+    """--force trains a done scene again and keeps its previous outputs."""
     lab.add_scene("a_1")
     lab.run()
     result = lab.run("--force")
@@ -135,7 +135,7 @@ def test_one_failed_scene_does_not_stop_the_others(lab):
 
 
 def test_max_failures_stops_starting_scenes(lab):
-    """After so many failures no further scene starts; what was not started has no record."""
+    """After that many failures no further scene starts; those left have no record."""
     for name in ("a_1", "a_2", "a_3"):
         lab.add_scene(name)
     result = lab.run("--run-all", "--max-failures", "1", "--overrides", "do=fail")
@@ -155,12 +155,14 @@ def test_a_time_limit_ends_a_trainer_that_ignores_term(lab, alive):
     assert not alive(int(lab.starts("a_1")[0].split()[0]))
 
 
-def test_a_timeout_goes_on_from_its_checkpoint_in_the_same_run(lab):
-    """With a checkpoint the scene starts again and ends done: two attempts, one result."""
+def test_a_timeout_continues_from_its_checkpoint_in_the_same_run(lab):
+    """With a checkpoint the scene is retried and ends as done: two attempts, one result."""
     lab.add_scene("a_1")
     result = lab.run("--time-limit", "0:00:02", "--overrides", "do=resume")
     assert result.returncode == 0, result.stdout
     assert lab.causes("a_1") == ["timeout", "ok"]
+    assert "will be retried" in result.stdout
+    assert "a_1: started, attempt 2" in result.stdout
     assert (lab.output("a_1") / "resumed.txt").read_text().strip() == "half"
 
 
@@ -206,7 +208,7 @@ def test_a_reader_that_leaves_does_not_end_the_training(lab):
     assert lab.record("a_2")["status"] == "done"
 
 
-def test_gpus_are_lent_one_a_scene(lab):
+def test_each_scene_gets_a_gpu_of_its_own(lab):
     """With two GPUs two scenes run at once, each pinned to one by CUDA_VISIBLE_DEVICES."""
     lab.environment["CUDA_VISIBLE_DEVICES"] = "3,5"
     for name in ("a_1", "a_2", "a_3"):
@@ -282,8 +284,8 @@ def test_a_trainer_that_exits_0_when_told_to_stop_is_not_done(lab, eventually):
     assert lab.record("a_1")["status"] == "cancelled"
 
 
-def test_leftovers_of_a_failed_start_are_not_taken_for_outputs(lab):
-    """The first start writes its metrics and fails, the second writes nothing: not done."""
+def test_leftovers_of_a_failed_attempt_are_not_taken_for_outputs(lab):
+    """The first attempt writes its metrics and fails, the second writes nothing: not done."""
     lab.add_scene("a_1")
     flags = ("--expect", "metrics.json", "--overrides", "do=half")
     assert lab.run(*flags).returncode == 1
@@ -292,8 +294,8 @@ def test_leftovers_of_a_failed_start_are_not_taken_for_outputs(lab):
     assert list((lab.output("a_1") / "superseded").glob("*/metrics.json"))
 
 
-def test_a_terminal_without_our_letters_is_no_failure(lab):
-    """A trainer prints arrows, the terminal is ASCII: shown escaped, the scene is done."""
+def test_characters_that_the_terminal_lacks_are_escaped(lab):
+    """The trainer prints arrows on an ASCII terminal; the scene is done."""
     lab.add_scene("a_1")
     lab.environment["PYTHONIOENCODING"] = "ascii"
     result = lab.run("--overrides", "do=letters")
@@ -302,7 +304,7 @@ def test_a_terminal_without_our_letters_is_no_failure(lab):
 
 
 def test_a_full_disk_behind_the_terminal_output_ends_no_training(lab):
-    """`> /dev/full`: nobody reads, the scene is done."""
+    """With `> /dev/full` the scene is still trained."""
     lab.add_scene("a_1")
     command = [sys.executable, "training/run.py", *lab.arguments()]
     with Path("/dev/full").open("w", encoding="utf-8") as full:
@@ -326,8 +328,8 @@ def test_the_log_of_a_scene_trained_again_is_shown(lab):
     assert "training a_1 from camera 28" in lab.run("--force").stdout
 
 
-def test_the_flows_address_for_messages_does_not_reach_trainers(lab):
-    """It is a secret: whoever has exported it starts the launcher with it too."""
+def test_the_flows_notification_url_does_not_reach_trainers(lab):
+    """It is a secret that the user may have exported for flows."""
     lab.add_scene("a")
     lab.environment["TS_NOTIFY_URL"] = "json://somewhere"
     assert lab.run().returncode == 0

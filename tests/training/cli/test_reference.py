@@ -1,6 +1,6 @@
-"""The commands that users have today, as their page writes them, with the real trainer.
+"""The commands of the reference page, as users type them today, with the real trainer.
 
-Only --scenes-dir is added: the page's scene is not shipped, a small one stands in for it.
+Only --scenes-dir is added: the page's scene is not shipped, so a small one takes its place.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ RECIPE = {"action": "dance", "people": ["ada", "ben"], "seed": 5, "frames": 3, "
 
 @pytest.fixture
 def users_lab(lab):
-    """The page's scene, and a second one of the same registry."""
+    """A lab with the page's scene and a second one in the same registry."""
     for name in (SCENE, "hi4d_pair15_hug"):
         lab.add_scene(name, raw_gt_dir_path=f"truth/{name}", synthetic=RECIPE)
     return lab
@@ -27,21 +27,21 @@ def metrics(lab, exp_name: str):
 
 
 def run(lab, command: str):
-    """A command line of the page; everything after run.py."""
+    """Run a command line of the page, given as everything after run.py; return its output."""
     result = lab.run(*command.split(), stand_in=False)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
 
 def test_dry_run_prints_commands_only(users_lab):
-    """Print commands only; nothing is created."""
+    """It prints the command and creates nothing."""
     out = run(users_lab, f"--scene-name-includes {SCENE} --exp-name my_exp --dry-run")
     assert f"shared.scene_name={SCENE} shared.exp_name=my_exp" in out
     assert not (users_lab.root / "results").exists()
 
 
 def test_one_scene_with_hydra_overrides(users_lab):
-    """One scene, trackers and the second body space switched off: trained, outputs promised."""
+    """With loggers and the second body space switched off, all expected outputs are there."""
     run(
         users_lab,
         f"--scene-name-includes {SCENE} --exp-name my_exp"
@@ -71,7 +71,7 @@ def test_novel_view_cameras_by_count(users_lab):
 
 
 def test_a_virtual_camera_must_not_meet_the_source_camera(users_lab):
-    """Refused by the launcher, before anything starts, with another id to take."""
+    """The launcher refuses it before anything starts and names a free id."""
     cameras = "train.nv_generation.trn_nv_gen"
     overrides = (f"{cameras}.num_cameras=5", f"{cameras}.start_camera_id=25")
     flags = ("--run-all", "--exp-name", "clash", "--overrides", *overrides)

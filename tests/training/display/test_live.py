@@ -1,4 +1,4 @@
-"""What the live part knows: starts, ends, logs; on a screen of the test's own."""
+"""The live display, on a screen in memory: starts, ends, logs, and what others print."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from training.system.paths import Roots
 
 
 class Window(io.StringIO):
-    """Takes what is written until it is closed by its user."""
+    """A terminal's window in memory; with `has_gone` writing to it fails."""
 
     has_gone = False
 
@@ -33,7 +33,7 @@ class Window(io.StringIO):
 
 
 class Lab:
-    """A launch of so many scenes, and its display."""
+    """A launch of `count` scenes, and its display."""
 
     def __init__(self, root: Path, count: int) -> None:
         names = [f"a_{number}" for number in range(count)]
@@ -64,7 +64,7 @@ class Lab:
         return [line.rstrip() for line in screen.display if line.strip()]
 
     def look(self) -> list[str]:
-        """One tick of the display."""
+        """Return the screen after one tick of the display."""
         self.display._read_logs()
         self.display._show()
         return self.lines
@@ -88,7 +88,7 @@ def launch(tmp_path):
 
 
 def test_an_attempt_that_failed_and_will_be_retried_is_not_counted_as_failed(launch):
-    """A lost worker's scene waits, then runs again; what had happened stays above."""
+    """The scene waits, then runs again; the line about the failed attempt stays above."""
     lab = launch(3)
     first = lab.scenes[0]
     lab.display.started(first, 1, JobLocation("12", "n1"))
@@ -102,8 +102,8 @@ def test_an_attempt_that_failed_and_will_be_retried_is_not_counted_as_failed(lau
     assert lab.lines[0].endswith("will be retried")
 
 
-def test_what_is_left_goes_by_the_scenes_that_are_done(launch):
-    """One of three took 30 s: two more at two at once."""
+def test_the_time_left_is_estimated_from_the_done_scenes(launch):
+    """One of three took 30 s: the other two, at the same time, take 30 s."""
     lab = launch(3)
     lab.display.started(lab.scenes[0], 1)
     assert "left" not in " ".join(lab.lines)
@@ -111,10 +111,8 @@ def test_what_is_left_goes_by_the_scenes_that_are_done(launch):
     assert "about 0:30 left" in lab.lines[-1]
 
 
-def test_of_many_scenes_few_logs_are_read_at_once_and_all_that_are_shown_in_turn(
-    launch, monkeypatch
-):
-    """On a shared disk each read is a request; what does not fit the window is not read."""
+def test_few_logs_are_read_per_tick_and_all_that_are_shown_in_turn(launch, monkeypatch):
+    """Each read is a request to a shared disk; logs of scenes outside the window are not read."""
     lab, read = launch(100), []
     monkeypatch.setattr(live, "latest_progress", lambda log: read.append(log) or {"a": 1})
     for scene in lab.scenes:
@@ -126,8 +124,8 @@ def test_of_many_scenes_few_logs_are_read_at_once_and_all_that_are_shown_in_turn
     assert set(read) == {scene.log for scene in lab.scenes[:24]}
 
 
-def test_a_trainer_without_progress_lines_is_shown_by_what_it_says_last(launch):
-    """Not by the heading of its attempt."""
+def test_without_progress_lines_the_logs_last_line_is_shown(launch):
+    """The heading of an attempt does not count as its output."""
     lab = launch(2)
     log = lab.scenes[0].log
     log.write_text("=== attempt 1\n")
@@ -139,8 +137,8 @@ def test_a_trainer_without_progress_lines_is_shown_by_what_it_says_last(launch):
     assert lab.look()[-1].split() == ["a_0", "0:00", "epoch", "1/2"]
 
 
-def test_what_others_say_goes_above(launch):
-    """Slurm's messages, warnings, consoles and loggers of others; long paths stay whole."""
+def test_output_of_others_goes_above(launch):
+    """Messages, other rich consoles and prints; long paths are not broken by spaces."""
     lab = launch(2)
     lab.display.started(lab.scenes[0], 1)
     long = "/a_folder" * 12
@@ -155,8 +153,8 @@ def test_what_others_say_goes_above(launch):
     assert live[2].split()[0] == "a_0"
 
 
-def test_a_window_that_goes_ends_nothing(launch):
-    """No error reaches those who tell what happens, nor who closes the display."""
+def test_a_window_that_is_closed_raises_nothing(launch):
+    """Neither `ended` nor `close` fails when writing to the terminal does."""
     lab = launch(2)
     lab.display.started(lab.scenes[0], 1)
     lab.file.has_gone = True
@@ -165,16 +163,16 @@ def test_a_window_that_goes_ends_nothing(launch):
     lab.display.close()
 
 
-def test_errors_that_go_to_a_file_are_not_taken_over(launch, capsys):
-    """`2> errors` on a terminal."""
+def test_standard_error_in_a_file_is_left_alone(launch, capsys):
+    """`2> errors` with standard output on a terminal."""
     lab = launch(2)
     say("a warning", sys.stderr)
     assert capsys.readouterr().err == "a warning\n"
     assert lab.lines == []
 
 
-def test_after_its_end_lines_are_just_printed(launch, capsys):
-    """Task runs of a flow that was stopped may still end."""
+def test_after_close_lines_are_printed_as_usual(launch, capsys):
+    """Task runs of a stopped flow may end later."""
     stdout = sys.stdout
     lab = launch(2)
     lab.display.started(lab.scenes[0], 1)

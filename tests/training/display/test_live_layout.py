@@ -24,8 +24,8 @@ def running(count, **more):
     ]
 
 
-def test_the_bar_is_as_long_as_what_has_ended():
-    """Half of the scenes ended: half of the bar; what failed is of another colour."""
+def test_the_bar_shows_how_many_scenes_have_ended():
+    """Half of the scenes ended: half of the bar; failed ones have another colour."""
     (line, *_) = draw(state(ended={"done": 1, "failed": 1}), 60, 24)
     assert line.plain.count("━") == pytest.approx(line.plain.count("─"), abs=1)
     assert line.plain.endswith("2 of 4")
@@ -33,13 +33,13 @@ def test_the_bar_is_as_long_as_what_has_ended():
 
 
 def test_running_scenes_move_the_bar_by_their_epochs():
-    """Of a single scene the bar would otherwise stand at nothing until its end."""
+    """With a single scene the bar would otherwise stay empty until the end."""
     (line, *_) = drawn(state(total=1, running=running(1), begun=0.5))
     assert line.count("━") == pytest.approx(line.count("─"), abs=1)
 
 
 def test_counts_and_the_time_that_is_left():
-    """Only what there is; running, waiting and the estimate."""
+    """Counts that are zero are left out."""
     shown = state(total=100, ended={"done": 2, "failed": 1}, running=running(3), left_s=80)
     counts = drawn(shown, 100)[1]
     assert counts.startswith(
@@ -48,7 +48,7 @@ def test_counts_and_the_time_that_is_left():
     assert "cancelled" not in counts
 
 
-def test_cancelled_scenes_and_such_that_others_hold_are_counted():
+def test_cancelled_and_held_scenes_are_counted():
     assert "1 cancelled, 2 held by others" in drawn(state(ended={"cancelled": 1, "held": 2}))[1]
 
 
@@ -60,7 +60,7 @@ def test_a_running_scene_has_a_line_with_all_that_is_known():
     assert " ".join(line.split()) == words
 
 
-def test_what_a_trainer_says_is_one_plain_line():
+def test_a_trainers_output_is_shown_as_one_plain_line():
     """Colours, tabs, a carriage return of a progress bar, codes that move the cursor."""
     says = "\x1b[32mloading\x1b[0m\timages\x1b[2A\x07 9%"
     line = drawn(state(running=[Running("a", 7.0, says)]))[2]
@@ -68,7 +68,7 @@ def test_what_a_trainer_says_is_one_plain_line():
 
 
 def test_more_scenes_than_rows():
-    """As many as fit, those that have run longest; how many more; a row stays free."""
+    """The scenes that have run longest, and how many more; one row stays free."""
     lines = drawn(state(total=256, running=running(256)), height=12)
     assert len(lines) == 11
     assert [line.split()[0] for line in lines[2:10]] == [f"scene_{n:03}" for n in range(8)]
@@ -77,7 +77,7 @@ def test_more_scenes_than_rows():
 
 @pytest.mark.parametrize("width", [1, 4, 5, 10, 23, 40, 80, 300])
 @pytest.mark.parametrize("height", [1, 2, 3, 5, 24])
-def test_whatever_the_windows_size_no_line_is_too_long_and_none_too_many(width, height):
+def test_in_a_window_of_any_size_every_line_fits(width, height):
     """A line that wraps, or a row too many, would tear what is drawn next."""
     names = ["a", "x" * 200, "süß_北京_" * 20]
     scenes = [Running(name, 7.0, "epoch 1/2", "Slurm job 1 on n" * 9) for name in names]
@@ -100,13 +100,13 @@ def test_a_terminal_without_our_letters():
     assert max(map(len, lines)) <= 56
 
 
-def test_while_it_stops_nothing_is_said_to_run():
-    """Trainers end one by one, and the flow does not hear of each."""
+def test_while_stopping_no_scene_is_shown_as_running():
+    """Trainers end one by one, and a flow does not see each end."""
     lines = drawn(state(ended={"done": 1}, running=running(2), phase="stopping"))
     assert lines[1] == "stopping: 1 done, 3 not done; 1:05 so far"
     assert len(lines) == 2
 
 
-def test_at_its_end_the_bar_says_what_became_of_all():
+def test_at_the_end_the_counts_say_what_became_of_all_scenes():
     lines = drawn(state(ended={"done": 3, "failed": 1}, phase="over"))
     assert lines[1:] == ["3 done, 1 failed, after 1:05"]

@@ -33,12 +33,12 @@ def let_go(lab, *names):
 
 
 def is_in_order(terminal):
-    """The cursor is there, at the beginning of a line below what was said."""
+    """Return whether the cursor is visible and at the beginning of a line."""
     return not terminal.screen.cursor.hidden and terminal.screen.cursor.x == 0
 
 
 def test_a_bar_a_line_a_running_scene_and_the_table_below(lab, on_terminal, eventually):
-    """While two wait: their epochs; a failure with its last words; at the end bar, then table."""
+    """Two running scenes with epochs, a failure with its log's end; at last bar, then table."""
     lab.add_scene("a_1", do="wait")
     lab.add_scene("a_2", do="fail")
     lab.add_scene("a_3", do="wait")
@@ -63,8 +63,8 @@ def test_a_bar_a_line_a_running_scene_and_the_table_below(lab, on_terminal, even
     assert is_in_order(terminal)
 
 
-def test_of_a_single_scene_the_log_goes_by_above_the_bar(lab, on_terminal, eventually):
-    """As lines always were; below them its epoch."""
+def test_the_log_of_a_single_scene_is_printed_above_the_bar(lab, on_terminal, eventually):
+    """As without a live display; below it the epoch."""
     lab.add_scene("a_1", do="wait")
     terminal = on_terminal()
     eventually(lambda: "epoch 1/2, loss 0.5" in terminal.seen, "the epoch")
@@ -78,7 +78,7 @@ def test_of_a_single_scene_the_log_goes_by_above_the_bar(lab, on_terminal, event
 
 
 def test_more_running_scenes_than_rows(lab, on_terminal, eventually):
-    """As many as fit the window, and how many more; nothing scrolls meanwhile."""
+    """Those that fit the window, and how many more; nothing scrolls."""
     names = [f"a_{number}" for number in range(8)]
     for name in names:
         lab.add_scene(name, do="wait")
@@ -92,8 +92,8 @@ def test_more_running_scenes_than_rows(lab, on_terminal, eventually):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_stop_is_said_and_the_terminal_is_in_order(lab, on_terminal, eventually, number):
-    """TERM, a closed connection: what was asked for, the table, a visible cursor."""
+def test_a_stop_is_shown_and_the_terminal_is_in_order(lab, on_terminal, eventually, number):
+    """On TERM and HUP: the request, the table, a visible cursor."""
     lab.add_scene("a_1", do="hang")
     lab.add_scene("a_2", do="hang")
     terminal = on_terminal("--run-all", "--workers", "2")
@@ -106,8 +106,8 @@ def test_a_stop_is_said_and_the_terminal_is_in_order(lab, on_terminal, eventuall
     assert is_in_order(terminal)
 
 
-def test_ctrl_c_is_a_key(lab, on_terminal, eventually):
-    """Pressed twice, while a trainer ignores TERM: its echo behind a full line tears nothing."""
+def test_ctrl_c_pressed_as_a_key(lab, on_terminal, eventually):
+    """Pressed twice while a trainer ignores TERM: its echo behind a full line wraps nothing."""
     lab.add_scene("a_1", do="ignore_term")
     lab.add_scene("a_2", do="ignore_term")
     terminal = on_terminal("--run-all", "--workers", "2", "--kill-grace", "3600", size=(34, 24))
@@ -130,7 +130,7 @@ def test_kill_9_leaves_a_visible_cursor(lab, on_terminal, eventually):
 
 
 def test_a_window_that_is_closed_ends_no_training(lab, on_terminal, eventually):
-    """With SIGHUP ignored, as under nohup: scenes go on to their end."""
+    """With SIGHUP ignored, as under nohup, the scenes are trained to their end."""
     lab.add_scene("a_1", do="wait")
     lab.add_scene("a_2", do="wait")
     deaf = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh"]
@@ -143,8 +143,8 @@ def test_a_window_that_is_closed_ends_no_training(lab, on_terminal, eventually):
     assert [lab.record(name)["status"] for name in ("a_1", "a_2")] == ["done", "done"]
 
 
-def test_a_job_that_is_suspended_and_goes_on(lab, on_terminal, eventually):
-    """Ctrl-Z, other work in the shell, fg: drawn anew below, and no line of the shell's is lost."""
+def test_a_suspended_job_that_is_continued(lab, on_terminal, eventually):
+    """Ctrl-Z, work in the shell, fg: the live part is drawn below what the shell has written."""
     lab.add_scene("a_1", do="wait")
     lab.add_scene("a_2", do="wait")
     shell = ["bash", "--norc", "--noprofile", "-i"]
@@ -166,7 +166,7 @@ def test_a_job_that_is_suspended_and_goes_on(lab, on_terminal, eventually):
 
 
 def test_a_job_in_the_background_redraws_nothing(lab, on_terminal, eventually):
-    """Started with `&`: its lines come, the line that the user types on stays his."""
+    """Started with `&` it prints lines, and the line that the user types on is left alone."""
     lab.add_scene("a_1", do="wait")
     lab.add_scene("a_2")
     shell = ["bash", "--norc", "--noprofile", "-i"]
@@ -181,8 +181,8 @@ def test_a_job_in_the_background_redraws_nothing(lab, on_terminal, eventually):
     terminal.wait()
 
 
-def test_another_size_in_the_middle(lab, on_terminal, eventually):
-    """The window becomes small, then large: what is drawn fits."""
+def test_a_window_that_is_resized(lab, on_terminal, eventually):
+    """Made small, then large: the live part fits."""
     names = [f"a_{number}" for number in range(6)]
     for name in names:
         lab.add_scene(name, do="wait")
@@ -199,7 +199,7 @@ def test_another_size_in_the_middle(lab, on_terminal, eventually):
 
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"TTY_INTERACTIVE": "0"}])
 def test_plain_lines_where_nothing_can_be_redrawn(lab, on_terminal, environment):
-    """A terminal that can't move its cursor, or a user who wants none of it."""
+    """On a terminal that can't move its cursor, or with TTY_INTERACTIVE=0."""
     lab.add_scene("a_1")
     lab.add_scene("a_2")
     terminal = on_terminal("--run-all", environment=environment)
@@ -224,8 +224,8 @@ def test_a_terminal_without_our_letters(lab, on_terminal):
     assert terminal.raw.isascii()
 
 
-def test_nothing_heavy_is_imported_where_there_is_no_terminal(lab):
-    """rich is there for a terminal's sake."""
+def test_rich_is_not_imported_where_there_is_no_terminal(lab):
+    """A launch in a job or a pipe does not pay for it."""
     lab.add_scene("a_1")
     program = (
         "import sys; from training.run import main; status = main(sys.argv[1:]);"

@@ -49,15 +49,15 @@ def test_kill_9_of_the_launcher_leaves_no_trainer_and_a_true_record(
 
 
 def test_the_next_run_waits_for_what_is_ending(lab, hanging):
-    """Started right after the kill -9, while the old trainer still ends, it takes over."""
+    """Started right after kill -9, while the old trainer is ending, it takes the scene over."""
     hanging.kill()
     again = lab.run(*lab.flags)
     assert again.returncode == 0, again.stdout + again.stderr
     assert lab.causes("a_1") == ["worker_lost", "ok"]
 
 
-def test_kill_9_of_a_supervisor_costs_one_start(lab, hanging, alive):
-    """The launcher sees it, writes the record and starts the scene again: done."""
+def test_kill_9_of_a_supervisor_costs_one_attempt(lab, hanging, alive):
+    """The launcher sees it, writes the record and retries the scene, which ends as done."""
     trainer = trainer_pid(lab, "a_1")
     supervisor_of(lab, "a_1").kill()
     out, _ = hanging.communicate(timeout=60)
@@ -90,8 +90,8 @@ def test_kill_9_of_the_trainer_is_a_failure_that_the_same_command_repairs(lab, h
     assert len(lab.starts("a_2")) == 1
 
 
-def test_a_second_launch_says_who_holds_a_scene_and_trains_the_others(lab, eventually):
-    """Two launches of one experiment at once: every scene starts once, the second is told who."""
+def test_a_second_launch_names_the_holder_of_a_scene_and_trains_the_others(lab, eventually):
+    """Two launches of one experiment at once: every scene starts once."""
     lab.add_scene("a_1")
     lab.add_scene("a_2")
     flags = ("--run-all", "--overrides", "do=wait", "only=a_1")
@@ -107,7 +107,7 @@ def test_a_second_launch_says_who_holds_a_scene_and_trains_the_others(lab, event
 
 
 def test_many_launches_at_the_same_moment_start_a_scene_once(lab):
-    """Whoever loses the race for the claim says so; nobody trains beside the holder."""
+    """Launches that lose the race for the claim train nothing."""
     lab.add_scene("a_1")
     launches = [lab.popen() for _ in range(4)]
     statuses = [launch.wait(timeout=60) for launch in launches]
@@ -157,7 +157,7 @@ def test_a_full_result_disk_is_a_fault_before_the_start(lab, small_disk):
 def test_a_disk_that_fills_while_training_is_a_failed_scene_and_no_traceback(
     lab, small_disk, eventually
 ):
-    """The scene fails in words; with room again the same command finishes it."""
+    """The scene fails with a message; with room again the same command finishes it."""
     lab.add_scene("a_1")
     flags = ("--results-root", str(small_disk), "--overrides", "do=wait")
     output = small_disk / "a_1" / "exp"

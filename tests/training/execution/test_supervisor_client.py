@@ -33,7 +33,7 @@ if what == "hang":
 
 @pytest.fixture
 def scene(tmp_path):
-    """Make a scene's plan by its name and what its trainer does."""
+    """Return a function that makes the plan of a scene by its name and what its trainer does."""
     script = tmp_path / "trainer.py"
     script.write_text(TRAINER)
 
@@ -63,7 +63,7 @@ def scene(tmp_path):
 
 @pytest.fixture
 def thread():
-    """A thread as launchers have them."""
+    """Return a function that calls `run_scene` on one thread, as launchers do."""
     with ThreadPoolExecutor(1) as pool:
         yield lambda *args, **more: pool.submit(run_scene, *args, **more)
 
@@ -73,7 +73,7 @@ def supervisor_of(plan):
 
 
 def test_scenes_of_a_thread_have_one_supervisor_and_it_ends_with_the_thread(scene):
-    """Its imports are paid once."""
+    """Its imports are paid for once."""
     plans = [scene("a"), scene("b")]
     with ThreadPoolExecutor(1) as pool:
         outcomes = list(pool.map(run_scene, plans))
@@ -83,8 +83,8 @@ def test_scenes_of_a_thread_have_one_supervisor_and_it_ends_with_the_thread(scen
     assert not psutil.pid_exists(pid)
 
 
-def test_threads_have_their_own(scene):
-    """A thread that ends takes its own with it and no other."""
+def test_each_thread_has_its_own_supervisor(scene):
+    """Two threads, one after the other, have two."""
     plans, pids = [scene("a"), scene("b")], set()
     for plan in plans:
         thread = threading.Thread(target=run_scene, args=[plan])
@@ -94,8 +94,8 @@ def test_threads_have_their_own(scene):
     assert len(pids) == 2
 
 
-def test_one_that_was_killed_between_two_scenes_is_replaced(scene, thread, eventually):
-    """The next scene does not fail for it."""
+def test_a_supervisor_that_was_killed_between_two_scenes_is_replaced(scene, thread, eventually):
+    """The next scene does not fail."""
     first, second = scene("a"), scene("b")
     thread(first).result()
     pid = supervisor_of(first)
@@ -105,10 +105,10 @@ def test_one_that_was_killed_between_two_scenes_is_replaced(scene, thread, event
     assert supervisor_of(second) != pid
 
 
-def test_one_that_is_killed_under_a_scene_is_told_and_the_next_scene_runs(
+def test_a_supervisor_that_is_killed_during_a_scene_fails_this_scene_only(
     scene, thread, eventually
 ):
-    """The record is closed by the launcher."""
+    """The launcher records the end; the next scene runs."""
     hanging = scene("a", "hang")
     future = thread(hanging)
     eventually((hanging.output / "ready").exists, "the trainer")
@@ -120,8 +120,8 @@ def test_one_that_is_killed_under_a_scene_is_told_and_the_next_scene_runs(
     assert thread(scene("b")).result().status == "done"
 
 
-def test_a_stop_of_one_scene_is_not_one_of_the_next(scene, thread, eventually):
-    """Nor is a signal that came between them, for a trainer that had ended."""
+def test_a_stop_of_one_scene_does_not_stop_the_next(scene, thread, eventually):
+    """Nor does a signal between the two that was meant for the trainer before."""
     stop = StopRequest()
     hanging = scene("a", "hang")
     future = thread(hanging, stop=stop)
@@ -144,22 +144,22 @@ def test_what_a_trainer_leaves_behind_is_ended_and_reaped(scene, thread):
     assert psutil.Process(supervisor_of(after)).children() == []
 
 
-def test_a_large_scene_file_arrives(scene, thread):
-    """More than a pipe holds."""
+def test_a_large_scene_reaches_the_supervisor(scene, thread):
+    """It is larger than a pipe's buffer."""
     plan = scene("a", notes="x" * 1_000_000)
     assert thread(plan).result().status == "done"
 
 
-def test_what_is_no_outcome_is_a_lost_supervisor(scene, thread, monkeypatch):
-    """With the last thing that it said; here it can't be started at all."""
+def test_a_supervisor_that_cannot_start_is_a_lost_worker(scene, thread, monkeypatch):
+    """The message ends with the last line that it printed."""
     monkeypatch.setattr(supervisor_client, "SUPERVISOR", "training.nowhere")
     outcome = thread(scene("a")).result(timeout=30)
     assert outcome.cause == "worker_lost"
     assert "No module named training.nowhere" in outcome.message
 
 
-def test_the_scene_is_the_threads(scene, tmp_path):
-    """The kernel ties a supervisor to the thread that started it: no other one is handed it."""
+def test_threads_do_not_share_a_supervisor(scene, tmp_path):
+    """The kernel ties a supervisor to the thread that started it."""
     with ThreadPoolExecutor(2) as pool:
         barrier = threading.Barrier(2)
 
