@@ -23,7 +23,7 @@ from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.objects import FlowRun, RunInput, State, TaskRun
-from prefect.context import FlowRunContext, refresh_global_settings_context
+from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
 from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture
@@ -37,7 +37,6 @@ from prefect.utilities.engine import emit_task_run_state_change_event
 from prefect.utilities.urls import url_for
 
 if TYPE_CHECKING:
-    from prefect.settings import Settings
     from prefect.workers.process import ProcessWorker
 
 __all__ = ["FlowRun", "ProcessWorker", "RunInput", "State", "TaskRun", "TerminationSignal"]
@@ -125,19 +124,6 @@ def send_buffered(timeout_s: float) -> None:
     """
     EventsWorker.drain_all(timeout=timeout_s)
     APILogWorker.drain_all(timeout=timeout_s)
-
-
-# Settings
-
-
-def read_settings_again() -> Settings:
-    """Read all sources of Prefect's settings once more, for the whole process; return the result.
-
-    They are kept from then on: secrets may be removed from the environment. Raises what parsers
-    raise (ValueError, and warnings that are errors).
-    """
-    refresh_global_settings_context()
-    return get_current_settings()
 
 
 # Artifacts and blocks

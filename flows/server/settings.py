@@ -59,7 +59,7 @@ def read_settings() -> dict[str, str]:
             # A home that can't be made is no matter here, a profile that can't be read is.
             warnings.simplefilter("ignore", UserWarning)
             warnings.filterwarnings("error", "Failed to load profiles")
-            from flows.adapters.prefect_adapter import read_settings_again
+            from flows.adapters.prefect_settings_adapter import read_settings_again
 
             current = read_settings_again()
     except (ValueError, UserWarning) as error:  # of pydantic, pydantic-settings or tomllib

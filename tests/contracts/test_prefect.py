@@ -242,7 +242,7 @@ def test_settings_are_kept_when_their_variables_are_gone(monkeypatch):
     """prefect.context.refresh_global_settings_context, prefect.settings.get_current_settings."""
     with prefect_contract(
         "refresh_global_settings_context",
-        f"{ADAPTER} read_settings_again",
+        "flows/adapters/prefect_settings_adapter.py read_settings_again",
         "to keep a password from trainers without losing it",
     ):
         from prefect.context import refresh_global_settings_context

@@ -98,7 +98,7 @@ def test_prefect_in_the_flows_process_uses_what_was_settled(state_root, tmp_path
         'PREFECT_LOGGING_LEVEL = "ERROR"\n'
     )
     program = (
-        "import os, sys\n"
+        "import logging, os, sys\n"
         "from pathlib import Path\n"
         "from flows.server.managed import prefect_api\n"
         "with prefect_api(Path(sys.argv[1]), verbose=False) as api:\n"
@@ -113,6 +113,7 @@ def test_prefect_in_the_flows_process_uses_what_was_settled(state_root, tmp_path
         "        print(run.state_name, str(client.api_url).rstrip('/') == api.url)\n"
         "    current = get_current_settings()\n"
         "    print(current.flows.heartbeat_frequency, current.logging.level)\n"
+        "    print(max(each.level for each in logging.getLogger().handlers))\n"
         "    print(current.home == Path(os.environ['PREFECT_HOME']), os.environ['ALL_PROXY'])\n"
     )
     plain = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
@@ -130,6 +131,7 @@ def test_prefect_in_the_flows_process_uses_what_was_settled(state_root, tmp_path
     assert result.stdout.splitlines() == [
         "Completed True",
         "77 ERROR",
+        "50",  # on the terminal only what is critical, since the flow is not verbose
         "True socks5://127.0.0.1:9",
     ]
 
