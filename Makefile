@@ -3,11 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 SLURM = PYTHONPATH=tests/slurm $(PYTHON) -B -m private_slurm
 
-.PHONY: demo ui test lint docs screenshots clean slurm-up slurm-down
+.PHONY: help demo ui test test-newest lint docs screenshots clean slurm-up slurm-down
 .DEFAULT_GOAL := demo
 
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' Makefile
+
 demo: .venv/.trainer ## train the bundled scenes on this machine and show the results
-	$(BIN)/python -m flows.train --run-all --exp-name demo --workers 2
+	PREFECT_PROFILES_PATH=/dev/null $(BIN)/python -m flows.train --run-all --exp-name demo --workers 2
 
 ui: .venv/.trainer ## Prefect's UI with the deployments, until Ctrl-C
 	$(BIN)/python -m deployments.serve
@@ -15,10 +18,19 @@ ui: .venv/.trainer ## Prefect's UI with the deployments, until Ctrl-C
 test: .venv/.dev ## all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-lint: .venv/.dev
+# An environment of its own, without lock and bounds. It reports: it is not part of CI.
+test-newest: ## contract tests and a flow with the newest libraries, in a few minutes
+	$(PYTHON) -m venv --clear .venv-newest
+	$(PYTHON) tests/contracts/newest.py requirements > .venv-newest/requirements.txt
+	.venv-newest/bin/python -m pip install --quiet --requirement .venv-newest/requirements.txt
+	.venv-newest/bin/python -m pip install --quiet --no-deps --editable .
+	.venv-newest/bin/python tests/contracts/newest.py report
+
+lint: .venv/.dev ## ruff, mypy, and the layers' contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 docs: .venv/.trainer ## docs/flags.md from the options' definition
 	$(BIN)/python -m flows.flags_page
@@ -35,7 +47,7 @@ slurm-down: ## end it and all that runs on it
 	@$(SLURM) down
 
 clean: ## what `make` made; results in outputs/ stay
-	rm -rf .venv
+	rm -rf .venv .venv-newest
 
 .venv/.trainer: .venv/.python pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable ".[trainer]"
