@@ -1,7 +1,7 @@
 """Check `prefect.yaml` before anything is deployed: `python -m deployments.check [FILE]`.
 
-Prefect ignores misspelt keys and unknown parameters, and refuses a wrong value only when a run has
-started. Nothing of Prefect is imported here.
+Prefect ignores misspelt keys and unknown parameters, finds a wrong override only when a run has
+started, and a wrong schedule only when it has taken other deployments.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,13 +20,15 @@ from flows.options import FlowOptions
 from flows.parameters import FIELDS
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from preprocess.roots import CHECKOUT
-from training.plan.options import OVERRIDE
+from training.plan.train_script import load_train_script
 from training.system.console import say
 from training.system.exit_status import DONE, USAGE
 
 PREFECT_FILE = CHECKOUT / "deployments" / "prefect.yaml"
 FLOW_NAMES = {"flows.flow:train_scenes": "train-scenes", "flows.flow:difix_data": "difix-data"}
 STEP = dict[str, dict[str, Any]]
+Name = Annotated[str, Field(pattern=r"^[^/%&<>]+$")]
+"""A name as Prefect takes it."""
 
 
 def _known_entrypoint(value: str) -> str:
@@ -41,7 +44,7 @@ class _Strict(BaseModel):
 class Pool(_Strict):
     """The work pool in which runs of a deployment wait."""
 
-    name: str
+    name: Name
     work_queue_name: str = ""
     job_variables: dict[str, Any] = Field(default_factory=dict)
 
@@ -66,7 +69,7 @@ class ConcurrencyLimit(_Strict):
 class Deployment(_Strict):
     """A deployment: one flow with one set of parameters."""
 
-    name: str
+    name: Name
     entrypoint: Annotated[str, AfterValidator(_known_entrypoint)]
     work_pool: Pool
     schedules: list[Schedule]  # [] for none, or prefect deploy asks on a terminal
@@ -110,6 +113,7 @@ def load_prefect_file(path: Path = PREFECT_FILE) -> PrefectFile:
     except ValidationError as error:
         raise FaultsError([*(_fault(content, item) for item in error.errors()), *faults]) from error
     faults += _duplicate_name_faults(found.deployments)
+    faults += _schedule_faults(found.deployments)
     if faults:
         raise FaultsError(faults)
     return found
@@ -186,27 +190,51 @@ def _faults_of_parameters(name: str, given: dict[str, Any], has_schedule: bool) 
             remedy = did_you_mean(str(key), FIELDS)
             yield Fault(f"{name}: unknown parameter", str(key), remedy)
     known = {key: value for key, value in given.items() if key in FIELDS}
+    asked = {} if has_schedule else {"exp_name": "asked-for-in-the-form"}
     try:  # as JSON, and strictly: what the server takes, not what Python would make of it
-        FlowOptions.model_validate_json(json.dumps(known, default=str), strict=True)
+        options = FlowOptions.model_validate_json(
+            json.dumps({**asked, **known}, default=str), strict=True
+        )
     except ValidationError as error:
-        for item in error.errors():
-            if item["type"] != "missing":
-                yield _value_fault(name, item)
-            elif has_schedule:
-                remedy = "a schedule can't ask anybody: give it a value"
-                yield Fault(f"{name}: {item['loc'][0]} is missing", remedy=remedy)
-    yield from _override_faults(name, known.get("overrides"))
+        yield from (_value_fault(name, item) for item in error.errors())
+        return
+    yield from _override_faults(name, options)
 
 
-def _override_faults(name: str, overrides: Any) -> Iterator[Fault]:
-    """Yield overrides that the server would refuse after it has taken other deployments."""
-    for text in overrides if isinstance(overrides, list) else []:
-        if isinstance(text, str) and not OVERRIDE.search(text):
-            what = f"{name}: parameter overrides is not valid"
-            yield Fault(what, repr(text), "write key=value")
+def _override_faults(name: str, options: FlowOptions) -> Iterator[Fault]:
+    """Yield overrides that the project's own trainer does not take; others are not here to ask."""
+    if options.train_script != FlowOptions.model_fields["train_script"].default:
+        return
+    try:
+        load_train_script(options, None)
+    except FaultsError as error:
+        yield from (replace(fault, what=f"{name}: {fault.what}") for fault in error.faults)
+
+
+def _schedule_faults(deployments: Iterable[Deployment]) -> Iterator[Fault]:
+    """Yield schedules that Prefect would refuse, or that never fire."""
+    for deployment in deployments:
+        for schedule in deployment.schedules:
+            from flows.adapters.prefect_adapter import next_cron_time  # takes a second
+
+            try:
+                next_cron_time(schedule.cron, schedule.timezone)
+            except ValueError as error:
+                what = f"{deployment.full_name}: schedule {schedule.slug} is not valid"
+                value = f"{schedule.cron!r} in {schedule.timezone!r}"
+                yield Fault(what, value, _reason(error))
+
+
+def _reason(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        return "; ".join(item["msg"].removeprefix("Value error, ") for item in error.errors())
+    return str(error)
 
 
 def _value_fault(name: str, item: Any) -> Fault:
+    if item["type"] == "missing":
+        remedy = "a schedule can't ask anybody: give it a value"
+        return Fault(f"{name}: {item['loc'][0]} is missing", remedy=remedy)
     field = ".".join(map(str, item["loc"]))
     remedy = item["msg"].removeprefix("Value error, ")
     if item["type"] == "string_type":

@@ -37,8 +37,9 @@ def deploy(settings: Settings, path: Path = PREFECT_FILE) -> PrefectFile:
     """
     found = load_prefect_file(path)
     with connect(settings) as client:
-        for pool in {each.work_pool.name for each in found.deployments}:
-            _ensure_pool(client, pool, settings)
+        pools = {each.work_pool.name for each in found.deployments}
+        for pool in [pool for pool in pools if not _pool_exists(client, pool)]:
+            _prefect(settings, "work-pool", "create", pool, "--type", POOL_TYPE)
         kept = {each.full_name: _schedules(client, each.full_name) for each in found.deployments}
         _prefect(settings, "deploy", "--all", "--prefect-file", str(path))
         for name, schedules in kept.items():
@@ -49,16 +50,16 @@ def deploy(settings: Settings, path: Path = PREFECT_FILE) -> PrefectFile:
     return found
 
 
-def _ensure_pool(client: httpx.Client, name: str, settings: Settings) -> None:
-    """Create a work pool unless it exists; raises FaultsError for one of another type."""
+def _pool_exists(client: httpx.Client, name: str) -> bool:
+    """Return whether the server has a work pool; raises FaultsError for one of another type."""
     answer = client.get(f"/work_pools/{name}")
     if answer.status_code == httpx.codes.NOT_FOUND:
-        _prefect(settings, "work-pool", "create", name, "--type", POOL_TYPE)
-        return
+        return False
     kind = answer.raise_for_status().json()["type"]
     if kind != POOL_TYPE:
         remedy = f"name another one in prefect.yaml; it must be of type {POOL_TYPE}"
         raise FaultsError([Fault(f"the work pool {name} is of another type", kind, remedy)])
+    return True
 
 
 def _schedules(client: httpx.Client, name: str) -> list[dict[str, Any]]:

@@ -14,9 +14,11 @@ import shlex
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import httpx
 from prefect import get_client
@@ -225,6 +227,23 @@ async def run_worker(worker: ProcessWorker, on_started: Callable[[], None]) -> N
     prints that it has stopped, which it does not when cancelled.
     """
     await worker.start(printer=lambda _: on_started())
+
+
+def next_cron_time(cron: str, timezone: str) -> datetime:
+    """Return when a schedule fires next; raises ValueError if Prefect refuses it or it never does.
+
+    Prefect takes a day that no month has, as the 31st of February, and its scheduler then fails.
+    """
+    from prefect._vendor.croniter.croniter import CroniterBadDateError, croniter
+    from prefect.client.schemas.schedules import CronSchedule
+
+    schedule = CronSchedule(cron=cron, timezone=timezone)
+    times = croniter(schedule.cron, datetime.now(ZoneInfo(timezone)))
+    try:
+        found: datetime = times.get_next(datetime)
+    except CroniterBadDateError as error:
+        raise ValueError("such a day never comes") from error
+    return found
 
 
 def runs_in_progress(worker: ProcessWorker) -> int:

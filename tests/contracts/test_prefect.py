@@ -452,3 +452,18 @@ def test_the_engine_is_a_module_that_runs_the_flow_run_of_a_variable(monkeypatch
         with pytest.raises(SystemExit) as ended:
             runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
         assert ended.value.code == 1
+
+
+def test_a_schedule_can_be_checked_without_a_server():
+    """prefect.client.schemas.schedules.CronSchedule, prefect._vendor.croniter."""
+    with prefect_contract(
+        "CronSchedule, croniter",
+        f"{ADAPTER} next_cron_time",
+        "to refuse a wrong schedule before anything is deployed",
+    ):
+        from flows.adapters.prefect_adapter import next_cron_time
+
+        assert next_cron_time("30 1 * * *", "UTC").minute == 30
+        for cron, timezone in (("30 1", "UTC"), ("0 0 31 2 *", "UTC"), ("30 1 * * *", "PST8")):
+            with pytest.raises(ValueError, match=r"cron|timezone|never"):
+                next_cron_time(cron, timezone)
