@@ -1,4 +1,4 @@
-"""Write docs/flags.md from the options' one definition: `python -m flows.flags_page`."""
+"""Write docs/flags.md from the options' definition: `python -m flows.flags_page`."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Both commands take the same flags: `python training/run.py` (the launcher) and
 `python -m flows.train` (the flow). The parameter is the name in `deployments/prefect.yaml` and in
 Prefect's API, the field its title in the form.
 """
-LAUNCHERS_OWN = frozenset({"submit", "yes"})
-FLOWS_OWN = frozenset(FlowOptions.model_fields) - frozenset(LaunchOptions.model_fields)
-FLOWS_OWN |= {"slurm_scenes_per_job"}
+LAUNCHER_ONLY = frozenset({"submit", "yes"})
+FLOW_ONLY = frozenset(FlowOptions.model_fields) - frozenset(LaunchOptions.model_fields)
+FLOW_ONLY |= {"slurm_scenes_per_job"}
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     groups: dict[str, list[str]] = {}
     for name in _names():
         groups.setdefault(flag_of(name, FlowOptions).group, []).append(name)
@@ -37,7 +37,7 @@ def page() -> str:
 
 
 def _names() -> Iterator[str]:
-    """Fields in the form's order, then what only a command line takes."""
+    """Yield the parameters in the form's order, then what only a command line takes."""
     yield from FIELDS
     yield from (name for name in FlowOptions.model_fields if name not in FIELDS)
 
@@ -53,18 +53,18 @@ def _row(name: str) -> str:
         f"`{flag_name(name, FlowOptions)}`",
         _value(info),
         _default(info),
-        f"{_told(name)} E.g. `{flag_of(name, FlowOptions).example}`",
+        f"{_description(name)} E.g. `{flag_of(name, FlowOptions).example}`",
         f"`{name}`, {title_of(name)}" if name in FIELDS else "",
     )
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
-def _told(name: str) -> str:
-    """What an option does, and which command it belongs to when not to both."""
-    words = " ".join((FlowOptions.model_fields[name].description or "").split())
-    if name in FLOWS_OWN:
-        return f"{words} Only `flows.train`."
-    return f"{words} Only `training/run.py`." if name in LAUNCHERS_OWN else words
+def _description(name: str) -> str:
+    """Return what an option does, and which command has it unless both do."""
+    text = " ".join((FlowOptions.model_fields[name].description or "").split())
+    if name in FLOW_ONLY:
+        return f"{text} Only `flows.train`."
+    return f"{text} Only `training/run.py`." if name in LAUNCHER_ONLY else text
 
 
 def _value(info: Any) -> str:
@@ -89,7 +89,7 @@ def _default(info: Any) -> str:
 
 
 def main() -> int:
-    """Write the page; exit status 2 where it can't be written."""
+    """Write the page; return exit status 2 if it can't be written."""
     try:
         write_atomically(PAGE, page())
     except OSError as error:

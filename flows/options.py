@@ -1,4 +1,4 @@
-"""The launch's options as a flow takes them: those of the launcher, and where to run."""
+"""The options of a flow: those of the launcher, where to run, and whom to notify."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pydantic.config import JsonDict
 from preprocess.faults import Fault, FaultsError
 from training.plan.options import Flag, LaunchOptions
 
-BLOCK = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
-A_BLOCK: JsonDict = {"pattern": f"^(?:{BLOCK.pattern})?$"}
+BLOCK_NAME = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
+BLOCK_NAME_SCHEMA: JsonDict = {"pattern": f"^(?:{BLOCK_NAME.pattern})?$"}
 
 
 class FlowOptions(LaunchOptions):
-    """What a person asks of the flow; the command line and the flow's parameters come from it."""
+    """The one definition of the flow's options, for its command line and its parameters."""
 
     cluster: Annotated[Literal["local", "slurm"], Flag("How to run", "--cluster local")] = "local"
     """Where scenes run: Dask workers on this machine, or jobs on a Slurm cluster."""
@@ -25,15 +25,17 @@ class FlowOptions(LaunchOptions):
     """Show Prefect's own messages too."""
 
     notify: Annotated[
-        str, Flag("How to run", "--notify slack-webhook/lab"), Field(json_schema_extra=A_BLOCK)
+        str,
+        Flag("How to run", "--notify slack-webhook/lab"),
+        Field(json_schema_extra=BLOCK_NAME_SCHEMA),
     ] = ""
-    """Prefect's notification block, type/name, that is told how the run ended.
-    The Apprise URL in the variable TS_NOTIFY_URL, a secret, is told too."""
+    """The notification block of Prefect, type/name, that sends how the run ended.
+    The Apprise URL in the variable TS_NOTIFY_URL, a secret, gets the same message."""
 
     @field_validator("notify", mode="before")
     @classmethod
-    def _is_no_address(cls, value: Any) -> Any:
-        # Not a ValueError: those are shown with the value.
+    def _reject_address(cls, value: Any) -> Any:
+        # A ValueError would be shown with the value, which is a secret.
         if "://" in str(value):
             what = "--notify takes the name of a notification block; an address is a secret"
             raise FaultsError([Fault(what, remedy="put it into the variable TS_NOTIFY_URL")])
@@ -41,8 +43,8 @@ class FlowOptions(LaunchOptions):
 
     @field_validator("notify")
     @classmethod
-    def _names_a_block(cls, value: str) -> str:
-        if value and not BLOCK.fullmatch(value):
+    def _check_block_name(cls, value: str) -> str:
+        if value and not BLOCK_NAME.fullmatch(value):
             raise ValueError("expected type/name of a notification block, as in slack-webhook/lab")
         return value
 
