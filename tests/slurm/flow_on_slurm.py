@@ -1,4 +1,4 @@
-"""Flows on a real Slurm: what their tests have in common."""
+"""Start, end and inspect flows on a real Slurm."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 FLOW = ("-m", "flows.train")
 BOUND_S = 45
-"""Within so long after a flow's end, with a grace of 1 s, nothing of it is left."""
+"""With a kill grace of 1 s nothing of a flow is left so long after its end."""
 SCRIPT = """#!/bin/bash
 #SBATCH --time=1:00:00 --gres=gpu:1 --mem=500M
 #SBATCH {directives}
@@ -15,13 +15,15 @@ exec python training/run.py "$@"
 """
 
 
-def start(lab: Any, exp_name: str, *flags: str) -> Any:
-    """A flow of all scenes, with a grace of a second."""
+def start(lab: Any, exp_name: str, *flags: str, aggregate: bool = False) -> Any:
+    """Start a flow of all scenes with a kill grace of a second; `aggregate` costs a job more."""
     own = ["--cluster", "slurm", "--run-all", "--exp-name", exp_name, "--kill-grace", "1"]
+    own += [] if aggregate else ["--no-auto-schedule-aggregate"]
     return lab.popen(*own, *flags, program=FLOW)
 
 
 def end(flow: Any, status: int = 0) -> str:
+    """Wait for a flow's end with this exit status and no traceback; return what it printed."""
     out, err = flow.communicate(timeout=120)
     assert flow.returncode == status, out + err
     assert "Traceback" not in out + err, out + err
@@ -29,7 +31,7 @@ def end(flow: Any, status: int = 0) -> str:
 
 
 def script(lab: Any, directives: str = "", lines: str = "", name: str = "site") -> tuple[str, str]:
-    """The flag that names a Slurm script of the test's own."""
+    """Write a Slurm script with these directives and lines; return the flag that names it."""
     path = lab.root / f"{name}.slurm"
     path.write_text(SCRIPT.format(directives=directives or "--cpus-per-task=1", lines=lines))
     return "--slurm.slurm-script", str(path)

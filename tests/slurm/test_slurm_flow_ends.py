@@ -1,8 +1,7 @@
-"""A flow on a real Slurm that can't start, is stopped, is killed, or loses Slurm for a while."""
+"""Flows on a real Slurm that can't start, are stopped or killed, or lose Slurm for a while."""
 
 from __future__ import annotations
 
-import json
 import signal
 from typing import Any
 
@@ -14,8 +13,7 @@ GENERATE = "run_mode=difix_data_generation_generate"
 
 @pytest.fixture
 def one_runs_one_waits(flow_lab, slurm, eventually):
-    """Starts a flow of two scenes on one node: the first one's trainer runs, the other's job is
-    queued."""
+    """Start a flow of two scenes on one node: one trainer runs, the other's job is queued."""
 
     def begin(exp_name: str, do: str, *flags: str) -> Any:
         for name in ("a_1", "a_2"):
@@ -42,30 +40,27 @@ def nothing_is_left(lab: Any, slurm: Any) -> bool:
     return not slurm.squeue() and not lab.strays()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_flow_leaves_nothing_and_says_cancelled(
-    flow_lab, prefect_api, one_runs_one_waits, eventually, number
+    flow_lab, slurm, prefect_api, one_runs_one_waits, eventually
 ):
-    """Ctrl-C or TERM: exit status 130, the trainer ended in its grace, no job, no process. Before,
-    a queued job that somebody cancels is replaced."""
-    slurm = flow_lab.slurm
-    exp_name = number.name
-    flow = one_runs_one_waits(exp_name, "resume")
-    (scene,) = ready(flow_lab, exp_name)
-    if number == signal.SIGINT:
-        (job,) = queued(slurm)
-        slurm.call("scancel", job)
-        eventually(lambda: queued(slurm) not in ([], [job]), "another job")
-    flow.send_signal(number)
+    """Ctrl-C: exit status 130, the trainer ends in its grace, no job and no process is left.
+
+    Before that, a queued job that somebody cancels is replaced.
+    """
+    flow = one_runs_one_waits("stopped", "resume")
+    (scene,), (job,) = ready(flow_lab, "stopped"), queued(slurm)
+    slurm.call("scancel", job)
+    eventually(lambda: queued(slurm) not in ([], [job]), "another job")
+    flow.send_signal(signal.SIGINT)
     end(flow, 130)
-    assert causes(flow_lab, exp_name, scene) == ["cancelled"]
+    assert causes(flow_lab, "stopped", scene) == ["cancelled"]
     eventually(lambda: nothing_is_left(flow_lab, slurm), "nothing to be left", BOUND_S)
-    assert prefect_api.only_run(exp_name)["state"]["type"] == "CANCELLED"
+    assert prefect_api.only_run("stopped")["state"]["type"] == "CANCELLED"
     assert not list((flow_lab.root / "state" / "dask").iterdir())
 
 
-def test_a_second_ctrl_c_ends_all_at_once(flow_lab, slurm, one_runs_one_waits, eventually):
-    """A trainer that ignores TERM and has an hour of grace; the record is true all the same."""
+def test_a_second_ctrl_c_ends_everything_at_once(flow_lab, slurm, one_runs_one_waits, eventually):
+    """A trainer that ignores TERM and has an hour of grace; its record is correct all the same."""
     flow = one_runs_one_waits("twice", "ignore_term", "--kill-grace", "3600")
     (scene,) = ready(flow_lab, "twice")
     flow.send_signal(signal.SIGINT)
@@ -79,7 +74,7 @@ def test_a_second_ctrl_c_ends_all_at_once(flow_lab, slurm, one_runs_one_waits, e
 def test_kill_9_leaves_nothing_and_the_same_command_finishes(
     flow_lab, slurm, one_runs_one_waits, eventually
 ):
-    """The guard cancels the queued job, the worker notices; the record says worker_lost."""
+    """The guard cancels the queued job, the worker closes itself; the record says worker_lost."""
     flow = one_runs_one_waits("killed", "resume")
     (scene,), (job,) = ready(flow_lab, "killed"), queued(slurm)
     flow.kill()
@@ -95,35 +90,30 @@ def test_kill_9_leaves_nothing_and_the_same_command_finishes(
 
 
 def submitted(slurm: Any, exp_name: str) -> set[str]:
-    """Names of all jobs of an experiment that have ended."""
+    """Return the names of all jobs of an experiment that have ended."""
     lines = (slurm.layout.folder / "jobs.txt").read_text().splitlines()
     names = [line.partition(" Name=")[2].partition(" ")[0] for line in lines]
     return {name for name in names if name.startswith(exp_name)}
 
 
 def test_what_a_node_lacks_is_named_before_any_training(flow_lab, slurm, eventually):
-    """Each fault alone: what, where, the remedy, exit status 1. No GPU job comes after a failed
-    probe; where only GPU jobs fail, three do, each on another node."""
+    """What, where, the remedy, exit status 1; the probe's other steps have tests without Slurm.
+
+    No GPU job follows a failed probe; where only GPU jobs fail, three do, each on another node.
+    """
     flow_lab.add_scene("a_1")
     broken = flow_lab.root / "broken"
     broken.mkdir()
     (broken / "distributed.py").write_text("raise ModuleNotFoundError('No distributed here')")
-    results, keys = flow_lab.root / "own", flow_lab.root / "state" / "dask"
     faults = {
         "interpreter": ("echo module: not found; exit 3", "module: not found"),
         "import": (f"export PYTHONPATH={broken}", "imported: ModuleNotFoundError: No distributed"),
-        "results": (f"rm -rf {results}; touch {results}", f"the result root {results} can't be"),
-        "scheduler": (
-            f"sed -i 's/:[0-9][0-9]*\"/:9\"/' {keys}/scheduler-*/scheduler.json",
-            "the Dask scheduler can't be reached: ",
-        ),
         "gpu": ('if [ "$CUDA_VISIBLE_DEVICES" ]; then echo no licence; exit 3; fi', "no licence"),
     }
-    flows = {}
-    for name, (line, _) in faults.items():
-        own = script(flow_lab, lines=line, name=name)
-        root = results if name == "results" else flow_lab.root / "results"
-        flows[name] = start(flow_lab, name, "--results-root", str(root), *own)
+    flows = {
+        name: start(flow_lab, name, *script(flow_lab, lines=line, name=name))
+        for name, (line, _) in faults.items()
+    }
     for name, flow in flows.items():
         out = end(flow, 1)
         assert "Failed, 0 of 1 scenes done; not done: a_1 (" in out
@@ -133,10 +123,10 @@ def test_what_a_node_lacks_is_named_before_any_training(flow_lab, slurm, eventua
     assert submitted(slurm, "gpu") == {"gpu-probe", "gpu-w1", "gpu-w2", "gpu-w3"}
     for name in {*faults} - {"gpu"}:
         assert submitted(slurm, name) == {f"{name}-probe"}
-    assert not list(keys.iterdir())
+    assert not list((flow_lab.root / "state" / "dask").iterdir())
 
 
-def test_what_slurm_or_this_machine_refuses_is_told_at_once(flow_lab, slurm):
+def test_what_slurm_or_this_machine_refuses_is_reported_at_once(flow_lab, slurm):
     """Slurm's own words and the directive; the interface's nearest name; nothing is created."""
     flow_lab.add_scene("a_1")
     out = end(start(flow_lab, "refused", *script(flow_lab, "--partition=nosuch")), 2)
@@ -150,35 +140,29 @@ def test_what_slurm_or_this_machine_refuses_is_told_at_once(flow_lab, slurm):
 
 
 def test_a_run_survives_a_controller_that_is_away(flow_lab, slurm, eventually):
-    """It goes away while a scene runs whose job is then to be replaced: said, waited for, done."""
+    """It stops while two scenes run; the job of one is replaced when it answers again."""
     flow_lab.add_scene("a_1", do="wait")
-    flow_lab.add_scene("a_2")
-    flow_lab.add_scene("a_3", do="wait")
+    flow_lab.add_scene("a_2", do="wait")
+    flow_lab.add_scene("a_3")
     flow = start(flow_lab, "away", "--slurm.array-parallelism", "2")
-    eventually(lambda: is_ready(flow_lab, "away", "a_1", "a_3"), "both trainers")
+    eventually(lambda: is_ready(flow_lab, "away", "a_1", "a_2"), "both trainers")
     slurm.stop_controller()
     (flow_lab.output("a_1", "away") / "go.txt").touch()
     said = next(line for line in flow.stdout if "does not answer" in line)
     assert "Unable to contact slurm controller" in said
     slurm.start_controller()
-    (flow_lab.output("a_3", "away") / "go.txt").touch()
+    (flow_lab.output("a_2", "away") / "go.txt").touch()
     end(flow)
     assert [len(attempts(flow_lab, "away", f"a_{number}")) for number in (1, 2, 3)] == [1, 1, 1]
 
 
-def test_difix_data_is_merged_once_when_all_scenes_are_done(flow_lab, slurm, prefect_api):
-    """One of two fails: no aggregate, not even its job; the same command trains it and merges."""
+def test_difix_data_is_not_merged_while_a_scene_is_not_done(flow_lab, slurm, prefect_api):
+    """One of two fails: the aggregate does not run, and no job is submitted for it."""
     flow_lab.add_scene("a_1")
-    flow_lab.add_scene("a_2", do="half")
+    flow_lab.add_scene("a_2", do="fail")
     flags = ("--aggregate-job-name", "difix-merge", "--overrides", GENERATE)
-    out = end(start(flow_lab, "difix", *flags), 1)
+    out = end(start(flow_lab, "difix", *flags, aggregate=True), 1)
     assert "1 of 2 scenes done; not done: a_2 (trainer_error)" in out
     runs = prefect_api.task_runs(prefect_api.only_run("difix"))
     assert runs["aggregate"]["state"]["name"] == "NotReady"
     assert submitted(slurm, "difix") == {"difix-probe", "difix-w1", "difix-w2"}
-    end(start(flow_lab, "difix", *flags))
-    assert len(attempts(flow_lab, "difix", "a_1")) == 1
-    assert causes(flow_lab, "difix", "a_2") == ["trainer_error", "ok"]
-    merged = flow_lab.root / "results" / "_experiments" / "difix" / "merged.jsonl"
-    (line,) = merged.read_text().splitlines()
-    assert json.loads(line)["scenes"] == ["a_1", "a_2"]

@@ -1,0 +1,152 @@
+"""What a compute node lacks is named before any training: the probe's steps and its report."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from page_lab import planned
+
+from flows.runner.dispatch import JobsError
+from flows.slurm import connection, node_check, polling, probe
+from training.slurm.client import SlurmAwayError
+from training.slurm.parsers import QueuedJob
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch):
+    """A plan in its file, with keys and with a scheduler that does not listen."""
+    monkeypatch.setattr(probe, "CONNECT_S", 0.3)
+    monkeypatch.setenv("SLURMD_NODENAME", "n7")
+    made = planned(tmp_path, "a")
+    made.file.parent.mkdir(parents=True)
+    made.file.write_text(made.model_dump_json())
+    connection.make_folder(made)
+    connection.publish(made, "tls://127.0.0.1:9")
+    return made
+
+
+def report_of(plan):
+    """Run the probe, which fails here; return what it reports."""
+    assert probe.main([str(plan.file)]) == 1
+    return json.loads(probe.report_file(plan.roots.state_root, plan.plan_id).read_text())
+
+
+def test_a_probe_names_a_scheduler_that_can_not_be_reached(plan):
+    """After the steps that succeed; the report says on which node and with which Python."""
+    report = report_of(plan)
+    assert "tls://127.0.0.1:9" in report.pop("scheduler")
+    assert report == {"node": "n7", "python": sys.executable, "import": "ok", "results": "ok"}
+    assert not list(plan.roots.results_root.iterdir())
+
+
+def test_a_probe_names_a_result_root_that_can_not_be_written(plan):
+    plan.roots.results_root.touch()
+    report = report_of(plan)
+    assert str(plan.roots.results_root) in report["results"]
+    assert "scheduler" not in report
+
+
+def test_a_probe_names_a_project_that_can_not_be_imported(plan, monkeypatch):
+    monkeypatch.setitem(sys.modules, "flows.slurm.dask_worker", None)
+    report = report_of(plan)
+    assert report["import"].startswith("ModuleNotFoundError: ")
+    assert "results" not in report
+
+
+class FakeSlurm:
+    """A queue with the answers of a list, the last of them for ever; None: Slurm is away."""
+
+    def __init__(self, *answers):
+        self.answers, self.cancelled = list(answers), []
+
+    def my_jobs(self):
+        states = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if states is None:
+            raise SlurmAwayError("no answer")
+        return [
+            QueuedJob("12", "12", "", None, "", each, "Priority", "", 0, 0, "") for each in states
+        ]
+
+    def cancel(self, job_ids):
+        self.cancelled += job_ids
+
+
+@pytest.fixture
+def check(plan, monkeypatch):
+    """Check a node with a fake Slurm; `report` is written once the queue has been asked for."""
+    monkeypatch.setattr(node_check, "POLL_S", 0.001)
+    monkeypatch.setattr(polling, "QUERY_S", 0.0)
+    monkeypatch.setattr(node_check, "probe_job", lambda _: ["sbatch"])
+    monkeypatch.setattr(node_check.client, "submit", lambda _: "12")
+    messages = []
+
+    def run(slurm, report=None):
+        file = probe.report_file(plan.roots.state_root, plan.plan_id)
+        asked = slurm.my_jobs
+
+        def my_jobs():
+            rows = asked()
+            if report is not None and len(slurm.answers) == 1:
+                file.write_text(json.dumps({"node": "n7", "python": "python3", **report}))
+            return rows
+
+        slurm.my_jobs = my_jobs
+        node_check.check_node(plan, slurm, messages.append)
+        return messages
+
+    return run
+
+
+def test_a_node_where_every_step_succeeds_is_accepted(check):
+    """While the job waits or Slurm does not answer, a message says so once.
+
+    The job may be missing from one of Slurm's answers, also more than once.
+    """
+    messages = check(
+        FakeSlurm(["PENDING"], [], ["PENDING"], None, None, [], ["RUNNING"]),
+        dict.fromkeys(probe.STEPS, "ok"),
+    )
+    assert messages == [
+        "a node is probed before any training: 1 job in Slurm's queue (Priority)",
+        "Slurm does not answer as it should: no answer",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("step", "fault", "remedy"),
+    [
+        ("import", "the project can't be imported", "must be installed there"),
+        ("results", "the result root {root} can't be written", "--results-root"),
+        ("scheduler", "the Dask scheduler can't be reached", "--slurm.interface"),
+    ],
+)
+def test_a_failed_step_is_an_error_with_its_remedy(check, plan, step, fault, remedy):
+    steps = dict.fromkeys(probe.STEPS, "ok") | {step: "OSError: no"}
+    with pytest.raises(JobsError) as caught:
+        check(FakeSlurm(["RUNNING"]), steps)
+    head, tail = str(caught.value).split("\n    -> ")
+    assert head == f"on node n7 {fault.format(root=plan.roots.results_root)}: OSError: no"
+    assert remedy in tail
+    assert tail.endswith("(Slurm job 12, python3)")
+
+
+def test_a_probe_that_ends_without_a_report_is_an_error_with_its_log(check, plan):
+    """A job that is missing from two of Slurm's answers in a row has ended."""
+    plan.job_logs.mkdir(parents=True)
+    (plan.job_logs / "exp-probe-12.out").write_text("module: not found\n")
+    with pytest.raises(JobsError, match="ended before it could report: module: not found"):
+        check(FakeSlurm(["RUNNING"], [], ["RUNNING"], []))
+
+
+def test_a_check_that_is_interrupted_cancels_its_job(check):
+    slurm = FakeSlurm(["RUNNING"])
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    slurm.my_jobs = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        check(slurm)
+    assert slurm.cancelled == ["12"]
