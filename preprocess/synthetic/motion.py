@@ -107,7 +107,10 @@ def _turn(rotvec: Tensor) -> Tensor:
 
 
 def wave(person: int, time: float) -> LimbPose:
-    """Side by side, turning to and fro, each waves with the outer hand, the other on the hip."""
+    """Return the pose of one of two who stand side by side, turn to and fro, and wave.
+
+    Each waves with the outer hand; the other hand is on the hip.
+    """
     swing = math.sin(2 * math.pi * (2 * time + 0.35 * person))
     turn = 0.6 * math.sin(2 * math.pi * time)
     sign = -1.0 if person == 0 else 1.0  # the first stands to the right and waves with the right
@@ -129,7 +132,7 @@ def wave(person: int, time: float) -> LimbPose:
 
 
 def hug(person: int, time: float) -> LimbPose:
-    """Face to face, they step together and turn around in each other's arms."""
+    """Return the pose of one of two who step together and turn around in each other's arms."""
     near = _smooth(time / 0.5)
     sway = math.sin(4 * math.pi * time)
     sign = -1.0 if person == 0 else 1.0
@@ -152,7 +155,10 @@ def hug(person: int, time: float) -> LimbPose:
 
 
 def dance(person: int, time: float) -> LimbPose:
-    """Both bounce from foot to foot, arms up in turn, while they turn once around, apart."""
+    """Return the pose of one of two who bounce from foot to foot while they turn once around.
+
+    The arms go up in turn.
+    """
     phase = 2 * math.pi * (time + 0.5 * person)
     beat, slow = math.sin(2 * phase), math.sin(phase)
     sign = -1.0 if person == 0 else 1.0
@@ -177,7 +183,7 @@ def dance(person: int, time: float) -> LimbPose:
 
 
 def talk(person: int, time: float) -> LimbPose:
-    """In a circle, one explains with both hands, the others listen and nod."""
+    """Return the pose of one of three in a circle: one explains with both hands, the others nod."""
     phase = 2 * math.pi * (time + person / 3)
     swing, quick = math.sin(phase), math.sin(2 * phase)
     angle = 2 * math.pi * person / 3 + math.pi / 2

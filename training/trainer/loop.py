@@ -98,7 +98,7 @@ def train(run: TrainingRun) -> None:
 
 
 def fit_pose(run: TrainingRun, views: list[View], fraction: float) -> float:
-    """First stage: take one step with one frame's poses towards its silhouettes and depth.
+    """Take a step of the first stage: move one frame's poses towards its silhouettes and depth.
 
     `views` are of one frame; learning rates are multiplied by `fraction`. Returns the loss.
     """
@@ -115,7 +115,7 @@ def fit_pose(run: TrainingRun, views: list[View], fraction: float) -> float:
 
 
 def fit_all(run: TrainingRun, views: list[View], fraction: float) -> float:
-    """Second stage: take one step with the Gaussians towards everything that one frame shows.
+    """Take a step of the second stage: move the Gaussians towards everything that one frame shows.
 
     The poses move too, unless configured otherwise. Arguments and result as for `fit_pose`.
     """
