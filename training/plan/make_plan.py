@@ -21,7 +21,12 @@ from training.plan.former_records import FormerRecords
 from training.plan.model import AggregatePlan, Plan, ScenePlan, SlurmPlan, new_plan_id
 from training.plan.options import LaunchOptions
 from training.plan.scene_decision import decide, other_code_warning
-from training.plan.slurm_plan import job_name, plan_slurm, scene_time_s
+from training.plan.slurm_plan import (
+    job_name,
+    plan_slurm,
+    scene_time_s,
+    split_argument_faults,
+)
 from training.plan.train_script import TrainScript, given_path, load_train_script
 from training.records.expected_outputs import has_checkpoint
 from training.records.record import CodeVersion, RecordError, RunRecord, now, read_record
@@ -83,6 +88,8 @@ def _check(options: LaunchOptions) -> _Launch:
     absent = list[Fault]()
     if roots:
         faults.add(checks.folder_faults(roots))
+    if roots and slurm:
+        faults.add(split_argument_faults(slurm, roots))
     if script:
         faults.add(checks.virtual_camera_faults(script.values, scenes))
     if script and script.schema and script.is_for_refiner:
@@ -138,6 +145,7 @@ def _plan_without_scenes(launch: _Launch) -> Plan:
     options = launch.options
     gpus = () if launch.slurm else visible_gpus()  # in a job, Slurm says which
     warnings = tuple(str(fault) for fault in launch.absent)
+    warnings += launch.slurm.warnings if launch.slurm else ()
     if gpus and options.workers > len(gpus):
         warnings += (f"--workers {options.workers}: only {len(gpus)} GPUs, one scene each",)
     return Plan(

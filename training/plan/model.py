@@ -130,6 +130,10 @@ class SlurmPlan(BaseModel):
     """Upper bound of the scenes that run, and of the jobs that are queued, at once."""
     interface: str = ""
     """Network interface by which nodes reach this machine; empty: chosen automatically."""
+    site_options: dict[str, str] = {}
+    """Options of sbatch that the user's environment sets, by long name, e.g. the partition."""
+    warnings: tuple[str, ...] = ()
+    """What is probably not meant in the script or the environment."""
 
 
 class Plan(BaseModel):

@@ -91,8 +91,9 @@ class LaunchOptions(BaseModel):
         Flag("What to train", "--rerun-triggers code"),
         Field(title="Train done scenes again on"),
     ] = "configuration"
-    """What makes a done scene train again when it has changed: its configuration (the scene's file
-    and the body model's included), or also the trainer's code."""
+    """What trains a done scene again: a changed configuration, or changed trainer code too. The
+    content of the scene's file and of the body models belongs to the configuration; changed code
+    is reported either way."""
 
     dry_run: Annotated[bool, Flag("How to run", "--dry-run")] = False
     """Print what would run; create nothing, start nothing."""
@@ -134,8 +135,7 @@ class LaunchOptions(BaseModel):
         Flag("The trainer", "--expect model.pt 'renders/*.png'"),
         Field(title="Expected outputs"),
     ] = ()
-    """Outputs (globs) that another script writes into the scene's folder when it is done; without
-    any, its exit status counts alone."""
+    """Outputs (globs) that another script has written when it is done; none: exit status counts."""
 
     results_root: Annotated[str, Flag("Folders", "--results-root /scratch/me/results")] = ""
     """Where results go; when not given TS_RESULTS_ROOT, or outputs/results."""

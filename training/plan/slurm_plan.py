@@ -14,18 +14,27 @@ from training.plan.options import LaunchOptions
 from training.slurm.times import seconds_of
 
 if TYPE_CHECKING:
-    from training.slurm.batch_script import SlurmScript
+    from training.slurm.script_checks import SlurmScript
+    from training.system.paths import Roots
 
+SITE_VARIABLES = {
+    "SBATCH_ACCOUNT": "account",
+    "SBATCH_PARTITION": "partition",
+    "SBATCH_QOS": "qos",
+    "SBATCH_RESERVATION": "reservation",
+}
+"""Variables that say where a user's jobs run: they win over the script, as with sbatch. All others
+of sbatch's stay out, since they would change what our command lines mean."""
+SET_BY_SLURM = ("SBATCH_MEM_BIND", "SBATCH_CPU_BIND")
+"""Beginnings of variables that Slurm itself sets in a job."""
 START_S = 30
 """Seconds that a job may need before its trainer starts: modules, environment, interpreter."""
 
 
 def plan_slurm(options: LaunchOptions) -> SlurmPlan:
     """Return how the chosen scenes become Slurm jobs; raises FaultsError with all faults."""
-    from training.slurm.batch_script import (  # a launch on this machine needs none
-        light_text,
-        read_script,
-    )
+    from training.slurm.batch_script import light_text  # a launch on this machine needs none
+    from training.slurm.script_checks import read_script
 
     faults = _missing_commands(options)
     try:
@@ -44,6 +53,8 @@ def plan_slurm(options: LaunchOptions) -> SlurmPlan:
         scenes_per_job=options.slurm_scenes_per_job,
         parallelism=options.slurm_array_parallelism,
         interface=options.slurm_interface,
+        site_options=_site_options(),
+        warnings=(*script.warnings, *_unused_variables(script.path)),
     )
 
 
@@ -65,6 +76,34 @@ def scene_time_s(job_time_s: int, options: LaunchOptions) -> int:
     ours = max(job_time_s - reserve_s(options.kill_grace), job_time_s / 2)
     is_default = options.time_limit == LaunchOptions.model_fields["time_limit"].default
     return max(1, int(ours if is_default else min(ours, options.time_limit_s)))
+
+
+def split_argument_faults(slurm: SlurmPlan, roots: Roots) -> list[Fault]:
+    """Return a fault where a script would split the path of a plan, which it passes unquoted."""
+    from training.slurm.script_checks import splits_arguments
+
+    if not any(letter.isspace() for letter in str(roots.state_root)):
+        return []
+    command = splits_arguments(slurm.script_text)
+    if command is None:
+        return []
+    what = f"the Slurm script splits the state root at its space: {roots.state_root}"
+    value = f"{slurm.script}:{command.line}: {command.text.strip()}"
+    return [Fault(what, value, 'write "$@", with the quotes')]
+
+
+def _site_options() -> dict[str, str]:
+    found = {option: os.environ.get(name, "") for name, option in SITE_VARIABLES.items()}
+    return {option: value for option, value in found.items() if value}
+
+
+def _unused_variables(script: Path) -> list[str]:
+    """Return a warning for the variables of sbatch in this environment that don't count."""
+    names = [name for name in sorted(os.environ) if name.startswith("SBATCH_")]
+    unused = [each for each in names if not each.startswith((*SITE_VARIABLES, *SET_BY_SLURM))]
+    if not unused:
+        return []
+    return [f"{', '.join(unused)}: not used; write what it says into {script}, as #SBATCH lines"]
 
 
 def _missing_commands(options: LaunchOptions) -> list[Fault]:
