@@ -81,10 +81,10 @@ def main() -> int:
             api.wait_until_ready()
             settings = read_settings()
             found = _deploy(settings, is_own=api.server is not None)
-            worker = stack.enter_context(_process_worker(settings, folder, lock, stops))
-            _wait_until_started(worker, folder)
+            process_worker = stack.enter_context(_process_worker(settings, folder, lock, stops))
+            _wait_until_started(process_worker, folder)
             _announce(api, found, folder)
-            worker.wait()
+            process_worker.wait()
         except FaultsError as error:
             say(f"not served:\n{error}", sys.stderr)
             return USAGE
@@ -94,7 +94,7 @@ def main() -> int:
         except KeyboardInterrupt:
             say("ending runs, process worker and server; once more ends them at once")
             return INTERRUPTED
-    status = worker.returncode
+    status = process_worker.returncode
     say(f"the process worker ended with status {status}, see {folder / LOG}", sys.stderr)
     return FAILED
 
@@ -184,7 +184,7 @@ def _process_worker(
     variables = {**settings, **os.environ}
     variables.pop(SERVER_PASSWORD, None)
     with (folder / LOG).open("wb") as log:
-        worker = subprocess.Popen(
+        process_worker = subprocess.Popen(
             [sys.executable, "-m", "deployments.process_worker"],
             cwd=CHECKOUT,
             env=variables,
@@ -195,21 +195,21 @@ def _process_worker(
             start_new_session=True,  # a terminal's Ctrl-C is ours to pass on, once
         )
     try:
-        yield worker
+        yield process_worker
     finally:
-        _end(worker, stops)
+        _end(process_worker, stops)
 
 
-def _end(worker: subprocess.Popen[bytes], stops: StopCount) -> None:
+def _end(process_worker: subprocess.Popen[bytes], stops: StopCount) -> None:
     """Have the process worker end its runs; at once when the user asks a second time."""
-    worker.terminate()
+    process_worker.terminate()
     hurried, deadline = False, time.monotonic() + END_TIMEOUT_S
-    while worker.poll() is None:
+    while process_worker.poll() is None:
         if stops.is_repeated and not hurried:
-            worker.terminate()
+            process_worker.terminate()
             hurried = True
         if time.monotonic() > deadline:
-            worker.kill()
+            process_worker.kill()
         time.sleep(POLL_S)
     while _orphans() and time.monotonic() < deadline:  # of a process worker that was killed
         time.sleep(POLL_S)
@@ -224,11 +224,11 @@ def _orphans() -> list[psutil.Process]:
     ]
 
 
-def _wait_until_started(worker: subprocess.Popen[bytes], folder: Path) -> None:
+def _wait_until_started(process_worker: subprocess.Popen[bytes], folder: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     log = folder / LOG
     while PROCESS_WORKER_READY not in log.read_text(encoding="utf-8", errors="replace"):
-        if worker.poll() is not None or time.monotonic() > deadline:
+        if process_worker.poll() is not None or time.monotonic() > deadline:
             raise FaultsError([Fault("the process worker does not start", str(log), "see its log")])
         time.sleep(POLL_S)
 

@@ -1,4 +1,4 @@
-"""A person at Prefect's UI: headless Chromium with an empty profile, reaching this machine only."""
+"""Drive Prefect's UI as a person would, in a headless Chromium that reaches this machine only."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ T = TypeVar("T")
 
 
 def missing() -> str:
-    """What the tests in a browser lack, with the remedy; empty when nothing."""
+    """Return what the tests in a browser lack, with the remedy; empty when nothing."""
     lacking = [package for name, package in PROGRAMS.items() if shutil.which(name) is None]
     install = f"apt-get install --no-install-recommends {' '.join(lacking)}"
     return f"no browser: {install}" if lacking else ""
@@ -62,7 +62,7 @@ def missing() -> str:
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[WebDriver]:
-    """A browser that knows nothing yet and ends with the block."""
+    """Yield a browser with an empty profile; it ends with the block."""
     options = webdriver.ChromeOptions()
     options.binary_location = str(shutil.which("chromium"))
     size = "--window-size={},{}".format(*WINDOW)
@@ -77,32 +77,32 @@ def chromium(profile: Path) -> Iterator[WebDriver]:
 
 @dataclass
 class PrefectUI:
-    """What a person sees and does; all waiting has a deadline."""
+    """What a person sees and does in the UI; all waiting has a deadline."""
 
     driver: WebDriver
     address: str
 
     def log_in(self, password: str) -> None:
-        """With the server's one password."""
+        """Log in with the server's one password."""
         self.driver.get(self.address)
         self.see("//input[@type='password']").send_keys(password)
         self.click("Login")
         self.see("//a[.='Deployments']")
 
     def open_form(self, deployment: str) -> None:
-        """From the list of deployments to the form of one whose name is unique."""
+        """Open the form of a deployment, whose name is unique, from the list of deployments."""
         self.driver.get(self.address)
         for words in ("Deployments", deployment, "Run", "Custom run"):
             self.click(words)
         self.field("What to train: Experiment")
 
     def until(self, condition: Callable[[], T], what: str, patience_s: float = PATIENCE_S) -> T:
-        """The condition's first true value."""
+        """Return the condition's first true value; raises TimeoutException."""
         wait = WebDriverWait(self.driver, patience_s, 0.1, MOVING)
         return wait.until(lambda _: condition(), f"waited {patience_s} s for {what}")
 
     def see(self, xpath: str) -> WebElement:
-        """An element, once it is shown."""
+        """Return an element once it is shown."""
 
         def shown() -> WebElement | None:
             found = self.driver.find_elements(By.XPATH, xpath)
@@ -111,7 +111,7 @@ class PrefectUI:
         return self.until(shown, xpath)
 
     def click(self, words: str) -> None:
-        """A button, link, tab or entry of a menu with these words."""
+        """Click a button, link, tab or entry of a menu that has these words."""
         kinds = "self::a or self::button or @role='menuitem' or @role='tab'"
 
         def clicked() -> bool:
@@ -121,55 +121,55 @@ class PrefectUI:
         self.until(clicked, words)
 
     def labels(self) -> list[str]:
-        """Of the form's fields, from top to bottom."""
+        """Return the labels of the form's fields, from top to bottom."""
         return [each.text for each in self.driver.find_elements(By.XPATH, "//form//label")]
 
     def field(self, label: str) -> WebElement:
-        """What a label belongs to."""
+        """Return the field that a label belongs to."""
         of = self.see(f"//label[.={quoted(label)} or .={quoted(label + ' (Optional)')}]")
         return self.driver.find_element(By.ID, of.get_attribute("for") or "")
 
     def fill(self, label: str, value: str) -> None:
-        """Replace what a field holds."""
+        """Replace the text in a field."""
         field = self.field(label)
         field.clear()
         field.send_keys(value)
 
     def add_row(self, label: str, value: str) -> None:
-        """One more text in a list of texts."""
+        """Add a text to a list of texts."""
         block = f"//label[.={quoted(label + ' (Optional)')}]/following::button[.='Add item'][1]"
         self.see(block).click()
         self.see(f"({block}/preceding::textarea)[last()]").send_keys(value)
 
     def complaint(self, label: str) -> str:
-        """What the form says about a field, below it or one of its rows."""
+        """Return what the form says is wrong with a field, below it or one of its rows."""
         block = f"//label[starts-with(., {quoted(label)})]/ancestor::div[fieldset][1]"
         return self.see(f"{block}//p[contains(@class, 'text-destructive')]").text
 
     def submit(self) -> None:
-        """Until the form has been taken."""
+        """Submit the form and wait until it has been accepted."""
         self.click("Submit")
-        self.until(lambda: not self.driver.find_elements(By.XPATH, SUBMIT), "the form to be taken")
+        self.until(lambda: not self.driver.find_elements(By.XPATH, SUBMIT), "the form's end")
 
     def view_run(self) -> str:
-        """From what the form says when it was taken to the page of the run; its id."""
+        """Follow the link that an accepted form shows to the run's page; return the run's id."""
         self.click("View run")
         self.until(lambda: RUN_PAGE in self.driver.current_url, "the run's page")
         return self.driver.current_url.partition(RUN_PAGE)[2].partition("?")[0]
 
-    def ends(self, state: str, patience_s: float = RUN_S) -> None:
-        """Wait for a run's final state."""
+    def shows_state(self, state: str, patience_s: float = RUN_S) -> None:
+        """Wait until the page of a run shows a state."""
         self.until(lambda: self._badges(state), state, patience_s)
 
     def _badges(self, state: str) -> list[WebElement]:
         return self.driver.find_elements(By.XPATH, f"//*[normalize-space()='{state}']")
 
     def says(self, words: str) -> bool:
-        """Whether the page has these words."""
+        """Return whether the page has these words."""
         return words in self.driver.find_element(By.TAG_NAME, "body").text
 
     def choose(self, label: str, value: str) -> None:
-        """An entry of a field's menu."""
+        """Choose an entry of a field's menu."""
         self.field(label).click()
         self.see(f"//*[@role='option'][normalize-space()='{value}']").click()
 
@@ -180,7 +180,7 @@ class PrefectUI:
         self.until(lambda: "/artifacts/artifact/" in self.driver.current_url, "the artifact")
 
     def table(self) -> list[dict[str, str]]:
-        """The rows of the page's table by column."""
+        """Return the rows of the page's table by column."""
 
         def texts(row: str) -> list[list[str]]:
             rows = self.driver.find_elements(By.XPATH, row)
@@ -190,17 +190,17 @@ class PrefectUI:
         return [dict(zip(names, row, strict=True)) for row in texts("//table/tbody/tr")]
 
     def colours(self, xpath: str) -> set[Any]:
-        """Those of an element as it is drawn."""
+        """Return the colours of an element as it is drawn."""
         picture = Image.open(io.BytesIO(self.see(xpath).screenshot_as_png)).convert("RGB")
         return {colour for _, colour in picture.getcolors(picture.width * picture.height) or []}
 
     def screenshot(self, file: Path) -> None:
-        """The window, small enough for a page of documentation."""
+        """Save a picture of the window that is small enough for a page of documentation."""
         shot = Image.open(io.BytesIO(self.driver.get_screenshot_as_png())).convert("RGB")
         small: Any = shot.quantize(COLOURS, dither=Image.Dither.NONE)
         small.save(file, optimize=True)
 
 
 def quoted(text: str) -> str:
-    """A text in XPath, which knows no escapes."""
+    """Return a text as XPath has it, which knows no escapes."""
     return f'"{text}"'

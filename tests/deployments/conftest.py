@@ -73,8 +73,12 @@ class Served:
     def url(self) -> str:
         return (self.folder / "address").read_text().split()[0] + "/api"
 
+    def ensure_running(self) -> None:
+        if self.process is None or self.process.poll() is not None:
+            self.start()
+
     def start(self) -> None:
-        """Until it says where the UI is."""
+        """Serve; return when it says where the UI is."""
         self.process = subprocess.Popen(
             [sys.executable, "-m", "deployments.serve"],
             cwd=CHECKOUT,
@@ -91,7 +95,7 @@ class Served:
         return (self.root / "out.txt").read_text()
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Another command of the same user, who has named this server."""
+        """Run another command of the same user, who has named this server."""
         return subprocess.run(
             [sys.executable, "-m", *words],
             cwd=CHECKOUT,
@@ -112,7 +116,7 @@ class Served:
         return api_client(self.url, self.settings)
 
     def ask(self, method: str, path: str, **body: Any) -> httpx.Response:
-        """The server's answer; the request is repeated while its database is busy."""
+        """Return the server's answer; the request is repeated while its database is busy."""
         with self.client() as client:
             answer = client.request(method, path, json=body or None)
         assert answer.status_code < 500, answer.text
@@ -126,7 +130,7 @@ class Served:
         return {"exp_name": exp_name, **place, "kill_grace": 1, **more}
 
     def submit(self, name: str, **parameters: Any) -> httpx.Response:
-        """As the form does it."""
+        """Create a run as the form does."""
         path = f"/deployments/{self.deployment(name)['id']}/create_flow_run"
         return self.ask("POST", path, parameters=parameters, state={"type": "SCHEDULED"})
 
@@ -134,7 +138,7 @@ class Served:
         return self.ask("GET", f"/flow_runs/{run_id}").json()["state"]
 
     def ended(self, run_id: str) -> dict[str, Any]:
-        """Its final state."""
+        """Wait for the end of a run; return its final state."""
         wait_for(lambda: self.state(run_id)["type"] in FINAL, "the run's end")
         return self.state(run_id)
 
@@ -146,14 +150,14 @@ class Served:
         return [attempt["cause"] for attempt in record["attempts"]]
 
     def hanging_run(self, exp_name: str) -> str:
-        """A run whose first trainer hangs."""
+        """Start a run whose first trainer hangs; return its id once the trainer runs."""
         overrides = ["do=hang", "only=a_1"]
         run = self.submit("train-scenes/local", **self.parameters(exp_name, overrides=overrides))
         wait_for((self.output("a_1", exp_name) / "ready.txt").exists, "the trainer")
         return run.json()["id"]
 
     def left(self) -> list[psutil.Process]:
-        """Processes of this place that live."""
+        """Return the living processes of this place."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -184,8 +188,7 @@ def place(tmp_path_factory):
 @pytest.fixture
 def served(place):
     """It is running; a test that has ended it costs the next one a start."""
-    if place.process is None or place.process.poll() is not None:
-        place.start()
+    place.ensure_running()
     return place
 
 

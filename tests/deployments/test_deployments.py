@@ -268,7 +268,7 @@ def test_a_deploy_makes_one_automation_and_keeps_what_people_changed_of_it(serve
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_the_end_leaves_nothing_running(served, number, eventually):
-    """Trainer, run, worker and server end; neither the run nor the record says running."""
+    """Trainer, run, process worker and server end; neither run nor record says running."""
     exp_name = f"end_{number}"
     run = served.hanging_run(exp_name)
     os.kill(served.process.pid, number)

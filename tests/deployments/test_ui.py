@@ -26,8 +26,8 @@ def driver(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ui(driver, place):
-    """Somebody who has logged in."""
-    place.start()
+    """The UI of the served place after logging in."""
+    place.ensure_running()
     made = PrefectUI(driver, place.url.removesuffix("/api"))
     made.log_in(place.password)
     return made
@@ -38,13 +38,13 @@ def count_runs(served) -> int:
 
 
 def see_graph(ui) -> None:
-    """Whole, as it is after the end: while a run goes on it shows the last moments."""
+    """Wait for the whole graph of a run that has ended; a running one shows its last moments."""
     ui.driver.refresh()
     ui.until(lambda: COMPLETED in ui.colours(GRAPH), "the graph's bars")
 
 
 def fill_in(ui, served, exp_name: str) -> None:
-    """What a run of the stand-in trainer on the two scenes needs."""
+    """Open the form and fill in what a run of the stand-in trainer on the two scenes needs."""
     ui.open_form("local")
     ui.fill("What to train: Experiment", exp_name)
     ui.fill("What to train: Folder of scene files", str(served.root / "registry"))
@@ -90,7 +90,7 @@ def test_a_run_from_the_form_has_its_page(ui, served):
     ui.submit()
     run = ui.view_run()
     served.ended(run)  # the page says Completed of each task run, too
-    ui.ends("Completed")
+    ui.shows_state("Completed")
     made = served.ask("GET", f"/flow_runs/{run}").json()
     assert made["parameters"]["overrides"] == ["do=ok"]
     assert made["state"]["message"] == "2 of 2 scenes done"
@@ -112,7 +112,7 @@ def test_what_only_the_flow_can_refuse_is_told_in_words(ui):
     ui.add_row("What to train: Overrides", "train.optimization.epoch=3")
     ui.submit()
     ui.view_run()
-    ui.ends("Failed")
+    ui.shows_state("Failed")
     ui.click("Details")
     ui.until(lambda: ui.says("nothing was started"), "the message")
     assert ui.says("did you mean train.optimization.epochs")
@@ -140,7 +140,7 @@ def test_screenshots_for_the_docs(ui, served):
     ui.screenshot(folder / "form.png")
     ui.submit()
     ui.view_run()
-    ui.ends("Completed", 1500)
+    ui.shows_state("Completed", 1500)
     see_graph(ui)
     ui.click("Artifacts")
     ui.see("//a[contains(., '-report-')]")
