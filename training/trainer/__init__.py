@@ -6,12 +6,14 @@ in `difix/`. Modules that the launcher may import, too, import no torch: `config
 `cameras/camera_ids`, `output_files` and, in `difix/`, all but `generate`, `pipeline`,
 `trained_model`.
 
-**Contract with the launcher.** The launcher starts the trainer as a process and knows of it only
-its command line, its exit status, its progress lines and the files that it writes; any other Hydra
-script can stand in its place (`--train-script`). What the trainer takes from the launcher's side:
+**Contract with the launcher.** The launcher starts the trainer as a process and relies on its
+command line, its exit status, its progress lines and the files that it writes; any other Hydra
+script can stand in its place (`--train-script`). Before anything is queued, it checks the
+configuration with the modules above that import no torch. What the trainer takes from the
+launcher's side, and import-linter lets it take no more:
 
-- `training.configuration`: composing train.yaml with overrides and resolving its interpolations
-  (`compose`, `resolved`, `leaves`, `select`), and the table of run modes;
+- `training.configuration`: composing train.yaml with overrides (`overrides.compose`, `leaves`,
+  `select`), resolving its interpolations (`interpolations.resolve`), and the table of run modes;
 - `training.system`: exit statuses, atomic writes, the prefix of progress lines;
 - the environment variables that train.yaml names, and `TS_PLAN_FILE`, the plan's file, of which
   `difix/shard_collection.py` reads `exp_name` and `scenes[].name`;
