@@ -101,13 +101,14 @@ def test_a_script_that_this_python_can_not_parse_counts_by_its_bytes(tmp_path):
     assert script_digest(script) == script_digest(script)
 
 
-def test_the_version_names_the_commit_and_whether_the_tree_was_clean(tmp_path):
+def test_the_version_names_the_commit_and_whether_the_tree_was_clean(tmp_path, monkeypatch):
     """As Git says it; changed tracked files make it unclean, new files do not."""
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
     (tmp_path / "a").write_text("1")
     for command in (["init", "-q"], ["add", "a"], ["commit", "-qm", "first"]):
         subprocess.run([*git, *command], check=True)
     (tmp_path / "new").touch()
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "another"))  # as in a hook of another repository
     version = with_commit("d", tmp_path)
     assert len(version.commit) == 40
     assert version.is_clean
