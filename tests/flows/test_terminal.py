@@ -33,7 +33,7 @@ def test_bar_scenes_address_failure_and_table(lab, on_terminal, prefect_api, eve
     assert "log: " in above
     (lab.output("a_1", "shown") / "go.txt").touch()
     assert terminal.wait(120) == 1
-    parts = ["shown ━", "1 done, 1 failed, after 0:", "starts ", "report: ", "flow run: Failed"]
+    parts = ["shown ━", "1 done, 1 failed, after 0:", "attempts ", "report: ", "flow run: Failed"]
     assert sorted(parts, key=terminal.all.rindex) == parts
     assert terminal.all.count("shown ━") == 1
     assert "INFO" not in terminal.all
@@ -65,7 +65,7 @@ def test_ctrl_c_ends_a_flow_in_good_order(lab, on_terminal, eventually):
     terminal.write(b"\x03")
     assert terminal.wait(120) == 130
     assert "stopping: trainers may write a checkpoint" in terminal.all
-    assert terminal.all.index("2 not done, after 0:") < terminal.all.index("starts ")
+    assert terminal.all.index("2 not done, after 0:") < terminal.all.index("attempts ")
     assert "flow run: Cancelled" in terminal.all
     assert terminal.all.count("exp ━") == 1
     assert "Traceback" not in terminal.all
