@@ -105,7 +105,7 @@ def test_a_node_where_every_step_succeeds_is_accepted(check):
     The job may be missing from one of Slurm's answers, also more than once.
     """
     messages = check(
-        FakeSlurm(["PENDING"], [], ["PENDING"], None, None, [], ["RUNNING"]),
+        FakeSlurm(["PENDING"], [], ["PENDING"], None, None, [], ["RUNNING"], ["RUNNING"]),
         dict.fromkeys(probe.STEPS, "ok"),
     )
     assert messages == [
