@@ -49,7 +49,11 @@ def test_all_scenes_done_is_a_completed_flow_with_edges_into_the_aggregate(flow_
 
 
 def test_a_failed_scene_is_a_failed_flow_that_names_it(flow_lab, prefect_api):
-    """The others finish, the aggregate runs, the task run carries the log's last lines."""
+    """The others finish, the aggregate runs, the task run carries the log's last lines.
+
+    Nothing is retried, whatever retries the user's settings have for flows and tasks."""
+    settings = ("PREFECT_FLOWS_DEFAULT_RETRIES", "PREFECT_TASKS_DEFAULT_RETRIES")
+    flow_lab.environment.update(dict.fromkeys(settings, "2"))
     for name in ("a_1", "a_2", "a_3"):
         flow_lab.add_scene(name)
     flags = ("--run-all", "--exp-name", "part", "--overrides", "do=fail", "only=a_2")
@@ -114,6 +118,7 @@ def test_a_killed_dask_worker_costs_one_start(flow_lab, hanging, alive):
     out, err = hanging.communicate(timeout=120)
     assert hanging.returncode == 0, out + err
     assert flow_lab.causes("a_1") == ["worker_lost", "ok"]
+    assert out.count("will be retried") == 1
     assert [len(flow_lab.starts(name)) for name in ("a_1", "a_2")] == [2, 1]
     assert not alive(hanging.trainer)
 
