@@ -1,4 +1,4 @@
-"""What is known of an experiment: the plans that were started, and the scenes that have records."""
+"""Find an experiment by name: the plans that were started, and the scenes that have records."""
 
 from __future__ import annotations
 
@@ -102,6 +102,13 @@ def read_plan(path: Path) -> Plan:
         raise PlanFileError(str(error)) from error
     except (OSError, ValueError) as error:
         raise PlanFileError(f"{path} can't be read ({reason_of(error)}): move it away") from error
+
+
+def noted_snapshots(roots: Roots) -> set[str]:
+    """Return the digests of the sources that the plans of this state root need."""
+    notes = (roots.state_root / "plans").glob("*.snapshot")
+    kept = [note for note in notes if note.with_suffix(".json").exists()]
+    return {note.read_text(encoding="ascii") for note in kept}
 
 
 def _known_names(roots: Roots) -> list[str]:

@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from preprocess.faults import MOST_NAMES, Fault, FaultsError
 from preprocess.registry import load_scenes, select_scenes
+from preprocess.roots import CHECKOUT
 from preprocess.scene import Scene
 from training.configuration.code_version import with_commit
 from training.configuration.fingerprint import fingerprint
@@ -27,12 +30,22 @@ from training.plan.slurm_plan import (
     scene_time_s,
     split_argument_faults,
 )
-from training.plan.train_script import TrainScript, given_path, load_train_script
+from training.plan.train_script import (
+    OWN_CONFIG,
+    OWN_SCRIPT,
+    TrainScript,
+    given_path,
+    load_train_script,
+)
 from training.records.expected_outputs import has_checkpoint
 from training.records.record import CodeVersion, RecordError, RunRecord, now, read_record
 from training.slurm.times import seconds_of
+from training.snapshots.manifest import SNAPSHOTS, Sources, entry
 from training.system.gpus import visible_gpus
 from training.system.paths import Roots, resolve_roots
+
+if TYPE_CHECKING:
+    from training.snapshots.sources import Reading
 
 AGGREGATE_LOG = "aggregate.log"
 
@@ -49,7 +62,8 @@ def make_plan(options: LaunchOptions) -> Plan:
     warnings = (*plan.warnings, *other_code_warning(scenes))
     aggregate = _plan_aggregate(launch, plan) if options.auto_schedule_aggregate else None
     update = {"scenes": scenes, "aggregate": aggregate, "warnings": warnings}
-    return plan.model_copy(update=update)
+    plan = plan.model_copy(update=update)
+    return plan.with_reading(launch.reading) if launch.reading else plan
 
 
 @dataclass(frozen=True)
@@ -63,6 +77,8 @@ class _Launch:
     slurm: SlurmPlan | None
     absent: Sequence[Fault]
     """Input that this machine lacks; only a dry run gets so far with it."""
+    reading: Reading | None
+    """The sources of the script; None in a dry run."""
 
     @cached_property
     def code_version(self) -> CodeVersion:
@@ -71,6 +87,18 @@ class _Launch:
         if self.options.dry_run:
             return CodeVersion(digest=digest)
         return with_commit(digest, self.script.path.parent)
+
+    @cached_property
+    def sources(self) -> Sources | None:
+        """What the trainer runs; of a dry run only where it lies."""
+        if self.reading is not None:
+            return self.reading.sources
+        if not self.options.snapshot:
+            return None
+        from training.snapshots.sources import sources_root
+
+        root = sources_root(self.script.path, CHECKOUT, is_own=self.script.is_own)
+        return Sources(root=root, folder=self.roots.state_root / SNAPSHOTS)
 
     @cached_property
     def former_records(self) -> FormerRecords:
@@ -83,7 +111,9 @@ def _check(options: LaunchOptions) -> _Launch:
     faults = checks.FaultCollector(_misplaced_flags(options))
     roots = faults.collect(resolve_roots, options.model_dump())
     scenes = faults.collect(_choose_scenes, options) or []
+    reading = _read_sources(options, roots) if roots and not options.dry_run else None
     script = faults.collect(load_train_script, options, roots)
+    faults.add(_edited_meanwhile(options, reading))
     slurm = faults.collect(plan_slurm, options) if options.on_slurm else None
     absent = list[Fault]()
     if roots:
@@ -100,7 +130,44 @@ def _check(options: LaunchOptions) -> _Launch:
         faults.add(absent)
     if faults.found or roots is None or script is None:
         raise FaultsError(faults.found)
-    return _Launch(options, roots, scenes, script, slurm, absent)
+    return _Launch(options, roots, scenes, script, slurm, absent, reading)
+
+
+def _read_sources(options: LaunchOptions, roots: Roots) -> Reading | None:
+    """Read the trainer's sources before its configuration is; None where there are none."""
+    from training.snapshots.sources import read_sources
+
+    script = given_path(options, "train_script")
+    with contextlib.suppress(OSError):  # then the script is a fault of its own
+        return read_sources(
+            script,
+            _config_path(options),
+            CHECKOUT if script == OWN_SCRIPT else None,
+            tuple(roots.model_dump().values()),
+            roots.state_root,
+            keep=options.snapshot,
+        )
+    return None
+
+
+def _config_path(options: LaunchOptions) -> Path | None:
+    if given_path(options, "train_script") == OWN_SCRIPT:
+        return OWN_CONFIG
+    return Path(os.path.abspath(options.train_config)) if options.train_config else None
+
+
+def _edited_meanwhile(options: LaunchOptions, reading: Reading | None) -> list[Fault]:
+    """Return a fault for a configuration that was edited between the two readings of it."""
+    config = _config_path(options)
+    if reading is None or config is None:
+        return []
+    manifest = reading.manifest
+    known = manifest.outside.get(str(config)) or manifest.files.get(
+        os.path.relpath(config, manifest.root)
+    )
+    if known is None or known == entry(str(config)):
+        return []
+    return [Fault("edited while the plan was made", str(config), "run the same command again")]
 
 
 def _misplaced_flags(options: LaunchOptions) -> list[Fault]:
@@ -146,6 +213,7 @@ def _plan_without_scenes(launch: _Launch) -> Plan:
     gpus = () if launch.slurm else visible_gpus()  # in a job, Slurm says which
     warnings = tuple(str(fault) for fault in launch.absent)
     warnings += launch.slurm.warnings if launch.slurm else ()
+    warnings += (launch.reading.warning,) if launch.reading and launch.reading.warning else ()
     if gpus and options.workers > len(gpus):
         warnings += (f"--workers {options.workers}: only {len(gpus)} GPUs, one scene each",)
     return Plan(
@@ -155,6 +223,7 @@ def _plan_without_scenes(launch: _Launch) -> Plan:
         output_subdir=launch.script.output_subdir,
         roots=launch.roots,
         scenes=(),
+        sources=launch.sources,
         workers=_workers(options.workers, len(gpus)),
         gpus=gpus,
         max_retries=options.max_retries,
@@ -211,6 +280,7 @@ def _undecided(launch: _Launch, plan: Plan, scene: Scene, trained: RunRecord | N
         environment=variables,
         output=plan.roots.output_folder(scene.seq_name, options.exp_name, plan.output_subdir),
         fingerprint=fingerprint(_deciding_values(script, scene, trained), scene.raw),
+        sources=plan.sources,
         retrain_other_code=options.rerun_triggers == "code",
         expected_outputs=script.expected_outputs,
         time_limit_s=_scene_time_s(options, plan.slurm),

@@ -10,12 +10,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr
 
 from training.records.record import CodeVersion, now
+from training.snapshots.manifest import Sources
 from training.system.paths import Roots
+
+if TYPE_CHECKING:
+    from training.snapshots.sources import Reading
 
 Action = Literal["run", "skip", "held"]
 PLAN_VERSION = 2
@@ -33,7 +37,7 @@ def quoted(command: Sequence[str], environment: Mapping[str, str]) -> str:
 
 
 class ScenePlan(BaseModel):
-    """What will run for one scene; all that its supervisor is told."""
+    """What will run for one scene; its supervisor is given nothing else."""
 
     model_config = ConfigDict(frozen=True, validate_by_name=True)
 
@@ -54,6 +58,8 @@ class ScenePlan(BaseModel):
     """In the scene's record, in the version before's format; it counts as the same."""
     code_version: CodeVersion | None = None
     """Of the trainer; None in a dry run of a scene without a record, and in older plans."""
+    sources: Sources | None = None
+    """The same as the plan's: what its trainer runs, as it was when the plan was made."""
     retrain_other_code: bool = False
     """With --rerun-triggers code: what another version of the trainer made is made again."""
     expected_outputs: tuple[str, ...] = Field(
@@ -150,6 +156,8 @@ class Plan(BaseModel):
     """Folder inside a scene's that the run mode writes to, with a record of its own."""
     roots: Roots
     scenes: tuple[ScenePlan, ...]
+    sources: Sources | None = None
+    """What the trainer runs, as it was when the plan was made; None in older plans."""
     workers: int
     gpus: tuple[str, ...]
     """GPU ids, one for each scene that runs at once; empty on a machine without GPUs."""
@@ -160,6 +168,20 @@ class Plan(BaseModel):
     slurm: SlurmPlan | None = None
     """None for a run on this machine."""
     warnings: tuple[str, ...] = ()
+
+    _reading: Reading | None = PrivateAttr(None)
+    """The sources themselves, from when the plan is made to when it is kept; in no file."""
+
+    def with_reading(self, reading: Reading) -> Plan:
+        """Return the plan with its sources, which `take_reading` will keep."""
+        plan = self.model_copy()
+        plan._reading = reading  # noqa: SLF001 - its own
+        return plan
+
+    def take_reading(self) -> Reading | None:
+        """Return the sources that were read when the plan was made, once; then None."""
+        reading, self._reading = self._reading, None
+        return reading
 
     @property
     def python(self) -> str:
@@ -189,6 +211,11 @@ class Plan(BaseModel):
     def enough_failures(self) -> Path:
         """A file that exists once --max-failures was reached."""
         return self.file.with_suffix(".enough")
+
+    @property
+    def snapshot_note(self) -> Path:
+        """A file with the digest of this plan's sources: they are kept as long as the plan is."""
+        return self.file.with_suffix(".snapshot")
 
     @property
     def script(self) -> Path:

@@ -130,6 +130,12 @@ class LaunchOptions(BaseModel):
     train_config: Annotated[str, Flag("The trainer", "--train-config conf/train.yaml")] = ""
     """Hydra config that overrides are checked against; for another script none: only parsed."""
 
+    snapshot: Annotated[
+        bool, Flag("The trainer", "--no-snapshot"), Field(title="Keep the sources")
+    ] = True
+    """Keep the trainer's sources and configuration as they are now, and start every scene from
+    them; without, a scene that starts after an edit ends as config."""
+
     expect: Annotated[
         tuple[str, ...],
         Flag("The trainer", "--expect model.pt 'renders/*.png'"),

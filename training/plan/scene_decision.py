@@ -78,11 +78,11 @@ def _decide_by_record(plan: ScenePlan, record: RunRecord) -> tuple[Action, str]:
     if _is_complete(record, plan):
         return "skip", DONE_BY_OTHER_CODE if is_of_other_code(record, plan) else "done"
     last = "outputs are gone" if record.status == "done" else f"last: {record.cause or KILLED}"
-    return "run", f"goes on from its checkpoint, {last}" if has_checkpoint(plan.output) else last
+    return "run", f"resumes from its checkpoint, {last}" if has_checkpoint(plan.output) else last
 
 
 def _reason_to_retrain(record: RunRecord, plan: ScenePlan) -> str:
-    """Return why what the record tells of is made anew; empty where it is not."""
+    """Return why the recorded outputs are set aside and made again; empty where they are not."""
     if not plan.is_configuration_of(record.fingerprint):
         return f"{record.status} with another configuration: again"
     if plan.retrain_other_code and is_of_other_code(record, plan):

@@ -48,7 +48,7 @@ def test_faults_of_all_kinds_are_shown_at_once(lab, options):
 
 @pytest.mark.parametrize("key", ["results_root", "scene_data_root", "scene_file"])
 def test_an_override_of_a_folder_names_the_flag_instead(lab, options, key):
-    """Trained elsewhere, a scene's outputs would be missing where they are promised."""
+    """Trained elsewhere, a scene's outputs would be missing where they are expected."""
     lab.add_scene("a_1")
     (fault,) = faults_of(options(overrides=(f"shared.{key}=/elsewhere",)))
     assert "use --" in fault
@@ -100,7 +100,7 @@ def test_the_plan_keeps_the_scene_as_it_was(lab, options):
 
 
 def test_the_fingerprint_follows_what_decides_the_result(lab, options):
-    """Overrides and the scene's JSON change it; where files lie and who watches do not."""
+    """Overrides and the scene's JSON change it; folders and experiment loggers do not."""
     lab.add_scene("a_1")
 
     def print_of(**values):

@@ -111,12 +111,12 @@ def test_a_script_without_a_time_needs_the_flag(options, site):
 def test_faults_of_script_and_overrides_come_at_once(options, site):
     """One message for all."""
     script = site("#SBATCH --time=banana")
-    told = faults_of(options(slurm_script=script, overrides=("novalue",)))
-    assert "--time=banana" in told
-    assert "novalue" in told
+    said = faults_of(options(slurm_script=script, overrides=("novalue",)))
+    assert "--time=banana" in said
+    assert "novalue" in said
 
 
-def test_no_sbatch_is_told_except_in_a_dry_run(options, monkeypatch, tmp_path):
+def test_no_sbatch_is_a_fault_except_in_a_dry_run(options, monkeypatch, tmp_path):
     """A submission needs it; a dry run works on a laptop."""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert make_plan(options()).slurm
@@ -125,8 +125,8 @@ def test_no_sbatch_is_told_except_in_a_dry_run(options, monkeypatch, tmp_path):
 
 def test_flags_of_the_other_command_are_refused(options):
     """--submit is the launcher's, several scenes a job the flow's."""
-    told = faults_of(options(FlowOptions, submit=True))
-    assert "for the flow say --cluster slurm" in told
+    said = faults_of(options(FlowOptions, submit=True))
+    assert "for the flow say --cluster slurm" in said
     assert "flows.train" in faults_of(options(slurm_scenes_per_job=2))
     assert make_plan(options(FlowOptions, cluster="slurm", slurm_scenes_per_job=2)).slurm
 
@@ -151,7 +151,7 @@ def test_a_wrong_option_is_named(options, values, flag):
     assert str(caught.value).startswith(f"{flag} is not valid")
 
 
-def test_an_unknown_stage_is_told(lab):
+def test_an_unknown_stage_is_refused(lab):
     """A Slurm script of another version."""
     result = lab.run(program=("training/run.py", "--in-job", "arry"))
     assert result.returncode == 2
