@@ -1,4 +1,4 @@
-"""The local Dask cluster: closed to others, deaf to Ctrl-C, one GPU a worker."""
+"""The local Dask cluster: closed to strangers, unmoved by Ctrl-C, one GPU for each worker."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def workers(client):
     return set(client.scheduler_info()["workers"])
 
 
-def test_who_has_no_key_is_refused(cluster):
-    """Neither in clear nor with a certificate of one's own: loopback is open to other users."""
+def test_a_client_without_the_clusters_keys_is_refused(cluster):
+    """Neither unencrypted nor with another certificate: other users can reach loopback too."""
     host = cluster.scheduler_address.removeprefix("tls://")
     with pytest.raises(OSError, match=r"Timed out|Connection"):
         distributed.Client(f"tcp://{host}", timeout=1)
@@ -49,7 +49,7 @@ def test_who_has_no_key_is_refused(cluster):
 
 
 def is_served(port: int, page: str) -> bool:
-    """Whether somebody without a key can read a page there."""
+    """Whether somebody without a key can read a web page at a port."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", f"/{page}")
@@ -62,7 +62,7 @@ def is_served(port: int, page: str) -> bool:
 
 @pytest.mark.usefixtures("client")
 def test_nothing_listens_beyond_this_machine():
-    """Scheduler, nannies and workers listen on loopback only, and none shows a page in clear."""
+    """Scheduler, nannies and workers listen on loopback only, and none serves unencrypted pages."""
     here = psutil.Process()
     listening = [
         connection.laddr
@@ -89,7 +89,7 @@ def test_each_worker_has_a_gpu_of_its_own_and_keeps_it_when_restarted(client, ev
 
 
 def test_a_terminals_interrupt_does_not_reach_workers(client):
-    """Ctrl-C goes to the whole process group; what it means is the flow's to decide."""
+    """Ctrl-C goes to the whole process group; only the flow decides what it means."""
     before = pinned(client)
     for pid in before:
         os.kill(pid, signal.SIGINT)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import time
+from contextlib import closing
+from types import SimpleNamespace
 
 import distributed
 import psutil
@@ -38,14 +40,14 @@ def runner(cluster):
 
 
 @pytest.fixture
-def body(tmp_path):
-    """A task's function that does as it is told, and notes each start in a file.
+def work(tmp_path):
+    """A task's function that acts by its argument and notes each start in a file.
 
-    What waits goes on once there is a file `body.go`.
+    What waits goes on once the file `work.go` exists.
     """
     folder = str(tmp_path)
 
-    def body(name: str) -> str:
+    def work(name: str) -> str:
         import os
         import signal
         import time
@@ -58,18 +60,18 @@ def body(tmp_path):
         if name.startswith("kills always") or (name.startswith("kills once") and first):
             os.kill(os.getpid(), signal.SIGKILL)
         if name.startswith("raises"):
-            raise ValueError(f"{name}: as told")
+            raise ValueError(f"{name}: as wanted")
         while name.startswith("waits") and not Path(folder, "go").exists():
             time.sleep(0.02)
         return name
 
-    body.go = tmp_path / "go"
-    return body
+    work.go = tmp_path / "go"
+    return work
 
 
 @pytest.fixture
 def starts(tmp_path):
-    """How often each body was started."""
+    """How often each task was started, by its argument."""
 
     def starts() -> dict[str, int]:
         files = [path for path in tmp_path.iterdir() if path.name != "go"]
@@ -84,22 +86,22 @@ def task_runs(client, run_id):
     return {run.name: run for run in runs}
 
 
-def test_a_lost_worker_costs_exactly_what_it_ran(runner, body, starts, prefect_server, eventually):
+def test_a_lost_worker_costs_exactly_what_it_ran(runner, work, starts, prefect_server, eventually):
     """One kills its worker once, one always raises, the others do not notice; the aggregate gets
     all of them, with an edge from each."""
     names = ["kills once", "waits", "raises", "fine 1", "fine 2"]
 
     @flow(task_runner=runner)
     def all_of_them():
-        futures = task(body, retries=2, task_run_name="{name}").map(names)
+        futures = task(work, retries=2, task_run_name="{name}").map(names)
         gather = task(lambda given: [str(each) for each in given], task_run_name="aggregate")
         last = gather.submit([allow_failure(future) for future in futures])
         eventually(lambda: "fine 2" in starts(), "the others beside the one that waits")
-        body.go.touch()
+        work.go.touch()
         return Completed(data=last.result())
 
     state = all_of_them(return_state=True)
-    assert state.result() == [*names[:2], "raises: as told", *names[3:]]
+    assert state.result() == [*names[:2], "raises: as wanted", *names[3:]]
     assert starts() == dict.fromkeys(names, 1) | {"kills once": 2, "raises": 3}
     run_id = state.state_details.flow_run_id
     final = eventually(lambda: all_ended(prefect_server, run_id, 6), "all task runs' ends")
@@ -116,7 +118,7 @@ def all_ended(client, run_id, number):
 
 
 def test_a_task_that_always_kills_its_worker_fails_and_blames_nobody_else(
-    runner, body, starts, eventually
+    runner, work, starts, eventually
 ):
     """Not Running for ever: WorkerLostError, which a retry condition can tell from the rest."""
     seen = []
@@ -127,10 +129,10 @@ def test_a_task_that_always_kills_its_worker_fails_and_blames_nobody_else(
 
     @flow(task_runner=runner)
     def doomed():
-        tried = task(body, retries=1, retry_condition_fn=again_when_lost)
+        tried = task(work, retries=1, retry_condition_fn=again_when_lost)
         futures = tried.map(["kills always", "waits", "raises", "fine"])
         eventually(lambda: "fine" in starts(), "the others beside the one that waits")
-        body.go.touch()
+        work.go.touch()
         return [future.result(raise_on_failure=False) for future in futures]
 
     lost, waited, raised, fine = doomed()
@@ -143,13 +145,13 @@ def test_a_task_that_always_kills_its_worker_fails_and_blames_nobody_else(
 
 
 def test_as_many_run_as_there_are_workers_and_the_rest_is_pending(
-    runner, body, starts, prefect_server, eventually
+    runner, work, starts, prefect_server, eventually
 ):
-    """The server shows every task run from its submission on: 2 Running, 3 Pending."""
+    """The server shows each task run from its submission on: 2 Running, 3 Pending."""
 
     @flow(task_runner=runner)
     def queue():
-        futures = task(body).map([f"waits {number}" for number in range(5)])
+        futures = task(work).map([f"waits {number}" for number in range(5)])
 
         def states():
             run_id = prefect_run_id()
@@ -157,8 +159,8 @@ def test_as_many_run_as_there_are_workers_and_the_rest_is_pending(
 
         wanted = ["Pending"] * 3 + ["Running"] * 2
         eventually(lambda: states() == wanted, "2 Running and 3 Pending")
-        eventually(lambda: len(starts()) == 2, "two started bodies")
-        body.go.touch()
+        eventually(lambda: len(starts()) == 2, "two started tasks")
+        work.go.touch()
         futures.wait(timeout=DEADLINE_S)
         return Completed()
 
@@ -172,20 +174,20 @@ def prefect_run_id():
     return flow_run.id
 
 
-def test_a_timeout_ends_the_task_run_while_its_body_goes_on(runner, body):
+def test_a_timeout_ends_the_task_run_while_its_function_goes_on(runner, work):
     """The engine waits in steps, so Prefect's timeout reaches it."""
 
     @flow(task_runner=runner)
     def hurried():
-        (future,) = task(body, timeout_seconds=1).map(["waits"])
+        (future,) = task(work, timeout_seconds=1).map(["waits"])
         future.wait(timeout=DEADLINE_S)
-        body.go.touch()
+        work.go.touch()
         return Completed(message=future.state.name)
 
     assert hurried(return_state=True).message == "TimedOut"
 
 
-def test_what_has_not_ended_when_the_runner_closes_is_cancelled(body, starts, eventually, caplog):
+def test_what_has_not_ended_when_the_runner_closes_is_cancelled(work, starts, eventually, caplog):
     """Running and waiting alike, without a hang, a worker left, or a traceback on the terminal."""
 
     @flow
@@ -194,8 +196,8 @@ def test_what_has_not_ended_when_the_runner_closes_is_cancelled(body, starts, ev
             2, cluster_class=local_cluster, cluster_kwargs={"workers": 2}
         ) as runner:
             names = [f"waits {number}" for number in range(4)]
-            futures = runner.map(task(body), {"name": names})
-            eventually(lambda: len(starts()) == 2, "two started bodies")
+            futures = runner.map(task(work), {"name": names})
+            eventually(lambda: len(starts()) == 2, "two started tasks")
         futures.wait(timeout=DEADLINE_S)
         return Completed(data=[future.state.name for future in futures])
 
@@ -213,15 +215,15 @@ def workers_since(before):
     return [each for each in new if "spawn_main" in " ".join(each.cmdline())]
 
 
-def test_an_interrupt_in_the_flow_leaves_no_worker(body, starts, eventually):
+def test_an_interrupt_in_the_flow_leaves_no_worker(work, starts, eventually):
     """KeyboardInterrupt goes through, and takes the cluster with it."""
 
     @flow(
         task_runner=SceneTaskRunner(1, cluster_class=local_cluster, cluster_kwargs={"workers": 1})
     )
     def interrupted():
-        task(body).map(["waits"])
-        eventually(starts, "a started body")
+        task(work).map(["waits"])
+        eventually(starts, "a started task")
         raise KeyboardInterrupt
 
     before = set(psutil.Process().children(recursive=True))
@@ -230,8 +232,8 @@ def test_an_interrupt_in_the_flow_leaves_no_worker(body, starts, eventually):
     assert not workers_since(before)
 
 
-def test_a_cluster_that_goes_away_is_a_lost_worker(body, starts, eventually):
-    """The scheduler is gone while a body runs: an exception, not a wait for ever."""
+def test_a_cluster_that_goes_away_is_a_lost_worker(work, starts, eventually):
+    """The scheduler is gone while a task runs: an exception, not a wait for ever."""
     with local_cluster(1) as own:
 
         @flow(
@@ -242,25 +244,25 @@ def test_a_cluster_that_goes_away_is_a_lost_worker(body, starts, eventually):
             )
         )
         def abandoned():
-            (future,) = task(body).map(["waits"])
-            eventually(starts, "a started body")
+            (future,) = task(work).map(["waits"])
+            eventually(starts, "a started task")
             own.close()
             return Completed(data=future.result(raise_on_failure=False))
 
         assert isinstance(abandoned(), WorkerLostError)
 
 
-def test_a_cluster_that_can_not_be_closed_changes_no_result(runner, body):
+def test_a_cluster_that_cannot_be_closed_changes_no_result(runner, work):
     """Dask's client may break when it closes while it connects anew: what ran has run."""
 
     def break_down():
-        raise ValueError("as told")
+        raise ValueError("as wanted")
 
     @flow
     def closed_badly():
         with runner:
-            (future,) = runner.map(task(body), {"name": ["fine"]})
-            runner._exit_stack.callback(break_down)
+            (future,) = runner.map(task(work), {"name": ["fine"]})
+            runner.close_with_cluster(closing(SimpleNamespace(close=break_down)))
             future.wait()
         return Completed(data=future.result())
 
@@ -277,7 +279,7 @@ def test_a_copy_keeps_class_and_settings():
     assert copy != SceneTaskRunner(2, cluster_class=local_cluster, cluster_kwargs={"workers": 3})
 
 
-def test_what_can_not_run_on_a_worker_is_refused(runner):
+def test_a_task_that_cannot_run_on_a_worker_is_refused(runner):
     """A coroutine function would need Prefect there; no task run is left behind."""
 
     @task
@@ -295,7 +297,7 @@ def test_what_can_not_run_on_a_worker_is_refused(runner):
 
 
 def test_workers_know_neither_prefect_nor_its_api(runner):
-    """What travels is the body: nothing of Prefect is imported there."""
+    """What travels is the task's function: nothing of Prefect is imported there."""
 
     def modules() -> list[str]:
         import sys
