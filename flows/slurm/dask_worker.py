@@ -22,6 +22,7 @@ from flows.runner import tasks
 from flows.slurm import connection
 from flows.slurm.addresses import local_address_towards
 from training.execution.supervisor_client import SUPERVISOR
+from training.execution.trainer_process import REPEATED_AFTER_S
 from training.plan.experiments import read_plan
 from training.system.exit_status import DONE, FAILED
 
@@ -45,7 +46,7 @@ def main(argv: list[str]) -> int:
         return FAILED
     finally:
         # The event loop's handler is gone.
-        signal.signal(signal.SIGTERM, lambda *_: tasks.stop_scenes_harder())
+        signal.signal(signal.SIGTERM, lambda *_: _stop_scenes())
         tasks.wait_for_scenes()
     return DONE
 
@@ -97,13 +98,24 @@ _closing: set[asyncio.Task[Any]] = set()
 
 def _on_term(worker: QuietWorker) -> None:
     """Slurm ends this job: stop the scene, whose outcome still reaches the flow, then close."""
-    tasks.stop_scenes_harder()
+    _stop_scenes()
 
     async def close_after_scene() -> None:
         await asyncio.to_thread(tasks.wait_for_scenes)
         await worker.close()
 
     _closing.add(asyncio.ensure_future(close_after_scene()))
+
+
+_terms: list[float] = []
+"""When SIGTERM came, by `time.monotonic()`."""
+
+
+def _stop_scenes() -> None:
+    """Stop the scene; end it without grace when SIGTERM comes once more, not just twice at once."""
+    _terms.append(time.monotonic())
+    if len(_terms) == 1 or _terms[-1] - _terms[0] > REPEATED_AFTER_S:
+        tasks.stop_scenes_harder()
 
 
 def _forward_to_trainer(number: int) -> None:

@@ -32,6 +32,9 @@ STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 FORWARDED = frozenset({signal.SIGUSR1})
 TERM_TOGETHER_S = 0.5
 """A signal sent to all processes of a job has reached each of them within this time."""
+REPEATED_AFTER_S = 2.0
+"""SIGTERM again within this time is no second request: Slurm, srun and a script's trap may each
+pass on the same one."""
 WAITED_FOR = STOP_SIGNALS | FORWARDED | {PARENT_DIED, signal.SIGCHLD}
 
 LAUNCHER_STOP = signal.SIGINT
@@ -116,7 +119,7 @@ def _wait(
     At the deadline or on a request it gets TERM, after the grace KILL. The same signal a second
     time means KILL at once, and so does any request after the deadline or after our parent's death.
     """
-    received_before: set[int] = set()
+    first_received: dict[int, float] = {}
     deadline = time.monotonic() + limits.time_s
     stopped: Stopped = ""
     while process.poll() is None:
@@ -132,16 +135,23 @@ def _wait(
             stopped = reason
             deadline = time.monotonic() + limits.grace_s
             signal_group(process.pid, signal.SIGTERM)
-        elif reason == "timeout" or _is_urgent(number, received_before, stopped):
+        elif reason == "timeout" or _is_urgent(number, first_received, stopped):
             signal_group(process.pid, signal.SIGKILL)
             process.wait()
-        received_before |= {number} & STOP_SIGNALS
+        if number in STOP_SIGNALS:
+            first_received.setdefault(number, time.monotonic())
     return stopped or _stopped_by_others(process.returncode)
 
 
-def _is_urgent(number: int, received_before: set[int], stopped: Stopped) -> bool:
-    """Return whether a trainer that is being stopped must end at once."""
-    return number in received_before or (number in STOP_SIGNALS and stopped in UNREQUESTED)
+def _is_urgent(number: int, first_received: Mapping[int, float], stopped: Stopped) -> bool:
+    """Return whether a trainer that is being stopped must end at once.
+
+    `first_received`: when each signal came first, by `time.monotonic()`.
+    """
+    if number in first_received:
+        again_s = time.monotonic() - first_received[number]
+        return number != signal.SIGTERM or again_s > REPEATED_AFTER_S
+    return number in STOP_SIGNALS and stopped in UNREQUESTED
 
 
 def _stopped_by_others(exit_status: int) -> Stopped:

@@ -5,9 +5,12 @@ Imports next to nothing: each job pays for it before the stage's own module star
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from preprocess.roots import CHECKOUT
@@ -20,15 +23,22 @@ MODULES = {
     "probe": "flows.slurm.probe",
 }
 """Module to run, by stage; as names, because nothing in `training` may import a flow."""
+ENTRY_VARIABLE = "TS_JOB_ENTRY"
+"""Names the file from which the preamble of `training.slurm.forwarding` knows this process."""
 
 
 def exec_job_stage(arguments: Sequence[str]) -> None:
     """Replace this process by the module of the stage that the arguments name.
 
-    Returns when they name none: then this is no job, or `refuse_stage` has something to say.
+    Returns when they name none: then this is no job, or `refuse_stage` has something to say. Where
+    `srun` starts several copies in one job (`--ntasks`), all but the first end with exit status 0.
     """
     if len(arguments) > 1 and arguments[0] == IN_JOB and arguments[1] in MODULES:
         _, stage, *more = arguments
+        if (number := os.environ.get("SLURM_PROCID", "0")) not in {"", "0"}:
+            print(f"task {number} of this job steps aside: one is enough", flush=True)
+            sys.exit(0)
+        _register()
         os.chdir(CHECKOUT)
         command = [sys.executable, "-m", MODULES[stage], *more]
         os.execv(sys.executable, command)  # noqa: S606 - no shell wanted
@@ -39,3 +49,12 @@ def refuse_stage(arguments: Sequence[str]) -> None:
     if arguments[:1] == [IN_JOB]:
         stage = next(iter(arguments[1:]), "")
         raise FaultsError([Fault(f"{IN_JOB}: no such stage", stage, did_you_mean(stage, MODULES))])
+
+
+def _register() -> None:
+    """Have the job's first process send its signals to this one, whose id stays the same."""
+    if file := os.environ.get(ENTRY_VARIABLE):
+        with contextlib.suppress(OSError):  # then a signal stops the script, as without forwarding
+            Path(file).write_text(f"{os.getpid()}\n", encoding="ascii")
+        # A shell has its background jobs ignore it, and a launcher stops its trainers by it.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)

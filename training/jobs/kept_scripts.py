@@ -8,17 +8,24 @@ import glob
 from preprocess.faults import Fault, FaultsError
 from training.jobs.sbatch_commands import slurm_of
 from training.plan.model import Plan
+from training.slurm.batch_script import parse
+from training.slurm.forwarding import with_forwarding
+from training.slurm.script_checks import batch_signal
 from training.system.atomic_write import write_atomically
 
 
 def keep_scripts(plan: Plan) -> None:
     """Write both Slurm scripts of a plan and create the folder for job logs; raises FaultsError."""
     slurm = slurm_of(plan)
+    signal = batch_signal(parse(slurm.script_text)[0])
     try:
-        write_atomically(plan.script, slurm.script_text)
-        write_atomically(plan.light_script, slurm.light_script_text)
         # Slurm would end a job whose log can't be opened, without a message.
         plan.job_logs.mkdir(parents=True, exist_ok=True)
+        for path, text in (
+            (plan.script, slurm.script_text),
+            (plan.light_script, slurm.light_script_text),
+        ):
+            write_atomically(path, with_forwarding(text, plan.job_logs, signal))
     except OSError as error:
         raise FaultsError([Fault("the Slurm script can't be kept", str(error))]) from error
 

@@ -132,8 +132,11 @@ def _offset(chunk: ArrayChunk) -> str:
 
 def _sbatch(plan: Plan, name: str, time_s: int, ids: str = "%j") -> Iterator[str]:
     folder = str(plan.job_logs).replace("%", "%%")  # Slurm reads % in file names
+    log = f"{folder}/%x-{ids}.out"
     yield from ("sbatch", "--parsable", f"--job-name={name}", f"--time={slurm_time(time_s)}")
-    yield from (f"--chdir={CHECKOUT}", f"--output={folder}/%x-{ids}.out", "--open-mode=append")
+    # Both streams, or a script's --error would hide what failed, or end a job by a missing folder.
+    yield from (f"--chdir={CHECKOUT}", f"--output={log}", f"--error={log}", "--open-mode=append")
+    yield from (f"--{option}={value}" for option, value in slurm_of(plan).site_options.items())
 
 
 def _stage(script: Path, stage: str, plan: Plan, *more: str) -> tuple[str, ...]:

@@ -11,9 +11,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from preprocess.faults import Fault, FaultsError, did_you_mean
 from training.slurm.times import seconds_of
 
 MAGIC = "#SBATCH"
@@ -26,7 +24,8 @@ dependency/d distribution/m error/e exclude/x export export-file extra-node-info
 gpu-freq gpus/G gpus-per-node gpus-per-socket gpus-per-task gres gres-flags hint input/i job-name/J
 kill-on-invalid-dep licenses/L mail-type mail-user mcs-label mem mem-bind mem-per-cpu mem-per-gpu
 mincpus nodefile/F nodelist/w nodes/N ntasks/n ntasks-per-core ntasks-per-gpu ntasks-per-node
-ntasks-per-socket open-mode output/o partition/p power prefer priority profile qos/q reservation
+ntasks-per-socket tasks-per-node open-mode output/o partition/p power prefer priority profile qos/q
+reservation
 signal sockets-per-node switches thread-spec threads-per-core time/t time-min tmp tres-per-task uid
 wckey wrap
 """
@@ -41,8 +40,17 @@ KNOWN = BARE | {option.partition("/")[0] for option in WITH_VALUE.split()}
 SHORT = {
     option[-1]: option[:-2] for option in (WITH_VALUE + WITHOUT_VALUE).split() if "/" in option
 }
-RESERVED = {"array", "dependency", "help", "test-only", "usage", "version", "wait", "wrap"}
-"""Options that belong on the command line of a submission, or that submit nothing."""
+QUOTE = ("unmatched quote", "close the quote")
+SUBMISSIONS = "remove it: it is set on sbatch's command line where it is needed"
+RESERVED = {
+    **dict.fromkeys(("array", "dependency", "help", "test-only", "usage"), SUBMISSIONS),
+    **dict.fromkeys(("version", "wait", "wrap"), SUBMISSIONS),
+    "clusters": "remove it, and submit on a login node of that cluster, which can follow its jobs",
+    "input": "remove it: a job of ours reads no input, and Slurm ends one whose input is missing",
+}
+"""Options that belong to a submission, submit nothing, or keep jobs from being followed."""
+VARIABLE = re.compile(r"\$\{?[A-Za-z_]\w*")
+HETEROGENEOUS = {"hetjob", "packjob", ":"}
 NUMBER = re.compile(r"[1-9]\d*")
 MEMORY = re.compile(r"\d+[KMGTkmgt]?[Bb]?")
 VALUE_FORMATS = {
@@ -76,41 +84,19 @@ class Directive:
     words: tuple[Word, ...]
 
 
-@dataclass(frozen=True)
-class SlurmScript:
-    """A Slurm script and what its directives say."""
-
-    path: Path
-    text: str
-    directives: tuple[Directive, ...]
-
-    def value(self, name: str) -> str | None:
-        """Return the value of a long option; None where the script does not set it."""
-        return value_of(self.directives, name)
-
-
-def read_script(path: Path) -> SlurmScript:
-    """Read and check a Slurm script; raises FaultsError with everything that is wrong with it."""
-    if not path.is_file():
-        near = [each.name for each in path.parent.glob("*.slurm")] if path.parent.is_dir() else []
-        remedy = did_you_mean(path.name, near) if near else "check the path"
-        raise FaultsError([Fault("the Slurm script is not a file", str(path), remedy)])
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FaultsError([Fault("the Slurm script can't be read", f"{path}: {error}")]) from error
-    directives, problems = parse(text)
-    if not text.startswith("#!"):
-        problems.insert(0, (1, "no interpreter in the first line", "begin it with #!/bin/bash"))
-    if problems:
-        what = "the Slurm script is not right"
-        raise FaultsError(Fault(what, f"{path}:{n}: {value}", hint) for n, value, hint in problems)
-    return SlurmScript(path, text, directives)
-
-
 def value_of(directives: tuple[Directive, ...], name: str) -> str | None:
     """Return the value of the last directive of that name; None without one."""
     return next((each.value for each in reversed(directives) if each.name == name), None)
+
+
+def first_command_line(text: str) -> int:
+    """Return the number of a script's first line, from 1, that is neither empty nor a comment.
+
+    Slurm reads no directive from there on. One more than the last line where there is no command.
+    """
+    lines = text.splitlines()
+    is_command = (bool(line.strip()) and not line.lstrip().startswith("#") for line in lines)
+    return next((number for number, found in enumerate(is_command, 1) if found), len(lines) + 1)
 
 
 def limit_s(value: str) -> int | None:
@@ -131,6 +117,8 @@ def parse(text: str) -> tuple[tuple[Directive, ...], list[Problem]]:
             directives += _take(words)
         except _ProblemError as problem:
             problems.append(problem.args[0])
+            while words and not words[0].text.startswith("-"):  # the rest of the same remark
+                words.pop(0)
     problems += [found for each in directives if (found := _problem_of(each))]
     return tuple(directives), sorted(problems)
 
@@ -169,17 +157,18 @@ def _words(text: str) -> tuple[list[Word], list[Problem]]:
         try:
             words += [Word(number, position, each) for position, each in enumerate(lexer)]
         except ValueError:
-            problems.append((number, f"{MAGIC}{line}: unmatched quote", "close the quote"))
+            ends = line.endswith("\\")
+            what, remedy = ("a backslash continues no directive", "remove it") if ends else QUOTE
+            problems.append((number, f"{MAGIC}{line}: {what}", remedy))
     return words, problems
 
 
 def _directive_lines(text: str) -> Iterator[tuple[int, str]]:
     """Yield what follows `#SBATCH`, with line numbers, up to the first command."""
-    for number, line in enumerate(text.splitlines(), 1):
+    before = text.splitlines()[: first_command_line(text) - 1]
+    for number, line in enumerate(before, 1):
         if line.startswith(MAGIC):
             yield number, line.removeprefix(MAGIC)
-        elif line.strip() and not line.lstrip().startswith("#"):
-            return
 
 
 def _take(words: list[Word]) -> list[Directive]:
@@ -189,6 +178,9 @@ def _take(words: list[Word]) -> list[Directive]:
         return [_take_long(word, words)]
     if word.text.startswith("-") and len(word.text) > 1:
         return _take_short(word, words)
+    if word.text in HETEROGENEOUS:
+        what = f"{word.text!r} begins another part of a heterogeneous job"
+        raise _ProblemError((word.line, what, "keep one part: a scene is one task on one node"))
     raise _ProblemError((word.line, f"{word.text!r} is not an option", "write --option=value"))
 
 
@@ -242,7 +234,9 @@ def _problem_of(directive: Directive) -> Problem | None:
     name, value, line = directive.name, directive.value or "", directive.words[0].line
     shown = f"--{name}={value}" if directive.value is not None else f"--{name}"
     if name in RESERVED:
-        return line, shown, "remove it: it is set on sbatch's command line where it is needed"
+        return line, shown, RESERVED[name]
+    if name in {"time", "time-min", *VALUE_FORMATS} and VARIABLE.search(value):
+        return line, shown, "write the value: Slurm expands no variables"
     if name in {"time", "time-min"}:
         try:
             limit_s(value)

@@ -14,6 +14,7 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
+from preprocess.roots import CHECKOUT
 from training.slurm import parsers
 from training.slurm.job_states import JobEnd, directive_of
 from training.slurm.parsers import QueuedJob
@@ -79,7 +80,8 @@ def environment() -> dict[str, str]:
     """Return the environment for Slurm's commands, which jobs inherit.
 
     It is this process's without the variables that change what the commands do, `SLURM_CONF`
-    excepted, and without Prefect's; this interpreter's folder comes first on PATH.
+    excepted, and without Prefect's; this interpreter's folder comes first on PATH. `srun` in a job
+    waits for its first task however early the others end (`SLURM_WAIT`, srun(1)).
     """
     kept = {
         key: value
@@ -87,7 +89,8 @@ def environment() -> dict[str, str]:
         if key == "SLURM_CONF" or not REMOVED_VARIABLES.match(key)
     }
     own, path = str(Path(sys.executable).parent), kept.get("PATH", os.defpath)
-    return kept | {"PATH": path if path.startswith(own + ":") else f"{own}:{path}"}
+    path = path if path.startswith(own + ":") else f"{own}:{path}"
+    return kept | {"PATH": path, "SLURM_WAIT": "0"}
 
 
 def submit(
@@ -268,6 +271,7 @@ def _call(command: Sequence[str]) -> str:
     try:
         result = subprocess.run(
             list(command),
+            cwd=CHECKOUT,  # scripts go to $SLURM_SUBMIT_DIR
             env=environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -66,6 +66,7 @@ def common(name: str, time: str, ids: str) -> list[str]:
         f"--time={time}",
         f"--chdir={CHECKOUT}",
         f"--output=/state/slurm/exp-1/%x-{ids}.out",
+        f"--error=/state/slurm/exp-1/%x-{ids}.out",
         "--open-mode=append",
     ]
 

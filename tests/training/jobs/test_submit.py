@@ -138,7 +138,9 @@ def test_a_controller_that_does_not_answer_is_an_error_in_words(fake):
 def test_the_kept_script_is_what_was_submitted(fake):
     """Later edits of the site's script change no queued job; the aggregate's has no GPU."""
     script = fake.root / "site.slurm"
-    script.write_text("#!/bin/bash\n#SBATCH --time=5 --gres=gpu:1\ntrue\n")
+    script.write_text(
+        '#!/bin/bash\n#SBATCH --time=5 --gres=gpu:1\nexec python training/run.py "$@"\n'
+    )
     flags = ("--slurm.slurm-script", str(script), "--overrides", GENERATE)
     fake.run("--submit", "--run-all", *flags)
     array, aggregate = calls(fake)

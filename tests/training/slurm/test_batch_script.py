@@ -6,7 +6,8 @@ import pytest
 
 from preprocess.faults import FaultsError
 from preprocess.roots import CHECKOUT
-from training.slurm.batch_script import light_text, parse, read_script, value_of
+from training.slurm.batch_script import light_text, parse, value_of
+from training.slurm.script_checks import LAST_LINE, read_script
 
 
 def values_of(*lines: str) -> dict[str, str | None]:
@@ -64,7 +65,7 @@ def test_directives_are_read_as_sbatch_reads_them(line, values):
 def test_a_wrong_or_reserved_directive_is_a_fault_with_its_line(tmp_path, line, words):
     """The fault shows file, line and directive, and says what to write instead."""
     script = tmp_path / "site.slurm"
-    script.write_text(f"#!/bin/bash\n\n{line}\ntrue\n")
+    script.write_text(f"#!/bin/bash\n\n{line}\n{LAST_LINE}\n")
     with pytest.raises(FaultsError) as caught:
         read_script(script)
     (fault,) = caught.value.faults
@@ -76,7 +77,7 @@ def test_a_wrong_or_reserved_directive_is_a_fault_with_its_line(tmp_path, line, 
 def test_all_faults_of_a_script_come_at_once(tmp_path):
     """Missing interpreter, malformed time and unknown option are three faults of one error."""
     script = tmp_path / "site.slurm"
-    script.write_text("#SBATCH --time=banana\n#SBATCH -Z\n")
+    script.write_text(f"#SBATCH --time=banana\n#SBATCH -Z\n{LAST_LINE}\n")
     with pytest.raises(FaultsError) as caught:
         read_script(script)
     assert len(caught.value.faults) == 3
