@@ -96,6 +96,18 @@ if do == "usr1":
     note("ready.txt", "")
     while not usr1:
         time.sleep(0.02)
+if do == "checkpoint_on_signals":
+
+    def checkpoint(number: int, _: object) -> None:
+        (output / "checkpoints").mkdir(exist_ok=True)
+        (output / "checkpoints" / f"{signal.Signals(number).name}.txt").touch()
+        if number == signal.SIGTERM:
+            sys.exit(1)
+
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, checkpoint)
+    note("ready.txt", "")
+    sleep_for_ever()
 if do == "hang":
     note("ready.txt", "")
     sleep_for_ever()

@@ -53,6 +53,7 @@ SlurmctldTimeout=10
 SlurmdTimeout=10
 InactiveLimit=0
 KillWait=2
+WaitTime=1
 MinJobAge=300
 CompleteWait=0
 ReturnToService=2

@@ -1,0 +1,91 @@
+"""Make Slurm's signals reach training/run.py when a shell stands between it and Slurm.
+
+Slurm signals the batch script's process alone (proctrack/cgroup), or what `srun` has started. A
+shell that waits for a command dies by the signal, and Slurm then kills the command at once. The
+submitted copy of a script that does not replace its shell (`exec`) therefore gets a preamble: its
+first process runs the script once more as a child, and sends the signals that it receives on to
+the process that training/run.py has registered (`training.jobs.job_entry`).
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from training.slurm.batch_script import first_command_line
+from training.slurm.script_commands import (
+    FORWARDING_SHELLS,
+    interpreter,
+    launch_commands,
+    trapped_signals,
+)
+
+SENT = {"TERM": "TERM", "INT": "TERM", "HUP": "TERM", "USR1": "USR1", "USR2": "USR1"}
+"""What training/run.py is sent, by the signal that came: TERM stops, USR1 saves a checkpoint."""
+PREAMBLE = """\
+# Inserted by training/run.py, since this script keeps its shell (no exec) and Slurm would signal
+# that shell alone: run the script as a child, and send signals on to training/run.py.
+ts_file={folder}/"${{SLURM_JOB_ID}}-${{SLURM_RESTART_COUNT:-0}}.entry"
+if [ "${{TS_JOB_ENTRY:-}}" != "$ts_file" ]; then
+  export TS_JOB_ENTRY="$ts_file"
+  "$0" "$@" &
+  ts_script=$!
+  ts_runs() {{ # whether training/run.py, which got the plan $1, has registered and runs
+    ts_entry=$(cat "$ts_file" 2>/dev/null) && grep -qFe "$1" "/proc/$ts_entry/cmdline" 2>/dev/null
+  }}
+  ts_forward() {{ # signal $1 came: send $2 to training/run.py, and $1 to a script that traps it
+    if ts_runs "$3"; then
+      kill -s "$2" "$ts_entry" || :
+    elif [ "$2" = TERM ]; then
+      kill -s TERM "$ts_script" || :
+    fi
+    case " {trapped} " in *" $1 "*) kill -s "$1" "$ts_script" || : ;; esac
+  }}
+{traps}
+  ts_status=0
+  wait "$ts_script" || ts_status=$?
+  while kill -0 "$ts_script" 2>/dev/null; do
+    ts_status=0
+    wait "$ts_script" || ts_status=$?
+  done
+  while ts_runs "$3"; do sleep 1 || :; done
+  rm -f "$ts_file"
+  exit "$ts_status"
+fi
+# End of the inserted lines.
+"""
+
+
+def needs_forwarding(text: str, batch_signal: str = "") -> bool:
+    """Return whether signals to the script's process do not reach training/run.py by themselves.
+
+    `batch_signal`: what `--signal=B:` sends the script, without `SIG`; one that training/run.py
+    takes for something else has to be translated.
+    """
+    launches = launch_commands(text)
+    is_direct = bool(launches) and all(each.replaces_shell for each in launches)
+    return not is_direct or SENT.get(batch_signal, batch_signal) != batch_signal
+
+
+def can_forward(text: str) -> bool:
+    """Return whether the script's interpreter is one that the preamble is written for."""
+    return interpreter(text) in FORWARDING_SHELLS
+
+
+def with_forwarding(text: str, folder: Path, batch_signal: str = "") -> str:
+    """Return the script with the preamble before its first command, where it needs and takes one.
+
+    `folder`: where the process registers; it must exist. `batch_signal`: see `needs_forwarding`.
+    """
+    if not needs_forwarding(text, batch_signal) or not can_forward(text):
+        return text
+    trapped = trapped_signals(text)
+    traps = "\n".join(
+        f"""  trap 'ts_forward {came} {sent} "$3"' {came}""" for came, sent in SENT.items()
+    )
+    preamble = PREAMBLE.format(
+        folder=shlex.quote(str(folder)), trapped=" ".join(trapped), traps=traps
+    )
+    lines = text.splitlines(keepends=True)
+    before = first_command_line(text) - 1
+    return "".join([*lines[:before], preamble, *lines[before:]])
