@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from flows.options import FlowOptions
 from flows.parameters import FIELDS
+from flows.server.settings import forbid_tracking
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from preprocess.roots import CHECKOUT
 from training.plan.train_script import load_train_script
@@ -213,6 +214,7 @@ def _override_faults(name: str, options: FlowOptions) -> Iterator[Fault]:
 
 def _schedule_faults(deployments: Iterable[Deployment]) -> Iterator[Fault]:
     """Yield schedules that Prefect would refuse, or that never fire."""
+    forbid_tracking()
     for deployment in deployments:
         for schedule in deployment.schedules:
             from flows.adapters.prefect_adapter import next_cron_time  # takes a second

@@ -53,7 +53,7 @@ def read_settings() -> dict[str, str]:
 
     Raises FaultsError when a value is not valid or a file can't be parsed.
     """
-    os.environ.setdefault("DO_NOT_TRACK", "1")  # read while Prefect is imported
+    forbid_tracking()
     try:
         with warnings.catch_warnings():
             # A home that can't be made is no matter here, a profile that can't be read is.
@@ -71,6 +71,11 @@ def read_settings() -> dict[str, str]:
         **found,
         PROFILES: str(Path(current.profiles_path or current.home / "profiles.toml").absolute()),
     }
+
+
+def forbid_tracking() -> None:
+    """Have Prefect report no use of it to its makers; call this before Prefect is imported."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
 
 
 def _words(error: Exception) -> str:

@@ -95,11 +95,17 @@ class Served:
         return (self.root / "out.txt").read_text()
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run another command of the same user, who has named this server."""
+        """Run another command of the same user, whose Prefect profile names this server."""
+        home = self.root / "home"
+        home.mkdir(exist_ok=True)
+        lines = [f'{name} = "{value}"' for name, value in self.settings.items()]
+        profile = ['active = "lab"', "[profiles.lab]", *lines, ""]
+        (home / "profiles.toml").write_text("\n".join(profile))
+        named = {"PREFECT_HOME": str(home), "PREFECT_PROFILES_PATH": str(home / "profiles.toml")}
         return subprocess.run(
             [sys.executable, "-m", *words],
             cwd=CHECKOUT,
-            env={**self.environment, **self.settings, "PREFECT_HOME": str(self.root / "home")},
+            env={**self.environment, **named},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
