@@ -14,6 +14,9 @@ from typing import Any
 from preprocess.faults import Fault, FaultsError, did_you_mean
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+"""Where these sources lie: the checkout, or in a trainer's process maybe a copy of it."""
+CHECKOUT_VARIABLE = "TS_CHECKOUT"
+"""Names the checkout to a trainer that runs from a copy (`training.snapshots`)."""
 PATHS_FILE = CHECKOUT / "training" / "configs" / "paths.yaml"
 VARIABLES = {
     "results_root": "TS_RESULTS_ROOT",

@@ -13,7 +13,7 @@ def render(plan: Plan) -> str:
     words: dict[Action, str] = {"run": "to run", "skip": "skipped", "held": "held by others"}
     counts = ", ".join(f"{len(plan.of(action))} {word}" for action, word in words.items())
     head = [f"experiment {plan.exp_name}: {len(plan.scenes)} scenes chosen, {counts}"]
-    head += [f"results: {plan.roots.results_root}", _where(plan)]
+    head += [f"results: {plan.roots.results_root}", _where(plan), _sources(plan)]
     warnings = [f"warning: {warning}" for warning in plan.warnings]
     scenes = [_render_scene(scene) for scene in plan.scenes]
     return "\n".join([*head, *warnings, "", *scenes, *_render_aggregate(plan.aggregate)])
@@ -25,6 +25,13 @@ def _where(plan: Plan) -> str:
     slurm = plan.slurm
     time = timedelta(seconds=slurm.time_s)
     return f"Slurm: {slurm.script}, {time} a scene, at most {slurm.parallelism} scenes at once"
+
+
+def _sources(plan: Plan) -> str:
+    if plan.sources is None:
+        return "sources: as they are then; a start after an edit ends as config (--no-snapshot)"
+    copies = f"{plan.sources.folder}/<digest>"
+    return f"sources: {plan.sources.root}; a launch copies them, starts run from {copies}"
 
 
 def _render_aggregate(aggregate: AggregatePlan | None) -> list[str]:

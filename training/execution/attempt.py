@@ -30,6 +30,7 @@ from training.records.record import (
     read_record,
     write_record,
 )
+from training.snapshots.start import SourcesChangedError, from_sources, sources_line
 from training.system.job_environment import is_started_again, node_name, own_job_id
 
 FROZEN_SCENE = "scene.json"
@@ -107,6 +108,7 @@ def _new_attempt(plan: ScenePlan) -> Attempt:
         pid=os.getpid(),
         slurm_job_id=own_job_id(),
         code_version=plan.code_version,
+        snapshot=plan.sources.digest if plan.sources and plan.sources.is_kept else "",
     )
 
 
@@ -116,6 +118,8 @@ def _train(plan: ScenePlan, claim: Claim, record: RunRecord) -> RunRecord:
     try:
         _write_heading(plan, len(record.attempts))
         end = _run_trainer(plan, claim)
+    except SourcesChangedError as error:
+        return record.ended(Cause.CONFIG, None, str(error))
     except OSError as error:
         return record.ended(Cause.TRAINER_ERROR, None, f"the trainer can't be started: {error}")
     missing = missing_outputs(plan.output, plan.expected_outputs)
@@ -131,8 +135,9 @@ def _run_trainer(plan: ScenePlan, claim: Claim) -> TrainerEnd:
             claim.heartbeat()
 
     environment = {**os.environ, **plan.environment, "TS_SCENE_FILE": str(_scene_file(plan))}
+    command, environment = from_sources(plan.sources, runnable(plan.command), environment)
     limits = Limits(plan.time_limit_s, plan.kill_grace_s)
-    return run_trainer(runnable(plan.command), environment, plan.log, limits, heartbeat)
+    return run_trainer(command, environment, plan.log, limits, heartbeat)
 
 
 def _scene_file(plan: ScenePlan) -> Path:
@@ -151,6 +156,8 @@ def _write_heading(plan: ScenePlan, attempt: int) -> None:
     with plan.log.open("a", encoding="utf-8") as log:
         log.write(f"\n=== attempt {attempt} on {node_name()}{job} at {time}\n")
         log.write(f"=== {plan.command_line}\n")
+        if line := sources_line(plan.sources):
+            log.write(f"=== {line}\n")
 
 
 def _failed(plan: ScenePlan, cause: Cause, message: str) -> Outcome:

@@ -15,6 +15,7 @@ from preprocess.roots import CHECKOUT
 from training.display.lines import Lines
 from training.execution.launcher_process import note_launcher
 from training.execution.run_scene import mark_cancelled, run_scene
+from training.plan.experiments import noted_snapshots
 from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
 from training.records.retry_policy import should_retry
@@ -49,16 +50,32 @@ class _Launch:
 
 
 def prepare_launch(plan: Plan) -> None:
-    """Save the plan, note that this process runs it, and build missing data of synthetic scenes.
+    """Keep plan and sources, note that this process runs it, build data of synthetic scenes.
 
     Raises FaultsError when any of it can't be written.
     """
+    _keep_sources(plan)
     try:
         write_atomically(plan.file, plan.model_dump_json(indent=1))
         note_launcher(plan.file)
     except OSError as error:
         raise FaultsError([Fault("the plan can't be kept", str(error))]) from error
     build_scene_data(plan)
+
+
+def _keep_sources(plan: Plan) -> None:
+    """Keep what the plan's starts run, and remove what no plan needs any more."""
+    from training.snapshots.keep import keep, remove_unneeded
+
+    reading = plan.take_reading()
+    if reading is None:
+        return
+    keep(reading)
+    try:
+        write_atomically(plan.snapshot_note, reading.sources.digest)
+    except OSError as error:
+        raise FaultsError([Fault("the plan can't be kept", str(error))]) from error
+    remove_unneeded(reading.sources.folder, lambda: noted_snapshots(plan.roots))
 
 
 def build_scene_data(plan: Plan) -> None:

@@ -15,6 +15,7 @@ from training.plan.scene_decision import is_done
 from training.plan.slurm_plan import START_S
 from training.records.claim import Claim, ClaimHeldError
 from training.records.record import RecordError, now
+from training.snapshots.start import SourcesChangedError, from_sources, sources_line
 from training.system.job_environment import node_name
 from training.system.scene_log import last_message
 
@@ -52,7 +53,7 @@ def merge(plan: Plan) -> None:
             end = _run(plan, aggregate, claim)
     except ClaimHeldError as error:
         raise AggregateError(f"another aggregate runs: {error.holder}") from error
-    except (RecordError, OSError) as error:
+    except (RecordError, SourcesChangedError, OSError) as error:
         raise AggregateError(f"it can't be started: {error}") from error
     _check(aggregate, end)
 
@@ -75,9 +76,9 @@ def _run(plan: Plan, aggregate: AggregatePlan, claim: Claim) -> TrainerEnd:
         with contextlib.suppress(OSError):
             claim.heartbeat()
 
-    _write_heading(aggregate)
+    _write_heading(plan, aggregate)
     environment = {**os.environ, **aggregate.environment}
-    command = runnable(aggregate.command)
+    command, environment = from_sources(plan.sources, runnable(aggregate.command), environment)
     return run_trainer(command, environment, aggregate.log, _limits(plan), heartbeat)
 
 
@@ -87,10 +88,12 @@ def _limits(plan: Plan) -> Limits:
     return Limits(max(time_s - START_S - GRACE_S - ENDING_SLACK_S, time_s / 2), GRACE_S)
 
 
-def _write_heading(aggregate: AggregatePlan) -> None:
+def _write_heading(plan: Plan, aggregate: AggregatePlan) -> None:
     with aggregate.log.open("a", encoding="utf-8") as log:
         log.write(f"\n=== aggregate on {node_name()} at {now().isoformat(timespec='seconds')}\n")
         log.write(f"=== {aggregate.command_line}\n")
+        if line := sources_line(plan.sources):
+            log.write(f"=== {line}\n")
 
 
 def _check(aggregate: AggregatePlan, end: TrainerEnd) -> None:

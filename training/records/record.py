@@ -70,6 +70,8 @@ class Attempt(BaseModel):
     slurm_job_id: str = ""
     code_version: CodeVersion | None = None
     """None in records of the version before, and where no trainer was started."""
+    snapshot: str = ""
+    """Digest of the copy of the sources that it ran from; empty where it ran without one."""
 
 
 class RunRecord(BaseModel):

@@ -5,13 +5,14 @@ train.yaml's comments say what each key means.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from preprocess.roots import CHECKOUT
+from preprocess.roots import CHECKOUT, CHECKOUT_VARIABLE
 from training.configuration.run_modes import RunModeName
 
 EXPERIMENTS = "_experiments"
@@ -247,5 +248,10 @@ class Config(Section):
 
 
 def under_checkout(path: str) -> Path:
-    """Return an absolute path; a relative one starts at the checkout."""
-    return CHECKOUT / Path(path).expanduser()
+    """Return an absolute path; a relative one starts at the checkout.
+
+    In a trainer that runs from a copy of the checkout, files that the copy has are read there.
+    """
+    given = Path(path).expanduser()
+    copied = CHECKOUT / given
+    return copied if copied.is_file() else Path(os.environ.get(CHECKOUT_VARIABLE, CHECKOUT), given)
