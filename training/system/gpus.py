@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import queue
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,17 +13,20 @@ from contextlib import contextmanager
 
 QUERY = ("nvidia-smi", "--query-gpu=index", "--format=csv,noheader")
 QUERY_TIMEOUT_S = 30
+GPU_ID = re.compile(r"\d+|(GPU|MIG)-.+")
+"""An index, or a name as `nvidia-smi -L` lists it."""
 
 
 def visible_gpus(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """Return the ids of usable GPUs: those in CUDA_VISIBLE_DEVICES if it is set, else all.
 
-    Empty where there is none, or the driver does not answer.
+    As CUDA does, reads that list up to the first word that is no id, such as -1 or the NoDevFiles
+    of Slurm. Empty where there is no GPU, or the driver does not answer.
     """
     environ = os.environ if environ is None else environ
     if "CUDA_VISIBLE_DEVICES" in environ:
         ids = (item.strip() for item in environ["CUDA_VISIBLE_DEVICES"].split(","))
-        return tuple(item for item in ids if item not in ("", "-1"))
+        return tuple(itertools.takewhile(GPU_ID.fullmatch, ids))
     if shutil.which(QUERY[0]) is None:
         return ()
     try:

@@ -10,10 +10,19 @@ from training.system.gpus import GpuSlots, visible_gpus
 
 
 @pytest.mark.parametrize(
-    ("value", "gpus"), [("0,2", ("0", "2")), (" MIG-1 , 3 ", ("MIG-1", "3")), ("", ()), ("-1", ())]
+    ("value", "gpus"),
+    [
+        ("0,2", ("0", "2")),
+        (" MIG-1 , 3 ", ("MIG-1", "3")),
+        ("GPU-8932f937", ("GPU-8932f937",)),
+        ("MIG-GPU-8932f937/1/0", ("MIG-GPU-8932f937/1/0",)),
+        ("0,NoDevFiles,1", ("0",)),
+        ("0,-1,1", ("0",)),
+        *[(no_id, ()) for no_id in ("", "-1", "NoDevFiles", "none", "void", "all", "GPU-", ",0")],
+    ],
 )
 def test_the_users_choice_of_gpus_counts(value, gpus):
-    """CUDA_VISIBLE_DEVICES as CUDA reads it: empty or -1 means none."""
+    """CUDA_VISIBLE_DEVICES as CUDA reads it: up to the first word that is no id."""
     assert visible_gpus({"CUDA_VISIBLE_DEVICES": value}) == gpus
 
 
