@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from preprocess.faults import Fault, FaultsError, did_you_mean, nearest
+from preprocess.faults import MOST_NAMES, Fault, FaultsError, did_you_mean, nearest
 from preprocess.scene import Scene
 
 REMEDIES = {
@@ -20,6 +21,7 @@ REMEDIES = {
     "ref_frame_idx": 'write a frame number, 0 or more, or leave the key out: "ref_frame_idx": 0',
     "synthetic": "write an object in braces as in preprocess/scenes/, or leave the key out",
 }
+SUFFIX = ".json"
 SHOWN = 80  # characters of a wrong value
 EXAMPLE = '{"seq_name": "hi4d_pair17_dance", "cam_id": 28}'
 
@@ -27,8 +29,8 @@ EXAMPLE = '{"seq_name": "hi4d_pair17_dance", "cam_id": 28}'
 def load_scenes(folder: Path) -> list[Scene]:
     """Read the scenes of `folder`, in lexical order of file name; hidden files are not read.
 
-    Raises FaultsError with the faults of all files: unreadable, not a JSON object, a key missing
-    or of the wrong type, a `seq_name` used twice, no scene at all.
+    Raises FaultsError with the faults of all files: unreadable, not a JSON object, a number that
+    JSON can't hold, a key missing or of the wrong type, a `seq_name` used twice, no scene at all.
     """
     scenes: list[Scene] = []
     faults: list[Fault] = []
@@ -55,18 +57,56 @@ def select_scenes(scenes: Sequence[Scene], name_includes: str | None) -> list[Sc
     return chosen
 
 
+def left_out_warning(folder: Path) -> str:
+    """Return a line on what in `folder` looks like scene files and is not read; empty if nothing.
+
+    That is folders with JSON files in them, and files such as `B.JSON` or `c.json5`.
+    """
+    names = [f"{path.name}/" if path.is_dir() else path.name for path in _left_out(folder)]
+    if not names:
+        return ""
+    shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
+    remedy = f"scenes are the *.json files of {folder} itself"
+    return f"{len(names)} left out of the scenes: {shown}; {remedy}"
+
+
 def _scene_files(folder: Path) -> list[Path]:
     try:
-        entries = sorted(folder.iterdir(), key=lambda path: path.name)
+        entries = _visible(folder)
     except OSError as error:
         remedy = "name an existing folder of scene files with --scenes-dir"
         what = f"the folder of scenes can't be read: {error.strerror}"
         raise FaultsError([Fault(what, str(folder), remedy)]) from error
-    files = [path for path in entries if path.suffix == ".json" and path.name[0] != "."]
+    files = [path for path in entries if path.suffix == SUFFIX]
     if not files:
         remedy = f"put one JSON file a scene into it, e.g. {EXAMPLE}, or name another --scenes-dir"
-        raise FaultsError([Fault("no scene file (*.json) in", str(folder), remedy)])
+        value = "; ".join(filter(None, [str(folder), left_out_warning(folder)]))
+        raise FaultsError([Fault("no scene file (*.json) in", value, remedy)])
     return files
+
+
+def _left_out(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in _visible(folder)
+        if path.suffix != SUFFIX and (_is_like_json(path) or _has_json(path))
+    ]
+
+
+def _is_like_json(path: Path) -> bool:
+    return path.suffix.lower().startswith(SUFFIX)
+
+
+def _has_json(folder: Path) -> bool:
+    try:
+        return folder.is_dir() and any(map(_is_like_json, folder.iterdir()))
+    except OSError:  # not ours to read
+        return False
+
+
+def _visible(folder: Path) -> list[Path]:
+    entries = sorted(folder.iterdir(), key=lambda path: path.name)
+    return [path for path in entries if path.name[0] != "."]
 
 
 def _load_scene(file: Path) -> Scene:
@@ -81,7 +121,7 @@ def _read_object(file: Path) -> dict[str, Any]:
     """Return the file's JSON object; raises FaultsError when it isn't one or repeats a key."""
     try:
         text = file.read_bytes()
-        content = json.loads(text, object_pairs_hook=_without_repeats) if text.strip() else None
+        content = _parsed(text) if text.strip() else None
     except OSError as error:
         what = f"{file} can't be read"
         raise FaultsError([Fault(what, error.strerror or str(error))]) from error
@@ -94,6 +134,28 @@ def _read_object(file: Path) -> dict[str, Any]:
         remedy = f"one file a scene, in braces: {EXAMPLE}"
         raise FaultsError([Fault(what, _shortened(content), remedy)])
     return content
+
+
+def _parsed(text: bytes) -> Any:
+    """Return the content of JSON; raises ValueError for what would reach a trainer as another."""
+    content = json.loads(
+        text,
+        object_pairs_hook=_without_repeats,
+        parse_constant=_finite,
+        parse_float=_finite,
+    )
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"half of a character: {error.object[error.start]!a}") from error
+    return content
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number of JSON")
+    return number
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from preprocess.faults import FaultsError
-from preprocess.registry import load_scenes, select_scenes
+from preprocess.registry import left_out_warning, load_scenes, select_scenes
 from preprocess.scene import Scene
 
 
@@ -63,6 +63,25 @@ def test_other_files_and_hidden_files_are_not_scenes(tmp_path: Path) -> None:
     assert len(load_scenes(tmp_path)) == 1
 
 
+def test_scenes_that_are_left_out_are_said_in_one_line(tmp_path: Path) -> None:
+    """A registry in two shapes: files, folders of files, suffixes of other systems."""
+    write(tmp_path, "a.json", scene("a"))
+    assert left_out_warning(tmp_path) == ""
+    for folder in ("hi4d", "images", ".git"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder, "x.png" if folder == "images" else "b.json", "")
+    for file in ("B.JSON", "c.json5", "notes.txt", "._d.JSON"):
+        write(tmp_path, file, "")
+    line = left_out_warning(tmp_path)
+    assert line.startswith("3 left out of the scenes: B.JSON, c.json5, hi4d/; ")
+    assert "\n" not in line
+    for number in range(20):
+        write(tmp_path, f"{number}.JSON", "")
+    assert line.count(",") < left_out_warning(tmp_path).count(",") < 20
+    (tmp_path / "a.json").unlink()
+    assert "23 left out" in faults(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -72,6 +91,10 @@ def test_other_files_and_hidden_files_are_not_scenes(tmp_path: Path) -> None:
         ("\ufeff{", "is not JSON"),
         ('{"seq_name": "a", "cam_id": 1, "cam_id": 2}', "'cam_id' is written twice"),
         ("[" * 100_000, "is not JSON"),
+        ('{"seq_name": "a", "cam_id": 1, "scale": NaN}', "NaN is no number"),
+        ('{"seq_name": "a", "cam_id": 1, "scale": [{"x": -Infinity}]}', "-Infinity is no number"),
+        ('{"seq_name": "a", "cam_id": 1, "scale": 1e999}', "1e999 is no number"),
+        ('{"seq_name": "a", "cam_id": 1, "note": "\\ud83d"}', "half of a character"),
         ([scene("a")], "does not hold one JSON object"),
         ("null", "does not hold one JSON object, but: null"),
         ({"seq_name": "a"}, "lacks cam_id"),

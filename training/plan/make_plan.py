@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from preprocess.faults import MOST_NAMES, Fault, FaultsError
-from preprocess.registry import load_scenes, select_scenes
+from preprocess.registry import left_out_warning, load_scenes, select_scenes
 from preprocess.roots import CHECKOUT
 from preprocess.scene import Scene
 from training.configuration.code_version import with_commit
@@ -211,7 +211,8 @@ def _absent_input(
 def _plan_without_scenes(launch: _Launch) -> Plan:
     options = launch.options
     gpus = () if launch.slurm else visible_gpus()  # in a job, Slurm says which
-    warnings = tuple(str(fault) for fault in launch.absent)
+    left_out = left_out_warning(given_path(options, "scenes_dir"))
+    warnings = tuple(filter(None, [left_out, *map(str, launch.absent)]))
     warnings += launch.slurm.warnings if launch.slurm else ()
     warnings += (launch.reading.warning,) if launch.reading and launch.reading.warning else ()
     if gpus and options.workers > len(gpus):

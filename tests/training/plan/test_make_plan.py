@@ -115,6 +115,16 @@ def test_the_fingerprint_follows_what_decides_the_result(lab, options):
     assert print_of() != first
 
 
+def test_a_plan_says_which_scenes_its_registry_leaves_out(lab, options):
+    """Files beside folders, in one line; the others are planned."""
+    lab.add_scene("a_1")
+    (lab.scenes_dir / "B.JSON").touch()
+    plan = make_plan(options())
+    assert [scene.name for scene in plan.scenes] == ["a_1"]
+    (line,) = [warning for warning in plan.warnings if "left out" in warning]
+    assert "B.JSON" in line
+
+
 def test_a_broken_record_is_a_fault_and_not_success(lab, options):
     """Half a record: unknown is never done."""
     lab.add_scene("a_1")
