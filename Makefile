@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SLURM = PYTHONPATH=tests/slurm $(PYTHON) -B -m private_slurm
 
-.PHONY: help demo ui test test-newest lint docs screenshots clean slurm-up slurm-down
+.PHONY: help demo ui test test-fast test-newest lint docs screenshots clean slurm-up slurm-down
 .DEFAULT_GOAL := demo
 
 help: ## what can be made
@@ -17,6 +17,10 @@ ui: .venv/.trainer ## Prefect's UI with the deployments, until Ctrl-C
 
 test: .venv/.dev ## all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-fast: .venv/.dev ## tests without Slurm, browser, Prefect server and training: the inner loop
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+	  -m "not (slurm or browser or server or training)"
 
 # An environment of its own, without lock and bounds. It reports: it is not part of CI.
 test-newest: ## contract tests and a flow with the newest libraries, in a few minutes
