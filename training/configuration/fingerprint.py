@@ -27,8 +27,7 @@ IGNORED_KEYS = (
     "shared.scene_name",
     "shared.exp_name",
 )
-"""Keys and sections that say which run it is, where it writes and who watches: they decide nothing
-of what comes out."""
+"""Keys and sections that name the run, its folders and its loggers: they change no output."""
 LARGEST_HASHED_BYTES = 2**28
 """Larger files of another script count by their size: hashing them would delay every dry run."""
 

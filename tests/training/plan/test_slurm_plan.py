@@ -7,6 +7,7 @@ import pytest
 from flows.options import FlowOptions
 from preprocess.faults import FaultsError
 from preprocess.roots import CHECKOUT
+from training.jobs.sbatch_commands import ArrayChunk, array_job
 from training.plan.make_plan import make_plan
 from training.plan.options import LaunchOptions, checked_options
 
@@ -156,3 +157,49 @@ def test_an_unknown_stage_is_refused(lab):
     result = lab.run(program=("training/run.py", "--in-job", "arry"))
     assert result.returncode == 2
     assert "did you mean array?" in result.stderr
+
+
+def test_where_a_user_runs_by_his_environment_is_honoured_as_sbatch_does(
+    options, site, monkeypatch
+):
+    """SBATCH_PARTITION and its like win over the script; they are part of the plan."""
+    for name in ("SBATCH_PARTITION", "SBATCH_ACCOUNT", "SBATCH_QOS", "SBATCH_RESERVATION"):
+        monkeypatch.setenv(name, name.lower())
+    plan = make_plan(options(slurm_script=site("#SBATCH --time=5 -p other")))
+    command = array_job(plan, ArrayChunk(0, 1))
+    for option in ("partition", "account", "qos", "reservation"):
+        assert f"--{option}=sbatch_{option}" in command
+    assert not plan.warnings
+
+
+def test_a_variable_of_sbatch_that_does_not_count_is_named(options, monkeypatch):
+    """It would change what our command lines mean; what Slurm itself sets in a job is no news."""
+    monkeypatch.setenv("SBATCH_GRES", "gpu:4")
+    monkeypatch.setenv("SBATCH_TIMELIMIT", "5")
+    monkeypatch.setenv("SBATCH_MEM_BIND_LIST", "x")
+    plan = make_plan(options())
+    assert not any(word.startswith("--gres") for word in array_job(plan, ArrayChunk(0, 1)))
+    (warning,) = plan.warnings
+    assert warning.startswith("SBATCH_GRES, SBATCH_TIMELIMIT: not used")
+
+
+def test_warnings_of_the_script_are_those_of_the_plan(options, site):
+    """A dry run and a submission print them before anything else."""
+    script = site("#SBATCH --time=5", "# SBATCH --mem=64G")
+    (warning,) = make_plan(options(slurm_script=script)).warnings
+    assert warning.startswith(f"{script}:3: ")
+
+
+@pytest.mark.parametrize(("passes", "is_fault"), [("$@", True), ('"$@"', False)])
+def test_a_script_that_would_split_a_path_at_its_space_is_refused(
+    options, tmp_path, passes, is_fault
+):
+    """Unquoted arguments break with a state root that has a space, and only then."""
+    script = tmp_path / "site.slurm"
+    script.write_text(f"#!/bin/bash\n#SBATCH -t 5\npython training/run.py {passes}\n")
+    assert make_plan(options(slurm_script=str(script)))
+    given = options(slurm_script=str(script), state_root=str(tmp_path / "my state"))
+    if is_fault:
+        assert f"{script}:3: python training/run.py $@" in faults_of(given)
+    else:
+        assert make_plan(given)
