@@ -142,6 +142,8 @@ def _make_plan(options: FlowOptions) -> Plan:
     """
     install_task_log_filter()
     plan = make_plan(options)
+    for warning in plan.warnings:  # a command line shows them in its header
+        say(f"warning: {warning}")
     if plan.slurm is None:
         return plan
     from flows.slurm.preflight import reconcile_with_slurm
