@@ -1,4 +1,4 @@
-"""Arrays on a real Slurm: what their tests have in common."""
+"""Submit arrays to a real Slurm, and look at their jobs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"}
 
 
 def submit(lab: Any, *flags: str) -> list[str]:
-    """The ids of the jobs that a submission of all scenes names, the array's first."""
+    """Submit all scenes; return the ids of the jobs that the command names, the array's first."""
     return submit_some(lab, "--run-all", *flags)
 
 
 def submit_some(lab: Any, *flags: str) -> list[str]:
+    """Submit the scenes that `flags` choose; return the ids of the jobs."""
     result = lab.run("--submit", *flags)
     assert result.returncode == 0, result.stdout + result.stderr
     return submitted(result.stdout)

@@ -48,8 +48,8 @@ def slurm_lab(lab: Any, slurm: Cluster) -> Iterator[Any]:
 
 @pytest.fixture
 def array_lab(slurm_lab: Any, slurm: Cluster) -> Any:
-    """A lab on Slurm with four scenes, to submit as arrays."""
-    for number in range(4):
+    """A lab on Slurm with three scenes, to submit as arrays."""
+    for number in range(3):
         slurm_lab.add_scene(f"a_{number}")
     slurm_lab.slurm = slurm
     return slurm_lab

@@ -25,7 +25,7 @@ while :; do sleep 1; done
 
 @pytest.fixture
 def folder(slurm):
-    """A short place for a cluster of the test's own; `slurm` skips where there can be none."""
+    """A short path for a cluster of the test's own; `slurm` skips where there can be none."""
     del slurm
     with tempfile.TemporaryDirectory(prefix="s") as short:
         yield Path(short) / "own"
@@ -34,7 +34,7 @@ def folder(slurm):
 
 @pytest.fixture
 def submit(tmp_path):
-    """Submits a shell script: `submit(cluster, text, *options)`, its id."""
+    """Submit a shell script: `submit(cluster, text, *options)` returns the job's id."""
 
     def call(cluster, text, *options):
         script = tmp_path / f"job{len(list(tmp_path.iterdir()))}"
@@ -102,7 +102,7 @@ def test_squeue_has_a_row_for_each_task_of_an_array(slurm, submit, eventually):
 def test_scancel_kills_what_ignores_term_in_a_session_of_its_own(
     slurm, folder, submit, eventually, alive
 ):
-    """With this machine's way to track processes, and with the one that every machine has."""
+    """With this machine's way to track processes (cgroups) and with the one that all have."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layout, "process_tracking", lambda: "pgid")
         clusters = [slurm, up(folder)]
@@ -143,7 +143,7 @@ def test_a_node_that_only_slurm_lost_runs_on(slurm, submit, tmp_path, eventually
     log = tmp_path / f"{job}.out"
     pid = int(eventually(lambda: log.exists() and log.read_text(), "the job"))
     slurm.crash_node(node, jobs_survive=True)
-    eventually(lambda: state(slurm, job) == "NODE_FAIL", "Slurm's word")
+    eventually(lambda: state(slurm, job) == "NODE_FAIL", "Slurm's answer")
     assert alive(pid)
     slurm.heal()
     eventually(lambda: not alive(pid), "the node to end what Slurm has given up")
@@ -193,7 +193,7 @@ def test_the_controller_stops_and_comes_back_with_its_jobs(folder, submit, event
 
 
 def test_the_cluster_of_a_killed_process_is_ended_by_the_next_call(folder, slurm, eventually):
-    """Of its own only: `slurm` and the cluster in another folder stay."""
+    """Only those: `slurm` and the cluster in another folder stay."""
     text = f"from pathlib import Path; import os, private_slurm; \
 private_slurm.up(Path({str(folder)!r}), owned=True); os.kill(os.getpid(), {signal.SIGKILL})"
     assert command("-c", text).returncode == -signal.SIGKILL
@@ -202,11 +202,11 @@ private_slurm.up(Path({str(folder)!r}), owned=True); os.kill(os.getpid(), {signa
     assert not down(folder.parent / "another")
     assert not processes.daemons(made)
     assert not folder.exists()
-    eventually(slurm.is_ready, "the nodes, of which an earlier test may have had one go")
+    eventually(slurm.is_ready, "the nodes, one of which an earlier test has stopped")
 
 
 def test_make_slurm_up_and_down(slurm):
-    """In a temporary folder, so that the user's own is left alone."""
+    """In a temporary folder, so that the user's own cluster is left alone."""
     del slurm
     with tempfile.TemporaryDirectory(prefix="s") as short:
         environment = {**os.environ, "TMPDIR": short}
@@ -221,18 +221,6 @@ def test_make_slurm_up_and_down(slurm):
         finally:
             subprocess.run([*make, "slurm-down"], check=True, **shared)
         assert not list(Path(short).iterdir())
-
-
-def test_accounting_names_ended_jobs(slurm_accounting, submit, eventually):
-    cluster = slurm_accounting
-    jobs = [submit(cluster, text) for text in ("exit 0", "exit 3")]
-    fields = ["--format=jobid,state,exitcode", "--noheader", "--parsable2", "--allocations"]
-
-    def words():
-        return cluster.call("sacct", *fields, f"--jobs={','.join(jobs)}").splitlines()
-
-    expected = [f"{jobs[0]}|COMPLETED|0:0", f"{jobs[1]}|FAILED|3:0"]
-    eventually(lambda: words() == expected, f"sacct to say {expected}")
 
 
 def test_the_jobs_time_can_be_ended_and_the_completion_text_says_so(slurm, overdue, eventually):
