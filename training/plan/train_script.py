@@ -16,6 +16,8 @@ from training.configuration import overrides
 from training.configuration.code_version import own_code_digest, script_digest
 from training.configuration.fingerprint import files_named, with_contents, without_ignored
 from training.configuration.interpolations import resolve, resolve_what_is_known, variables_named
+from training.configuration.launch_arguments import assigned, assignment, key_of
+from training.configuration.reserved_keys import reserved_by_effect, reserved_by_name
 from training.configuration.run_modes import (
     GENERATE,
     INPUT_FILE_KEYS,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 OWN_SCRIPT = CHECKOUT / "training" / "simple_multi_human_trainer.py"
 OWN_CONFIG = CHECKOUT / "training" / "configs" / "train.yaml"
+MODE_KEY = "run_mode"
 ANY_SCENE = "__any_scene__"
 """Stands for a scene's name where a configuration is resolved once for all scenes."""
 
@@ -74,19 +77,21 @@ class TrainScript:
         """Return what the interpreter is given to train one scene."""
         return (
             str(self.path),
-            overrides.assignment(overrides.SCENE_KEY, scene),
-            overrides.assignment(overrides.EXPERIMENT_KEY, exp_name),
+            assignment(overrides.SCENE_KEY, scene),
+            assignment(overrides.EXPERIMENT_KEY, exp_name),
             *self.overrides,
         )
 
     def aggregate_command(self, exp_name: str) -> tuple[str, ...]:
         """Return what it is given to merge the outputs of all scenes; empty without a merge."""
-        mode = self.mode or RUN_MODES.get(str(self.values.get("run_mode")))
+        given = assigned(self.overrides, MODE_KEY)
+        named = self.values.get(MODE_KEY) if self.content else given
+        mode = self.mode or RUN_MODES.get(str(named))
         if mode is None or mode.aggregated_by is None:
             return ()
-        others = (text for text in self.overrides if not text.startswith("run_mode="))
-        experiment = overrides.assignment(overrides.EXPERIMENT_KEY, exp_name)
-        return (str(self.path), f"run_mode={mode.aggregated_by}", experiment, *others)
+        others = (text for text in self.overrides if key_of(text) != MODE_KEY)
+        experiment = assignment(overrides.EXPERIMENT_KEY, exp_name)
+        return (str(self.path), f"{MODE_KEY}={mode.aggregated_by}", experiment, *others)
 
     def deciding_values(self, scene: Scene) -> dict[str, Any]:
         """Return what of the configuration decides a scene's result, files by their content.
@@ -180,6 +185,7 @@ def _own_script(options: LaunchOptions, roots: Roots | None) -> TrainScript:
         raise FaultsError([Fault(what, options.train_config, remedy)])
     content, wrong = overrides.compose(OWN_CONFIG, options.overrides)
     faults = checks.FaultCollector(wrong)
+    faults.add(reserved_by_effect(OWN_CONFIG, options.overrides))
     content = _with_launch(content, options.exp_name, roots)
     resolved = faults.collect(resolve, content) or {}
     mode = RUN_MODES.get(resolved.get("run_mode", ""), TRAIN)
@@ -221,10 +227,12 @@ def _other_script(path: Path, options: LaunchOptions, roots: Roots | None) -> Tr
         config = Path(os.path.abspath(options.train_config))
         content, wrong = faults.collect(overrides.compose, config, options.overrides) or ({}, [])
         faults.add(wrong)
+        faults.add(faults.collect(reserved_by_effect, config, options.overrides) or ())
         content = _with_launch(content, options.exp_name, None)
         values = faults.collect(resolve_what_is_known, content) or {}
     else:
         faults.collect(overrides.check_syntax, options.overrides)
+        faults.add(reserved_by_name(options.overrides))
     faults.raise_found()
     return TrainScript(
         path,
