@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from preprocess.faults import Fault, FaultsError
@@ -14,6 +15,11 @@ VARIABLE = re.compile(r"\$\{oc\.env:(?P<name>\w+),(?P<default>[\w.-]*/[\w./-]*)\
 """An environment variable with a path as its default."""
 CUSTOM_RESOLVER = re.compile(r"\$\{(?!oc\.)(?=[A-Za-z_][\w.]*:)")
 """`${name:` of a resolver that a script registers, or of Hydra's `now` and `hydra`."""
+
+UNSET_VARIABLE = re.compile(r"Environment variable '([^']*)' not found")
+"""OmegaConf's message for `${oc.env:NAME}` without a default."""
+SET_FOR_JOBS = ("TS_", "SLURM_", "CUDA_VISIBLE_DEVICES")
+"""What the variables begin with that are set when a scene starts: by the launcher and by Slurm."""
 
 
 def resolve(content: dict[str, Any]) -> dict[str, Any]:
@@ -58,9 +64,42 @@ def resolve_what_is_known(content: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def failing_interpolations(
+    content: Mapping[str, Any], only: str = ""
+) -> tuple[dict[str, str], list[str]]:
+    """Return by key why its interpolation fails, and the environment variables that are not set.
+
+    For a configuration of another script: its own resolvers are taken to work, values that still
+    have to be given (`???`) are no matter of interpolations, and variables may be set by the
+    launcher, a job or the script itself. With `only`, just that key is looked at.
+    """
+    keys = [only] if only else [k for k, value in flat(dict(content)).items() if "${" in str(value)]
+    if not keys:
+        return {}, []
+    from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
+
+    config = OmegaConf.create(_escape_custom_resolvers(dict(content)))
+    failing, unset = dict[str, str](), dict[str, None]()
+    for key in keys:
+        try:
+            value = OmegaConf.select(config, key)
+            if OmegaConf.is_config(value):
+                OmegaConf.to_container(value, resolve=True)
+        except InterpolationToMissingValueError:
+            continue
+        except OmegaConfBaseException as error:
+            message = " ".join(str(error).split())
+            if variable := UNSET_VARIABLE.search(message):
+                unset[variable[1]] = None
+            else:
+                failing[key] = message.partition(" full_key:")[0]
+    return failing, [name for name in unset if not name.startswith(SET_FOR_JOBS)]
+
+
 def variables_named(text: object) -> list[str]:
     """Return the names of the environment variables that a value's text reads by `oc.env`."""
-    return re.findall(r"\$\{oc\.env:(\w+)", str(text))
+    return re.findall(r"\$\{\s*oc\.env\s*:\s*[\"']?(\w+)", str(text))
 
 
 def _is_interpolated(value: Any) -> bool:

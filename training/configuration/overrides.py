@@ -1,13 +1,18 @@
-"""Compose Hydra overrides, and check them against the trainer's configuration before a launch."""
+"""Compose Hydra overrides, and check them against the trainer's configuration before a launch.
+
+For the project's own trainer, which `hydra.main` does not start; `applications.py` is for others.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from preprocess.faults import Fault, FaultsError, did_you_mean
+from preprocess.faults import MOST_NAMES, Fault, FaultsError, did_you_mean
+from training.configuration.hydra_adapter import Composer, CompositionError, composing, parse
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -21,43 +26,146 @@ SET_BY_US = {
     "shared.scene_data_root": "--scene-data-root",
     "shared.scene_file": "--scenes-dir",
 }
-PLAIN_WORD = re.compile(r"(?!(?:true|false|null|none|nan|inf)$)[A-Za-z_][\w.-]*", re.IGNORECASE)
 YAML_FLOAT = re.compile(r"[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+")
 """Numbers such as 1e-3, which YAML 1.1 reads as text but YAML 1.2 and Hydra as numbers."""
+MISSING = "???"
+"""Hydra's mark of a value that has to be given."""
 
 
-def assignment(key: str, text: str) -> str:
-    """Return `key=text`, quoted only where Hydra would read something else than text."""
-    return f"{key}={text}" if PLAIN_WORD.fullmatch(text) else f"{key}='{text}'"
+@dataclass(frozen=True)
+class Composition:
+    """A composed configuration, and what was found in the overrides."""
 
-
-def assigned(overrides: Sequence[str], key: str) -> str | None:
-    """Return the unquoted value of the last plain `key=value` for a key; None if there is none."""
-    prefix = f"{key}="
-    values = [text.removeprefix(prefix) for text in overrides if text.startswith(prefix)]
-    return values[-1].strip("'\"") if values else None
+    content: dict[str, Any]
+    """With the right ones of the overrides; interpolations are left as they are."""
+    faults: tuple[Fault, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What is right but worth a look: what `~key` removes, values of another type."""
 
 
 def compose(
     config: Path, overrides: Sequence[str], reserved: Mapping[str, str] = SET_BY_US
-) -> tuple[dict[str, Any], list[Fault]]:
-    """Return a configuration with the right ones of the overrides, and the faults of the others.
+) -> Composition:
+    """Compose the own trainer's configuration; an override that is wrong is a fault, and left out.
 
-    Faults are: no `=`, unknown key, wrong type, a sweep, a key of `reserved` (by key, the flag that
-    sets it). Interpolations are left as they are. Hydra is imported only if there are overrides or
-    a defaults list. Raises FaultsError when the configuration itself can't be read or composed.
+    Faults are: no `=`, unknown key, wrong type, a sweep, Hydra's own section, which has no effect,
+    a key of `reserved` (by key, the flag that sets it), and what Hydra refuses. Hydra is imported
+    only if there are overrides or a defaults list. Raises FaultsError when the configuration itself
+    can't be read or composed.
     """
     plain = _plain_defaults(config)
     if plain is not None and not overrides:
-        return plain, []
-    parsed, faults = _parse(overrides)
-    defaults = plain if plain is not None else _hydra_compose(config, ())
-    right = []
-    for item in parsed:
-        fault = _fault_of(item, defaults, config, reserved)
-        faults += [fault] if fault else []
-        right += [] if fault else [str(item.input_line)]
-    return _hydra_compose(config, right), faults
+        return Composition(plain)
+    parsed, faults = parse(overrides)
+    with composing(config) as composer:
+        defaults = plain if plain is not None else _compose_or_raise(composer, ())
+        known = dict(leaves(defaults))
+        wrong = [(item, _fault_of(item, known, config, reserved)) for item in parsed]
+        faults += [fault for _, fault in wrong if fault]
+        right = [item for item, fault in wrong if not fault]
+        accepted, refused, _ = split_refused(composer, right)
+        faults += [refusal(item, error) for item, error in refused]
+        content = _compose_or_raise(composer, [str(item.input_line) for item in accepted])
+        warnings = removal_warnings(composer, accepted, content)
+    content.pop("hydra", None)
+    return Composition(content, tuple(faults), tuple(warnings))
+
+
+def split_refused(
+    composer: Composer, overrides: Sequence[Override]
+) -> tuple[list[Override], list[tuple[Override, CompositionError]], CompositionError | None]:
+    """Return the overrides that Hydra accepts together, those it refuses, and what is left wrong.
+
+    The last is Hydra's error for the configuration with the accepted ones; None where it composes.
+    Choices of config groups have to stand before overrides of their keys.
+    """
+    if composer.error([str(item.input_line) for item in overrides]) is None:
+        return list(overrides), [], None
+    accepted, refused, remaining = list[Any](), list[Any](), composer.error(())
+    for item in overrides:
+        error = composer.error([str(other.input_line) for other in (*accepted, item)])
+        was_wrong_before = remaining is not None and (
+            str(error) == str(remaining) or item.key_or_group not in str(error)
+        )
+        if error is None or was_wrong_before:
+            accepted.append(item)
+            remaining = error
+        else:
+            refused.append((item, error))
+    return accepted, refused, remaining
+
+
+def refusal(override: Override, error: CompositionError) -> Fault:
+    """Return the fault for an override with Hydra's own words."""
+    return Fault("Hydra refuses an override", f"{override.input_line!r} ({error})")
+
+
+def sweep_fault(override: Override) -> Fault | None:
+    """Return a fault for several values of one key, each of which Hydra would run."""
+    if not override.is_sweep_override():
+        return None
+    remedy = (
+        f"one run takes one value; a text with commas is quoted: \"{override.key_or_group}='a,b'\""
+    )
+    return Fault("an override is a sweep", repr(override.input_line), remedy)
+
+
+def reserved_fault(override: Override, reserved: Mapping[str, str]) -> Fault | None:
+    """Return a fault for a key that the launcher sets itself."""
+    flag = reserved.get(override.key_or_group)
+    if flag is None:
+        return None
+    what = "an override sets what the launcher sets"
+    return Fault(what, repr(override.input_line), f"use {flag}")
+
+
+def lacking_key(override: Override, config: Path, known: Iterable[str]) -> Fault:
+    """Return the fault for a key that the configuration lacks, with the nearest that it has."""
+    what = f"an override names a key that {config.name} lacks"
+    return Fault(what, repr(override.input_line), _near(override.key_or_group, list(known)))
+
+
+def removal_warnings(
+    composer: Composer, overrides: Sequence[Override], content: Mapping[str, Any]
+) -> list[str]:
+    """Return for each `~key` what it removes from the configuration, which `content` lacks."""
+    warnings = []
+    for removal in (item for item in overrides if item.is_delete()):
+        others = [str(item.input_line) for item in overrides if item is not removal]
+        before = flat(_compose_or_raise(composer, others))
+        removed = [
+            f"{key}={before[key]}"
+            for key in before.keys() - flat(dict(content)).keys()
+            if not key.startswith("hydra.")
+        ]
+        shown = ", ".join(sorted(removed)[:MOST_NAMES]) + (
+            ", …" if len(removed) > MOST_NAMES else ""
+        )
+        warnings.append(f"{removal.input_line} removes {shown or 'nothing'}")
+    return warnings
+
+
+def is_of_same_kind(value: Any, default: Any) -> bool:
+    """Return whether a value may replace a default of its type.
+
+    None, `???` and interpolations have no type.
+    """
+    if any(each is None or each == MISSING or _is_interpolation(each) for each in (value, default)):
+        return True
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    if isinstance(default, int | float):
+        number = int if isinstance(default, int) else (int, float)
+        return isinstance(value, number) and not isinstance(value, bool)
+    if isinstance(default, dict | list):
+        return isinstance(value, type(default))
+    return not isinstance(value, dict | list)
+
+
+def kind_of(default: Any) -> str:
+    """Return what a value like this one is called in messages."""
+    names = {bool: "true or false", int: "a whole number", float: "a number", list: "a list [a,b]"}
+    return names.get(type(default), "a mapping" if isinstance(default, dict) else "a text")
 
 
 def check_syntax(overrides: Sequence[str]) -> None:
@@ -106,7 +214,12 @@ def _plain_defaults(config: Path) -> dict[str, Any] | None:
 
     # PyYAML's reader in C, where it was built with it, saves most of a dry run's time.
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-        pass
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [key.value for key, _ in node.value]
+            for key in {str(key) for key in keys if keys.count(key) > 1}:  # as Hydra refuses it
+                message = f"found duplicate key {key}"
+                raise yaml.constructor.ConstructorError(None, None, message, node.start_mark)
+            return super().construct_mapping(node, deep)
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", YAML_FLOAT, list("-+0123456789"))
     try:
@@ -122,64 +235,44 @@ def _plain_defaults(config: Path) -> dict[str, Any] | None:
     return content
 
 
-def _hydra_compose(config: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
+def _compose_or_raise(composer: Composer, overrides: Sequence[str]) -> dict[str, Any]:
     try:
-        with initialize_config_dir(str(config.parent.absolute()), version_base=None):
-            composed = hydra_compose(config.stem, overrides=list(overrides))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise FaultsError([Fault(f"{config} does not compose", _one_line(error))]) from error
-    container = OmegaConf.to_container(composed, resolve=False)
-    return {str(key): value for key, value in dict(container).items()}  # type: ignore[arg-type]
-
-
-def _parse(overrides: Sequence[str]) -> tuple[list[Override], list[Fault]]:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    parser, parsed, faults = OverridesParser.create(), [], []
-    for text in overrides:
-        try:
-            parsed.append(parser.parse_override(text))
-        except HydraException as error:
-            faults.append(_unparsable(text, _one_line(error)))
-    return parsed, faults
-
-
-def _unparsable(text: str, reason: str) -> Fault:
-    if "=" not in text and not text.startswith("~"):
-        return Fault("an override has no '='", repr(text), "write key=value")
-    key, _, value = text.partition("=")
-    quoted = value.replace("'", "\\'")
-    remedy = f"a text with special characters is quoted for Hydra: \"{key}='{quoted}'\""
-    return Fault("an override can't be parsed", f"{text!r} ({reason})", remedy)
+        return composer.compose(overrides)
+    except CompositionError as error:
+        raise FaultsError([Fault(f"{composer.config} does not compose", str(error))]) from error
 
 
 def _fault_of(
-    override: Override, defaults: dict[str, Any], config: Path, reserved: Mapping[str, str]
+    override: Override, known: Mapping[str, Any], config: Path, reserved: Mapping[str, str]
 ) -> Fault | None:
-    key, text = override.key_or_group, override.input_line
-    if key in reserved:
-        return Fault("an override sets what the launcher sets", repr(text), f"use {reserved[key]}")
-    if override.is_sweep_override():
-        remedy = f"one run takes one value; a text with commas is quoted: \"{key}='a,b'\""
-        return Fault("an override is a sweep", repr(text), remedy)
-    if (config.parent / key).is_dir():  # a config group: Hydra knows its options
-        return None
-    known = dict(leaves(defaults))
+    key = override.key_or_group
+    fault = reserved_fault(override, reserved) or _no_effect(override) or sweep_fault(override)
+    if fault or (key in known and override.is_delete()):
+        return fault
     if key in known:
-        return None if override.is_delete() else _type_fault(override, known[key])
-    if override.is_add() or override.is_force_add() or key.startswith("hydra."):
+        return _type_fault(override, known[key])
+    if override.is_add() or override.is_force_add() or _is_in_a_list(key, known):
         return None
-    return Fault(f"an override names a key that {config.name} lacks", repr(text), _near(key, known))
+    return lacking_key(override, config, known)
 
 
-def _near(key: str, known: dict[str, Any]) -> str:
+def _no_effect(override: Override) -> Fault | None:
+    if re.split(r"[./]", override.key_or_group)[0] != "hydra":
+        return None
+    remedy = "leave it out: the trainer is composed with Hydra, but Hydra does not start it"
+    return Fault("an override has no effect on this trainer", repr(override.input_line), remedy)
+
+
+def _is_in_a_list(key: str, known: Mapping[str, Any]) -> bool:
+    """Return whether a key such as `layers.0.width` goes through an element of a known list."""
+    parts = key.split(".")
+    return any(
+        parts[count].isdigit() and isinstance(known.get(".".join(parts[:count])), list)
+        for count in range(1, len(parts))
+    )
+
+
+def _near(key: str, known: Sequence[str]) -> str:
     last = key.rpartition(".")[2]
     same_name = [other for other in known if other.rpartition(".")[2] == last]
     return did_you_mean(key, same_name or known)
@@ -187,38 +280,15 @@ def _near(key: str, known: dict[str, Any]) -> str:
 
 def _type_fault(override: Override, default: Any) -> Fault | None:
     value = override.value()
-    if _fits(value, default):
+    if is_of_same_kind(value, default):
         return None
     return Fault(
         f"an override has the wrong type for {override.key_or_group}",
         repr(override.input_line),
-        f"expected {_kind(default)}"
+        f"expected {kind_of(default)}"
         + ("" if isinstance(default, dict) else f", like its default {default!r}"),
     )
 
 
-def _fits(value: Any, default: Any) -> bool:
-    """Return whether a value may replace a default of its type; None and interpolations always."""
-    if value is None or default is None or _is_interpolation(value) or _is_interpolation(default):
-        return True
-    if isinstance(default, bool):
-        return isinstance(value, bool)
-    if isinstance(default, int | float):
-        number = int if isinstance(default, int) else (int, float)
-        return isinstance(value, number) and not isinstance(value, bool)
-    if isinstance(default, dict | list):
-        return isinstance(value, type(default))
-    return not isinstance(value, dict | list)
-
-
 def _is_interpolation(value: Any) -> bool:
     return "${" in str(value) and not isinstance(value, dict | list)
-
-
-def _kind(default: Any) -> str:
-    names = {bool: "true or false", int: "a whole number", float: "a number", list: "a list [a,b]"}
-    return names.get(type(default), "a mapping" if isinstance(default, dict) else "a text")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -213,6 +213,7 @@ def _plan_without_scenes(launch: _Launch) -> Plan:
     gpus = () if launch.slurm else visible_gpus()  # in a job, Slurm says which
     left_out = left_out_warning(given_path(options, "scenes_dir"))
     warnings = tuple(filter(None, [left_out, *map(str, launch.absent)]))
+    warnings += launch.script.warnings
     warnings += launch.slurm.warnings if launch.slurm else ()
     warnings += (launch.reading.warning,) if launch.reading and launch.reading.warning else ()
     if gpus and options.workers > len(gpus):

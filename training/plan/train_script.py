@@ -58,6 +58,8 @@ class TrainScript:
     schema: Config | None = None
     """The checked configuration; None where nothing is overridden, and for another script."""
 
+    warnings: tuple[str, ...] = ()
+    """What is right but worth a look in the overrides."""
     @property
     def is_own(self) -> bool:
         """Whether it is the project's own trainer."""
@@ -183,8 +185,8 @@ def _own_script(options: LaunchOptions, roots: Roots | None) -> TrainScript:
         what = f"--train-config: the project's own trainer reads {OWN_CONFIG.name}"
         remedy = "change keys with --overrides, or edit that file"
         raise FaultsError([Fault(what, options.train_config, remedy)])
-    content, wrong = overrides.compose(OWN_CONFIG, options.overrides)
-    faults = checks.FaultCollector(wrong)
+    composed = overrides.compose(OWN_CONFIG, options.overrides)
+    content, faults = composed.content, checks.FaultCollector(composed.faults)
     faults.add(reserved_by_effect(OWN_CONFIG, options.overrides))
     content = _with_launch(content, options.exp_name, roots)
     resolved = faults.collect(resolve, content) or {}
@@ -206,6 +208,7 @@ def _own_script(options: LaunchOptions, roots: Roots | None) -> TrainScript:
 
 
 def _check_schema(resolved: dict[str, Any]) -> Config:
+        warnings=composed.warnings,
     from training.trainer.config.compose import check_schema
 
     return check_schema(resolved)
@@ -221,15 +224,17 @@ def _mode_faults(mode: RunMode) -> list[Fault]:
 
 def _other_script(path: Path, options: LaunchOptions, roots: Roots | None) -> TrainScript:
     faults = checks.FaultCollector(checks.script_faults(path))
-    content: dict[str, Any] = {}
+    content, warnings = dict[str, Any](), tuple[str, ...]()
     values: dict[str, Any] = dict(text.split("=", 1) for text in options.overrides if "=" in text)
     if options.train_config:
         config = Path(os.path.abspath(options.train_config))
-        content, wrong = faults.collect(overrides.compose, config, options.overrides) or ({}, [])
-        faults.add(wrong)
+        composed = faults.collect(_compose_application, path, config, options)
+        composed = composed or overrides.Composition({})
+        faults.add(composed.faults)
         faults.add(faults.collect(reserved_by_effect, config, options.overrides) or ())
-        content = _with_launch(content, options.exp_name, None)
-        values = faults.collect(resolve_what_is_known, content) or {}
+        content = _with_launch(composed.content, options.exp_name, None)
+        values = resolve_what_is_known(content)
+        warnings = composed.warnings
     else:
         faults.collect(overrides.check_syntax, options.overrides)
         faults.add(reserved_by_name(options.overrides))
@@ -246,6 +251,25 @@ def _other_script(path: Path, options: LaunchOptions, roots: Roots | None) -> Tr
 
 def _with_launch(content: dict[str, Any], exp_name: str, roots: Roots | None) -> dict[str, Any]:
     """Return a composed configuration with the values that the launcher will give the script.
+        warnings=warnings,
+    )
+
+
+def _compose_application(
+    script: Path, config: Path, options: LaunchOptions
+) -> overrides.Composition:
+    from training.configuration.applications import Application
+    from training.configuration.script_configs import compose_application
+
+    launch = (
+        assignment(overrides.SCENE_KEY, ANY_SCENE),
+    )
+    return compose_application(Application(config, options.overrides, launch), script)
+
+
+def _with_launch(content: dict[str, Any], exp_name: str, roots: Roots | None) -> dict[str, Any]:
+    """Return a composed configuration with the values that the launcher will give the script.
+        assignment(overrides.EXPERIMENT_KEY, options.exp_name),
 
     `roots`: those that the project's own trainer takes from variables; another one has its own.
     """

@@ -94,6 +94,6 @@ def test_every_key_of_train_yaml_that_names_a_file_is_an_input_file():
     from training.configuration.overrides import compose, flat
     from training.plan.train_script import OWN_CONFIG
 
-    content, _ = compose(OWN_CONFIG, ())
+    content = compose(OWN_CONFIG, ()).content
     named = {key for key in flat(content) if key.endswith("_file")}
     assert named - {"shared.scene_file"} == set(INPUT_FILE_KEYS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from preprocess.faults import FaultsError
-from training.configuration.overrides import assignment, check_syntax, compose, select
+from training.configuration.overrides import check_syntax, compose, select
 
 CONFIG = """
 seed: 0
@@ -13,6 +13,8 @@ rate: 1e-3
 name: word
 flag: true
 ids: []
+layers: [8, 8]
+needed: ???
 run:
   epochs: 5
   limit: null
@@ -30,7 +32,7 @@ def config(tmp_path):
 
 def faults_of(config, *overrides):
     try:
-        _, faults = compose(config, overrides)
+        faults = compose(config, overrides).faults
     except FaultsError as error:
         faults = error.faults
     return [str(fault) for fault in faults]
@@ -69,6 +71,16 @@ def test_no_override_needs_no_hydra(config):
         ("run.epochs", "write key=value"),
         ("run.epochs=five", "expected a whole number, like its default 5"),
         ("run.epochs=2.5", "expected a whole number"),
+        ("++run.epochs=five", "expected a whole number"),
+        ("+run.epochs=6", "already at 'run.epochs'"),
+        ("layers.7=6", "list index out of range"),
+        ("layer.0=6", "lacks"),
+        ("~run.epochs=6", "The value of 'run.epochs' is 5"),
+        ("hydra.run.dir=/tmp", "has no effect"),
+        ("hydra.mode=MULTIRUN", "has no effect"),
+        ("++hydra.job.chdir=true", "has no effect"),
+        ("hydra/job_logging=disabled", "has no effect"),
+        ("--multirun", "one run a scene"),
         ("rate=fast", "expected a number"),
         ("flag=1", "expected true or false"),
         ("ids=4", "expected a list"),
@@ -93,9 +105,9 @@ def test_all_wrong_overrides_are_shown_at_once(config):
 
 def test_what_is_right_is_composed_beside_what_is_wrong(config):
     """So that later checks can go on and add their faults to the same message."""
-    content, faults = compose(config, ("seed=7", "epochs=5"))
-    assert content["seed"] == 7
-    assert len(faults) == 1
+    composed = compose(config, ("seed=7", "epochs=5"))
+    assert composed.content["seed"] == 7
+    assert len(composed.faults) == 1
 
 
 @pytest.mark.parametrize(
@@ -109,22 +121,16 @@ def test_what_is_right_is_composed_beside_what_is_wrong(config):
         ("+run.new=1", "run.new", 1),
         ("name=${run.root}", "name", "${run.root}"),
         ("run.root=/a b/c", "run.root", "/a b/c"),
+        ("layers.1=4", "layers", [8, 4]),
+        ("++run.epochs=7", "run.epochs", 7),
+        ("~run.root", "run", {"epochs": 5, "limit": None}),
+        ("needed=4", "needed", 4),
+        ("needed=word", "needed", "word"),
     ],
 )
 def test_a_right_override_is_composed(config, override, key, value):
     """What Hydra will see in the trainer."""
-    assert select(compose(config, (override,))[0], key) == value
-
-
-def test_a_configuration_in_several_files_is_composed_by_hydra(config):
-    """A defaults list and a group: groups can be chosen, keys are checked over all files."""
-    group = config.parent / "db"
-    group.mkdir()
-    (group / "small.yaml").write_text("size: 1\n")
-    (group / "large.yaml").write_text("size: 9\n")
-    config.write_text("defaults:\n  - db: small\n  - _self_\n" + CONFIG)
-    assert compose(config, ("db=large",))[0]["db"] == {"size": 9}
-    assert "did you mean db.size?" in faults_of(config, "db.siez=3")[0]
+    assert select(compose(config, (override,)).content, key) == value
 
 
 def test_a_script_without_configuration_gets_only_a_syntax_check():
@@ -134,17 +140,15 @@ def test_a_script_without_configuration_gets_only_a_syntax_check():
         check_syntax(["a=1", "b"])
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("pair17_dance", "k=pair17_dance"), ("007", "k='007'"), ("1e3", "k='1e3'"), ("on", "k=on")],
-)
-def test_names_reach_hydra_as_text(text, expected):
-    """A scene called 007 stays 007."""
-    assert assignment("k", text) == expected
-
-
-@pytest.mark.parametrize("content", ["a: [", "- 1", ""])
-def test_a_broken_configuration_is_named(config, content):
-    """Not YAML, a list, empty: the file is in the message."""
+@pytest.mark.parametrize("content", ["a: [", "- 1", "", "a: 1\nb: 2\na: 3", "b: {a: 1, a: 1}"])
+@pytest.mark.parametrize("overrides", [(), ("a=2",)])
+def test_a_broken_configuration_is_named(config, content, overrides):
+    """Not YAML, a list, empty, duplicate keys: the file is in the message."""
     config.write_text(content)
-    assert "train.yaml" in faults_of(config)[0]
+    assert "train.yaml" in faults_of(config, *overrides)[0]
+
+
+def test_what_a_deletion_removes_is_said(config):
+    """`~key` may be right, but nobody sees by it how much it takes away."""
+    (warning,) = compose(config, ("~run", "seed=1")).warnings
+    assert warning == "~run removes run.epochs=5, run.limit=None, run.root=${oc.env:NOWHERE,here}"

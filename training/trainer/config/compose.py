@@ -25,7 +25,8 @@ def load_config(overrides: Sequence[str]) -> Config:
 
     Raises FaultsError with everything that is wrong with overrides, types and combinations.
     """
-    content, faults = compose(CONFIG_FILE, overrides, reserved={})
+    composed = compose(CONFIG_FILE, overrides, reserved={})
+    content, faults = composed.content, [*composed.faults]
     if content["run_mode"] == AGGREGATE.name and content["shared"]["scene_name"] == MISSING:
         content["shared"]["scene_name"] = ""  # it is about all scenes
     for key in REQUIRED:

@@ -1,0 +1,128 @@
+"""Compose configurations with Hydra itself, and parse overrides as it does.
+
+The only module of the launcher that imports Hydra, and only when a function is called: the import
+takes longer than everything else that a dry run does.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from preprocess.faults import Fault
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+
+class CompositionError(Exception):
+    """Hydra refuses to compose; the message is Hydra's, on one line."""
+
+    def __init__(self, message: str, *, lacks_config: bool) -> None:
+        super().__init__(message)
+        self.lacks_config = lacks_config
+        """Whether a configuration file is missing, which the script may register in its code."""
+
+
+@dataclass(frozen=True)
+class Composer:
+    """Composes one primary configuration with any overrides, while `composing` is open."""
+
+    config: Path
+
+    def compose(self, overrides: Sequence[str]) -> dict[str, Any]:
+        """Return the composed configuration, interpolations unresolved, Hydra's own section too.
+
+        Raises CompositionError.
+        """
+        import yaml
+        from hydra import compose
+        from hydra.errors import HydraException, MissingConfigException
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
+        # Malformed defaults lists and package headers end in errors of Python inside Hydra.
+        of_python = (OSError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
+        try:
+            composed = compose(self.config.stem, list(overrides), return_hydra_config=True)
+            content = OmegaConf.to_container(composed, resolve=False, enum_to_str=True)
+        except (HydraException, OmegaConfBaseException, yaml.YAMLError, *of_python) as error:
+            lacks_config = isinstance(error, MissingConfigException)
+            raise CompositionError(one_line(error), lacks_config=lacks_config) from error
+        return {str(key): value for key, value in dict(content).items()}  # type: ignore[arg-type]
+
+    def error(self, overrides: Sequence[str]) -> CompositionError | None:
+        """Return why Hydra refuses the configuration with these overrides; None if it does not."""
+        try:
+            self.compose(overrides)
+        except CompositionError as error:
+            return error
+        return None
+
+    def groups(self, keys: Iterable[str]) -> set[str]:
+        """Return those of the keys that are config groups, wherever Hydra finds them."""
+        return {key for key in keys if self.options(key)}
+
+    def options(self, group: str) -> list[str]:
+        """Return the names of a config group's options; none where there is no such group."""
+        from hydra.core.global_hydra import GlobalHydra
+        from hydra.errors import HydraException
+
+        try:
+            loader = GlobalHydra.instance().config_loader()
+            return loader.get_group_options(group, config_name=self.config.stem)
+        except (HydraException, OSError, ValueError):
+            return []
+
+
+@contextmanager
+def composing(config: Path, version_base: str | None = None) -> Iterator[Composer]:
+    """Open Hydra for a primary configuration file and the folder of its groups.
+
+    `version_base`: as in `hydra.main`; None for the installed version's behaviour. Hydra's warnings
+    about the style of a configuration are left to the script that reads it.
+    """
+    from hydra import initialize_config_dir
+
+    folder = str(config.parent.absolute())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with initialize_config_dir(folder, job_name=config.stem, version_base=version_base):
+            yield Composer(config)
+
+
+def parse(overrides: Sequence[str]) -> tuple[list[Override], list[Fault]]:
+    """Return the overrides that Hydra's grammar reads, and a fault for each of the others."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser, parsed, faults = OverridesParser.create(), list[Any](), list[Fault]()
+    for text in overrides:
+        try:
+            parsed.append(parser.parse_override(text))
+        except HydraException as error:
+            faults.append(_unparsable(text, one_line(error)))
+    return parsed, faults
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's message on one line, with that of the error it was raised from."""
+    texts = [" ".join(str(each).split()) for each in (error, error.__cause__) if each is not None]
+    text = ": ".join(dict.fromkeys(filter(None, texts))) or type(error).__name__
+    return text.partition(" Config search path:")[0]
+
+
+def _unparsable(text: str, reason: str) -> Fault:
+    if text.startswith("-"):
+        remedy = "only key=value: the launcher starts one run a scene, composed from --train-config"
+        return Fault("an option of Hydra is not an override", repr(text), remedy)
+    if "=" not in text and not text.startswith("~"):
+        return Fault("an override has no '='", repr(text), "write key=value")
+    key, _, value = text.partition("=")
+    quoted = value.replace("'", "\\'")
+    remedy = f"a text with special characters is quoted for Hydra: \"{key}='{quoted}'\""
+    return Fault("an override can't be parsed", f"{text!r} ({reason})", remedy)
