@@ -57,9 +57,9 @@ class TrainScript:
     """Folders whose files are no input of the script, though its configuration may name them."""
     schema: Config | None = None
     """The checked configuration; None where nothing is overridden, and for another script."""
-
     warnings: tuple[str, ...] = ()
     """What is right but worth a look in the overrides."""
+
     @property
     def is_own(self) -> bool:
         """Whether it is the project's own trainer."""
@@ -204,11 +204,11 @@ def _own_script(options: LaunchOptions, roots: Roots | None) -> TrainScript:
         content=content,
         values=values,
         schema=schema,
+        warnings=composed.warnings,
     )
 
 
 def _check_schema(resolved: dict[str, Any]) -> Config:
-        warnings=composed.warnings,
     from training.trainer.config.compose import check_schema
 
     return check_schema(resolved)
@@ -246,11 +246,6 @@ def _other_script(path: Path, options: LaunchOptions, roots: Roots | None) -> Tr
         content=content,
         values=values,
         output_roots=tuple(roots.model_dump().values()) if roots else (),
-    )
-
-
-def _with_launch(content: dict[str, Any], exp_name: str, roots: Roots | None) -> dict[str, Any]:
-    """Return a composed configuration with the values that the launcher will give the script.
         warnings=warnings,
     )
 
@@ -263,13 +258,13 @@ def _compose_application(
 
     launch = (
         assignment(overrides.SCENE_KEY, ANY_SCENE),
+        assignment(overrides.EXPERIMENT_KEY, options.exp_name),
     )
     return compose_application(Application(config, options.overrides, launch), script)
 
 
 def _with_launch(content: dict[str, Any], exp_name: str, roots: Roots | None) -> dict[str, Any]:
     """Return a composed configuration with the values that the launcher will give the script.
-        assignment(overrides.EXPERIMENT_KEY, options.exp_name),
 
     `roots`: those that the project's own trainer takes from variables; another one has its own.
     """
