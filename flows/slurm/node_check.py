@@ -28,11 +28,13 @@ MAX_UNSEEN = 2
 """A job may be missing from one of Slurm's answers, between two states."""
 SHOWN_LINES = 5
 REMEDIES = {
+    "tmpdir": "have {script} name a folder that nodes have, or unset TMPDIR there",
     "import": "correct the environment lines of {script}: the project must be installed there",
     "results": "name a folder that compute nodes can write with --results-root",
     "scheduler": "name the network interface that nodes can reach with --slurm.interface",
 }
 FAULTS = {
+    "tmpdir": "the folder that TMPDIR names can't be written",
     "import": "the project can't be imported",
     "results": "the result root {root} can't be written",
     "scheduler": "the Dask scheduler can't be reached",

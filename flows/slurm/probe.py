@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-STEPS = ("import", "results", "scheduler")
+STEPS = ("tmpdir", "import", "results", "scheduler")
 CONNECT_S = 15
 OK = "ok"
 
@@ -33,6 +33,7 @@ def main(argv: list[str]) -> int:
     plan_file = Path(argv[0])
     report = {"node": os.environ.get("SLURMD_NODENAME", ""), "python": sys.executable}
     steps: dict[str, Callable[[Path], Any]] = {
+        "tmpdir": _write_temporary,
         "import": _import_worker,
         "results": _write_result,
         "scheduler": _connect,
@@ -53,6 +54,16 @@ def _outcome(step: Callable[[Path], Any], plan_file: Path) -> str:
     except Exception as error:  # noqa: BLE001 - any error belongs in the report
         return f"{type(error).__name__}: {error}"
     return OK
+
+
+def _write_temporary(_: Path) -> None:
+    """Write to the folder that the script or the user's environment names for temporary files.
+
+    Python itself would silently take another one; the commands of a script do not.
+    """
+    if folder := os.environ.get("TMPDIR"):
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"probe")
 
 
 def _import_worker(_: Path) -> None:

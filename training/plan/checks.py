@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -55,12 +57,12 @@ class FaultCollector:
 
 
 def folder_faults(roots: Roots) -> list[Fault]:
-    """Return the result and state roots that can't be written or have no room left."""
-    return [
-        fault
-        for key in ("results_root", "state_root")
-        if (fault := _writable_fault(getattr(roots, key), key))
-    ]
+    """Return the result and state roots that can't be written, have no room or no hard links."""
+    found = (
+        _writable_fault(roots.results_root, "results_root") or _link_fault(roots.results_root),
+        _writable_fault(roots.state_root, "state_root"),
+    )
+    return [fault for fault in found if fault]
 
 
 def _writable_fault(root: Path, key: str) -> Fault | None:
@@ -77,6 +79,28 @@ def _writable_fault(root: Path, key: str) -> Fault | None:
     if free < LEAST_FREE_BYTES:
         value = f"{root} has {free / 2**20:.0f} MB free"
         return Fault(f"{flag} has no room", value, f"make room, or {remedy}")
+    return None
+
+
+def _link_fault(root: Path) -> Fault | None:
+    """Return a fault where the disk makes no hard links, as some FUSE and SMB mounts do not.
+
+    Tries one in the nearest folder that exists, and removes what it has made.
+    """
+    existing = next(path for path in (root, *root.parents) if path.exists())
+    file = existing / f".hard-link-{uuid.uuid4().hex}"
+    link = file.with_suffix(".link")
+    try:
+        file.touch(exist_ok=False)
+        os.link(file, link)
+    except OSError as error:
+        value = f"{existing}: {error.strerror}"
+        remedy = "claims of scenes need them: name a folder on another disk with --results-root"
+        return Fault("--results-root is on a disk without hard links", value, remedy)
+    finally:
+        for path in (link, file):
+            with contextlib.suppress(OSError):
+                path.unlink()
     return None
 
 

@@ -37,8 +37,23 @@ def test_a_probe_names_a_scheduler_that_can_not_be_reached(plan):
     """After the steps that succeed; the report says on which node and with which Python."""
     report = report_of(plan)
     assert "tls://127.0.0.1:9" in report.pop("scheduler")
-    assert report == {"node": "n7", "python": sys.executable, "import": "ok", "results": "ok"}
+    succeeded = dict.fromkeys(("tmpdir", "import", "results"), "ok")
+    assert report == {"node": "n7", "python": sys.executable, **succeeded}
     assert not list(plan.roots.results_root.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["absent", "file"])
+def test_a_probe_names_a_folder_for_temporary_files_that_a_node_lacks(
+    plan, monkeypatch, tmp_path, kind
+):
+    """A script's TMPDIR: Python would take another folder, its commands would fail."""
+    folder = tmp_path / "scratch"
+    if kind == "file":
+        folder.touch()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    report = report_of(plan)
+    assert str(folder) in report["tmpdir"]
+    assert "import" not in report
 
 
 def test_a_probe_names_a_result_root_that_can_not_be_written(plan):
@@ -117,6 +132,7 @@ def test_a_node_where_every_step_succeeds_is_accepted(check):
 @pytest.mark.parametrize(
     ("step", "fault", "remedy"),
     [
+        ("tmpdir", "the folder that TMPDIR names can't be written", "unset TMPDIR"),
         ("import", "the project can't be imported", "must be installed there"),
         ("results", "the result root {root} can't be written", "--results-root"),
         ("scheduler", "the Dask scheduler can't be reached", "--slurm.interface"),

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from preprocess.roots import CHECKOUT
 from training.slurm import client, parsers
 from training.slurm.parsers import SEPARATOR
 
@@ -135,6 +136,21 @@ def test_jobs_get_no_variable_that_changes_what_slurms_commands_do(commands, mon
     names = {line.partition("=")[0] for line in (commands.folder / "env").read_text().splitlines()}
     assert {"SLURM_CONF", "MINE"} <= names
     assert not names & {"SLURM_JOB_ID", "SBATCH_PARTITION", "SQUEUE_FORMAT", "PREFECT_API_KEY"}
+
+
+def test_scripts_find_the_checkout_where_they_were_submitted(commands, monkeypatch, tmp_path):
+    """`cd "$SLURM_SUBMIT_DIR"` of a script leads there, wherever the launcher was started."""
+    monkeypatch.chdir(tmp_path)
+    commands.put("sbatch", f'pwd > "{commands.folder}/pwd"; echo 1')
+    submit()
+    assert (commands.folder / "pwd").read_text().strip() == str(CHECKOUT)
+
+
+def test_srun_waits_for_the_first_of_several_tasks(commands):
+    """The others step aside at once, and a site's WaitTime would end the first one then."""
+    commands.put("sbatch", f'echo "$SLURM_WAIT" > "{commands.folder}/wait"; echo 1')
+    submit()
+    assert (commands.folder / "wait").read_text() == "0\n"
 
 
 def test_ends_come_from_accounting_with_one_query(commands):
