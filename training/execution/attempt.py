@@ -92,7 +92,11 @@ def _record_to_continue(plan: ScenePlan) -> RunRecord:
         record = None
     if record is None:
         return RunRecord(
-            scene=plan.name, exp_name=plan.exp_name, fingerprint=plan.fingerprint, status="running"
+            scene=plan.name,
+            exp_name=plan.exp_name,
+            fingerprint=plan.fingerprint,
+            configuration=plan.configuration,
+            status="running",
         )
     if record.status == "done" and missing_outputs(plan.output, plan.expected_outputs):
         return record.model_copy(update={"status": "failed"})

@@ -56,7 +56,7 @@ def prepare_launch(plan: Plan) -> None:
     """
     _keep_sources(plan)
     try:
-        write_atomically(plan.file, plan.model_dump_json(indent=1))
+        write_atomically(plan.file, plan.to_json())
         note_launcher(plan.file)
     except OSError as error:
         raise FaultsError([Fault("the plan can't be kept", str(error))]) from error

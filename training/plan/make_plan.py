@@ -245,7 +245,12 @@ def _plan_aggregate(launch: _Launch, plan: Plan) -> AggregatePlan:
     command = launch.script.aggregate_command(options.exp_name)
     return AggregatePlan(
         command=(plan.python, *command) if command else (),
-        environment={**plan.roots.environment(), "TS_PLAN_FILE": str(plan.file)},
+        environment={
+            **launch.script.environment,
+            **plan.roots.environment(),
+            "TS_PLAN_FILE": str(plan.file),
+            "TS_EXP_NAME": options.exp_name,
+        },
         log=plan.roots.experiment_folder(options.exp_name) / AGGREGATE_LOG,
         job_name=options.aggregate_job_name or f"{job_name(options)}_aggregate",
         time_limit_s=seconds_of(options.aggregate_time),
@@ -270,7 +275,14 @@ def _undecided(launch: _Launch, plan: Plan, scene: Scene, trained: RunRecord | N
     """Return a scene's plan before its record has been looked at."""
     options, script = launch.options, launch.script
     scene_file = os.path.abspath(scene.file or "")
-    variables = {**plan.roots.environment(), **script.environment, "TS_SCENE_FILE": scene_file}
+    deciding = _deciding_values(script, scene, trained)
+    variables = {
+        **script.environment,
+        **plan.roots.environment(),
+        "TS_SCENE_FILE": scene_file,
+        "TS_SCENE_NAME": scene.seq_name,
+        "TS_EXP_NAME": options.exp_name,
+    }
     return ScenePlan(
         name=scene.seq_name,
         exp_name=options.exp_name,
@@ -281,7 +293,8 @@ def _undecided(launch: _Launch, plan: Plan, scene: Scene, trained: RunRecord | N
         command=(plan.python, *script.command(scene.seq_name, options.exp_name)),
         environment=variables,
         output=plan.roots.output_folder(scene.seq_name, options.exp_name, plan.output_subdir),
-        fingerprint=fingerprint(_deciding_values(script, scene, trained), scene.raw),
+        fingerprint=fingerprint(deciding, scene.raw),
+        configuration=script.without_secrets(deciding),
         sources=plan.sources,
         retrain_other_code=options.rerun_triggers == "code",
         expected_outputs=script.expected_outputs,

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from training.records.record import CodeVersion, now
 from training.snapshots.manifest import Sources
@@ -54,6 +54,8 @@ class ScenePlan(BaseModel):
     output: Path
     fingerprint: str
     """Of the configuration and the scene: `training.configuration.fingerprint`."""
+    configuration: dict[str, Any] = {}
+    """What the fingerprint is of: resolved values by dotted key, files by content, no secrets."""
     former_fingerprint: str = ""
     """In the scene's record, in the version before's format; it counts as the same."""
     code_version: CodeVersion | None = None
@@ -156,6 +158,8 @@ class Plan(BaseModel):
     """Folder inside a scene's that the run mode writes to, with a record of its own."""
     roots: Roots
     scenes: tuple[ScenePlan, ...]
+    configuration: dict[str, Any] = {}
+    """In a file, that of all scenes where they have the same: then it is not in each of them."""
     sources: Sources | None = None
     """What the trainer runs, as it was when the plan was made; None in older plans."""
     workers: int
@@ -182,6 +186,22 @@ class Plan(BaseModel):
         """Return the sources that were read when the plan was made, once; then None."""
         reading, self._reading = self._reading, None
         return reading
+
+    @model_validator(mode="before")
+    @classmethod
+    def _share_configuration(cls, content: Any) -> Any:
+        if not isinstance(content, dict) or not content.get("configuration"):
+            return content
+        shared = {"configuration": content["configuration"]}
+        return {**content, "scenes": [{**shared, **scene} for scene in content["scenes"]]}
+
+    def to_json(self) -> str:
+        """Return the content of the plan's file."""
+        first = self.scenes[0].configuration if self.scenes else {}
+        if any(scene.configuration != first for scene in self.scenes):
+            return self.model_dump_json(indent=1)
+        plan = self.model_copy(update={"configuration": first})
+        return plan.model_dump_json(indent=1, exclude={"scenes": {"__all__": {"configuration"}}})
 
     @property
     def python(self) -> str:

@@ -16,6 +16,7 @@ from training.configuration import overrides
 from training.configuration.code_version import own_code_digest, script_digest
 from training.configuration.fingerprint import files_named, with_contents, without_ignored
 from training.configuration.interpolations import resolve, resolve_what_is_known, variables_named
+from training.configuration.job_variables import given_variables, without_secrets
 from training.configuration.launch_arguments import assigned, assignment, key_of
 from training.configuration.reserved_keys import reserved_by_effect, reserved_by_name
 from training.configuration.run_modes import (
@@ -106,12 +107,15 @@ class TrainScript:
         """Return by key the files that the configuration of a scene names, existing or not."""
         return self._files(self._values_of(scene))
 
-    @property
+    @cached_property
     def environment(self) -> dict[str, str]:
-        """Variables that name input files: a job has to read the files that were hashed here."""
-        texts = [overrides.select(self.content, key) for key in self._input_keys]
-        names = {name for text in texts for name in variables_named(text)}
-        return {name: os.environ[name] for name in sorted(names) if name in os.environ}
+        """Variables that the configuration reads: a job has to read what was resolved here."""
+        texts = overrides.flat(self.content).values()
+        return given_variables(name for text in texts for name in variables_named(text))
+
+    def without_secrets(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return values by dotted key as they may be written into a file."""
+        return without_secrets(values, overrides.flat(self.content))
 
     @cached_property
     def code_digest(self) -> str:

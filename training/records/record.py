@@ -84,6 +84,8 @@ class RunRecord(BaseModel):
     scene: str
     exp_name: str
     fingerprint: str
+    configuration: dict[str, Any] = {}
+    """What the fingerprint is of, resolved; empty in records of the version before."""
     status: Status
     attempts: tuple[Attempt, ...] = ()
     metrics: dict[str, Any] = {}

@@ -77,4 +77,7 @@ def test_of_another_scripts_configuration_what_is_unknown_stays_text():
 def test_the_variables_that_a_value_reads():
     """Their values go with the plan, so that a job reads the same file."""
     assert interpolations.variables_named("${oc.env:A,x}/${oc.env:B}") == ["A", "B"]
+    text = "${ oc.env : A }${oc.env:'B',x}${oc.decode:${oc.env:C}}"
+    assert interpolations.variables_named(text) == ["A", "B", "C"]
+    assert interpolations.variables_named(["${oc.env:A}"]) == ["A"]
     assert interpolations.variables_named(3) == []

@@ -1,0 +1,50 @@
+"""Which environment variables of a configuration a plan hands on to its jobs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from training.configuration.interpolations import variables_named
+
+SECRET = re.compile(
+    r"((api|access|auth|private|secret)_?key|token|secret|password|passwd|credential)s?$",
+    re.IGNORECASE,
+)
+"""How names of secrets end, as in `api_key` or `HF_TOKEN`."""
+OF_THE_JOB = re.compile(
+    r"(SLURM|CUDA|PBS|SGE|LSB)_.*|TMPDIR|TEMP|TMP|HOST|HOSTNAME|PWD|(\w*_)?PATH|VIRTUAL_ENV"
+)
+"""What differs from machine to machine, or is set by Slurm: a job has its own."""
+HIDDEN = "(not written down)"
+
+
+def given_variables(
+    names: Iterable[str], environ: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Return those of the variables that are set here and mean the same in a job.
+
+    Secrets are left out, since a plan is a file: a job has them as it has the user's others.
+    """
+    wanted = {name for name in names if not SECRET.search(name) and not OF_THE_JOB.fullmatch(name)}
+    return {name: environ[name] for name in sorted(wanted) if name in environ}
+
+
+def without_secrets(
+    values: Mapping[str, Any], written: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Return values by dotted key with `HIDDEN` for texts that are secrets.
+
+    By their key, or by a variable that they are read from: `written` has them unresolved.
+    """
+    return {
+        key: HIDDEN if isinstance(value, str) and _is_secret(key, written.get(key)) else value
+        for key, value in values.items()
+    }
+
+
+def _is_secret(key: str, written: object) -> bool:
+    return any(SECRET.search(name) for name in (key, *variables_named(written)))
