@@ -78,7 +78,7 @@ class Project:
     def wait_until_one_runs(self, eventually: Any, exp_name: str = "exp") -> str:
         """Return the name of the scene that runs; the script waits for `go` with `wait=1`."""
         ready = f"*/{exp_name}/ready.txt"
-        found = eventually(lambda: list(self.results.glob(ready)), "the first scene", 100)
+        found = eventually(lambda: list(self.results.glob(ready)), "the first scene", 240)
         return found[0].parent.parent.name
 
     def go(self) -> None:
