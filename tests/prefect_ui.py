@@ -157,6 +157,14 @@ class PrefectUI:
         self.until(lambda: RUN_PAGE in self.driver.current_url, "the run's page")
         return self.driver.current_url.partition(RUN_PAGE)[2].partition("?")[0]
 
+    @contextmanager
+    def page_closed(self) -> Iterator[None]:
+        """Leave the page for the time of the block: a live graph takes a whole core to draw."""
+        address = self.driver.current_url
+        self.driver.get("about:blank")
+        yield
+        self.driver.get(address)
+
     def shows_state(self, state: str, patience_s: float = RUN_S) -> None:
         """Wait until the page of a run shows a state."""
         self.until(lambda: self._badges(state), state, patience_s)
@@ -186,8 +194,14 @@ class PrefectUI:
             rows = self.driver.find_elements(By.XPATH, row)
             return [[cell.text for cell in each.find_elements(By.XPATH, "./*")] for each in rows]
 
-        names, *_ = self.until(lambda: texts("//table/thead/tr"), "a table")
-        return [dict(zip(names, row, strict=True)) for row in texts("//table/tbody/tr")]
+        def rows() -> list[dict[str, str]]:
+            return [
+                dict(zip(names, row, strict=True))
+                for names in texts("//table/thead/tr")
+                for row in texts("//table/tbody/tr")
+            ]
+
+        return self.until(rows, "a table")
 
     def colours(self, xpath: str) -> set[Any]:
         """Return the colours of an element as it is drawn."""

@@ -143,9 +143,9 @@ class Served:
     def state(self, run_id: str) -> dict[str, Any]:
         return self.ask("GET", f"/flow_runs/{run_id}").json()["state"]
 
-    def ended(self, run_id: str) -> dict[str, Any]:
+    def ended(self, run_id: str, deadline_s: float = PATIENT_S) -> dict[str, Any]:
         """Wait for the end of a run; return its final state."""
-        wait_for(lambda: self.state(run_id)["type"] in FINAL, "the run's end")
+        wait_for(lambda: self.state(run_id)["type"] in FINAL, "the run's end", deadline_s)
         return self.state(run_id)
 
     def output(self, scene: str, exp_name: str) -> Path:

@@ -38,8 +38,7 @@ def count_runs(served) -> int:
 
 
 def see_graph(ui) -> None:
-    """Wait for the whole graph of a run that has ended; a running one shows its last moments."""
-    ui.driver.refresh()
+    """Wait for the graph of a run, on a page that was opened after the run's end."""
     ui.until(lambda: COMPLETED in ui.colours(GRAPH), "the graph's bars")
 
 
@@ -89,7 +88,8 @@ def test_a_run_from_the_form_has_its_page(ui, served):
     ui.add_row("What to train: Overrides", "do=ok")
     ui.submit()
     run = ui.view_run()
-    served.ended(run)  # the page says Completed of each task run, too
+    with ui.page_closed():
+        served.ended(run)
     ui.shows_state("Completed")
     made = served.ask("GET", f"/flow_runs/{run}").json()
     assert made["parameters"]["overrides"] == ["do=ok"]
@@ -139,8 +139,10 @@ def test_screenshots_for_the_docs(ui, served):
     )
     ui.screenshot(folder / "form.png")
     ui.submit()
-    ui.view_run()
-    ui.shows_state("Completed", 1500)
+    run = ui.view_run()
+    with ui.page_closed():
+        served.ended(run, 1500)
+    ui.shows_state("Completed")
     see_graph(ui)
     ui.click("Artifacts")
     ui.see("//a[contains(., '-report-')]")
