@@ -51,3 +51,10 @@ def causes(lab: Any, exp_name: str, scene: str) -> list[str]:
 
 def job_of(lab: Any, exp_name: str, scene: str) -> str:
     return attempts(lab, exp_name, scene)[-1]["slurm_job_id"]
+
+
+def ended_jobs(slurm: Any, exp_name: str) -> set[str]:
+    """Return the names of all jobs of an experiment that have ended."""
+    lines = (slurm.layout.folder / "jobs.txt").read_text().splitlines()
+    names = [line.partition(" Name=")[2].partition(" ")[0] for line in lines]
+    return {name for name in names if name.startswith(exp_name)}

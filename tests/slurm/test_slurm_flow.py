@@ -14,9 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from array_on_slurm import GENERATE
 from distributed.core import connect
 from distributed.security import Security
-from flow_on_slurm import BOUND_S, attempts, causes, end, is_ready, job_of, script, start
+from flow_on_slurm import (
+    BOUND_S,
+    attempts,
+    causes,
+    end,
+    ended_jobs,
+    is_ready,
+    job_of,
+    script,
+    start,
+)
 
 
 class Sightings:
@@ -172,7 +183,8 @@ def test_each_fault_has_its_cause_and_its_retry(flow_lab, slurm, prefect_api, ev
     """A cancelled job, a dead node, Slurm's walltime, a killed worker and preemption.
 
     Each meets another scene: what nobody wished for starts again, elsewhere or from its
-    checkpoint; a cancelled scene does not, and one that no fault meets runs once.
+    checkpoint; a cancelled scene does not, and one that no fault meets runs once. Since one scene
+    is not done, their data is not merged: no job is submitted for it.
     """
     dos = {"cancelled": "resume", "node": "resume", "walltime": "save_on_term", "worker": "resume"}
     for name, do in dos.items():
@@ -180,7 +192,8 @@ def test_each_fault_has_its_cause_and_its_retry(flow_lab, slurm, prefect_api, ev
     flow_lab.add_scene("x_preempted", do="resume")
     flow_lab.add_scene("z")
     flags = ("--slurm.array-parallelism", "4", *script(flow_lab, "--exclusive"))
-    flow = start(flow_lab, "faults", "--kill-grace", "10", *flags)
+    flags += ("--kill-grace", "10", "--aggregate-job-name", "merge", "--overrides", GENERATE)
+    flow = start(flow_lab, "faults", *flags, aggregate=True)
     eventually(lambda: is_ready(flow_lab, "faults", *dos), "four trainers")
     jobs = {name: job_of(flow_lab, "faults", name) for name in dos}
     slurm.walltime_now(jobs["walltime"])  # takes effect within 30 s
@@ -208,7 +221,10 @@ def test_each_fault_has_its_cause_and_its_retry(flow_lab, slurm, prefect_api, ev
         assert first["host"] != second["host"]
     assert "x_preempted failed (preempted)" in out
     assert "5 of 6 scenes done; not done: cancelled (cancelled)" in out
-    assert prefect_api.only_run("faults")["state"]["type"] == "FAILED"
+    run = prefect_api.only_run("faults")
+    assert run["state"]["type"] == "FAILED"
+    assert prefect_api.task_runs(run)["aggregate"]["state"]["name"] == "NotReady"
+    assert not ended_jobs(slurm, "merge")
 
 
 def worker_of(lab: Any, job_id: str) -> psutil.Process:

@@ -6,9 +6,7 @@ import signal
 from typing import Any
 
 import pytest
-from flow_on_slurm import BOUND_S, attempts, causes, end, is_ready, script, start
-
-GENERATE = "run_mode=difix_data_generation_generate"
+from flow_on_slurm import BOUND_S, attempts, causes, end, ended_jobs, is_ready, script, start
 
 
 @pytest.fixture
@@ -19,8 +17,7 @@ def one_runs_one_waits(flow_lab, slurm, eventually):
         for name in ("a_1", "a_2"):
             flow_lab.add_scene(name, do=do)
         only_one = script(flow_lab, f"--exclusive --nodelist={slurm.nodes[0]}")
-        flow_lab.flags = (*flags, *only_one)
-        flow = start(flow_lab, exp_name, *flow_lab.flags)
+        flow = start(flow_lab, exp_name, *flags, *only_one)
         eventually(lambda: ready(flow_lab, exp_name), "a trainer")
         eventually(lambda: queued(slurm), "the other's job")
         return flow
@@ -84,30 +81,19 @@ def test_kill_9_leaves_nothing_and_the_same_command_finishes(
     assert not list((flow_lab.root / "state" / "dask").iterdir())
     (other,) = {"a_1", "a_2"} - {scene}
     flow_lab.add_scene(other)
-    end(start(flow_lab, "killed", *flow_lab.flags))
+    end(start(flow_lab, "killed"))
     assert causes(flow_lab, "killed", scene) == ["worker_lost", "ok"]
     assert causes(flow_lab, "killed", other) == ["ok"]
 
 
-def submitted(slurm: Any, exp_name: str) -> set[str]:
-    """Return the names of all jobs of an experiment that have ended."""
-    lines = (slurm.layout.folder / "jobs.txt").read_text().splitlines()
-    names = [line.partition(" Name=")[2].partition(" ")[0] for line in lines]
-    return {name for name in names if name.startswith(exp_name)}
-
-
 def test_what_a_node_lacks_is_named_before_any_training(flow_lab, slurm, eventually):
-    """What, where, the remedy, exit status 1; the probe's other steps have tests without Slurm.
+    """What, where, the remedy, exit status 1; the probe's steps have tests without Slurm.
 
     No GPU job follows a failed probe; where only GPU jobs fail, three do, each on another node.
     """
     flow_lab.add_scene("a_1")
-    broken = flow_lab.root / "broken"
-    broken.mkdir()
-    (broken / "distributed.py").write_text("raise ModuleNotFoundError('No distributed here')")
     faults = {
         "interpreter": ("echo module: not found; exit 3", "module: not found"),
-        "import": (f"export PYTHONPATH={broken}", "imported: ModuleNotFoundError: No distributed"),
         "gpu": ('if [ "$CUDA_VISIBLE_DEVICES" ]; then echo no licence; exit 3; fi', "no licence"),
     }
     flows = {
@@ -120,9 +106,8 @@ def test_what_a_node_lacks_is_named_before_any_training(flow_lab, slurm, eventua
         assert faults[name][1] in out
         assert "    -> " in out
     eventually(lambda: nothing_is_left(flow_lab, slurm), "nothing to be left", BOUND_S)
-    assert submitted(slurm, "gpu") == {"gpu-probe", "gpu-w1", "gpu-w2", "gpu-w3"}
-    for name in {*faults} - {"gpu"}:
-        assert submitted(slurm, name) == {f"{name}-probe"}
+    assert ended_jobs(slurm, "gpu") == {"gpu-probe", "gpu-w1", "gpu-w2", "gpu-w3"}
+    assert ended_jobs(slurm, "interpreter") == {"interpreter-probe"}
     assert not list((flow_lab.root / "state" / "dask").iterdir())
 
 
@@ -135,7 +120,7 @@ def test_what_slurm_or_this_machine_refuses_is_reported_at_once(flow_lab, slurm)
     out = end(start(flow_lab, "refused", "--slurm.interface", "lo0"), 2)
     assert "--slurm.interface" in out
     assert "did you mean lo?" in out
-    assert not submitted(slurm, "refused")
+    assert not ended_jobs(slurm, "refused")
     assert not (flow_lab.root / "state").exists()
 
 
@@ -154,15 +139,3 @@ def test_a_run_survives_a_controller_that_is_away(flow_lab, slurm, eventually):
     (flow_lab.output("a_2", "away") / "go.txt").touch()
     end(flow)
     assert [len(attempts(flow_lab, "away", f"a_{number}")) for number in (1, 2, 3)] == [1, 1, 1]
-
-
-def test_difix_data_is_not_merged_while_a_scene_is_not_done(flow_lab, slurm, prefect_api):
-    """One of two fails: the aggregate does not run, and no job is submitted for it."""
-    flow_lab.add_scene("a_1")
-    flow_lab.add_scene("a_2", do="fail")
-    flags = ("--aggregate-job-name", "difix-merge", "--overrides", GENERATE)
-    out = end(start(flow_lab, "difix", *flags, aggregate=True), 1)
-    assert "1 of 2 scenes done; not done: a_2 (trainer_error)" in out
-    runs = prefect_api.task_runs(prefect_api.only_run("difix"))
-    assert runs["aggregate"]["state"]["name"] == "NotReady"
-    assert submitted(slurm, "difix") == {"difix-probe", "difix-w1", "difix-w2"}
