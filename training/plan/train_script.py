@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preprocess.faults import Fault, FaultsError
-from preprocess.roots import CHECKOUT
+from preprocess.roots import CHECKOUT, absolute, expanded
 from preprocess.scene import Scene
 from training.configuration import overrides
 from training.configuration.code_version import own_code_digest, script_digest
@@ -58,6 +57,8 @@ class TrainScript:
     """Folders whose files are no input of the script, though its configuration may name them."""
     schema: Config | None = None
     """The checked configuration; None where nothing is overridden, and for another script."""
+    faults: tuple[Fault, ...] = ()
+    """What is wrong; the rest is of what is right, so that later checks can add their faults."""
     warnings: tuple[str, ...] = ()
     """What is right but worth a look in the overrides."""
 
@@ -105,17 +106,19 @@ class TrainScript:
 
     def input_files(self, scene: Scene) -> dict[str, Path]:
         """Return by key the files that the configuration of a scene names, existing or not."""
-        return self._files(self._values_of(scene))
+        return self._files_for_all if self._is_same_for_all else self._files(self._values_of(scene))
 
     @cached_property
     def environment(self) -> dict[str, str]:
         """Variables that the configuration reads: a job has to read what was resolved here."""
-        texts = overrides.flat(self.content).values()
+        texts = self._flat_content.values()
         return given_variables(name for text in texts for name in variables_named(text))
 
     def without_secrets(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return values by dotted key as they may be written into a file."""
-        return without_secrets(values, overrides.flat(self.content))
+        if self._is_same_for_all and values is self._deciding_for_all:
+            return self._written_for_all
+        return without_secrets(values, self._flat_content)
 
     @cached_property
     def code_digest(self) -> str:
@@ -141,6 +144,18 @@ class TrainScript:
     def _deciding_for_all(self) -> dict[str, Any]:
         return self._decide(self.values)
 
+    @cached_property
+    def _written_for_all(self) -> dict[str, Any]:
+        return without_secrets(self._deciding_for_all, self._flat_content)
+
+    @cached_property
+    def _files_for_all(self) -> dict[str, Path]:
+        return self._files(self.values)
+
+    @cached_property
+    def _flat_content(self) -> dict[str, Any]:
+        return overrides.flat(self.content)
+
     def _deciding(self, scene: Scene) -> dict[str, Any]:
         return self._decide(self._values_of(scene))
 
@@ -161,16 +176,15 @@ class TrainScript:
             return files_named(values, self.output_roots)
         named = {key: values.get(key) for key in self._input_keys}
         return {
-            key: CHECKOUT / Path(name).expanduser()
-            for key, name in named.items()
-            if isinstance(name, str)
+            key: CHECKOUT / expanded(name) for key, name in named.items() if isinstance(name, str)
         }
 
 
 def load_train_script(options: LaunchOptions, roots: Roots | None) -> TrainScript:
     """Compose and check the configuration of the script that the options name.
 
-    `roots` is None where they could not be resolved. Raises FaultsError with all faults at once.
+    `roots` is None where they could not be resolved. What is wrong is in `faults` of the result;
+    raises FaultsError where the project's own configuration can't be read.
     """
     path = given_path(options, "train_script")
     if path == OWN_SCRIPT:
@@ -181,25 +195,21 @@ def load_train_script(options: LaunchOptions, roots: Roots | None) -> TrainScrip
 def given_path(options: LaunchOptions, option: str) -> Path:
     """Return a path option: a given one starts at the caller's folder, the default at ours."""
     value, default = getattr(options, option), LaunchOptions.model_fields[option].default
-    return CHECKOUT / default if value == default else Path(os.path.abspath(value))
+    return CHECKOUT / default if value == default else absolute(value)
 
 
 def _own_script(options: LaunchOptions, roots: Roots | None) -> TrainScript:
-    if options.train_config and Path(os.path.abspath(options.train_config)) != OWN_CONFIG:
-        what = f"--train-config: the project's own trainer reads {OWN_CONFIG.name}"
-        remedy = "change keys with --overrides, or edit that file"
-        raise FaultsError([Fault(what, options.train_config, remedy)])
     composed = overrides.compose(OWN_CONFIG, options.overrides)
     content, faults = composed.content, checks.FaultCollector(composed.faults)
+    faults.add(_other_config_faults(options))
     faults.add(reserved_by_effect(OWN_CONFIG, options.overrides))
     content = _with_launch(content, options.exp_name, roots)
-    resolved = faults.collect(resolve, content) or {}
-    mode = RUN_MODES.get(resolved.get("run_mode", ""), TRAIN)
-    is_default = not options.overrides and resolved.get("run_mode") == TRAIN.name
+    resolved = faults.collect(resolve, content)
+    values = overrides.flat(resolved) if resolved else resolve_what_is_known(content)
+    mode = RUN_MODES.get(values.get(MODE_KEY, ""), TRAIN)
+    is_default = not options.overrides and values.get(MODE_KEY) == TRAIN.name
     schema = None if is_default or not resolved else faults.collect(_check_schema, resolved)
     faults.add(_mode_faults(mode))
-    faults.raise_found()
-    values = overrides.flat(resolved)
     return TrainScript(
         OWN_SCRIPT,
         options.overrides,
@@ -208,8 +218,17 @@ def _own_script(options: LaunchOptions, roots: Roots | None) -> TrainScript:
         content=content,
         values=values,
         schema=schema,
+        faults=tuple(faults.found),
         warnings=composed.warnings,
     )
+
+
+def _other_config_faults(options: LaunchOptions) -> list[Fault]:
+    if not options.train_config or given_path(options, "train_config") == OWN_CONFIG:
+        return []
+    what = f"--train-config: the project's own trainer reads {OWN_CONFIG.name}"
+    remedy = "change keys with --overrides, or edit that file"
+    return [Fault(what, options.train_config, remedy)]
 
 
 def _check_schema(resolved: dict[str, Any]) -> Config:
@@ -231,7 +250,7 @@ def _other_script(path: Path, options: LaunchOptions, roots: Roots | None) -> Tr
     content, warnings = dict[str, Any](), tuple[str, ...]()
     values: dict[str, Any] = dict(text.split("=", 1) for text in options.overrides if "=" in text)
     if options.train_config:
-        config = Path(os.path.abspath(options.train_config))
+        config = given_path(options, "train_config")
         composed = faults.collect(_compose_application, path, config, options)
         composed = composed or overrides.Composition({})
         faults.add(composed.faults)
@@ -242,7 +261,6 @@ def _other_script(path: Path, options: LaunchOptions, roots: Roots | None) -> Tr
     else:
         faults.collect(overrides.check_syntax, options.overrides)
         faults.add(reserved_by_name(options.overrides))
-    faults.raise_found()
     return TrainScript(
         path,
         options.overrides,
@@ -250,6 +268,7 @@ def _other_script(path: Path, options: LaunchOptions, roots: Roots | None) -> Tr
         content=content,
         values=values,
         output_roots=tuple(roots.model_dump().values()) if roots else (),
+        faults=tuple(faults.found),
         warnings=warnings,
     )
 
