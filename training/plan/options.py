@@ -133,8 +133,8 @@ class LaunchOptions(BaseModel):
     snapshot: Annotated[
         bool, Flag("The trainer", "--no-snapshot"), Field(title="Keep the sources")
     ] = True
-    """Keep the trainer's sources and configuration as they are now, and start every scene from
-    them; without, a scene that starts after an edit ends as config."""
+    """Start every scene from the trainer's sources as they are now; without, a scene that would
+    start after an edit ends as config."""
 
     expect: Annotated[
         tuple[str, ...],
