@@ -20,6 +20,7 @@ from training.configuration.overrides import (
     SCENE_KEY,
     SET_BY_US,
     Composition,
+    is_in_a_list,
     is_of_same_kind,
     kind_of,
     lacking_key,
@@ -31,6 +32,7 @@ from training.configuration.overrides import (
     split_refused,
     sweep_fault,
 )
+from training.configuration.reserved_keys import reserved_in_application
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -77,7 +79,11 @@ def examine(application: Application) -> Composition:
     own = [(item, _own_fault(item, application)) for item in parsed]
     faults += [fault for _, fault in own if fault]
     with composing(application.config, application.version_base) as composer:
-        found = _compose(composer, [item for item, fault in own if not fault], application)
+        right = [item for item, fault in own if not fault]
+        try:
+            found, lacks_config = _compose(composer, right, application)
+        except FaultsError as error:
+            raise type(error)([*faults, *error.faults]) from error
     section = found.content.pop("hydra", {})
     faults += found.faults
     faults += _sweep_faults(section, application)
@@ -85,41 +91,40 @@ def examine(application: Application) -> Composition:
     failing, unset = failing_interpolations(found.content)
     failing |= _failing_run_folder(found.content, section)
     faults += [Fault("an interpolation fails", f"{key}: {why}") for key, why in failing.items()]
+    if lacks_config:
+        raise LacksConfigError(faults)
     warnings = (*found.warnings, *map(_unset_warning, unset))
     return Composition(found.content, tuple(dict.fromkeys(faults)), warnings)
 
 
 def _compose(
     composer: Composer, overrides: Sequence[Override], application: Application
-) -> Composition:
-    """Return what Hydra composes, its own section included, and what it refuses."""
+) -> tuple[Composition, bool]:
+    """Return what Hydra composes, its own section included, and what it refuses.
+
+    And whether one of the refused overrides names a configuration that is in no file. Raises
+    LacksConfigError or FaultsError when nothing can be composed.
+    """
     groups = composer.groups({item.key_or_group for item in overrides})
     ordered = sorted(overrides, key=lambda item: item.key_or_group not in groups)
     accepted, refused, remaining = split_refused(composer, ordered)
-    errors = [error for _, error in refused] + ([remaining] if remaining else [])
-    faults = list[Fault]()
     if remaining is not None:
-        faults.append(Fault(f"{composer.config} does not compose", str(remaining)))
+        faults = [Fault(f"{composer.config} does not compose", str(remaining))]
         faults += [refusal(item, error) for item, error in refused]
-        _raise(errors, faults)
+        raise (LacksConfigError if remaining.lacks_config else FaultsError)(faults)
     texts = [str(item.input_line) for item in accepted]
     content = composer.compose(texts)
-    faults += [_refused(item, error, composer, content) for item, error in refused]
-    if any(error.lacks_config for error in errors):
-        _raise(errors, faults)
+    faults = [_refused(item, error, composer, content) for item, error in refused]
     faults += _launch_faults(composer, texts, content, application)
+    faults += reserved_in_application(composer, texts)
     if not faults:
         content = composer.compose([*application.launch, *texts])
     chosen = [str(item.input_line) for item in accepted if item.key_or_group in groups]
     values = [item for item in accepted if item.key_or_group not in groups]
     warnings = removal_warnings(composer, accepted, content)
     warnings += _type_warnings(composer, chosen, values, content)
-    return Composition(content, tuple(faults), tuple(warnings))
-
-
-def _raise(errors: Sequence[CompositionError], faults: Sequence[Fault]) -> None:
-    lacks_config = any(error.lacks_config for error in errors)
-    raise (LacksConfigError if lacks_config else FaultsError)(faults)
+    lacks_config = any(error.lacks_config for _, error in refused)
+    return Composition(content, tuple(faults), tuple(warnings)), lacks_config
 
 
 def _own_fault(override: Override, application: Application) -> Fault | None:
@@ -140,7 +145,8 @@ def _refused(
     if error.lacks_config and options:
         remedy = did_you_mean(str(override.value()), options)
         return Fault(f"the group {key} has no such option", repr(override.input_line), remedy)
-    if key in known or override.is_add() or override.is_force_add() or options:
+    is_added = override.is_add() or override.is_force_add()
+    if key in known or is_added or options or is_in_a_list(key, known):
         return refusal(override, error)
     own = [name for name in known if name.partition(".")[0] != "hydra"]
     groups = select(dict(content), "hydra.runtime.choices", {})
@@ -163,7 +169,7 @@ def _launch_faults(
     if not absent:
         return [Fault("Hydra refuses what the launcher adds to the command", str(error))]
     section = {key: key.partition(".")[2] for key in absent}
-    lines = "shared: {" + ", ".join(f"{name}: ???" for name in section.values()) + "}"
+    lines = "shared: {" + ", ".join(f"{name}: '???'" for name in section.values()) + "}"
     what = f"{composer.config} lacks keys that the launcher sets"
     return [Fault(what, ", ".join(absent), f"add to it {lines}")]
 

@@ -39,18 +39,14 @@ class Composer:
 
         Raises CompositionError.
         """
-        import yaml
         from hydra import compose
-        from hydra.errors import HydraException, MissingConfigException
+        from hydra.errors import MissingConfigException
         from omegaconf import OmegaConf
-        from omegaconf.errors import OmegaConfBaseException
 
-        # Malformed defaults lists and package headers end in errors of Python inside Hydra.
-        of_python = (OSError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
         try:
             composed = compose(self.config.stem, list(overrides), return_hydra_config=True)
             content = OmegaConf.to_container(composed, resolve=False, enum_to_str=True)
-        except (HydraException, OmegaConfBaseException, yaml.YAMLError, *of_python) as error:
+        except _errors() as error:
             lacks_config = isinstance(error, MissingConfigException)
             raise CompositionError(one_line(error), lacks_config=lacks_config) from error
         return {str(key): value for key, value in dict(content).items()}  # type: ignore[arg-type]
@@ -70,13 +66,25 @@ class Composer:
     def options(self, group: str) -> list[str]:
         """Return the names of a config group's options; none where there is no such group."""
         from hydra.core.global_hydra import GlobalHydra
-        from hydra.errors import HydraException
 
         try:
             loader = GlobalHydra.instance().config_loader()
             return loader.get_group_options(group, config_name=self.config.stem)
-        except (HydraException, OSError, ValueError):
+        except _errors():
             return []
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """Return what a configuration that can't be composed ends in.
+
+    Malformed defaults lists and package headers are errors of Python inside Hydra.
+    """
+    import yaml
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    of_python = (OSError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
+    return (HydraException, OmegaConfBaseException, yaml.YAMLError, *of_python)
 
 
 @contextmanager

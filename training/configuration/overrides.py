@@ -145,6 +145,15 @@ def removal_warnings(
     return warnings
 
 
+def is_in_a_list(key: str, known: Mapping[str, Any]) -> bool:
+    """Return whether a key such as `layers.0.width` goes through an element of a known list."""
+    parts = key.split(".")
+    return any(
+        parts[count].isdigit() and isinstance(known.get(".".join(parts[:count])), list)
+        for count in range(1, len(parts))
+    )
+
+
 def is_of_same_kind(value: Any, default: Any) -> bool:
     """Return whether a value may replace a default of its type.
 
@@ -251,7 +260,7 @@ def _fault_of(
         return fault
     if key in known:
         return _type_fault(override, known[key])
-    if override.is_add() or override.is_force_add() or _is_in_a_list(key, known):
+    if override.is_add() or override.is_force_add() or is_in_a_list(key, known):
         return None
     return lacking_key(override, config, known)
 
@@ -261,15 +270,6 @@ def _no_effect(override: Override) -> Fault | None:
         return None
     remedy = "leave it out: the trainer is composed with Hydra, but Hydra does not start it"
     return Fault("an override has no effect on this trainer", repr(override.input_line), remedy)
-
-
-def _is_in_a_list(key: str, known: Mapping[str, Any]) -> bool:
-    """Return whether a key such as `layers.0.width` goes through an element of a known list."""
-    parts = key.split(".")
-    return any(
-        parts[count].isdigit() and isinstance(known.get(".".join(parts[:count])), list)
-        for count in range(1, len(parts))
-    )
 
 
 def _near(key: str, known: Sequence[str]) -> str:

@@ -40,6 +40,14 @@ def reserved_by_effect(config: Path, overrides: Sequence[str]) -> list[Fault]:
         return [_fault(text) for text in near if before != _reserved_values(composer, text)]
 
 
+def reserved_in_application(composer: Composer, overrides: Sequence[str]) -> list[Fault]:
+    """Return the same for an application that composes with these overrides."""
+    near = [text for text in overrides if _is_near(text)]
+    others = [text for text in overrides if text not in near]
+    before = _reserved_values(composer, *others) if near else {}
+    return [_fault(text) for text in near if before != _reserved_values(composer, *others, text)]
+
+
 def _reserved_values(composer: Composer, *overrides: str) -> dict[str, Any]:
     """Return the reserved keys' values in the configuration composed with these overrides.
 

@@ -254,7 +254,6 @@ def _other_script(path: Path, options: LaunchOptions, roots: Roots | None) -> Tr
         composed = faults.collect(_compose_application, path, config, options)
         composed = composed or overrides.Composition({})
         faults.add(composed.faults)
-        faults.add(faults.collect(reserved_by_effect, config, options.overrides) or ())
         content = _with_launch(composed.content, options.exp_name, None)
         values = resolve_what_is_known(content)
         warnings = composed.warnings
