@@ -110,7 +110,9 @@ def test_more_than_a_node_has_is_refused_before_it_is_queued(array_lab):
     assert result.returncode == 2
     assert "Requested node configuration is not available" in result.stderr
     assert not array_lab.slurm.squeue()
-    assert not [path for path in (array_lab.root / "state").rglob("*") if path.is_file()]
+    # A copy of the sources belongs to no plan: the next launch uses it, or removes it later.
+    left = {path for path in (array_lab.root / "state").rglob("*") if path.is_file()}
+    assert not left - set((array_lab.root / "state" / "snapshots").rglob("*"))
 
 
 def test_max_failures_keeps_further_tasks_from_starting(array_lab, eventually):
