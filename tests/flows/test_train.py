@@ -202,7 +202,7 @@ def test_a_flow_outlives_its_server(lab, eventually):
     """The server is killed in the middle: it is started again, and the flow ends as it should."""
     lab.add_scene("a_1")
     flow = lab.popen("--overrides", "do=wait", program=FLOW)
-    eventually((lab.output("a_1") / "ready.txt").exists, "the trainer")
+    eventually((lab.output("a_1") / "ready.txt").exists, "the trainer", 180)  # a new database
     (server,) = [p for p in children_of(flow.pid) if "flows.server.process" in p.cmdline()]
     server.kill()
     (lab.output("a_1") / "go.txt").touch()
