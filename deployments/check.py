@@ -206,10 +206,8 @@ def _override_faults(name: str, options: FlowOptions) -> Iterator[Fault]:
     """Yield overrides that the project's own trainer does not take; others are not here to ask."""
     if options.train_script != FlowOptions.model_fields["train_script"].default:
         return
-    try:
-        load_train_script(options, None)
-    except FaultsError as error:
-        yield from (replace(fault, what=f"{name}: {fault.what}") for fault in error.faults)
+    faults = load_train_script(options, None).faults
+    yield from (replace(fault, what=f"{name}: {fault.what}") for fault in faults)
 
 
 def _schedule_faults(deployments: Iterable[Deployment]) -> Iterator[Fault]:

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from preprocess.faults import Fault, did_you_mean
 from preprocess.layout import EVERYONE
 from preprocess.scene import Scene
 from preprocess.scene_data import training_folder, truth_folder
+
+FEW_SCENES = 3
+"""Of so many and more, none with data means that the data root is wrong."""
+
+
+def missing_data_of_all(scenes: Sequence[Scene], scene_data_root: Path) -> list[Fault]:
+    """Return faults for missing data of several scenes; a wrong data root is one fault."""
+    on_disk = [scene for scene in scenes if scene.synthetic is None]
+    folders = [training_folder(scene, scene_data_root).root for scene in on_disk]
+    if len(on_disk) < FEW_SCENES or any(folder.is_dir() for folder in folders):
+        return [fault for scene in scenes for fault in missing_data(scene, scene_data_root)]
+    names = ", ".join(scene.seq_name for scene in on_disk[:FEW_SCENES])
+    what = f"none of {len(on_disk)} scenes has data in the scene data root"
+    remedy = "put the scenes' data there, or name another root with TS_SCENE_DATA_ROOT"
+    faults = [Fault(what, f"{scene_data_root} (no {names}, …)", remedy)]
+    for scene in scenes:
+        truth = truth_folder(scene, scene_data_root)
+        if scene.synthetic is not None:
+            faults += missing_data(scene, scene_data_root)
+        elif truth and not truth.root.is_relative_to(scene_data_root):
+            faults += _missing_truth(scene, scene_data_root)
+    return faults
 
 
 def missing_data(scene: Scene, scene_data_root: Path) -> list[Fault]:

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import os
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+MOST_OF_A_KIND = 5
+"""More faults of a kind are shown as one."""
+FIRST_FEW = 3
+VARYING = "…"
+PARTICULAR = r"'[^']*'|\S*/\S*|\S+'s|\S*\d\S*"
+"""What differs between faults of a kind: quoted values, paths, names with digits or an 's."""
+ABSOLUTE = r"(?<!\S)/[^:,\s]+"
 
 
 @dataclass(frozen=True)
@@ -29,10 +39,50 @@ class FaultsError(Exception):
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
-        super().__init__("\n".join(str(fault) for fault in self.faults))
+        super().__init__("\n".join(str(fault) for fault in grouped(self.faults)))
 
     def __reduce__(self) -> tuple[type[FaultsError], tuple[tuple[Fault, ...]]]:
         return type(self), (self.faults,)
+
+
+def grouped(faults: Sequence[Fault]) -> list[Fault]:
+    """Return the faults with many of a kind made one: the count, the first few, their folder."""
+    kinds: dict[tuple[str, str], list[Fault]] = {}
+    for fault in faults:
+        kinds.setdefault((_kind(fault), fault.remedy), []).append(fault)
+    shown: list[Fault] = []
+    for (kind, _), members in kinds.items():
+        shown += members if len(members) <= MOST_OF_A_KIND else [_together(kind, members)]
+    return shown
+
+
+def _together(kind: str, members: Sequence[Fault]) -> Fault:
+    is_told_by_value = VARYING not in kind and members[0].value
+    first = [each.value if is_told_by_value else _one_line(each) for each in members[:FIRST_FEW]]
+    folder = _common_folder(members)
+    where = f", all below {folder}" if folder else ""
+    return Fault(
+        f"{len(members)} times{where}: {kind}", f"{', '.join(first)}, …", members[0].remedy
+    )
+
+
+def _kind(fault: Fault) -> str:
+    """Return what is wrong without the scene or file that it is said of."""
+    subject, colon, rest = fault.what.rpartition(": ")
+    return re.sub(PARTICULAR, VARYING, rest if colon and " " not in subject else fault.what)
+
+
+def _one_line(fault: Fault) -> str:
+    return f"{fault.what}: {fault.value}" if fault.value else fault.what
+
+
+def _common_folder(members: Sequence[Fault]) -> str:
+    found = [re.search(ABSOLUTE, text) for text in map(_one_line, members)]
+    paths = [match[0] for match in found if match]
+    if len(paths) < len(members):
+        return ""
+    folder = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120 - text
+    return "" if folder == os.sep else folder
 
 
 def nearest(name: str, valid: Iterable[str], count: int = 3) -> list[str]:

@@ -7,6 +7,7 @@ defaults below the checkout's `outputs/`.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ VARIABLES = {
     "scene_data_root": "TS_SCENE_DATA_ROOT",
     "state_root": "TS_STATE_ROOT",
 }
+UNKNOWN_VARIABLE = re.compile(r"\$(\w+|\{\w+\})", re.ASCII)
 DEFAULTS = {
     "results_root": "outputs/results",
     "scene_data_root": "outputs/scenes",
@@ -38,19 +40,37 @@ def resolve_root_folders(
     """Resolve each root, by its key, to an absolute path from the first source that names it.
 
     Relative paths start at the caller's folder; those of `paths.yaml` and the defaults start at
-    the checkout. Raises FaultsError when `paths.yaml` is not a mapping of known keys to text.
+    the checkout. Raises FaultsError when `paths.yaml` is not a mapping of known keys to text, or a
+    path begins with an unknown user's home or names a variable that is not set.
     """
     environ = os.environ if environ is None else environ
     site = _site_paths(paths_file)
-    return {
-        key: _absolute(flags.get(key) or environ.get(variable), site.get(key) or DEFAULTS[key])
-        for key, variable in VARIABLES.items()
-    }
+    given = {key: flags.get(key) or environ.get(name) or "" for key, name in VARIABLES.items()}
+    texts = {key: given[key] or site.get(key) or DEFAULTS[key] for key in VARIABLES}
+    faults = [fault for key, text in texts.items() if (fault := _unknown_fault(key, text))]
+    if faults:
+        raise FaultsError(faults)
+    return {key: absolute(text, Path() if given[key] else CHECKOUT) for key, text in texts.items()}
 
 
-def _absolute(given: str | None, fallback: str) -> Path:
-    path = Path(given).expanduser() if given else CHECKOUT / Path(fallback).expanduser()
-    return Path(os.path.abspath(path))
+def expanded(text: str) -> Path:
+    """Return a path with `~` and variables such as `$HOME` replaced, as far as they are known."""
+    # Path's own raises for the home of an unknown user.
+    return Path(os.path.expanduser(os.path.expandvars(text)))  # noqa: PTH111
+
+
+def absolute(text: str, start: Path = Path()) -> Path:
+    """Return a path option as an absolute path; relative ones start at the caller's folder."""
+    return Path(os.path.abspath(start / expanded(text)))
+
+
+def _unknown_fault(key: str, text: str) -> Fault | None:
+    """Return a fault for a root with an unknown `$NAME` or `~user`: nobody has such a folder."""
+    path = str(expanded(text))
+    if not path.startswith("~") and not UNKNOWN_VARIABLE.search(path):
+        return None
+    remedy = f"set the variable, or name the folder with --{key.replace('_', '-')}"
+    return Fault(f"{key} is not known here", text, remedy)
 
 
 def _site_paths(path: Path) -> dict[str, str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from preprocess.layout import SceneFolder
+from preprocess.roots import expanded
 from preprocess.scene import Scene
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def truth_folder(scene: Scene, scene_data_root: Path) -> SceneFolder | None:
     """
     if scene.raw_gt_dir_path is None:
         return None
-    return SceneFolder(scene_data_root / Path(scene.raw_gt_dir_path).expanduser())
+    return SceneFolder(scene_data_root / expanded(scene.raw_gt_dir_path))
 
 
 def load_image(folder: SceneFolder, camera: int, frame: int) -> Array:

@@ -122,17 +122,26 @@ def input_file_faults(files: Mapping[str, Path]) -> list[Fault]:
     ]
 
 
-def group_faults(schema: Config, scenes: Sequence[Scene]) -> list[Fault]:
-    """Return what keeps scenes from being split into train and test of the refiner's data set."""
-    from training.trainer.difix.sample_names import groups_of, held_out_groups
+def split_problems(
+    schema: Config, scenes: Sequence[Scene], *, will_merge: bool
+) -> tuple[list[Fault], list[str]]:
+    """Return the faults and warnings of the split into train and test of the refiner's data set.
+
+    With `will_merge` nothing to train with is one of them: a fault with `strict`.
+    """
+    from training.trainer.difix.sample_names import empty_train_fault, groups_of, held_out_groups
 
     settings = schema.difix_data_generation
     names = [scene.seq_name for scene in scenes]
     try:
-        held_out_groups(groups_of(names, settings).values(), settings)
+        groups = groups_of(names, settings).values()
+        held_out = held_out_groups(groups, settings)
     except FaultsError as error:
-        return list(error.faults)
-    return []
+        return list(error.faults), []
+    fault = empty_train_fault(groups, held_out) if will_merge and scenes else None
+    if fault is None:
+        return [], []
+    return ([fault], []) if settings.strict else ([], [f"{fault.what}: {fault.value}"])
 
 
 def generation_faults(

@@ -67,7 +67,8 @@ class FormerRecords:
         if overrides not in self._scripts:
             options = self._options.model_copy(update={"overrides": overrides})
             try:
-                self._scripts[overrides] = load_train_script(options, self._roots)
+                script = load_train_script(options, self._roots)
+                self._scripts[overrides] = None if script.faults else script
             except FaultsError:
                 self._scripts[overrides] = None
         return self._scripts[overrides]

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from preprocess.faults import MOST_NAMES, Fault, FaultsError
+from preprocess.faults import MOST_NAMES, Fault, FaultsError, grouped
 from preprocess.registry import left_out_warning, load_scenes, select_scenes
 from preprocess.roots import CHECKOUT
 from preprocess.scene import Scene
@@ -77,6 +77,8 @@ class _Launch:
     slurm: SlurmPlan | None
     absent: Sequence[Fault]
     """Input that this machine lacks; only a dry run gets so far with it."""
+    warnings: Sequence[str]
+    """What is probably not meant."""
     reading: Reading | None
     """The sources of the script; None in a dry run."""
 
@@ -112,25 +114,29 @@ def _check(options: LaunchOptions) -> _Launch:
     roots = faults.collect(resolve_roots, options.model_dump())
     scenes = faults.collect(_choose_scenes, options) or []
     reading = _read_sources(options, roots) if roots and not options.dry_run else None
+    faults.add(_too_many_scenes(options, scenes))
     script = faults.collect(load_train_script, options, roots)
+    faults.add(script.faults if script else ())
     faults.add(_edited_meanwhile(options, reading))
     slurm = faults.collect(plan_slurm, options) if options.on_slurm else None
-    absent = list[Fault]()
+    absent, warnings = list[Fault](), list[str]()
     if roots:
         faults.add(checks.folder_faults(roots))
     if roots and slurm:
         faults.add(split_argument_faults(slurm, roots))
     if script:
         faults.add(checks.virtual_camera_faults(script.values, scenes))
-    if script and script.schema and script.is_for_refiner:
-        faults.add(checks.group_faults(script.schema, scenes))
+    if script and script.schema and script.is_for_refiner and scenes:
+        will_merge = options.auto_schedule_aggregate
+        wrong, warnings = checks.split_problems(script.schema, scenes, will_merge=will_merge)
+        faults.add(wrong)
     if script and roots:
         absent = _absent_input(options, scenes, script, roots)
     if not options.dry_run:
         faults.add(absent)
     if faults.found or roots is None or script is None:
         raise FaultsError(faults.found)
-    return _Launch(options, roots, scenes, script, slurm, absent, reading)
+    return _Launch(options, roots, scenes, script, slurm, absent, warnings, reading)
 
 
 def _read_sources(options: LaunchOptions, roots: Roots) -> Reading | None:
@@ -153,7 +159,7 @@ def _read_sources(options: LaunchOptions, roots: Roots) -> Reading | None:
 def _config_path(options: LaunchOptions) -> Path | None:
     if given_path(options, "train_script") == OWN_SCRIPT:
         return OWN_CONFIG
-    return Path(os.path.abspath(options.train_config)) if options.train_config else None
+    return given_path(options, "train_config") if options.train_config else None
 
 
 def _edited_meanwhile(options: LaunchOptions, reading: Reading | None) -> list[Fault]:
@@ -183,24 +189,27 @@ def _misplaced_flags(options: LaunchOptions) -> list[Fault]:
 
 def _choose_scenes(options: LaunchOptions) -> list[Scene]:
     registry = load_scenes(given_path(options, "scenes_dir"))
-    scenes = select_scenes(registry, options.scene_name_includes)
-    if len(scenes) > 1 and not options.run_all:
-        names = [scene.seq_name for scene in scenes]
-        shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
-        remedy = "name one with --scene-name-includes, or train all of them with --run-all"
-        raise FaultsError([Fault(f"{len(names)} scenes match", shown, remedy)])
-    return scenes
+    return select_scenes(registry, options.scene_name_includes)
+
+
+def _too_many_scenes(options: LaunchOptions, scenes: Sequence[Scene]) -> list[Fault]:
+    if len(scenes) <= 1 or options.run_all:
+        return []
+    names = [scene.seq_name for scene in scenes]
+    shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
+    remedy = "name one with --scene-name-includes, or train all of them with --run-all"
+    return [Fault(f"{len(names)} scenes match", shown, remedy)]
 
 
 def _absent_input(
     options: LaunchOptions, scenes: Sequence[Scene], script: TrainScript, roots: Roots
 ) -> list[Fault]:
     """Return what the project's own trainer would miss on the disk."""
-    from preprocess.data_checks import missing_data
+    from preprocess.data_checks import missing_data_of_all
 
     if not script.is_own:
         return []
-    faults = [fault for scene in scenes for fault in missing_data(scene, roots.scene_data_root)]
+    faults = missing_data_of_all(scenes, roots.scene_data_root)
     for scene in scenes:
         faults += checks.input_file_faults(script.input_files(scene))
     if script.schema and script.is_for_refiner:
@@ -212,8 +221,8 @@ def _plan_without_scenes(launch: _Launch) -> Plan:
     options = launch.options
     gpus = () if launch.slurm else visible_gpus()  # in a job, Slurm says which
     left_out = left_out_warning(given_path(options, "scenes_dir"))
-    warnings = tuple(filter(None, [left_out, *map(str, launch.absent)]))
-    warnings += launch.script.warnings
+    warnings = tuple(filter(None, [left_out, *map(str, grouped(launch.absent))]))
+    warnings += (*launch.script.warnings, *launch.warnings)
     warnings += launch.slurm.warnings if launch.slurm else ()
     warnings += (launch.reading.warning,) if launch.reading and launch.reading.warning else ()
     if gpus and options.workers > len(gpus):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from preprocess.faults import FaultsError
 from training.configuration.reserved_keys import reserved_by_effect, reserved_by_name
 from training.plan.options import LaunchOptions
 from training.plan.train_script import OWN_CONFIG, load_train_script
@@ -84,5 +83,5 @@ def test_a_launch_of_another_script_refuses_it(config, tmp_path, given, override
     script.touch()
     more = {} if given == "nothing" else {"train_config": str(config)}
     options = LaunchOptions(exp_name="exp", train_script=str(script), overrides=(override,), **more)
-    with pytest.raises(FaultsError, match="sets what the launcher sets"):
-        load_train_script(options, None)
+    faults = load_train_script(options, None).faults
+    assert any("sets what the launcher sets" in each.what for each in faults)

@@ -46,6 +46,69 @@ def test_faults_of_all_kinds_are_shown_at_once(lab, options):
     assert "start_camera_id" in faults[0]
 
 
+@pytest.mark.parametrize(
+    ("override", "word"),
+    [
+        ("sed=1", "sed=1"),
+        ("train.optimization.epochs=five", "epochs=five"),
+        ("seed=${nowhere}", "interpolation"),
+        ("seed='a,b", "parsed"),
+        ("shared.exp_name=x", "--exp-name"),
+        ("shared={scene_name:x}", "--scene-name-includes"),
+    ],
+)
+def test_a_wrong_override_hides_no_other_fault(lab, options, override, word):
+    """Each is named beside camera clash, too many scenes, a missing body file, another config."""
+    for name in ("a_1", "a_2"):
+        lab.add_scene(name, cam_id=101)
+    (lab.root / "mine.yaml").write_text("seed: 1")
+    given = (override, "train.nv_generation.trn_nv_gen.num_cameras=3", "model.body_file=/none.npz")
+    config = str(lab.root / "mine.yaml")
+    found = "\n".join(faults_of(options(overrides=given, train_config=config, dry_run=False)))
+    for each in (word, "101 is in 100..102", "2 scenes match", "/none.npz", "train.yaml"):
+        assert each in found
+
+
+@pytest.mark.parametrize(("number", "lines"), [(2, 9), (300, 3)])
+def test_a_wrong_data_root_is_one_fault(lab, options, number, lines):
+    """Not one for each of 2,000 scenes; a few are named one by one."""
+    for each in range(number):
+        lab.add_scene(f"s_{each:04}", raw_gt_dir_path=f"truth/{each}")
+    with pytest.raises(FaultsError) as caught:
+        make_plan(options(dry_run=False, run_all=True))
+    text = str(caught.value)
+    assert len(text.splitlines()) < lines
+    assert str(lab.root / "scenes") in text
+    assert "TS_SCENE_DATA_ROOT" in text
+    dry = [line for line in make_plan(options(run_all=True)).warnings if "s_0000" in line]
+    assert dry
+
+
+MODE = "run_mode=difix_data_generation_generate"
+STRICT = "difix_data_generation.strict"
+
+
+@pytest.mark.parametrize(
+    ("scenes", "given"),
+    [(["hi4d_pair15_a", "hi4d_pair17_b"], ""), (["hi4d_pair01_a"], "test_groups=[pair01]")],
+)
+def test_a_data_set_without_train_is_a_fault_before_the_queue(lab, options, scenes, given):
+    """A warning where strict is off; nothing where none is merged or another group is there."""
+    for name in scenes:
+        lab.add_scene(name, synthetic={})
+    more = (f"difix_data_generation.{given}",) if given else ()
+
+    def build(*overrides, **values):
+        return options(overrides=(MODE, *more, *overrides), run_all=True, **values)
+
+    empty = "empty train"
+    assert empty in "\n".join(faults_of(build()))
+    assert empty in "\n".join(make_plan(build(f"{STRICT}=false")).warnings)
+    assert empty not in str(make_plan(build(auto_schedule_aggregate=False)).warnings)
+    lab.add_scene("hi4d_pair02_c", synthetic={})
+    assert empty not in str(make_plan(build()).warnings)
+
+
 @pytest.mark.parametrize("key", ["results_root", "scene_data_root", "scene_file"])
 def test_an_override_of_a_folder_names_the_flag_instead(lab, options, key):
     """Trained elsewhere, a scene's outputs would be missing where they are expected."""

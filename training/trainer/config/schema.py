@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from preprocess.roots import CHECKOUT, CHECKOUT_VARIABLE
+from preprocess.roots import CHECKOUT, CHECKOUT_VARIABLE, expanded
 from training.configuration.run_modes import RunModeName
 
 EXPERIMENTS = "_experiments"
@@ -252,6 +252,6 @@ def under_checkout(path: str) -> Path:
 
     In a trainer that runs from a copy of the checkout, files that the copy has are read there.
     """
-    given = Path(path).expanduser()
+    given = expanded(path)
     copied = CHECKOUT / given
     return copied if copied.is_file() else Path(os.environ.get(CHECKOUT_VARIABLE, CHECKOUT), given)

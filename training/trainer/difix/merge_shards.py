@@ -55,7 +55,10 @@ def aggregate(config: Config, requests: SignalRequests) -> None:
         _write_summaries(partial, config, writer, problems)
     counts = generation_stats(config.shared.exp_name, writer.counts)["samples_by_split"]
     sides = ", ".join(f"{count} in {split}" for split, count in counts.items())
-    print(f"{sides}: {config.experiment_output / FOLDER / 'difix' / 'data.json'}", flush=True)
+    warning = "" if _has_train(writer) else "; warning: train is empty"
+    print(
+        f"{sides}: {config.experiment_output / FOLDER / 'difix' / 'data.json'}{warning}", flush=True
+    )
 
 
 def _merge(
@@ -87,7 +90,16 @@ def _refuse(problems: list[ShardProblem], writer: DatasetWriter, config: Config)
         )
     if not any(each.samples for each in writer.counts):
         raise TrainingError("no shard has a sample: see dropped_samples.csv of the scenes")
+    if config.difix_data_generation.strict and not _has_train(writer):
+        raise TrainingError(
+            f"train is empty, all samples are of test groups: see {CONFIG_KEY}.test_groups; "
+            f"{CONFIG_KEY}.strict=false makes a test set alone"
+        )
     refuse_leaks(writer.counts)
+
+
+def _has_train(writer: DatasetWriter) -> bool:
+    return any(each.samples for each in writer.counts if each.split == "train")
 
 
 def _write_summaries(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from preprocess.faults import Fault, FaultsError, did_you_mean
@@ -87,6 +87,20 @@ def held_out_groups(groups: Iterable[Group], settings: DifixDataGeneration) -> f
     wanted_groups = settings.test_groups
     return frozenset(
         group for group in there if any(_is_meant(wanted, group) for wanted in wanted_groups)
+    )
+
+
+def empty_train_fault(groups: Collection[Group], held_out: Collection[Group]) -> Fault | None:
+    """Return a fault where every group is held out, so that nothing is left to train with."""
+    if not set(groups) <= set(held_out):
+        return None
+    remedy = (
+        f"choose scenes of other groups too, or other {CONFIG_KEY}.test_groups; "
+        f"{CONFIG_KEY}.strict=false makes a test set alone"
+    )
+    names = ", ".join(sorted(map(str, set(held_out))))
+    return Fault(
+        "all chosen scenes are of test groups: data.json gets an empty train", names, remedy
     )
 
 
