@@ -182,8 +182,9 @@ def check_syntax(overrides: Sequence[str]) -> None:
 
     Raises FaultsError naming each that is not key=value.
     """
+    remedy = "write key=value; a Hydra application's configuration is named with --train-config"
     faults = [
-        Fault("an override is not key=value", repr(text), "write key=value")
+        Fault("an override is not key=value", repr(text), remedy)
         for text in overrides
         if "=" not in text or text.startswith("=")
     ]

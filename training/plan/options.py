@@ -128,7 +128,8 @@ class LaunchOptions(BaseModel):
     """Any script that takes key=value arguments."""
 
     train_config: Annotated[str, Flag("The trainer", "--train-config conf/train.yaml")] = ""
-    """Hydra config that overrides are checked against; for another script none: only parsed."""
+    """Hydra config that Hydra composes with the overrides before a launch; for another script none:
+    only parsed."""
 
     snapshot: Annotated[
         bool, Flag("The trainer", "--no-snapshot"), Field(title="Keep the sources")
