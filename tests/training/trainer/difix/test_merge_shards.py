@@ -349,3 +349,14 @@ def test_no_scene_and_no_torch_are_needed(shards):
         )
         assert ended.returncode == 0, ended.stderr
         assert "16 in test, 14 in train" in ended.stdout
+
+
+def test_a_data_set_without_train_is_refused_and_said_where_it_is_wanted(shards, capsys):
+    """Every group is held out: nobody trains a refiner with it by accident."""
+    groups = f"{KEY}.test_groups=[pair01,pair02]"
+    assert shards.aggregate(groups) == 1
+    assert "train is empty" in capsys.readouterr().err
+    assert not shards.dataset.exists()
+    assert shards.aggregate(groups, f"{KEY}.strict=false") == 0
+    assert capsys.readouterr().out.rstrip().endswith("warning: train is empty")
+    assert "no sample in train" in (shards.dataset / "report.md").read_text("utf-8")
