@@ -6,5 +6,6 @@ setting read at an unusual moment stands here, so an upgrade breaks one file and
 `task`, states, `get_client`) is used directly.
 
 This is the lowest layer of `flows`: modules here import nothing else of it. `dask_adapter` imports
-no Prefect, because it is imported on compute nodes. Start reading with `prefect_adapter`.
+no Prefect, because it is imported on compute nodes; `prefect_settings_adapter` is apart from
+`prefect_adapter`, whose import configures logging. Start reading with `prefect_adapter`.
 """
