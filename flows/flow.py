@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import shlex
+import tempfile
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -74,7 +76,11 @@ TASK_OPTIONS: dict[str, Any] = {
     # Nor does Prefect retry by a default that the user has set: `SceneEvents` decides by cause.
     "retries": 0,
     "retry_delay_seconds": 0,
+    "refresh_cache": False,
 }
+UNUSED_STORAGE = Path(tempfile.gettempdir())
+"""Where no result is ever written. Without one named, Prefect would load the user's default, and
+the flow would fail where that storage is not there."""
 
 train_scene = task(name="train-scene", task_run_name="{scene.name}", **TASK_OPTIONS)(
     train_one_scene
@@ -87,7 +93,10 @@ aggregate = task(name="aggregate", task_run_name="aggregate", **TASK_OPTIONS)(ag
     flow_run_name="{exp_name}",
     validate_parameters=False,
     retries=0,
+    retry_delay_seconds=0,
     persist_result=False,
+    result_storage=UNUSED_STORAGE,
+    result_serializer="pickle",
 )
 @with_flow_parameters
 def train_scenes(**values: Any) -> State[Any]:

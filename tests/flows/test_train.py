@@ -51,9 +51,10 @@ def test_all_scenes_done_is_a_completed_flow_with_edges_into_the_aggregate(flow_
 def test_a_failed_scene_is_a_failed_flow_that_names_it(flow_lab, prefect_api):
     """The others finish, the aggregate runs, the task run carries the log's last lines.
 
-    Nothing is retried, whatever retries the user's settings have for flows and tasks."""
+    Nothing is retried and no result stored, whatever the user's settings have for that."""
     settings = ("PREFECT_FLOWS_DEFAULT_RETRIES", "PREFECT_TASKS_DEFAULT_RETRIES")
     flow_lab.environment.update(dict.fromkeys(settings, "2"))
+    flow_lab.environment["PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK"] = "s3-bucket/none"
     for name in ("a_1", "a_2", "a_3"):
         flow_lab.add_scene(name)
     flags = ("--run-all", "--exp-name", "part", "--overrides", "do=fail", "only=a_2")

@@ -133,15 +133,23 @@ def test_prefects_defaults_for_retries_and_results_change_nothing(environ):
     program = (
         "from flows.flow import aggregate, difix_data, train_scene, train_scenes\n"
         "for each in (train_scenes, difix_data, train_scene, aggregate):\n"
-        "    print(each.retries, each.persist_result)"
+        "    again = getattr(each, 'refresh_cache', False)\n"
+        "    print(each.retries, each.retry_delay_seconds, each.persist_result, again)\n"
+        "for each in (train_scenes, difix_data):\n"
+        "    print(each.result_storage is not None, each.result_serializer)"
     )
     environ |= {
         "PREFECT_FLOWS_DEFAULT_RETRIES": "2",
+        "PREFECT_FLOWS_DEFAULT_RETRY_DELAY_SECONDS": "600",
         "PREFECT_TASKS_DEFAULT_RETRIES": "2",
+        "PREFECT_TASKS_DEFAULT_RETRY_DELAY_SECONDS": "600",
         "PREFECT_TASKS_DEFAULT_PERSIST_RESULT": "true",
+        "PREFECT_TASKS_REFRESH_CACHE": "true",
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
+        "PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK": "s3-bucket/none",
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
     }
     result = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert result.stdout.splitlines() == ["0 False"] * 4
+    assert result.stdout.splitlines() == ["0 0 False False"] * 4 + ["True pickle"] * 2
