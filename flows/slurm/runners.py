@@ -100,6 +100,12 @@ def failure_text(plan: Plan, job_ids: Sequence[str]) -> str:
     )
 
 
+def _cluster_of(runner: SceneTaskRunner) -> SlurmWorkerCluster:
+    if not isinstance(runner.cluster, SlurmWorkerCluster):
+        raise TypeError(f"not a cluster of Slurm jobs: {runner.cluster!r}")
+    return runner.cluster
+
+
 def _runner(
     plan: Plan,
     limits: PoolLimits,
@@ -110,9 +116,7 @@ def _runner(
     """Return a runner with a pool of jobs that `command` submits."""
 
     def make_dispatcher(runner: SceneTaskRunner) -> SlurmDispatcher:
-        cluster = runner.cluster
-        if not isinstance(cluster, SlurmWorkerCluster):
-            raise TypeError(f"not a cluster of Slurm jobs: {cluster!r}")
+        cluster = _cluster_of(runner)
         before_first_job()
         pool = JobPool(
             cluster,
