@@ -7,7 +7,7 @@ later, or run with something else than was asked for: see `examine`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +61,8 @@ class Application:
     """By key, the flag that sets it; None for `SET_BY_US`."""
 
 
-class LacksConfigError(FaultsError):
-    """Hydra finds no file for a configuration that is named: the script may register it."""
+class NeedsScriptError(FaultsError):
+    """Hydra does not find a configuration or a resolver, which the script may register."""
 
 
 def examine(application: Application) -> Composition:
@@ -70,8 +70,8 @@ def examine(application: Application) -> Composition:
 
     Faults are: what Hydra refuses, reserved keys, sweeps, keys that the launcher sets and the
     configuration lacks, `???` that nobody fills, interpolations of what is not there. Raises
-    LacksConfigError where a configuration is named that is in no file, and FaultsError when the
-    configuration can't be composed at all.
+    NeedsScriptError where a configuration or resolver is named that only the script may know, and
+    FaultsError when the configuration can't be composed at all.
     """
     if not application.config.is_file():
         raise FaultsError([Fault("--train-config is not a file", str(application.config))])
@@ -81,7 +81,7 @@ def examine(application: Application) -> Composition:
     with composing(application.config, application.version_base) as composer:
         right = [item for item, fault in own if not fault]
         try:
-            found, lacks_config = _compose(composer, right, application)
+            found, needs_script = _compose(composer, right, application)
         except FaultsError as error:
             raise type(error)([*faults, *error.faults]) from error
     section = found.content.pop("hydra", {})
@@ -91,8 +91,8 @@ def examine(application: Application) -> Composition:
     failing, unset = failing_interpolations(found.content)
     failing |= _failing_run_folder(found.content, section)
     faults += [Fault("an interpolation fails", f"{key}: {why}") for key, why in failing.items()]
-    if lacks_config:
-        raise LacksConfigError(faults)
+    if needs_script:
+        raise NeedsScriptError(faults)
     warnings = (*found.warnings, *map(_unset_warning, unset))
     return Composition(found.content, tuple(dict.fromkeys(faults)), warnings)
 
@@ -102,29 +102,44 @@ def _compose(
 ) -> tuple[Composition, bool]:
     """Return what Hydra composes, its own section included, and what it refuses.
 
-    And whether one of the refused overrides names a configuration that is in no file. Raises
-    LacksConfigError or FaultsError when nothing can be composed.
+    And whether one of the refused overrides needs what only the script may know. Raises
+    NeedsScriptError or FaultsError when nothing can be composed.
     """
     groups = composer.groups({item.key_or_group for item in overrides})
     ordered = sorted(overrides, key=lambda item: item.key_or_group not in groups)
+    chosen = [str(item.input_line) for item in ordered if item.key_or_group in groups]
+    named = replace(composer, always=application.launch)
+    nameless = _error_of_names(composer, named, chosen)
+    if nameless is None:
+        composer = named
     accepted, refused, remaining = split_refused(composer, ordered)
     if remaining is not None:
         faults = [Fault(f"{composer.config} does not compose", str(remaining))]
         faults += [refusal(item, error) for item, error in refused]
-        raise (LacksConfigError if remaining.lacks_config else FaultsError)(faults)
+        raise (NeedsScriptError if remaining.needs_script else FaultsError)(faults)
     texts = [str(item.input_line) for item in accepted]
     content = composer.compose(texts)
     faults = [_refused(item, error, composer, content) for item, error in refused]
-    faults += _launch_faults(composer, texts, content, application)
+    faults += [_names_fault(composer, nameless, content)] if nameless else []
     faults += reserved_in_application(composer, texts)
-    if not faults:
-        content = composer.compose([*application.launch, *texts])
-    chosen = [str(item.input_line) for item in accepted if item.key_or_group in groups]
-    values = [item for item in accepted if item.key_or_group not in groups]
     warnings = removal_warnings(composer, accepted, content)
+    values = [item for item in accepted if item.key_or_group not in groups]
     warnings += _type_warnings(composer, chosen, values, content)
-    lacks_config = any(error.lacks_config for _, error in refused)
-    return Composition(content, tuple(faults), tuple(warnings)), lacks_config
+    needs_script = any(error.needs_script for _, error in refused)
+    return Composition(content, tuple(faults), tuple(warnings)), needs_script
+
+
+def _error_of_names(
+    composer: Composer, named: Composer, chosen: Sequence[str]
+) -> CompositionError | None:
+    """Return why the application refuses the names that the launcher adds; None if it does not.
+
+    None also where it composes neither with the chosen groups nor without.
+    """
+    for overrides in (chosen, ()):
+        if composer.error(overrides) is None:
+            return named.error(overrides)
+    return None
 
 
 def _own_fault(override: Override, application: Application) -> Fault | None:
@@ -142,7 +157,7 @@ def _refused(
     """Return the fault for a refused override, with what is nearest to it in the configuration."""
     key, known = override.key_or_group, dict(leaves(dict(content)))
     options = composer.options(key)
-    if error.lacks_config and options:
+    if error.needs_script and options:
         remedy = did_you_mean(str(override.value()), options)
         return Fault(f"the group {key} has no such option", repr(override.input_line), remedy)
     is_added = override.is_add() or override.is_force_add()
@@ -154,24 +169,16 @@ def _refused(
     return lacking_key(override, composer.config, known if is_hydras else [*own, *groups])
 
 
-def _launch_faults(
-    composer: Composer,
-    overrides: Sequence[str],
-    content: Mapping[str, Any],
-    application: Application,
-) -> list[Fault]:
-    """Return a fault where the application can't be told which scene and experiment it trains."""
-    error = composer.error([*application.launch, *overrides])
-    if error is None:
-        return []
+def _names_fault(composer: Composer, error: CompositionError, content: Mapping[str, Any]) -> Fault:
+    """Return the fault of an application that can't be told what scene and experiment it trains."""
     known = dict(leaves(dict(content)))
     absent = [key for key in (SCENE_KEY, EXPERIMENT_KEY) if key not in known]
     if not absent:
-        return [Fault("Hydra refuses what the launcher adds to the command", str(error))]
-    section = {key: key.partition(".")[2] for key in absent}
-    lines = "shared: {" + ", ".join(f"{name}: '???'" for name in section.values()) + "}"
+        return Fault("Hydra refuses what the launcher adds to the command", str(error))
+    names = [key.partition(".")[2] for key in absent]
+    lines = "shared: {" + ", ".join(f"{name}: '???'" for name in names) + "}"
     what = f"{composer.config} lacks keys that the launcher sets"
-    return [Fault(what, ", ".join(absent), f"add to it {lines}")]
+    return Fault(what, ", ".join(absent), f"add to it {lines}")
 
 
 def _sweep_faults(section: Any, application: Application) -> list[Fault]:

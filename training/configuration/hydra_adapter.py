@@ -18,14 +18,17 @@ from preprocess.faults import Fault
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
+UNKNOWN_RESOLVER = "Unsupported interpolation type"
+"""Begins OmegaConf's message; Hydra resolves a value only to delete or to change it."""
+
 
 class CompositionError(Exception):
     """Hydra refuses to compose; the message is Hydra's, on one line."""
 
-    def __init__(self, message: str, *, lacks_config: bool) -> None:
+    def __init__(self, message: str, *, needs_script: bool) -> None:
         super().__init__(message)
-        self.lacks_config = lacks_config
-        """Whether a configuration file is missing, which the script may register in its code."""
+        self.needs_script = needs_script
+        """Whether a configuration or a resolver is missing, which the script may register."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Composer:
     """Composes one primary configuration with any overrides, while `composing` is open."""
 
     config: Path
+    always: tuple[str, ...] = ()
+    """Overrides that stand before all others."""
 
     def compose(self, overrides: Sequence[str]) -> dict[str, Any]:
         """Return the composed configuration, interpolations unresolved, Hydra's own section too.
@@ -44,11 +49,13 @@ class Composer:
         from omegaconf import OmegaConf
 
         try:
-            composed = compose(self.config.stem, list(overrides), return_hydra_config=True)
+            texts = [*self.always, *overrides]
+            composed = compose(self.config.stem, texts, return_hydra_config=True)
             content = OmegaConf.to_container(composed, resolve=False, enum_to_str=True)
         except _errors() as error:
-            lacks_config = isinstance(error, MissingConfigException)
-            raise CompositionError(one_line(error), lacks_config=lacks_config) from error
+            message = one_line(error)
+            is_missing = isinstance(error, MissingConfigException) or UNKNOWN_RESOLVER in message
+            raise CompositionError(message, needs_script=is_missing) from error
         return {str(key): value for key, value in dict(content).items()}  # type: ignore[arg-type]
 
     def error(self, overrides: Sequence[str]) -> CompositionError | None:

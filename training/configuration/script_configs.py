@@ -19,7 +19,7 @@ from typing import Any
 
 from preprocess.faults import Fault, FaultsError
 from preprocess.roots import CHECKOUT
-from training.configuration.applications import Application, LacksConfigError, examine
+from training.configuration.applications import Application, NeedsScriptError, examine
 from training.configuration.overrides import Composition
 
 IMPORT_LIMIT_S = 120.0
@@ -38,7 +38,7 @@ def compose_application(application: Application, script: Path) -> Composition:
     application = replace(application, version_base=_version_base(text))
     try:
         return examine(application)
-    except LacksConfigError as error:
+    except NeedsScriptError as error:
         if "hydra" not in text:
             raise FaultsError(error.faults) from error
         return _ask_script(application, script, error)

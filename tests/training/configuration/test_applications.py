@@ -126,6 +126,7 @@ ACCEPTED = {
         "server.site.vpn=false",
         "label='${join:a,${server.port}}'",
         "++server.port=8080",
+        "~mirror",
     ),
 }
 
@@ -214,6 +215,12 @@ def test_what_a_deletion_removes_is_said(monkeypatch):
     first, second = script.warnings
     assert first.startswith("~callbacks removes callbacks.checkpoint.dirpath=${paths.output_dir}")
     assert second == "~data.split removes data.split=[80, 10, 10]"
+
+
+def test_a_value_by_the_scripts_resolver_can_be_removed():
+    """Hydra resolves it for that: with the scene's name and the script's own resolver."""
+    (warning,) = load_named("nested", "database=sqlite", "~label").warnings
+    assert warning == "~label removes label=${join:${shared.scene_name},${server.name}}"
 
 
 def test_a_variable_that_the_script_sets_is_a_warning(monkeypatch):
