@@ -113,6 +113,7 @@ def _aggregate(plan: Plan) -> int:
     from training.execution.merge import AggregateError
     from training.execution.run_scene import mark_cancelled
     from training.jobs.aggregate_task import aggregate_in_process
+    from training.system.scene_log import last_message
     from training.system.stop_request import stop_on_signals
 
     with stop_on_signals(lambda: mark_cancelled(plan)) as stop:
@@ -121,7 +122,7 @@ def _aggregate(plan: Plan) -> int:
         except AggregateError as error:
             say(str(error), sys.stderr)
             return INTERRUPTED if stop.level else FAILED
-    say(f"aggregate: done, log {plan.aggregate.log}")
+    say(f"aggregate: done, log {plan.aggregate.log}\n    {last_message(plan.aggregate.log, 1)}")
     return DONE
 
 
