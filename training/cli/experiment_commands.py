@@ -95,7 +95,8 @@ def _watch(experiment: Experiment) -> int:
 def _states(snapshot: Snapshot) -> object:
     """Return what must change for another table to be printed."""
     scenes = [(each.state, len(each.attempts), each.job_id) for each in snapshot.scenes]
-    return scenes, [(each.job.job_id, each.job.state) for each in snapshot.queue.jobs]
+    jobs = [(each.job.job_id, each.job.state) for each in snapshot.queue.jobs]
+    return scenes, jobs, snapshot.aggregate
 
 
 def _page(snapshot: Snapshot) -> str:

@@ -79,6 +79,8 @@ def _counts(snapshot: Snapshot) -> list[str]:
     counts = ", ".join(f"{found[state]} {state}" for state in get_args(State) if found[state])
     name, total = snapshot.experiment.name, len(snapshot.scenes)
     lines = [f"experiment {name}, {total} scene{'s'[: total != 1]}: {counts}"]
+    if snapshot.aggregate:
+        lines.append(f"aggregate: {snapshot.aggregate}")
     lines += _estimate(snapshot)
     versions = code_versions(snapshot.scenes)
     if len(versions) > 1:

@@ -6,17 +6,19 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 from training.execution.attempt import claimed_by_own_job
+from training.execution.end_cause import EndContext, cause_of, kernel_kills
 from training.execution.trainer_process import STOP_SIGNALS, Limits, TrainerEnd, run_trainer
 from training.plan.model import ENDING_SLACK_S, AggregatePlan, Plan, runnable
 from training.plan.scene_decision import is_done
 from training.plan.slurm_plan import START_S
 from training.records.claim import Claim, ClaimHeldError
-from training.records.record import RecordError, now
+from training.records.record import Cause, RecordError, now
 from training.snapshots.start import SourcesChangedError, from_sources, sources_line
-from training.system.job_environment import node_name
+from training.system.job_environment import node_name, own_job_id
 from training.system.scene_log import last_message
 
 GRACE_S = 20
@@ -33,33 +35,57 @@ STOPPED = {
 class AggregateError(Exception):
     """The aggregate was not run, or did not end well; the message says why."""
 
+    def __init__(self, message: str, cause: Cause | None = None) -> None:
+        self.cause = cause
+        """How it ended; None where it was not started."""
+        super().__init__(message)
+
 
 def missing_scenes(plan: Plan) -> list[str]:
     """Return the scenes of a plan whose records don't say done: an aggregate needs all."""
     return [scene.name for scene in plan.scenes if not is_done(scene)]
 
 
-def merge(plan: Plan) -> None:
+@contextlib.contextmanager
+def claimed_experiment(plan: Plan) -> Iterator[Claim]:
+    """Hold the claim on the experiment's folder, which one aggregate at a time may write to.
+
+    Waits for the aggregate of an earlier submission to end. Raises AggregateError. Only for a
+    process that has called `block_signals`.
+    """
+    try:
+        with ExitStack() as stack:
+            yield _claim(plan, stack)
+    except ClaimHeldError as error:
+        raise AggregateError(f"another aggregate runs: {error.holder}") from error
+    except (RecordError, OSError) as error:
+        raise AggregateError(f"it can't be started: {error}", Cause.NO_OUTPUT) from error
+
+
+def merge(plan: Plan, claim: Claim) -> None:
     """Run a plan's aggregate command, if it has one; raises AggregateError.
 
-    Only for a process that does nothing else and has called `block_signals`.
+    `claim` is kept alive meanwhile. Only for a process that does nothing else and has called
+    `block_signals`.
     """
     aggregate = plan.aggregate
     if aggregate is None or not aggregate.command:
         return
+    kills_before = kernel_kills()
     try:
-        with ExitStack() as stack:
-            claim = _claim(plan, stack)
-            end = _run(plan, aggregate, claim)
-    except ClaimHeldError as error:
-        raise AggregateError(f"another aggregate runs: {error.holder}") from error
-    except (RecordError, SourcesChangedError, OSError) as error:
-        raise AggregateError(f"it can't be started: {error}") from error
-    _check(aggregate, end)
+        end = _run(plan, aggregate, claim)
+    except SourcesChangedError as error:
+        raise AggregateError(f"it can't be started: {error}", Cause.CONFIG) from error
+    except OSError as error:
+        raise AggregateError(f"it can't be started: {error}", Cause.TRAINER_ERROR) from error
+    killed = kernel_kills() > kills_before
+    context = EndContext(killed, plan.cancelled.exists(), own_job_id(), node_name())
+    cause, _ = cause_of(end, [], aggregate.log, context)
+    if cause is not Cause.OK:
+        raise AggregateError(_message(aggregate, end), cause)
 
 
 def _claim(plan: Plan, stack: ExitStack) -> Claim:
-    """Claim the experiment's folder; wait for the aggregate of an earlier submission to end."""
     folder = plan.roots.experiment_folder(plan.exp_name)
     deadline = time.monotonic() + _limits(plan).time_s
     while True:
@@ -96,10 +122,8 @@ def _write_heading(plan: Plan, aggregate: AggregatePlan) -> None:
             log.write(f"=== {line}\n")
 
 
-def _check(aggregate: AggregatePlan, end: TrainerEnd) -> None:
-    """Raise AggregateError unless the command ended by itself with exit status 0."""
+def _message(aggregate: AggregatePlan, end: TrainerEnd) -> str:
     if end.stopped:
-        raise AggregateError(f"{STOPPED[end.stopped]}, log {aggregate.log}")
-    if end.exit_status != 0:
-        said = last_message(aggregate.log)
-        raise AggregateError(f"exit status {end.exit_status}: {said}, log {aggregate.log}")
+        return f"{STOPPED[end.stopped]}, log {aggregate.log}"
+    said = last_message(aggregate.log)
+    return f"exit status {end.exit_status}: {said}, log {aggregate.log}"

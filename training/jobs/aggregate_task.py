@@ -7,19 +7,31 @@ all scenes are done.
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from preprocess.roots import CHECKOUT
-from training.execution.merge import AggregateError, merge, missing_scenes
+from training.execution.merge import (
+    AggregateError,
+    claimed_experiment,
+    merge,
+    missing_scenes,
+)
 from training.execution.trainer_process import PARENT_DIED, block_signals
+from training.plan.aggregate_state import missing_text
 from training.plan.experiments import PlanFileError, read_plan
 from training.plan.model import Plan
+from training.plan.slurm_plan import START_S
+from training.records.aggregate_record import AggregateRecord, AggregateStatus, write_aggregate
+from training.records.record import Cause, now
 from training.report.summary import summarise
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED
+from training.system.job_environment import node_name, own_job_id
 from training.system.processes import die_with_parent
 from training.system.stop_request import StopRequest
 
@@ -30,9 +42,10 @@ POLL_S = 1.0
 def aggregate_in_process(plan: Plan, stop: StopRequest) -> None:
     """Aggregate in a child process, since `merge` needs all signals of its process for itself.
 
-    Passes `stop` on, and its time limit as a stop. Raises AggregateError with what the child said.
+    Passes `stop` on, and stops a child that exceeds its time limit without noticing. Raises
+    AggregateError with what the child said.
     """
-    limit_s = plan.aggregate.time_limit_s if plan.aggregate else 0
+    limit_s = START_S + (plan.aggregate.time_limit_s if plan.aggregate else 0)
     process = subprocess.Popen(
         [sys.executable, "-m", MODULE, str(plan.file)],
         cwd=CHECKOUT,
@@ -51,6 +64,8 @@ def aggregate_in_process(plan: Plan, stop: StopRequest) -> None:
             if requests_sent < max(stop.level, int(time.monotonic() > deadline)):
                 requests_sent += 1
                 process.terminate()
+    if process.returncode == -signal.SIGTERM and requests_sent:  # before it could block signals
+        raise AggregateError("told to end", Cause.CANCELLED)
     if process.returncode != 0:
         raise AggregateError(said.strip() or f"aggregate: exit status {process.returncode}")
 
@@ -74,17 +89,63 @@ def main(argv: list[str]) -> int:
 
 
 def aggregate(plan: Plan) -> None:
-    """Merge what all scenes wrote and summarise the experiment; raises AggregateError."""
+    """Merge what all scenes wrote, summarise the experiment, and record how it went.
+
+    Raises AggregateError.
+    """
+    if plan.aggregate is None or not plan.aggregate.command:
+        _check_may_start(plan)
+        _summarise(plan)
+        return
+    folder = plan.roots.experiment_folder(plan.exp_name)
+    with claimed_experiment(plan) as claim:
+        record = _new_record(plan, plan.aggregate.log)
+        try:
+            _check_may_start(plan)
+            write_aggregate(folder, record)
+            merge(plan, claim)
+            write_aggregate(folder, record.ended("done", Cause.OK))
+            _summarise(plan)
+        except AggregateError as error:
+            status = _status_of(plan, error)
+            write_aggregate(folder, record.ended(status, error.cause, str(error)))
+            if status == "failed":
+                with contextlib.suppress(AggregateError):  # the report names what failed
+                    _summarise(plan)
+            raise
+
+
+def _check_may_start(plan: Plan) -> None:
     if plan.cancelled.exists():
         raise AggregateError("not started, the experiment was cancelled")
     if missing := missing_scenes(plan):
-        count = f"{len(missing)} of {len(plan.scenes)} scenes are not done"
-        raise AggregateError(f"not started, {count}: {', '.join(missing)}")
-    merge(plan)
+        raise AggregateError(f"not started, {missing_text(missing, len(plan.scenes))}")
+
+
+def _new_record(plan: Plan, log: Path) -> AggregateRecord:
+    return AggregateRecord(
+        exp_name=plan.exp_name,
+        plan_id=plan.plan_id,
+        scenes=tuple(scene.name for scene in plan.scenes),
+        status="running",
+        start=now(),
+        host=node_name(),
+        slurm_job_id=own_job_id(),
+        log=log,
+    )
+
+
+def _status_of(plan: Plan, error: AggregateError) -> AggregateStatus:
+    if plan.cancelled.exists() or error.cause is Cause.CANCELLED:
+        return "cancelled"
+    return "failed" if error.cause else "not started"
+
+
+def _summarise(plan: Plan) -> None:
     try:
         summarise(*plan.experiment)
     except OSError as error:
-        raise AggregateError(f"the summary can't be written: {error}") from error
+        raise AggregateError(f"the summary can't be written: {error}", Cause.NO_OUTPUT) from error
 
 
 if __name__ == "__main__":

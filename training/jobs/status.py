@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from training.execution.launcher_process import living_launcher
+from training.jobs.aggregate_status import aggregate_state, reconcile_aggregate
 from training.jobs.experiment_jobs import StageJob, jobs_by_scene, jobs_of_experiment
 from training.jobs.reconcile import reconcile_all
+from training.plan.aggregate_state import AggregateState
 from training.plan.experiments import Experiment
 from training.plan.model import LOG, Plan
 from training.records.claim import Holder
@@ -54,6 +56,8 @@ class Snapshot:
     """Launchers and flows that live on this host."""
     parallelism: int
     """Upper bound for the number of scenes that run at once."""
+    aggregate: AggregateState | None = None
+    """None where the scenes' outputs are not merged."""
 
     def of(self, *states: State) -> list[SceneState]:
         """Return the scenes in one of these states."""
@@ -61,8 +65,8 @@ class Snapshot:
 
     @property
     def is_done(self) -> bool:
-        """Whether every scene is done, nothing is queued or running, and every plan was read."""
-        if self.experiment.warnings:
+        """Whether scenes and aggregate are done, nothing is active, and every plan was read."""
+        if self.experiment.warnings or (self.aggregate and not self.aggregate.is_done):
             return False
         return len(self.of("done")) == len(self.scenes) and not self.is_active
 
@@ -70,6 +74,8 @@ class Snapshot:
     def is_active(self) -> bool:
         """Whether something is queued or running, or may be because Slurm does not say."""
         if len(self.of("done")) < len(self.scenes) and self.queue.unknown:
+            return True
+        if self.aggregate and self.aggregate.state in {"queued", "running"}:
             return True
         return bool(self.of("queued", "running") or self.queue.jobs or self.launchers)
 
@@ -88,18 +94,21 @@ def take_snapshot(experiment: Experiment) -> Snapshot:
     queue = ask_queue(plans)
     if not queue.unknown:
         reconcile_all(map(experiment.output, names), queue.my_job_ids, plans)
+        reconcile_aggregate(plans, queue.my_job_ids)
     looks = {name: _Look.at(name, experiment.output(name)) for name in names}
     jobs = jobs_by_scene(each for each in queue.jobs if each.stage == "array")
     launchers = {plan.plan_id: living_launcher(plan.file) for plan in plans}
     at_work = {plan_id for plan_id, launcher in launchers.items() if launcher}
     at_work |= {each.plan.plan_id for each in queue.jobs if each.stage in {"worker", "probe"}}
     waiting = _waiting([plan for plan in plans if plan.plan_id in at_work], looks)
+    scenes = tuple(look.state(jobs.get(name), name in waiting) for name, look in looks.items())
     return Snapshot(
         experiment=experiment,
-        scenes=tuple(look.state(jobs.get(name), name in waiting) for name, look in looks.items()),
+        scenes=scenes,
         queue=queue,
         launchers=tuple(filter(None, launchers.values())),
         parallelism=_parallelism(plans),
+        aggregate=aggregate_state(plans, queue.jobs, scenes, at_work=at_work),
     )
 
 

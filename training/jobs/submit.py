@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from collections.abc import Iterable
@@ -20,6 +21,7 @@ from training.plan.options import LaunchOptions
 from training.slurm import client
 from training.slurm.parsers import QueuedJob
 from training.slurm.times import slurm_time
+from training.system.atomic_write import write_atomically
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED, INTERRUPTED
 
@@ -167,7 +169,10 @@ def _submit(options: LaunchOptions, submission: Submission) -> int:
             say(f"submitted: array job {arrays[-1]}, {chunk.count} scenes")
         if submission.has_aggregate:
             command = submission.aggregate(arrays)
-            say(f"submitted: aggregate job {client.submit(command)}")
+            job_id = client.submit(command)
+            say(f"submitted: aggregate job {job_id}")
+            with contextlib.suppress(OSError):  # then --status knows less of its end
+                write_atomically(submission.plan.aggregate_job, f"{job_id}\n")
     except client.SlurmError as error:
         if not arrays and submission.chunks and isinstance(error, client.SlurmRefusedError):
             discard_plan(submission.plan)

@@ -238,6 +238,11 @@ class Plan(BaseModel):
         return self.file.with_suffix(".snapshot")
 
     @property
+    def aggregate_job(self) -> Path:
+        """A file with the id of the Slurm job that was submitted for the aggregate."""
+        return self.file.with_suffix(".aggregate")
+
+    @property
     def script(self) -> Path:
         """Copy of the Slurm script that jobs are submitted with."""
         return self.file.with_suffix(".slurm")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from training.plan.aggregate_state import AggregateState, missing_text
 from training.records.record import now
 from training.records.scene_state import code_versions
 from training.report.blocks import (
@@ -42,17 +43,21 @@ def experiment_report(
     *,
     on_gpus: bool = True,
     root: Path | None = None,
+    aggregate: AggregateState | None = None,
 ) -> Document:
-    """Return the whole report; `notes` say what went wrong with its pictures."""
+    """Return the whole report; `notes` say what went wrong with its pictures.
+
+    `aggregate`: how the merge of the scenes' outputs stands; None where nothing is merged.
+    """
     source = f" in {root}" if root else ""
     done = [row for row in rows if row.is_done]
     scenes = scene_table(rows)
     plots_below: list[Block] = [Heading("Plots"), *plots] if plots else []
     blocks: list[Block] = [
         Text(f"{len(done)} of {len(rows)} scenes done."),
-        Facts(tuple(_facts(rows, spans, on_gpus=on_gpus))),
+        Facts((*_facts(rows, spans, on_gpus=on_gpus), *_aggregate_fact(aggregate))),
         *map(Text, notes),
-        *_not_done(rows),
+        *_not_done(rows, aggregate),
         *_averages_first(scenes),
         *plots_below,
         Heading("Scenes"),
@@ -116,12 +121,23 @@ def _count(number: int, word: str) -> str:
     return f"{number:,} {word}{'s' * (number != 1)}"
 
 
-def _not_done(rows: Sequence[Row]) -> list[Block]:
+def _aggregate_fact(aggregate: AggregateState | None) -> list[Fact]:
+    if aggregate is None:
+        return []
+    job = f"job {aggregate.job_id}" if aggregate.job_id else ""
+    return [Fact("aggregate", aggregate.state_and_cause, job)]
+
+
+def _not_done(rows: Sequence[Row], aggregate: AggregateState | None) -> list[Block]:
     items = [
         Item(row.scene, f"{row.state_and_cause}, log: {row.log}", row.message)
         for row in rows
         if not row.is_done
     ]
+    if aggregate and not aggregate.is_done:
+        missing = missing_text([row.scene for row in rows if not row.is_done], len(rows))
+        head = f"{aggregate.state_and_cause}, log: {aggregate.log}"
+        items.append(Item("aggregate", head, aggregate.message or missing))
     return [Heading("Not done"), Items(tuple(items))] if items else []
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.plan.aggregate_state import recorded_aggregate
 from training.report.blocks import Document, Picture
 from training.report.experiment_report import experiment_report, title_of
 from training.report.html import to_html
@@ -80,7 +81,14 @@ def write_report(
     title = title_of(exp_name, output_subdir)
     on_gpus = not plans or any(plan.slurm or plan.gpus for plan in plans)
     whole = experiment_report(
-        title, rows, spans, plots, notes, on_gpus=on_gpus, root=roots.results_root
+        title,
+        rows,
+        spans,
+        plots,
+        notes,
+        on_gpus=on_gpus,
+        root=roots.results_root,
+        aggregate=recorded_aggregate(plans),
     )
     page, report = write_document(place, "report", whole, notes)
     return WrittenReport(

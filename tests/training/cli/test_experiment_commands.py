@@ -179,7 +179,7 @@ def test_logs_follow_a_scene_until_its_attempt_ends(watched, eventually):
     watched.add_scene("a")
     start_waiting(watched, eventually)
     logs = watched.popen("--logs", "a")
-    begun = [eventually(logs.stdout.readline, "the log") for _ in range(4)]
+    begun = [eventually(logs.stdout.readline, "the log") for _ in range(5)]
     assert "training a from camera 28\n" in begun
     with (watched.output("a") / "train.log").open("a") as log:
         log.write("TS_PROGRESS {}\nlast words")
@@ -309,6 +309,41 @@ def snapshot(tmp_path, *scenes, parallelism=2, **queue):
 
 def scene(name, state, elapsed_s=None):
     return SceneState(name, state, Path("log"), elapsed_s=elapsed_s)
+
+
+GENERATE = ("--run-all", "--overrides", "run_mode=difix_data_generation_generate")
+
+
+def test_a_failed_aggregate_is_no_success(watched):
+    """All scenes done, their outputs not merged: a line with cause and log, exit status 1.
+
+    --watch ends with the same. After the same command has merged them the line says done.
+    """
+    watched.add_scene("a")
+    assert watched.run(*GENERATE, "do=fail_aggregate").returncode == FAILED
+    for command in ("--status", "--watch"):
+        seen = watched.run(command)
+        assert seen.returncode == FAILED
+        assert (
+            "experiment exp, 1 scene: 1 done\naggregate: failed (trainer_error), log "
+            in seen.stdout
+        )
+    assert watched.run(*GENERATE, "do=fail_aggregate", "do=ok").returncode == DONE
+    seen = watched.run("--status")
+    assert seen.returncode == DONE
+    assert "\naggregate: done, log " in seen.stdout
+
+
+def test_an_aggregate_that_was_not_started_says_why(watched):
+    """A scene failed: it needs all of them; in the report too."""
+    watched.add_scene("a")
+    watched.add_scene("b", do="fail")
+    assert watched.run(*GENERATE).returncode == FAILED
+    said = "not started: 1 of 2 scenes are not done: b"
+    assert f"\naggregate: {said}\n" in watched.run("--status").stdout
+    report = (watched.root / "results" / "_experiments" / "exp" / "report.md").read_text()
+    assert "- aggregate: not started" in report
+    assert "1 of 2 scenes are not done: b" in report
 
 
 def test_the_estimate_uses_the_done_scenes_and_the_parallelism(tmp_path):

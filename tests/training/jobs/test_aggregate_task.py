@@ -11,6 +11,7 @@ from page_lab import planned, record
 from training.execution.merge import AggregateError
 from training.jobs.aggregate_task import aggregate, aggregate_in_process
 from training.plan.model import AggregatePlan, Plan
+from training.records.aggregate_record import AggregateRecord, read_aggregate
 from training.records.claim import claimed
 from training.records.record import Cause
 from training.system.stop_request import StopRequest
@@ -31,7 +32,8 @@ def plan_with(tmp_path):
             job_name="exp_aggregate",
             time_limit_s=time_limit_s,
         )
-        plan = made.model_copy(update={"aggregate": stage})
+        update = {"aggregate": stage, "plan_id": "exp-20260101T000000.000000"}
+        plan = made.model_copy(update=update)
         plan.file.parent.mkdir(parents=True)
         plan.file.write_text(plan.model_dump_json())
         record(plan.scenes[0], cause)
@@ -40,33 +42,59 @@ def plan_with(tmp_path):
     return plan_with
 
 
+def recorded(plan: Plan) -> AggregateRecord:
+    """Return the aggregate's record."""
+    found = read_aggregate(plan.roots.experiment_folder("exp"))
+    assert found is not None
+    return found
+
+
+def report(plan: Plan) -> str:
+    return (plan.roots.experiment_folder("exp") / "report.md").read_text()
+
+
 def test_a_merge_that_succeeds_is_followed_by_the_report(plan_with):
-    """In a process of its own."""
+    """In a process of its own; record and report say so."""
     plan = plan_with("print('merged')")
     aggregate_in_process(plan, StopRequest())
     assert "merged" in plan.aggregate.log.read_text()
-    assert (plan.roots.experiment_folder("exp") / "report.md").exists()
+    made = recorded(plan)
+    assert (made.status, made.cause, made.plan_id) == ("done", Cause.OK, plan.plan_id)
+    assert made.scenes == ("a",)
+    assert made.log == plan.aggregate.log
+    assert "- aggregate: done" in report(plan)
+    assert "Not done" not in report(plan)
 
 
 @pytest.mark.parametrize(
-    ("program", "words"),
+    ("program", "words", "cause"),
     [
-        ("sys.exit('no shard is readable')", "exit status 1: no shard is readable"),
-        ("sys.exit(3)", "exit status 3: no output"),
+        ("sys.exit('no shard')", "exit status 1: no shard", Cause.TRAINER_ERROR),
+        ("sys.exit(3)", "exit status 3: no output", Cause.TRAINER_ERROR),
+        ("print('unknown key'); sys.exit(2)", "unknown key", Cause.CONFIG),
+        ("raise MemoryError", "MemoryError", Cause.OUT_OF_MEMORY),
     ],
 )
-def test_a_merge_that_fails_is_an_error_with_status_last_words_and_log(plan_with, program, words):
+def test_a_merge_that_fails_is_an_error_with_status_last_words_and_log(
+    plan_with, program, words, cause
+):
+    """Record and report say the same, with the cause."""
     plan = plan_with(program)
     with pytest.raises(AggregateError) as raised:
         aggregate_in_process(plan, StopRequest())
     assert words in str(raised.value)
     assert str(plan.aggregate.log) in str(raised.value)
+    assert (recorded(plan).status, recorded(plan).cause) == ("failed", cause)
+    assert words in recorded(plan).message
+    assert f"failed ({cause})" in report(plan)
 
 
 def test_a_merge_that_exceeds_its_time_limit_is_stopped(plan_with):
     """A little before Slurm would end its job; the message names the flag."""
+    plan = plan_with("time.sleep(600)", time_limit_s=2)
     with pytest.raises(AggregateError, match=r"time limit \(--aggregate-time\)"):
-        aggregate_in_process(plan_with("time.sleep(600)", time_limit_s=2), StopRequest())
+        aggregate_in_process(plan, StopRequest())
+    assert recorded(plan).cause is Cause.TIMEOUT
 
 
 def test_a_request_to_stop_is_passed_on(plan_with):
@@ -91,6 +119,7 @@ def test_scenes_that_are_not_done_are_named_and_nothing_is_merged(plan_with):
     with pytest.raises(AggregateError, match="1 of 1 scenes are not done: a"):
         aggregate(plan)
     assert not plan.aggregate.log.exists()
+    assert recorded(plan).status == "not started"
 
 
 def test_a_plan_that_cannot_be_read_is_one_line(plan_with):
@@ -104,10 +133,11 @@ def test_a_plan_that_cannot_be_read_is_one_line(plan_with):
 
 
 def test_a_cancelled_experiment_is_not_aggregated(plan_with):
-    plan = plan_with()
+    plan = plan_with("print('merged')")
     plan.cancelled.touch()
     with pytest.raises(AggregateError, match="the experiment was cancelled"):
         aggregate(plan)
+    assert recorded(plan).status == "cancelled"
 
 
 def test_another_aggregate_of_the_experiment_goes_first(plan_with):
