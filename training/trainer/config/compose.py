@@ -17,6 +17,7 @@ from training.trainer.config.schema import Config, TargetCameras
 CONFIG_FILE = CHECKOUT / "training" / "configs" / "train.yaml"
 REQUIRED = ("scene_name", "exp_name")
 MISSING = "???"
+REQUIRED_KEY = "the trainer needs it: leave out the override that removes it"
 UNION_PARTS = ("literal['auto']", "constrained-int", "int", "none")
 
 
@@ -29,9 +30,11 @@ def load_config(overrides: Sequence[str]) -> Config:
     content, faults = composed.content, [*composed.faults]
     if content["run_mode"] == AGGREGATE.name and content["shared"]["scene_name"] == MISSING:
         content["shared"]["scene_name"] = ""  # it is about all scenes
-    for key in REQUIRED:
-        if content["shared"][key] == MISSING:
-            faults.append(Fault(f"shared.{key} is missing", remedy=f"add shared.{key}=NAME"))
+    faults += [
+        Fault(f"shared.{key} is missing", remedy=f"add shared.{key}=NAME")
+        for key in REQUIRED
+        if content["shared"][key] == MISSING
+    ]
     try:
         config = check_schema(resolve(content))
     except FaultsError as error:
@@ -59,15 +62,18 @@ def _schema_faults(error: ValidationError) -> list[Fault]:
     """Convert pydantic's errors into faults in terms of train.yaml, one for each key."""
     values: dict[str, Any] = {}
     remedies: dict[str, list[str]] = {}
-    for item in error.errors():
+    absent = [item for item in error.errors() if item["type"] == "missing"]
+    for item in (item for item in error.errors() if item not in absent):
         # A key of several types comes once for each, with the type behind its name.
         key = ".".join(str(part) for part in item["loc"] if str(part) not in UNION_PARTS)
         values[key] = item["input"]
         remedies.setdefault(key, []).append(_remedy_of(item))
-    return [
+    faults = [
         Fault(f"{key} has a wrong value", repr(values[key]), ", or ".join(remedies[key]))
         for key in values
     ]
+    names = [".".join(map(str, item["loc"])) for item in absent]
+    return faults + [Fault(f"{name} is missing", remedy=REQUIRED_KEY) for name in names]
 
 
 def _remedy_of(item: Any) -> str:

@@ -190,6 +190,14 @@ def test_few_epochs_need_no_other_key():
     assert (config.pose_epochs, config.nv_gen_epoch) == (0, 0)
 
 
+@pytest.mark.parametrize("key", ["train.evaluation", "seed"])
+def test_a_needed_key_that_an_override_removes_is_named_alone(key):
+    """Not with the whole section around it as its value."""
+    assert faults(f"~{key}") == (
+        f"{key} is missing\n    -> the trainer needs it: leave out the override that removes it"
+    )
+
+
 def test_a_wrong_command_ends_with_2_before_torch_is_imported(tiny_scene):
     """There is no traceback, the faults are on standard error, and nothing is written."""
     code = (
