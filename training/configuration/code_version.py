@@ -42,19 +42,34 @@ def own_code_digest(script: Path, unused_functions: Collection[str] = ()) -> str
     return _digest(texts)
 
 
+def checkout_content() -> str:
+    """Return a hash of the bytes of all sources that an own digest may cover.
+
+    It takes a fraction of the digest's time, and says at least that nothing has changed. Raises
+    OSError when a source can't be read.
+    """
+    content = hashlib.sha256()
+    folders = (each for package in PACKAGES for each in os.walk(CHECKOUT / package))
+    for folder, _, files in sorted(folders):
+        for path in (Path(folder, name) for name in sorted(files) if name.endswith(".py")):
+            source = path.read_bytes()
+            content.update(f"{path.relative_to(CHECKOUT)} {len(source)} ".encode() + source)
+    return content.hexdigest()[:32]
+
+
 def script_digest(script: Path) -> str:
     """Return the digest of one script alone; raises OSError when it can't be read."""
     return _digest({script.name: _read_source(script).text})
 
 
-def with_commit(digest: str, folder: Path) -> CodeVersion:
-    """Return the version with the Git commit of the checkout around `folder`, where Git says it."""
+def with_commit(version: CodeVersion, folder: Path) -> CodeVersion:
+    """Return a version with the Git commit of the checkout around `folder`, where Git says it."""
     answer = _git_status(folder)
     commit = next((line.split()[-1] for line in answer if line.startswith("# branch.oid")), "")
     if not commit:
-        return CodeVersion(digest=digest)
+        return version
     is_clean = all(line.startswith("#") for line in answer)
-    return CodeVersion(digest=digest, commit=commit, is_clean=is_clean)
+    return version.model_copy(update={"commit": commit, "is_clean": is_clean})
 
 
 def _git_status(folder: Path) -> list[str]:

@@ -82,13 +82,19 @@ class _Launch:
     reading: Reading | None
     """The sources of the script; None in a dry run."""
 
+    def code_version(self, record: RunRecord | None) -> CodeVersion | None:
+        """Return the version of the trainer's code.
+
+        A dry run does without the Git commit, and where there is no record to compare with,
+        without the version.
+        """
+        if not self.options.dry_run:
+            return self._version_with_commit
+        return self.script.code_version(record.code_version) if record else None
+
     @cached_property
-    def code_version(self) -> CodeVersion:
-        """Version of the trainer's code; a dry run does without the Git commit."""
-        digest = self.script.code_digest
-        if self.options.dry_run:
-            return CodeVersion(digest=digest)
-        return with_commit(digest, self.script.path.parent)
+    def _version_with_commit(self) -> CodeVersion:
+        return with_commit(self.script.code_version(), self.script.path.parent)
 
     @cached_property
     def sources(self) -> Sources | None:
@@ -270,9 +276,7 @@ def _plan_scene(launch: _Launch, plan: Plan, scene: Scene) -> ScenePlan:
     trained = _training_record(plan, scene)
     planned = _undecided(launch, plan, scene, trained)
     record = _recorded(planned.output)
-    update: dict[str, object] = {}
-    if record is not None or not launch.options.dry_run:
-        update["code_version"] = launch.code_version
+    update: dict[str, object] = {"code_version": launch.code_version(record)}
     if record and launch.former_records.count_as_current(record, scene, trained):
         update["former_fingerprint"] = record.fingerprint
     planned = planned.model_copy(update=update)

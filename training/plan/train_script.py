@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +14,11 @@ from preprocess.faults import Fault, FaultsError
 from preprocess.roots import CHECKOUT, absolute, expanded
 from preprocess.scene import Scene
 from training.configuration import overrides
-from training.configuration.code_version import own_code_digest, script_digest
+from training.configuration.code_version import (
+    checkout_content,
+    own_code_digest,
+    script_digest,
+)
 from training.configuration.fingerprint import files_named, with_contents, without_ignored
 from training.configuration.interpolations import resolve, resolve_what_is_known, variables_named
 from training.configuration.job_variables import given_variables, without_secrets
@@ -28,6 +34,7 @@ from training.configuration.run_modes import (
 )
 from training.plan import checks
 from training.plan.options import LaunchOptions
+from training.records.record import CodeVersion
 from training.system.paths import Roots
 
 if TYPE_CHECKING:
@@ -120,16 +127,30 @@ class TrainScript:
             return self._written_for_all
         return without_secrets(values, self._flat_content)
 
+    def code_version(self, recorded: CodeVersion | None = None) -> CodeVersion:
+        """Return the version of the code that it runs, without a commit.
+
+        Quickly where it is the recorded one, unchanged to the byte. Raises FaultsError when a
+        source can't be read.
+        """
+        if recorded and recorded.content and recorded.content == self._code_content:
+            return CodeVersion(digest=recorded.digest, content=recorded.content)
+        return self._code_version
+
     @cached_property
-    def code_digest(self) -> str:
-        """Digest of the code that it runs; raises FaultsError when a source can't be read."""
-        try:
+    def _code_version(self) -> CodeVersion:
+        others = [mode.function for mode in RUN_MODES.values() if mode != self.mode]
+        with _unreadable_code_as_fault():
             if self.mode is None:
-                return script_digest(self.path)
-            others = [mode.function for mode in RUN_MODES.values() if mode != self.mode]
-            return own_code_digest(self.path, others)
-        except OSError as error:
-            raise FaultsError([Fault("the trainer's code can't be read", str(error))]) from error
+                return CodeVersion(digest=script_digest(self.path))
+            digest = own_code_digest(self.path, others)
+        return CodeVersion(digest=digest, content=self._code_content)
+
+    @cached_property
+    def _code_content(self) -> str:
+        """Hash of all sources of the checkout; empty for another script, which is one file."""
+        with _unreadable_code_as_fault():
+            return checkout_content() if self.mode else ""
 
     @property
     def _input_keys(self) -> tuple[str, ...]:
@@ -178,6 +199,14 @@ class TrainScript:
         return {
             key: CHECKOUT / expanded(name) for key, name in named.items() if isinstance(name, str)
         }
+
+
+@contextmanager
+def _unreadable_code_as_fault() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FaultsError([Fault("the trainer's code can't be read", str(error))]) from error
 
 
 def load_train_script(options: LaunchOptions, roots: Roots | None) -> TrainScript:

@@ -44,6 +44,8 @@ class CodeVersion(BaseModel):
 
     digest: str
     """Over the syntax trees of the sources that its run mode uses."""
+    content: str = ""
+    """Hash of all sources of the checkout: where it is equal, so is the digest."""
     commit: str = ""
     """Git commit of the checkout; empty where it is not known."""
     is_clean: bool | None = None

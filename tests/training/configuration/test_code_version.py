@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from training.configuration import code_version
-from training.configuration.code_version import own_code_digest, script_digest, with_commit
+from training.configuration.code_version import (
+    checkout_content,
+    own_code_digest,
+    script_digest,
+    with_commit,
+)
+from training.records.record import CodeVersion
 
 SCRIPT = '''"""About it."""
 import os
@@ -25,6 +31,7 @@ def _train():
 def _generate():
     import training.other
 '''
+VERSION = CodeVersion(digest="d", content="c")
 MODULES = ("first", "lazy", "other", "unused")
 
 
@@ -64,6 +71,15 @@ def test_the_import_closure_of_the_run_mode_counts(checkout, file, counts):
     with (checkout / file).open("a") as stream:
         stream.write("y = 3\n")
     assert (digest(checkout) != before) is counts
+
+
+def test_the_content_of_the_checkout_covers_every_source(checkout):
+    """Equal content means an equal digest, so no source of any run mode may be left out."""
+    seen = {checkout_content()}
+    for file in sorted(checkout.rglob("*.py")):
+        file.write_text(file.read_text() + "# changed\n")
+        seen.add(checkout_content())
+    assert len(seen) == 1 + len(list(checkout.rglob("*.py")))
 
 
 @pytest.mark.parametrize(
@@ -109,22 +125,22 @@ def test_the_version_names_the_commit_and_whether_the_tree_was_clean(tmp_path, m
         subprocess.run([*git, *command], check=True)
     (tmp_path / "new").touch()
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "another"))  # as in a hook of another repository
-    version = with_commit("d", tmp_path)
+    version = with_commit(VERSION, tmp_path)
     assert len(version.commit) == 40
     assert version.is_clean
     (tmp_path / "a").write_text("2")
-    assert with_commit("d", tmp_path).is_clean is False
+    assert with_commit(VERSION, tmp_path).is_clean is False
     assert str(version).startswith(f"d (commit {version.commit[:7]}")
 
 
 def test_without_git_there_is_no_commit(tmp_path, monkeypatch):
     """No checkout, no git, a git that does not answer: the digest alone."""
-    assert with_commit("d", tmp_path).commit == ""
+    assert with_commit(VERSION, tmp_path).commit == ""
     slow = tmp_path / "git"
     slow.write_text("#!/bin/sh\nsleep 60\n")
     slow.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     monkeypatch.setattr(code_version, "GIT_TIMEOUT_S", 0.2)
-    assert with_commit("d", Path(__file__).parent).commit == ""
+    assert with_commit(VERSION, Path(__file__).parent).commit == ""
     monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
-    assert with_commit("d", Path(__file__).parent).is_clean is None
+    assert with_commit(VERSION, Path(__file__).parent).is_clean is None

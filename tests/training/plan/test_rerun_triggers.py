@@ -112,7 +112,9 @@ def test_a_comment_or_docstring_in_the_trainer_changes_no_plan(copy, text):
     copy.append(LOSSES, text)
     copy.append("training/configs/train.yaml", "\n# a comment\n")
     plan = copy.plan()
-    assert plan["scenes"] == [{**before, "cancelled": plan["scenes"][0]["cancelled"]}]
+    (scene,) = plan["scenes"]
+    assert scene["code_version"].pop("content") != before["code_version"].pop("content")
+    assert scene == {**before, "cancelled": scene["cancelled"]}
     assert not any("version" in warning for warning in plan["warnings"])
 
 
@@ -139,7 +141,7 @@ def test_changed_code_is_reported_and_trains_again_only_with_the_flag(copy):
     plan = copy.plan()
     (scene,) = plan["scenes"]
     assert scene["fingerprint"] == before["fingerprint"]
-    assert scene["code_version"] != before["code_version"]
+    assert scene["code_version"]["digest"] != before["code_version"]["digest"]
     assert (scene["action"], scene["reason"]) == ("skip", EARLIER)
     assert plan["warnings"][-1] == (
         "1 scene was trained by an earlier version of the trainer;"
@@ -153,12 +155,12 @@ def test_changed_code_is_reported_and_trains_again_only_with_the_flag(copy):
 
 def test_code_that_the_run_mode_does_not_use_is_no_other_version(copy):
     """The launcher, the refiner's data sets, another mode's function of the script."""
-    before = copy.scene()["code_version"]
+    before = copy.scene()["code_version"]["digest"]
     copy.append("training/execution/local.py", "\nCHANGED = 1\n")
     copy.append("training/trainer/difix/generate.py", "\nCHANGED = 1\n")
     old = "    generate(config, inputs, requests)\n"
     copy.replace("training/simple_multi_human_trainer.py", old, f"{old}{old}")
-    assert copy.scene()["code_version"] == before
+    assert copy.scene()["code_version"]["digest"] == before
     assert copy.scene()["reason"] == "done"
 
 
@@ -194,9 +196,24 @@ def test_a_dry_run_of_new_scenes_does_not_read_the_code(lab, monkeypatch):
     for key, value in lab.environment.items():
         monkeypatch.setenv(key, value)
     monkeypatch.setattr(train_script, "own_code_digest", pytest.fail)
+    monkeypatch.setattr(train_script, "checkout_content", pytest.fail)
     lab.add_scene("a_1")
     made = make_plan(LaunchOptions(exp_name="exp", scenes_dir=str(lab.scenes_dir), dry_run=True))
     assert made.scenes[0].code_version is None
+
+
+def test_code_that_is_unchanged_to_the_byte_is_not_parsed_again(monkeypatch):
+    """A dry run of many done scenes stays quick; after a change the digest decides."""
+    from training.plan import train_script
+    from training.plan.options import LaunchOptions
+
+    script = train_script.load_train_script(LaunchOptions(exp_name="exp"), None)
+    version = script.code_version()
+    monkeypatch.setattr(train_script, "own_code_digest", lambda *_: "parsed")
+    fresh = train_script.load_train_script(LaunchOptions(exp_name="exp"), None)
+    assert fresh.code_version(version) == version
+    assert fresh.code_version(version.model_copy(update={"content": "other"})).digest == "parsed"
+    assert fresh.code_version(None).digest == "parsed"
 
 
 def test_a_path_that_depends_on_the_scene_is_resolved_for_each(copy, lab):
