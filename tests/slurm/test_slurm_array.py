@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -119,7 +120,9 @@ def test_as_many_tasks_run_at_once_as_the_throttle_allows(array_lab, eventually)
 
 
 def test_a_failed_scene_ends_the_aggregate_and_the_same_command_goes_on(array_lab, eventually):
-    """The aggregate is cancelled; the same command trains the failed scene alone and aggregates.
+    """The aggregate is cancelled, which --status tells with its reason and exit status 1.
+
+    The same command trains the failed scene alone and aggregates.
 
     An aggregate that runs all the same, because Slurm has forgotten the array and takes it for
     successful, finds in the records that a scene is not done.
@@ -129,6 +132,11 @@ def test_a_failed_scene_ends_the_aggregate_and_the_same_command_goes_on(array_la
     eventually(lambda: not array_lab.slurm.squeue(), "an empty queue")
     assert state(array_lab, aggregate) == "CANCELLED"
     assert state(array_lab, f"{array}_2") == "FAILED"
+    seen = array_lab.run("--status")
+    assert seen.returncode == 1
+    (line,) = re.findall("^aggregate: .*", seen.stdout, re.MULTILINE)
+    assert line.startswith(f"aggregate: not started, job {aggregate}: Slurm: ")
+    assert line.endswith("1 of 3 scenes are not done: a_2")
     forced, log = submit_aggregate_of(array_lab, f"{array}_2")
     assert wait_ended(array_lab, eventually, forced) == ["FAILED"]
     assert "1 of 3 scenes are not done: a_2" in log.read_text()
@@ -138,6 +146,8 @@ def test_a_failed_scene_ends_the_aggregate_and_the_same_command_goes_on(array_la
     assert wait_ended(array_lab, eventually, aggregate) == ["COMPLETED"]
     assert [len(array_lab.starts(name)) for name in NAMES] == [1, 1, 2]
     assert len(merged(array_lab)) == 1
+    seen = array_lab.run("--status")
+    assert (seen.returncode, f"\naggregate: done, job {aggregate}, log" in seen.stdout) == (0, True)
 
 
 def submit_aggregate_of(lab: Any, job_id: str) -> tuple[str, Path]:

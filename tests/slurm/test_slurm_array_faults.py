@@ -15,12 +15,15 @@ from array_on_slurm import (
 
 
 def test_a_failing_aggregate_is_a_failed_job(array_lab, eventually):
-    """The trainer's exit status is the job's, and the job's log names it."""
+    """The trainer's exit status is the job's; the job's log names it, and so does --status."""
     one = ("--scene-name-includes", "a_0")
     _, aggregate = submit_some(array_lab, *one, "--overrides", GENERATE, "do=fail_aggregate")
     assert wait_ended(array_lab, eventually, aggregate) == ["FAILED"]
     (log,) = (array_lab.root / "state" / "slurm").glob(f"*/exp_aggregate-{aggregate}.out")
     assert "aggregate of exp: exit status 1" in log.read_text()
+    seen = array_lab.run("--status")
+    assert seen.returncode == 1
+    assert f"1 done\naggregate: failed (trainer_error), job {aggregate}, log " in seen.stdout
 
 
 def test_a_cancelled_task_is_cancelled_and_the_next_submission_trains_it(array_lab, eventually):
