@@ -32,22 +32,50 @@ SHOWN_LINES = 8
 def deploy(settings: Settings, path: Path = PREFECT_FILE) -> PrefectFile:
     """Deploy everything in a file and return what it holds.
 
-    Raises FaultsError, with nothing deployed, when the file is not valid or Prefect refuses it;
-    httpx.HTTPError when the server fails on the way.
+    Raises FaultsError, with nothing deployed, when the file is not valid; IncompleteDeployError
+    when Prefect refuses a deployment, and httpx.HTTPError when the server fails, on the way.
+    However it ends, Ctrl-C included, the schedules that people set are restored.
     """
     found = load_prefect_file(path)
     with connect(settings) as client:
+        _mark_dead_runs(client)
         pools = {each.work_pool.name for each in found.deployments}
         for pool in [pool for pool in pools if not _pool_exists(client, pool)]:
             _prefect(settings, "work-pool", "create", pool, "--type", POOL_TYPE)
         kept = {each.full_name: _schedules(client, each.full_name) for each in found.deployments}
-        _prefect(settings, "deploy", "--all", "--prefect-file", str(path))
-        for name, schedules in kept.items():
-            deployment = client.get(f"/deployments/name/{name}").raise_for_status().json()
-            _refuse_unknown_parameters(client, deployment)
-            _keep_schedules(client, deployment, schedules)
-        ensure_crash_automation(client)
+        try:
+            _prefect(settings, "deploy", "--all", "--prefect-file", str(path))
+        except FaultsError as error:
+            raise IncompleteDeployError(error.faults) from error
+        finally:
+            for name, schedules in kept.items():
+                _complete(client, name, schedules)
     return found
+
+
+class IncompleteDeployError(FaultsError):
+    """Prefect refused a deployment after the file had passed our checks; some may be deployed."""
+
+
+def _mark_dead_runs(client: httpx.Client) -> None:
+    """Create the automation for dead runs; a server that refuses it is a warning."""
+    try:
+        ensure_crash_automation(client)
+    except httpx.HTTPStatusError as error:
+        if not error.response.is_client_error:
+            raise
+        refused = "warning: the server refuses the automation that marks runs of dead processes"
+        say(f"{refused} Crashed ({error}): such runs stay Running", sys.stderr)
+
+
+def _complete(client: httpx.Client, name: str, schedules: Sequence[dict[str, Any]]) -> None:
+    """Add to a deployment, if it is there, what Prefect's deploy can't say or has replaced."""
+    answer = client.get(f"/deployments/name/{name}")
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        return
+    deployment = answer.raise_for_status().json()
+    _refuse_unknown_parameters(client, deployment)
+    _keep_schedules(client, deployment, schedules)
 
 
 def _pool_exists(client: httpx.Client, name: str) -> bool:
@@ -124,6 +152,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = Path(arguments[0]) if arguments else PREFECT_FILE
     try:
         found = deploy(read_settings(), path)
+    except IncompleteDeployError as error:
+        say(f"not everything was deployed:\n{error}", sys.stderr)
+        return FAILED
     except FaultsError as error:
         say(f"nothing was deployed:\n{error}", sys.stderr)
         return USAGE

@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deployments import crash_automation as automation
+from deployments import deploy
 from deployments.check import PREFECT_FILE
 from deployments.crash_automation import (
     HEARTBEAT,
@@ -23,6 +25,7 @@ from deployments.crash_automation import (
     ensure_crash_automation,
 )
 from deployments.orphaned_runs import end_orphaned_runs
+from preprocess.faults import Fault, FaultsError
 
 BOUND_S = 90
 """Half a minute, and the minute that Prefect's SQLite may wait for its lock."""
@@ -156,6 +159,39 @@ def test_a_deploy_leaves_peoples_switches_and_schedules(served):
             served.ask("DELETE", f"{path}/{each['id']}")
         else:
             served.ask("PATCH", f"{path}/{each['id']}", active=False)
+
+
+@pytest.mark.parametrize("broken_by", [FaultsError([Fault("refused")]), KeyboardInterrupt()])
+def test_a_deploy_that_breaks_off_keeps_peoples_switches(served, monkeypatch, broken_by):
+    """After some deployments: Prefect has switched their schedules off by then."""
+    path = f"/deployments/{served.deployment('train-scenes/nightly')['id']}/schedules"
+    (schedule,) = served.deployment("train-scenes/nightly")["schedules"]
+    served.ask("PATCH", f"{path}/{schedule['id']}", active=True)
+    prefect = deploy._prefect
+
+    def break_off(settings, *words):
+        prefect(settings, *("--name=train-scenes/nightly" if w == "--all" else w for w in words))
+        (reset,) = served.deployment("train-scenes/nightly")["schedules"]
+        assert reset["active"] is False
+        raise broken_by
+
+    monkeypatch.setattr(deploy, "_prefect", break_off)
+    refused = isinstance(broken_by, FaultsError)
+    expected = deploy.IncompleteDeployError if refused else KeyboardInterrupt
+    with pytest.raises(expected):
+        deploy.deploy(served.settings)
+    (schedule,) = served.deployment("train-scenes/nightly")["schedules"]
+    assert schedule["active"] is True
+    served.ask("PATCH", f"{path}/{schedule['id']}", active=False)
+
+
+def test_an_automation_that_the_server_refuses_is_a_warning(served, monkeypatch, capsys):
+    """Everything else is deployed."""
+    refused = {**automation.crash_automation(), "actions": [{"type": "no such action"}]}
+    monkeypatch.setattr(automation, "NAME", "another")
+    monkeypatch.setattr(automation, "crash_automation", lambda: refused)
+    deploy.deploy(served.settings)
+    assert "the server refuses the automation" in capsys.readouterr().err
 
 
 def test_a_bad_default_fails_the_deploy_and_nothing_is_deployed(served, tmp_path):
