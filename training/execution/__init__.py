@@ -2,6 +2,7 @@
 
 `run_scene` (in a launcher's thread or a Dask worker) hands the scene to a supervisor process, which
 claims the output folder, runs the trainer, finds the cause of its end and writes the record.
-May use `display`, `plan`, `records` and `system`; knows nothing of Slurm's jobs, Prefect or Dask.
+May use `display`, `plan`, `records`, `snapshots` and `system`; knows nothing of Slurm's jobs,
+Prefect or Dask.
 Open `run_scene.py` first, then `attempt.py`; `local.py` runs a whole plan.
 """

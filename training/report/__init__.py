@@ -2,6 +2,6 @@
 
 `summary.py` is what launcher and flow call; open it first. `scene_rows.py` reads the records,
 `metrics.py` lists the columns of numbers, `experiment_report.py` and `comparison.py` compose a
-document of `blocks.py`, which `markdown.py` and `html.py` write down. May use `training.plan`,
-`training.records` and `training.system`; matplotlib and Pillow are imported where they draw.
+document of `blocks.py`, which `markdown.py` and `html.py` write down. May use `training.plan` and
+what lies below it; matplotlib and Pillow are imported where they draw.
 """

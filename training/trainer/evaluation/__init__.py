@@ -2,5 +2,6 @@
 
 Open `evaluate.py` first; `metrics.py` has the measures, `pictures.py` the comparison picture,
 `run_reports.py` what is written and logged when, `experiment_loggers.py` the progress line,
-TensorBoard and Weights & Biases. May use `gaussians`, `cameras` and `config`.
+TensorBoard and Weights & Biases. Of the trainer it may use `gaussians`, `cameras`, `config`
+and `output_files`.
 """

@@ -2,5 +2,5 @@
 
 Open `model.py` first, then `render.py` and `rasterizer.py` (exact on CPU, gsplat on CUDA);
 `surface.py` places the initial Gaussians, `visibility.py` colours hidden ones, `ply_export.py`
-writes them out. May use `cameras` and `config`.
+writes them out. Of the trainer it may use `cameras`, `config` and `output_files`.
 """
