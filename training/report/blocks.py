@@ -55,13 +55,13 @@ class Items:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; all columns after the first `words` ones hold numbers."""
+    """A table; the first `text_columns` columns hold text, the others numbers."""
 
     head: Sequence[str]
     lines: Sequence[Sequence[str]]
     foot: Sequence[Sequence[str]] = ()
     """The last lines, which hold averages."""
-    words: int = 2
+    text_columns: int = 2
 
 
 @dataclass(frozen=True)

@@ -192,7 +192,7 @@ def _table(comparison: Comparison) -> Table:
         names = (comparison.theirs, comparison.ours)
         head += [*(f"{column.heading} {name}" for name in names), "difference"]
     lines = [_line(pair, columns) for pair in comparison.pairs]
-    return Table(head, lines, [_averages(comparison, columns)] if columns else [], words=1)
+    return Table(head, lines, [_averages(comparison, columns)] if columns else [], text_columns=1)
 
 
 def _line(pair: Pair, columns: Sequence[Column]) -> list[str]:

@@ -134,17 +134,17 @@ def _add_items(body: Element, items: Sequence[Item]) -> None:
 
 def _add_table(body: Element, table: Table) -> None:
     element = _add(_add(body, "div", css="wide"), "table")
-    _add_lines(_add(element, "thead"), "th", [table.head], table.words)
-    _add_lines(_add(element, "tbody"), "td", table.lines, table.words)
+    _add_lines(_add(element, "thead"), "th", [table.head], table.text_columns)
+    _add_lines(_add(element, "tbody"), "td", table.lines, table.text_columns)
     if table.foot:
-        _add_lines(_add(element, "tfoot"), "td", table.foot, table.words)
+        _add_lines(_add(element, "tfoot"), "td", table.foot, table.text_columns)
 
 
-def _add_lines(parent: Element, tag: str, lines: Sequence[Sequence[str]], words: int) -> None:
+def _add_lines(parent: Element, tag: str, lines: Sequence[Sequence[str]], texts: int) -> None:
     for line in lines:
         row = _add(parent, "tr")
         for place, cell in enumerate(line):
-            _add(row, tag, cell, "number" if place >= words else "")
+            _add(row, tag, cell, "number" if place >= texts else "")
 
 
 def _add_picture(body: Element, picture: Picture, on_fault: Callable[[str], None]) -> None:

@@ -63,8 +63,8 @@ def _lines(block: Block, address: Address) -> list[str]:
 
 
 def _table(table: Table) -> list[str]:
-    numbers = len(table.head) - table.words
-    head = [table.head, ["---"] * table.words + ["---:"] * numbers]
+    numbers = len(table.head) - table.text_columns
+    head = [table.head, ["---"] * table.text_columns + ["---:"] * numbers]
     return [_line(line) for line in [*head, *table.lines, *table.foot]]
 
 
