@@ -216,7 +216,7 @@ def _end(process_worker: subprocess.Popen[bytes], stops: StopCount) -> None:
 
 
 def _orphans() -> list[psutil.Process]:
-    """Return flow runs whose process worker is dead: they still tell the server how they end."""
+    """Return flow runs whose process worker is dead: they still report their ends to the server."""
     return [
         child
         for child in psutil.Process().children()

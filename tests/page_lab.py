@@ -90,7 +90,7 @@ def page_state_of(plan):
 
 
 def end(state, scene, cause=Cause.OK, *, will_retry=False, **record_settings):
-    """A scene ends, as its record and its task run tell the page."""
+    """A scene ends, as its record and its task run report it to the page."""
     record(scene, cause, **record_settings)
     message = record_settings.get("message", "")
     outcome = Outcome(

@@ -1,6 +1,6 @@
 """A trainer of a few lines: does what its key=value arguments say, as any trainer might.
 
-The launcher under test can not tell it from a real one.
+The launcher under test can not distinguish it from a real one.
 """
 
 import json
@@ -28,7 +28,7 @@ if "only" in given and given["only"] not in scene["seq_name"]:
 
 
 def note(name: str, text: str) -> None:
-    """Tell the test something, in a file of its own beside the outputs."""
+    """Report something to the test, in a file of its own beside the outputs."""
     with (output / name).open("a", encoding="utf-8") as stream:
         stream.write(text + "\n")
 

@@ -22,7 +22,7 @@ class ClusterTaskRunner(DaskTaskRunner):
     """A task runner with the arguments of `DaskTaskRunner`; `submit` is the subclass' own.
 
     Gives names and types to private attributes of the base class, and the types of our futures to
-    its methods, which promise Dask's.
+    its methods, which are annotated with Dask's.
     """
 
     def duplicate(self) -> Self:
@@ -47,7 +47,7 @@ class ClusterTaskRunner(DaskTaskRunner):
         """Enter a context that is left right before client and cluster are closed."""
         return self._exit_stack.enter_context(resource)
 
-    def submit(  # type: ignore[override]  # promises PrefectDaskFuture
+    def submit(  # type: ignore[override]  # annotated with PrefectDaskFuture
         self,
         task: Task[Any, Any],
         parameters: dict[str, Any],

@@ -56,7 +56,7 @@ class RunPageState:
         self._ended.pop(name, None)
 
     def ended(self, event: Ended, row: Row) -> None:
-        """Note that an attempt has ended; `row` is what the scene's record says now."""
+        """Record that an attempt has ended; `row` is what the scene's record says now."""
         name = event.scene.name
         self._running.pop(name, None)
         self._rows[name] = row
@@ -116,7 +116,7 @@ class RunPageState:
         )
 
     def _left_over(self, scene: ScenePlan) -> Row:
-        """Return how a scene stands whose end was not heard of before the flow run was over."""
+        """Return the row of a scene whose end was not reported before the flow run ended."""
         row = self._rows[scene.name]
         if not began_since(row.last, self._plan.created):
             return self._with_state(scene, "not started")

@@ -69,7 +69,7 @@ def run_on(
     """Run a call on the worker at `address`, or on any (None); return its result.
 
     Raises what the call raises, StoppedError once `stop` is set, and WorkerLostError when the
-    worker is lost: by Dask's word, or because `lost` is set.
+    worker is lost: Dask says so, or `lost` is set.
     """
     future = submit(client, call.func, call.args, call.keywords, address)
     try:

@@ -51,13 +51,13 @@ QUIET = {  # the flow says itself how scenes end; the API still gets what is log
 
 @contextmanager
 def prefect_api(state_root: Path, *, verbose: bool) -> Iterator[API]:
-    """Settle Prefect's settings for this process and yield the API that a flow will talk to.
+    """Set Prefect's settings for this process and yield the API that a flow will talk to.
 
     That is the one that the user's settings name, by a variable, a profile or a file; else a server
     of this run, see `own_server`. It starts while the caller goes on: call `API.wait_until_ready`
     before its first use.
 
-    Raises FaultsError when the settings are not valid, or the user's API does not answer to him.
+    Raises FaultsError when the settings are not valid, or the user's API can't be used.
     """
     settings = read_settings()
     set_defaults({**RUN_DEFAULTS, **({} if verbose else QUIET)}, settings)
@@ -147,7 +147,7 @@ class API:
 def bypass_proxy(url: str, environ: Environ = os.environ) -> None:
     """Have this process and its children ask no proxy for the way to a server on this machine.
 
-    The user's own exceptions from his proxy stay; where he has no proxy, nothing is changed.
+    The user's own exceptions from the proxy stay; without a proxy nothing is changed.
     """
     import httpx
 
@@ -180,7 +180,7 @@ def start_server(
     log = Path(environ[HOME], LOG)
     log.unlink(missing_ok=True)
     # With the password, which the flow removes, and with what the user has set in files that are
-    # found from his current folder only.
+    # found from the user's current folder only.
     variables = {**settings, **environ}
     socket_fd = listening.fileno()
     module = "flows.server.process"
@@ -204,7 +204,7 @@ def start_server(
 
 @contextmanager
 def _home(state_root: Path, settings: Settings, environ: Environ) -> Iterator[int]:
-    """Settle PREFECT_HOME; yield a lock on it, which the server inherits and so holds."""
+    """Choose PREFECT_HOME; yield a lock on it, which the server inherits and so holds."""
     if home := settings.get(HOME):
         lock = _lock_users_home(Path(home))
     else:

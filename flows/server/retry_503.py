@@ -59,7 +59,7 @@ class RetryWhileBusy:
             ):
                 with attempt:
                     await self._app(dict(scope), _replay(body, receive), _raise_if_busy(send))
-        except BusyError:  # to the end: the client is told
+        except BusyError:  # for too long: the client gets the 503
             await self._app(scope, _replay(body, receive), send)
 
 

@@ -1,4 +1,4 @@
-"""Prefect's settings as the user has made them, wherever he made them.
+"""Read the user's Prefect settings from every place where Prefect reads them.
 
 Importing this is cheap; reading them imports most of Prefect (1.3 s of CPU, of which a flow pays
 1.2 s anyway).

@@ -79,7 +79,7 @@ STARTUP_INFORMATION = {
     "node": lambda _: os.environ.get("SLURMD_NODENAME", ""),
     "age_s": lambda _: job_age_s(),
 }
-"""What a worker tells the flow of its job when it joins."""
+"""What a worker reports about its job when it joins the flow."""
 
 
 def job_age_s() -> float:

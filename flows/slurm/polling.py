@@ -1,4 +1,4 @@
-"""How often Slurm is asked and the user is told, and the queue as the flow's jobs need it."""
+"""When to query Slurm and to repeat a message, and the queue of a flow's jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.slurm.parsers import QueuedJob
 QUERY_S = 2.0
 SLOW_QUERY_S = 15.0
 NEWS_S = 30.0
-"""Until so long after the last news the queue is asked for at the quick pace."""
+"""For so long after the last change the queue is queried every QUERY_S, then every SLOW_QUERY_S."""
 REPEAT_S = 600.0
 
 

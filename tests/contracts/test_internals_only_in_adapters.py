@@ -20,7 +20,7 @@ DOCUMENTED = {
     "prefect.task_runners",
     "prefect.tasks",
 }
-"""Modules of Prefect that its guides tell users to import from."""
+"""Modules of Prefect that its guides import from."""
 
 
 def imports(path: Path) -> Iterator[str]:

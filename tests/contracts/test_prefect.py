@@ -106,7 +106,7 @@ def test_a_concurrent_future_wraps_a_standard_one():
     with prefect_contract(
         "PrefectConcurrentFuture",
         f"{ADAPTER} as_prefect_future, standard_futures",
-        "to wait for many task runs with a turn for the display",
+        "to wait for many task runs while the display is refreshed",
     ):
         from prefect.futures import PrefectConcurrentFuture
 

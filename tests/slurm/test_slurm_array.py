@@ -120,7 +120,7 @@ def test_as_many_tasks_run_at_once_as_the_throttle_allows(array_lab, eventually)
 
 
 def test_a_failed_scene_ends_the_aggregate_and_the_same_command_goes_on(array_lab, eventually):
-    """The aggregate is cancelled, which --status tells with its reason and exit status 1.
+    """The aggregate is cancelled, which --status shows with its reason and exit status 1.
 
     The same command trains the failed scene alone and aggregates.
 

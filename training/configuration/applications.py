@@ -170,7 +170,7 @@ def _refused(
 
 
 def _names_fault(composer: Composer, error: CompositionError, content: Mapping[str, Any]) -> Fault:
-    """Return the fault of an application that can't be told what scene and experiment it trains."""
+    """Return the fault of an application to which scene and experiment can't be passed."""
     known = dict(leaves(dict(content)))
     absent = [key for key in (SCENE_KEY, EXPERIMENT_KEY) if key not in known]
     if not absent:

@@ -241,7 +241,7 @@ class LiveDisplay(Lines):
         """Print no progress lines: the live part has them."""
 
     def _quietly(self, write: Callable[[], None]) -> None:
-        """Draw; once the terminal has gone, draw nowhere instead of failing."""
+        """Draw; once the terminal is gone, discard the drawing instead of failing."""
         try:
             write()
         except (OSError, ValueError):

@@ -29,9 +29,9 @@ def _where(plan: Plan) -> str:
 
 def _sources(plan: Plan) -> str:
     if plan.sources is None:
-        return "sources: as they are then; a start after an edit ends as config (--no-snapshot)"
+        return "sources: as they are then; an attempt after an edit ends as config (--no-snapshot)"
     copies = f"{plan.sources.folder}/<digest>"
-    return f"sources: {plan.sources.root}; a launch copies them, starts run from {copies}"
+    return f"sources: {plan.sources.root}; a launch copies them, attempts run from {copies}"
 
 
 def _render_aggregate(aggregate: AggregatePlan | None) -> list[str]:

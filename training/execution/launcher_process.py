@@ -13,7 +13,7 @@ from training.system.processes import ProcessId, process_id
 
 
 def note_launcher(plan_file: Path) -> None:
-    """Note that this process runs the plan; raises OSError when the disk refuses."""
+    """Record that this process runs the plan; raises OSError when the disk refuses."""
     write_atomically(_note(plan_file), json.dumps(asdict(process_id(os.getpid()))))
 
 

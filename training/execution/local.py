@@ -1,4 +1,4 @@
-"""Run a plan's scenes on this machine, several at once, and tell the display what happens."""
+"""Run a plan's scenes on this machine, several at once, and report events to the display."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def prepare_launch(plan: Plan) -> None:
 
 
 def _keep_sources(plan: Plan) -> None:
-    """Keep what the plan's starts run, and remove what no plan needs any more."""
+    """Keep the snapshot that the plan's attempts run from, and remove those that no plan needs."""
     from training.snapshots.keep import keep, remove_unneeded
 
     reading = plan.take_reading()

@@ -70,7 +70,7 @@ def aggregate_state(
 
 
 def reconcile_aggregate(plans: Sequence[Plan], queued: Collection[str]) -> None:
-    """Write the record of an aggregate whose job has ended and could not tell how.
+    """Write the record of an aggregate whose job has ended and could not record how.
 
     `queued`: ids of the jobs in Slurm's queue.
     """
@@ -89,7 +89,7 @@ def reconcile_aggregate(plans: Sequence[Plan], queued: Collection[str]) -> None:
 
 
 def _record_of(plan: Plan, record: AggregateRecord | None, end: JobEnd) -> AggregateRecord:
-    """Return the record by Slurm's word; `record` says running where our code had begun."""
+    """Return the record according to Slurm; `record` says running where our code had begun."""
     had_begun = record is not None and record.status == "running" and is_of(record, plan)
     begun = record if had_begun and record else _new_record(plan, end)
     cause, message = cause_of_job(end)

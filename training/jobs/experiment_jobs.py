@@ -43,7 +43,7 @@ def jobs_of_experiment(jobs: Iterable[QueuedJob], like: Plan) -> list[StageJob]:
 
 
 def _plan_or_none(path: Path) -> Plan | None:
-    """Return a job's plan; None where it can't be read, of which `Experiment.warnings` tells."""
+    """Return a job's plan; None where it can't be read (see `Experiment.warnings`)."""
     try:
         return read_plan(path)
     except PlanFileError:

@@ -74,7 +74,7 @@ def find_never_started(
 def record_never_started(never_started: NeverStarted, end: JobEnd | None) -> None:
     """Add an attempt that says so to the scene's record, unless another process has the scene.
 
-    `end`: how the job ended by Slurm's word; None where Slurm does not know.
+    `end`: how the job ended according to Slurm; None where Slurm does not know.
     """
     output = never_started.scene.output
     with contextlib.suppress(ClaimHeldError, RecordError, OSError), claimed(output, os.getpid()):

@@ -1,4 +1,4 @@
-"""Reconcile records with Slurm: an attempt that could not tell why it ended gets Slurm's cause.
+"""Reconcile records with Slurm: an attempt that could not record why it ended gets Slurm's cause.
 
 A supervisor that is killed with its job, or told to end by Slurm, can't know why. The next command
 that looks at the experiment asks Slurm once for all such scenes, and writes each record once.

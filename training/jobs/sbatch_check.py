@@ -50,7 +50,7 @@ def _test(command: list[str]) -> NoNodeWarning | None:
     except client.SlurmRefusedError as error:
         if NOT_AVAILABLE not in error.slurm_message:
             raise
-        # sbatch itself tells the two cases apart: only what no node can ever hold is refused.
+        # sbatch itself distinguishes the two cases: only what no node can ever hold is refused.
         return NoNodeWarning(client.job_name_of(command), error.slurm_message)
     return None
 

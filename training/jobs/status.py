@@ -88,7 +88,7 @@ class Snapshot:
 def take_snapshot(experiment: Experiment) -> Snapshot:
     """Look at records, claims, launchers and Slurm's queue once, and return how scenes stand.
 
-    Reconciles first: records of scenes whose job ended without telling them why get a cause.
+    Reconciles first: an attempt whose job ended without a recorded cause gets one.
     """
     plans, names = experiment.plans, experiment.scenes
     queue = ask_queue(plans)

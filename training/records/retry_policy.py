@@ -12,8 +12,8 @@ ELSEWHERE = frozenset({Cause.PREEMPTED, Cause.NODE_FAILURE, Cause.WORKER_LOST})
 def should_retry(outcome: Outcome, attempts: int, max_retries: int) -> bool:
     """Return whether a scene starts again after its attempt number `attempts` of this run.
 
-    Only for the one place that sees the attempt's end; it tells viewers what was decided. A timeout
-    continues from its checkpoint; without one it would only spend the same time again.
+    Called once, where the attempt's end is seen; displays get the decision with the event. A
+    timeout continues from its checkpoint; without one it would only spend the same time again.
     """
     if attempts > max_retries:
         return False

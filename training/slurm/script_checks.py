@@ -1,4 +1,4 @@
-"""Find in a Slurm script what Slurm accepts without a word and people did not mean.
+"""Find what Slurm silently accepts in a script although its author meant something else.
 
 Problems keep a script from being submitted; warnings are shown before it is.
 """

@@ -1,7 +1,7 @@
 """Read the commands of a Slurm script as far as a submission must know them.
 
-Not a shell's parser: comments, quotes, continued lines and here-documents are told apart, which is
-enough to find the command that gets the script's arguments.
+Not a shell's parser: comments, quotes, continued lines and here-documents are distinguished, which
+is enough to find the command that gets the script's arguments.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Sources(BaseModel):
     digest: str = ""
     """Of `root` and of the content of every file; empty in a dry run."""
     is_kept: bool = True
-    """Whether starts run from a copy; else they are refused once the sources have changed."""
+    """Whether attempts run from a copy; else they are refused once the sources have changed."""
 
     @property
     def copy_folder(self) -> Path:

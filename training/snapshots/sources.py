@@ -174,7 +174,7 @@ def _own_tree(checkout: Path) -> _Tree:
 
 
 def _tree(script: Path, roots: Collection[Path]) -> _Tree:
-    """Return the sources of another script by Git's word; without it, those of its folder."""
+    """Return another script's sources as Git lists them; without Git, all files of its folder."""
     repository = _repository(script)
     names = _git_names(repository) if repository else None
     if repository is not None and names is not None:

@@ -33,8 +33,8 @@ def from_sources(
     if not sources.is_kept:
         return tuple(command), dict(environment)
     interpreter, script, *arguments = command
-    start = (interpreter, _in_copy(sources, script), *arguments)
-    return start, {**environment, **_variables(sources, manifest, environment)}
+    from_copy = (interpreter, _in_copy(sources, script), *arguments)
+    return from_copy, {**environment, **_variables(sources, manifest, environment)}
 
 
 def sources_line(sources: Sources | None) -> str:

@@ -1,4 +1,4 @@
-"""What the environment variables of a Slurm job tell about the job that this process runs in."""
+"""Read from environment variables which Slurm job this process runs in."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def test_a_killed_flow_takes_its_server_with_it(state_root, alive, eventually):
     eventually(lambda: not alive(server), "the server's end", 15)
 
 
-def test_prefect_in_the_flows_process_uses_what_was_settled(state_root, tmp_path):
+def test_prefect_in_the_flows_process_uses_what_was_set(state_root, tmp_path):
     """The user's profile counts beside our server, and a SOCKS proxy does not stand in the way.
 
     httpx alone refuses to make any client where ALL_PROXY=socks5://… is set.
@@ -180,7 +180,7 @@ def test_without_a_proxy_nothing_is_changed():
 
 
 def test_importing_it_imports_no_prefect():
-    """A wrong option is told in a blink: Prefect and Dask come later."""
+    """A wrong option is reported in a blink: Prefect and Dask come later."""
     program = (
         "import sys, flows.server.managed\n"
         "print([each for each in ('prefect', 'dask', 'httpx') if each in sys.modules])"

@@ -50,7 +50,7 @@ def test_a_get_is_answered_at_once():
 
 
 def test_patience_ends(monkeypatch):
-    """Then the client is told that the database is busy."""
+    """Then the client gets the answer that the database is busy."""
     monkeypatch.setattr(retry_503, "SERVER_PATIENCE_S", 0.3)
     assert ask(Busy(1_000_000), "POST").status_code == 503
 

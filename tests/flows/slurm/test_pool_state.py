@@ -179,7 +179,7 @@ def test_only_workers_of_queued_jobs_are_wanted(make_pool):
 
 
 def test_a_worker_that_leaves_is_a_lost_job(make_pool):
-    """Its call is told by the event; the worker of a job that was given up is no loss."""
+    """Its call learns it from the event; the worker of a job that was given up is no loss."""
     pool = make_pool()
     pool.submit(2)
     pool.join("w1")

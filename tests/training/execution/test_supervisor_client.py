@@ -50,7 +50,7 @@ def scene(tmp_path):
             "environment": {"OUT": str(output)},
             "output": output,
             "fingerprint": "f",
-            "promises": ("done",),
+            "expected_outputs": ("done",),
             "time_limit_s": 60,
             "kill_grace_s": 1,
             "cancelled": tmp_path / "plans" / "exp.cancelled",

@@ -1,4 +1,4 @@
-"""How an experiment's aggregate stands: by its record, by the queue, by Slurm's word."""
+"""How an experiment's aggregate stands: by its record, by the queue, by Slurm's answer."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def test_an_aggregate_that_was_killed_gets_slurms_cause(plan, slurm_says, state,
 
 
 def test_slurm_is_not_asked_where_nothing_is_to_be_found_out(plan, slurm_says):
-    """Of a job in the queue, of an aggregate that told its end, of an experiment without one."""
+    """Of a job in the queue, of an aggregate with a recorded end, of an experiment without one."""
     asked = slurm_says("CANCELLED")
     reconcile_aggregate([plan], queued={"12"})
     write(plan, "done", Cause.OK)

@@ -48,7 +48,7 @@ def test_a_command_with_brackets_in_its_name_has_a_start(tmp_path):
 
 
 def test_a_group_without_processes_can_not_be_signalled():
-    """That is told, not raised."""
+    """That is returned, not raised."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], start_new_session=True)
     assert signal_group(child.pid, signal.SIGKILL)
     child.wait(60)
