@@ -13,7 +13,7 @@ import httpx
 from deployments.check import FLOW_NAMES
 
 NAME = "training: runs whose process died"
-SILENCE_S = 600.0
+HEARTBEAT_TIMEOUT_S = 600.0
 """Ten heartbeats of ours, or three at Prefect's own interval."""
 HEARTBEAT = "prefect.flow-run.heartbeat"
 FINAL_STATES = ("Completed", "Failed", "Cancelled", "Crashed")
@@ -38,7 +38,7 @@ def crash_automation() -> dict[str, Any]:
         "after": [HEARTBEAT],
         "expect": [HEARTBEAT, *(f"prefect.flow-run.{state}" for state in FINAL_STATES)],
         "threshold": 1,
-        "within": SILENCE_S,
+        "within": HEARTBEAT_TIMEOUT_S,
     }
     action = {"type": "change-flow-run-state", "state": "CRASHED", "message": MESSAGE}
     return {"name": NAME, "trigger": trigger, "actions": [action], "enabled": True}

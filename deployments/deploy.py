@@ -100,7 +100,7 @@ def _schedules(client: httpx.Client, name: str) -> list[dict[str, Any]]:
 
 
 def _refuse_unknown_parameters(client: httpx.Client, deployment: dict[str, Any]) -> None:
-    """Have the server refuse misspelt parameters, with which a run would be created and crash."""
+    """Make the server refuse misspelt parameters; with them a run would be created and crash."""
     schema = {**deployment["parameter_openapi_schema"], "additionalProperties": False}
     body = {"parameter_openapi_schema": schema}
     client.patch(f"/deployments/{deployment['id']}", json=body).raise_for_status()

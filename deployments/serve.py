@@ -201,7 +201,7 @@ def _process_worker(
 
 
 def _end(process_worker: subprocess.Popen[bytes], stops: StopCount) -> None:
-    """Have the process worker end its runs; at once when the user asks a second time."""
+    """Stop the process worker and its runs; at the user's second request without their grace."""
     process_worker.terminate()
     hurried, deadline = False, time.monotonic() + END_TIMEOUT_S
     while process_worker.poll() is None:

@@ -35,7 +35,7 @@ Options = TypeVar("Options", bound=LaunchOptions)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Plan, then run here or submit; exit status 0 of a run here: every chosen scene is done."""
+    """Plan, then run here or submit; return the exit status, see `training.system.exit_status`."""
     os.environ.pop(NOTIFY_URL, None)
     return run_command(argv, LaunchOptions, "training/run.py", launch, preview)
 

@@ -83,7 +83,7 @@ class RunPage:
         self._thread.join(LAST_S)
 
     def final(self, state: State[Any]) -> State[Any]:
-        """Return the state, and have the last update show it as the run's end."""
+        """Return the state; the page's last update shows it as the run's end."""
         self._end = f"{state.name}: {state.message}"
         return state
 

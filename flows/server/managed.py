@@ -145,7 +145,7 @@ class API:
 
 
 def bypass_proxy(url: str, environ: Environ = os.environ) -> None:
-    """Have this process and its children ask no proxy for the way to a server on this machine.
+    """Exempt a server on this machine from the proxies of this process and its children.
 
     The user's own exceptions from the proxy stay; without a proxy nothing is changed.
     """

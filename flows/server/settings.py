@@ -74,7 +74,7 @@ def read_settings() -> dict[str, str]:
 
 
 def forbid_tracking() -> None:
-    """Have Prefect report no use of it to its makers; call this before Prefect is imported."""
+    """Turn off Prefect's usage reports; call this before Prefect is imported."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
 
 

@@ -86,7 +86,7 @@ class SlurmDispatcher:
 
 
 def _is_lost(error: WorkerLostError | SceneNotDoneError) -> bool:
-    """Whether only Slurm can tell why a task ended."""
+    """Return whether only Slurm knows why a task ended."""
     return isinstance(error, WorkerLostError) or error.outcome.cause is Cause.WORKER_LOST
 
 

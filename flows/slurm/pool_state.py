@@ -143,7 +143,7 @@ class PoolState:
             self._avoided[node] = now + AVOID_S
 
     def avoided_nodes(self, now: float) -> tuple[str, ...]:
-        """The nodes that new jobs must not run on."""
+        """Return the nodes that new jobs must not run on."""
         return tuple(sorted(node for node, until in self._avoided.items() if until > now))
 
     # What to ask Slurm, and what its answers mean
@@ -248,7 +248,7 @@ class PoolState:
         return "refusal", f"Slurm takes no more jobs for now: {refusal}"
 
     def _surplus(self, unfinished_calls: int, now: float) -> list[Job]:
-        """Jobs to give back: free ones without time, of too many the free and the last queued."""
+        """Return the jobs to give back: free ones without time, and the surplus."""
         expired = [
             job
             for job in self.jobs.values()
@@ -273,22 +273,22 @@ class PoolState:
         return [job for job in self.jobs.values() if job.state == "queued" or job.has_worker]
 
     def _watched_jobs(self) -> list[Job]:
-        """The jobs of which only Slurm knows whether they are still there."""
+        """Return the jobs of which only Slurm knows whether they still exist."""
         return [job for job in self.jobs.values() if not job.has_worker]
 
     def _ended_jobs(self) -> tuple[str, ...]:
-        """Ids of the jobs that are gone and of which it is not known yet how they ended."""
+        """Return the ids of jobs that have left the queue and whose end is not known yet."""
         present = {job.job_id for job in self.jobs.values()}
         awaited = [job_id for job_id, end in self.awaited_ends.items() if end is None]
         return (*(each for each in awaited if each not in present), *self.unexplained_exits)
 
     def _has_time(self, job: Job, now: float) -> bool:
-        """Whether a job can hold a scene; a new one has what Slurm gave it."""
+        """Return whether a job has time for a scene; a new one has what Slurm gave it."""
         is_new = job.scenes_left == self.limits.scenes_per_job
         return is_new or job.ends_at - now >= self.limits.min_remaining_s
 
     def _is_overdue(self, job: Job, now: float) -> bool:
-        """Whether a job goes on although its worker has left long ago."""
+        """Return whether a job still runs although its worker left long ago."""
         is_ending = job.state in {"lost", "leaving"} and bool(job.job_id)
         return is_ending and now - job.since > self.limits.exit_grace_s
 
@@ -299,7 +299,7 @@ class PoolState:
 
 
 def _is_gone(job: Job, queue: Collection[str], now: float) -> bool:
-    """Whether a job has left Slurm's queue; one that has just been submitted may not be in it."""
+    """Return whether a job has left Slurm's queue; one just submitted may not be in it yet."""
     if not job.job_id or job.job_id in queue:
         return False
     return job.state != "queued" or now - job.since > UNSEEN_S

@@ -18,9 +18,9 @@ from deployments import deploy
 from deployments.check import PREFECT_FILE
 from deployments.crash_automation import (
     HEARTBEAT,
+    HEARTBEAT_TIMEOUT_S,
     MESSAGE,
     NAME,
-    SILENCE_S,
     crash_automation,
     ensure_crash_automation,
 )
@@ -68,8 +68,8 @@ def test_a_run_from_the_form_is_trained_and_recorded(served):
     inherited = json.loads((served.output("a_1", "form") / "environment.json").read_text())
     assert served.password not in inherited.values()
     own = {"resource": {"id": [f"prefect.flow-run.{run['id']}"]}}
-    beats = {**own, "event": {"name": [HEARTBEAT]}}
-    assert served.ask("POST", "/events/filter", filter=beats).json()["total"] >= 1
+    heartbeats = {**own, "event": {"name": [HEARTBEAT]}}
+    assert served.ask("POST", "/events/filter", filter=heartbeats).json()["total"] >= 1
     again = served.submit(
         "train-scenes/local", **served.parameters("form", overrides=["text=a b", "do=ok"])
     ).json()
@@ -299,7 +299,7 @@ def test_a_deploy_makes_one_automation_and_keeps_what_people_changed_of_it(serve
     (kept,) = automations(served)
     assert kept["enabled"] is False
     assert [each["type"] for each in kept["actions"]] == ["change-flow-run-state", "do-nothing"]
-    assert kept["trigger"]["within"] == SILENCE_S
+    assert kept["trigger"]["within"] == HEARTBEAT_TIMEOUT_S
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])

@@ -96,7 +96,7 @@ def split_refused(
 
 
 def refusal(override: Override, error: CompositionError) -> Fault:
-    """Return the fault for an override with Hydra's own words."""
+    """Return the fault for an override with Hydra's own message."""
     return Fault("Hydra refuses an override", f"{override.input_line!r} ({error})")
 
 

@@ -44,7 +44,7 @@ class StreamAboveLive(FileProxy):
 
 
 def detach(live: Live) -> None:
-    """Have the console draw a live display no more, without writing anything to the terminal.
+    """Detach a live display from the console without writing anything to the terminal.
 
     The two steps are those of `Live.stop()` without its last drawing: what it would erase has
     become lines of a shell.

@@ -61,7 +61,7 @@ class Supervisor:
         return answer
 
     def end(self) -> str:
-        """End the process if it has not ended, and return a sentence with its last words."""
+        """End the process if it has not ended, and return a sentence with its last output."""
         self.close()
         self.stderr.seek(0)
         lines = self.stderr.read().decode(errors="replace").strip().splitlines()

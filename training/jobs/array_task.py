@@ -94,7 +94,7 @@ def _should_retry_here(plan: Plan, scene: ScenePlan, outcome: Outcome) -> bool:
 
 
 def _requeue(outcome: Outcome) -> Outcome:
-    """Have Slurm start this task again with its whole time, which ends this run of the job."""
+    """Requeue this task, so that it gets its whole time again; this run of the job ends."""
     say(f"{outcome}: requeued, since another attempt does not fit into the rest of this job's time")
     try:
         client.requeue(own_job_id())

@@ -52,7 +52,7 @@ def refuse_stage(arguments: Sequence[str]) -> None:
 
 
 def _register() -> None:
-    """Have the job's first process send its signals to this one, whose id stays the same."""
+    """Register this process, whose id stays the same, to get the signals of the job's script."""
     if file := os.environ.get(ENTRY_VARIABLE):
         with contextlib.suppress(OSError):  # then a signal stops the script, as without forwarding
             Path(file).write_text(f"{os.getpid()}\n", encoding="ascii")

@@ -158,7 +158,7 @@ def cancel(job_ids: Collection[str]) -> None:
 
 
 def requeue(job_id: str) -> None:
-    """Have Slurm end a job and queue it again; raises SlurmError."""
+    """Requeue a job (`scontrol requeue`), which ends its present run; raises SlurmError."""
     _call(["scontrol", "requeue", job_id])
 
 

@@ -26,7 +26,7 @@ CACHES = "__pycache__"
 
 
 def keep(reading: Reading) -> None:
-    """Have the manifest and, where one is wanted, a whole copy of the sources; raises FaultsError.
+    """Write the manifest and, where one is wanted, the copy of the sources; raises FaultsError.
 
     A copy that is there is compared with its manifest, and repaired.
     """

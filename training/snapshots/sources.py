@@ -97,7 +97,7 @@ def read_sources(
             return _read(tree, outside, state_root)
         except _TooLargeError as error:
             what = f"the sources in {tree.root} are too large to keep a copy ({error})"
-            warning = f"{what}: a start ends as config once its code has changed"
+            warning = f"{what}: an attempt ends as config once its code has changed"
     names = tree.names if tree.is_own else _code_names(tree, script.resolve())
     files = {name: entry(f"{tree.root}/{name}") for name in names}
     manifest = _manifest(tree.root, files, outside)

@@ -60,7 +60,7 @@ def start_ticks(pid: int) -> int | None:
 
 
 def die_with_parent(signal_number: int) -> None:
-    """Have the kernel send this process a signal when the thread that started it ends.
+    """Ask the kernel to send this process a signal when the thread that started it ends.
 
     Raises OSError when prctl(2) fails.
     """

@@ -80,7 +80,7 @@ def progress_fraction(progress: dict[str, Any]) -> float:
 
 
 class LogFollower:
-    """Returns what a log has gained since the last call; begins at the end that the log has now."""
+    """Reads what is appended to a log, from the end that it has when this is created."""
 
     def __init__(self, log: Path) -> None:
         self._log = log

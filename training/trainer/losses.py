@@ -21,7 +21,7 @@ MIN_ALPHA_FOR_DEPTH = 0.5
 
 
 def shape_loss(rendered: Rendered, view: View, weights: LossWeights) -> Tensor:
-    """Compare silhouettes and depth with the view: poses can be fitted by it before colours."""
+    """Return the error of silhouettes and depth, by which poses are fitted before colours."""
     loss = weights.silhouette * silhouette_loss(rendered.person_alpha, view.masks)
     if view.depth is not None and weights.depth:
         loss = loss + weights.depth * depth_loss(rendered.depth, rendered.alpha, view.depth)
