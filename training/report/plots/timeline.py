@@ -12,10 +12,11 @@ from typing import Literal
 
 from training.plan.model import Plan
 from training.records.record import Attempt, Cause, now
+from training.records.retry_policy import ELSEWHERE
 from training.report.scene_rows import Row
 
 Kind = Literal["done", "failed", "interrupted", "cancelled", "running"]
-INTERRUPTIONS = {Cause.TIMEOUT, Cause.PREEMPTED, Cause.NODE_FAILURE, Cause.WORKER_LOST}
+INTERRUPTIONS = ELSEWHERE | {Cause.TIMEOUT}
 LONGEST_IDLE = 0.25
 """Idle time longer than this fraction of the busy time is cut out of the chart."""
 CUT_WIDTH = 0.02

@@ -63,8 +63,6 @@ def source_arc(
 PlacementStrategy = Callable[[PeopleBounds, Camera, RuntimeCamera, int], list[Camera]]
 """Called with the people, the source camera, the settings and the number of cameras to place."""
 
-"""Called with the people, the source camera, the settings and the number of cameras to place."""
-
 STRATEGIES: dict[Strategy, PlacementStrategy] = {
     "static_orbit": static_orbit,
     "source_arc": source_arc,
