@@ -11,7 +11,7 @@ SCRIPT = """#!/bin/bash
 #SBATCH --time=1:00:00 --gres=gpu:1 --mem=500M
 #SBATCH {directives}
 {lines}
-exec python training/run.py "$@"
+{start} training/run.py "$@"
 """
 
 
@@ -30,10 +30,14 @@ def end(flow: Any, status: int = 0) -> str:
     return out + err
 
 
-def script(lab: Any, directives: str = "", lines: str = "", name: str = "site") -> tuple[str, str]:
+def script(
+    lab: Any, directives: str = "", lines: str = "", name: str = "site", start: str = "exec python"
+) -> tuple[str, str]:
     """Write a Slurm script with these directives and lines; return the flag that names it."""
     path = lab.root / f"{name}.slurm"
-    path.write_text(SCRIPT.format(directives=directives or "--cpus-per-task=1", lines=lines))
+    path.write_text(
+        SCRIPT.format(directives=directives or "--cpus-per-task=1", lines=lines, start=start)
+    )
     return "--slurm.slurm-script", str(path)
 
 

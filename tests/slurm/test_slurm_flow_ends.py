@@ -16,7 +16,8 @@ def one_runs_one_waits(flow_lab, slurm, eventually):
     def begin(exp_name: str, do: str, *flags: str) -> Any:
         for name in ("a_1", "a_2"):
             flow_lab.add_scene(name, do=do)
-        only_one = script(flow_lab, f"--exclusive --nodelist={slurm.nodes[0]}")
+        directives = f"--exclusive --nodelist={slurm.nodes[0]}"
+        only_one = script(flow_lab, directives, start="python")  # the shell stays in between
         flow = start(flow_lab, exp_name, *flags, *only_one)
         eventually(lambda: ready(flow_lab, exp_name), "a trainer")
         eventually(lambda: queued(slurm), "the other's job")
