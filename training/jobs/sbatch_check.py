@@ -56,9 +56,14 @@ def _test(command: list[str]) -> NoNodeWarning | None:
 
 
 def refusal_fault(plan: Plan, error: client.SlurmRefusedError) -> Fault:
-    """Return the fault for a refused job: Slurm's message, and the script's line it is about."""
+    """Return the fault for a refused job: Slurm's message, and the line or variable it is about."""
     slurm = sbatch_commands.slurm_of(plan)
-    about = [each for each in parse(slurm.script_text)[0] if f"--{each.name}" == error.directive]
+    option = error.directive.removeprefix("--")
+    if option in slurm.site_options:
+        variable = f"SBATCH_{option.upper()}"
+        value = f"{variable}={slurm.site_options[option]}"
+        return Fault(str(error), value, f"correct or unset {variable} in your environment")
+    about = [each for each in parse(slurm.script_text)[0] if each.name == option]
     where = f"{slurm.script}:{about[-1].words[0].line}" if about else str(slurm.script)
     value = f"{error.directive}={about[-1].value}" if about else error.directive
     remedy = f"correct {where}, or name another script with --slurm.slurm-script"

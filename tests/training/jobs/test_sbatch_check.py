@@ -68,3 +68,13 @@ def test_a_refusal_names_the_line_of_the_script(plan):
     )
     assert fault.value == "--qos=fast"
     assert fault.remedy.startswith(f"correct {plan.slurm.script}:3, ")
+
+
+def test_a_refusal_of_what_the_environment_says_names_the_variable(plan):
+    """It wins over the script, whose line is not at fault."""
+    update = {"script_text": "#!/bin/bash\n#SBATCH -p gpu\n", "site_options": {"partition": "no"}}
+    slurm = plan.slurm.model_copy(update=update)
+    error = SlurmRefusedError("invalid partition specified: no")
+    fault = refusal_fault(plan.model_copy(update={"slurm": slurm}), error)
+    assert fault.value == "SBATCH_PARTITION=no"
+    assert "unset SBATCH_PARTITION" in fault.remedy
