@@ -24,7 +24,12 @@ ALL_QUOTED = re.compile(r'"\$(@|\{@(:[^}]*)?\})"')
 ALL_JOINED = re.compile(r'"\$(\*|\{\*\})"')
 LAUNCHER = "run.py"
 PRINTS = re.compile(r"\s*(echo|printf|logger)\b")
-STARTS_WITH_EXEC = re.compile(r"\s*exec\s+[^<>&|\s]")
+REPLACES_SHELL = re.compile(
+    r"""\s*exec\s+(\S*/)?(python[\d.]*|srun|apptainer|singularity
+    |env|nice|ionice|stdbuf|numactl|taskset)\s""",
+    re.VERBOSE,
+)
+"""`exec` of a program that is signalled itself, passes signals on, or becomes what it starts."""
 MORE_THAN_ONE_COMMAND = re.compile(r"[|;()`]|(?<![<>])&(?!>)")
 TRAP = re.compile(r"\s*trap\s+(?!-)(?P<words>.+)")
 SIGNAL_NAMES = {"1": "HUP", "2": "INT", "10": "USR1", "12": "USR2", "15": "TERM"}
@@ -70,9 +75,9 @@ class Command:
 
     @property
     def replaces_shell(self) -> bool:
-        """Whether it is a single command that begins with `exec`, so that no shell stays."""
+        """Whether it is one command that takes the shell's place (`exec`) and heeds signals."""
         is_more = MORE_THAN_ONE_COMMAND.search(_unquoted(self.text))
-        return bool(STARTS_WITH_EXEC.match(self.text)) and not is_more
+        return bool(REPLACES_SHELL.match(self.text)) and not is_more
 
 
 def interpreter(text: str) -> str:
@@ -103,13 +108,15 @@ def commands(text: str) -> list[Command]:
 
 def outside_here_documents(text: str) -> Iterator[tuple[int, str]]:
     """Yield a script's lines with their numbers, from 1, except those of here-documents."""
-    end = ""
-    for number, line in enumerate(text.splitlines(), 1):
+    lines, end = text.splitlines(), ""
+    for number, line in enumerate(lines, 1):
         if end:
             end = "" if line.strip() == end else end
             continue
         yield number, line
-        if not line.lstrip().startswith("#") and (match := HERE_DOCUMENT.search(line)):
+        match = None if line.lstrip().startswith("#") else HERE_DOCUMENT.search(line)
+        # `<<` is also a shift or part of `<<<`: a here-document has an end.
+        if match and match["end"] in map(str.strip, lines[number:]):
             end = match["end"]
 
 

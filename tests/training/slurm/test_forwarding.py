@@ -26,6 +26,8 @@ FOLDER = Path("/a state/slurm")
         bash(f"exec {RUN}"),
         bash("module load x", f"exec srun -n1 {RUN} > log 2>&1  # to the end; really"),
         bash(f"if true; then\n  exec {RUN}\nfi\nexec apptainer exec a.sif {RUN}"),
+        bash(f"exec /opt/my_env/bin/{RUN}"),
+        bash(f"exec nice -n 1 {RUN}"),
         bash(f"exec {RUN} || exit", first="#!/usr/bin/env python3"),
         bash(RUN, first="#!/bin/tcsh"),
         (CHECKOUT / "training" / "submit.slurm").read_text(encoding="utf-8"),

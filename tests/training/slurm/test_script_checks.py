@@ -53,6 +53,14 @@ def test_what_runs_is_not_refused(read, name):
     assert read(RUNS[name].format(folder="/x")).directives
 
 
+@pytest.mark.parametrize("line", ["read -r x <<< word", "y=$((1 << word))", "# cat << word"])
+def test_what_only_looks_like_a_here_document_hides_nothing(read, line):
+    """The lines below it are the script's."""
+    text = bash(line, 'python training/run.py "$*"')
+    with pytest.raises(FaultsError, match="makes one argument of all"):
+        read(text)
+
+
 def test_all_that_is_wrong_comes_at_once(read):
     """A directive too late, an array, and missing arguments: three faults in the order of lines."""
     text = bash("#SBATCH --array=1", "date", "#SBATCH --mem=1G", "python training/run.py")
