@@ -25,6 +25,8 @@ LONG_FIRST = ("slurm", "deployments", "flows", "training", "preprocess")
 """Folders by how long their files take: of two processes none is left alone with a long one."""
 SERVER_FIXTURES = {"prefect_api", "prefect_server", "place", "served"}
 """Fixtures that start a Prefect server: their tests are marked `server`."""
+TRAINING_FIXTURES = {"built", "difix", "difix_built", "difix_made", "shards", "tiny_scene"}
+"""Fixtures of tests that start the bundled trainer: they are marked `training`."""
 
 # No test meets the server that the developer's own variables or Prefect profile name.
 for _name in [each for each in os.environ if each.startswith("PREFECT_")]:
@@ -41,6 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
+        if TRAINING_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("training")
 
 
 def wait_for(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
