@@ -15,8 +15,9 @@ demo: .venv/.trainer ## train the bundled scenes on this machine and show the re
 ui: .venv/.trainer ## Prefect's UI with the deployments, until Ctrl-C
 	$(BIN)/python -m deployments.serve
 
+# Three processes on two cores: tests wait for Slurm and servers more than they compute.
 test: .venv/.dev ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: .venv/.dev ## tests without Slurm, browser, Prefect server and training: the inner loop
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
