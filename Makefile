@@ -19,9 +19,9 @@ ui: .venv/.trainer ## Prefect's UI with the deployments, until Ctrl-C
 test: .venv/.dev ## all tests
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test-fast: .venv/.dev ## tests without Slurm, browser, Prefect server and training: the inner loop
+test-fast: .venv/.dev ## tests without Slurm, browser, server, training and launched processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
-	  -m "not (slurm or browser or server or training)"
+	  -m "not (slurm or browser or server or training or processes)"
 
 # An environment of its own, without lock and bounds. It reports: it is not part of CI.
 test-newest: ## contract tests and a flow with the newest libraries, in a few minutes

@@ -45,6 +45,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("server")
         if TRAINING_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("training")
+        if "lab" in getattr(item, "fixturenames", ()):
+            item.add_marker("processes")
 
 
 def wait_for(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:

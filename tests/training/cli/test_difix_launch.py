@@ -10,6 +10,8 @@ from difix_lab import FLAGS, SCENES, add_scenes, check_whole, dataset, manifests
 
 TRAIN = ("--scene-name-includes", SCENES[0], "--overrides", "train.optimization.epochs=1")
 
+pytestmark = pytest.mark.training
+
 
 @pytest.fixture
 def made(lab):

@@ -13,6 +13,8 @@ import pytest
 SCENE = "hi4d_pair17_dance"
 RECIPE = {"action": "dance", "people": ["ada", "ben"], "seed": 5, "frames": 3, "image_size": 48}
 
+pytestmark = pytest.mark.training
+
 
 @pytest.fixture
 def users_lab(lab):
