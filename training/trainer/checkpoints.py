@@ -15,8 +15,14 @@ from training.system.atomic_write import write_atomically
 from training.trainer.config.schema import Config
 
 FORMAT = 1
-IGNORED_PREFIXES = ("shared.", "run_mode", "difix_data_generation.")
-"""Keys that say where a run lies, how it is watched and what is made of its model.
+IGNORED_PREFIXES = (
+    "shared.",
+    "run_mode",
+    "difix_data_generation.",
+    "train.evaluation.eval_",
+    "train.evaluation.pose_eval.",
+)
+"""Keys that say where a run lies, how it is watched and evaluated, and what its model is used for.
 
 All other keys decide what training does.
 """

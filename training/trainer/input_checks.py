@@ -18,6 +18,7 @@ from preprocess.scene import Scene
 from preprocess.scene_data import training_folder, truth_folder
 from training.trainer.cameras.camera_ids import CameraIds, choose_cameras
 from training.trainer.config.schema import Config, under_checkout
+from training.trainer.evaluation.evaluated_views import EvaluatedViews, choose_views
 from training.trainer.evaluation.experiment_loggers import missing_logger_packages
 
 Found = TypeVar("Found")
@@ -28,8 +29,8 @@ REFINER_PACKAGES = ("diffusers", "transformers", "huggingface_hub")
 class TrainingInputs:
     """What a training run reads.
 
-    The scene, its training data, the truth folder if any, the cameras by use, and the numbers of
-    the frames that are trained on.
+    The scene, its training data, the truth folder if any, the cameras by use, the numbers of the
+    frames that are trained on, and what is evaluated.
     """
 
     scene: Scene
@@ -37,6 +38,7 @@ class TrainingInputs:
     truth: SceneFolder | None
     cameras: CameraIds
     frames: tuple[int, ...]
+    evaluated: EvaluatedViews
 
 
 def check_inputs(config: Config) -> TrainingInputs:
@@ -71,9 +73,15 @@ def _inputs(config: Config) -> TrainingInputs:
     frames = None if faults else collect_faults(faults, lambda: training_frames(data, scene.cam_id))
     true_cameras = truth.cameras() if truth else []
     cameras = collect_faults(faults, lambda: choose_cameras(config, scene.cam_id, true_cameras))
-    if faults or cameras is None or frames is None:
+    if cameras is None or frames is None:
         raise FaultsError(faults)
-    return TrainingInputs(scene, data, truth, cameras, frames)
+    settings = config.train.evaluation
+    evaluated = collect_faults(
+        faults, lambda: choose_views(settings, cameras, true_cameras, frames)
+    )
+    if faults or evaluated is None:
+        raise FaultsError(faults)
+    return TrainingInputs(scene, data, truth, cameras, frames, evaluated)
 
 
 def read_scene(path: Path, name: str) -> Scene:

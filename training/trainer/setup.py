@@ -9,10 +9,12 @@ from torch import Tensor
 
 from preprocess.body.body_model import BodyFileError, BodyModel, Space, load_body
 from preprocess.faults import Fault, FaultsError
+from training.trainer.cameras.camera_ids import evenly_spaced
 from training.trainer.cameras.views import View, ViewReader
 from training.trainer.checkpoints import run_identity
 from training.trainer.config.schema import Config, under_checkout
 from training.trainer.evaluation.evaluate import GroundTruth, rendered_images
+from training.trainer.evaluation.evaluated_views import EvaluatedViews
 from training.trainer.evaluation.experiment_loggers import open_loggers
 from training.trainer.evaluation.metrics import load_lpips
 from training.trainer.evaluation.run_reports import RunReports
@@ -33,6 +35,7 @@ from training.trainer.termination import SignalRequests
 
 GAUSSIANS_PER_PIXEL = 1
 MIN_GAUSSIANS, MAX_GAUSSIANS = 1_000, 50_000
+CAMERAS_IN_PICTURE = 4
 FRAMES_IN_PICTURE = 2
 
 
@@ -94,7 +97,7 @@ def make_reports(
 ) -> RunReports:
     """Return the reports of a run over `model`, which has not been trained yet."""
     cameras = inputs.cameras
-    shown = _views_to_show(true_views or source, cameras.held_out or (cameras.source,))
+    shown = _views_to_show(true_views or source, inputs.evaluated, cameras.source)
     return RunReports(
         config=config,
         output=OutputFolder(config.output),
@@ -137,7 +140,7 @@ def _ground_truth(config: Config, inputs: TrainingInputs, reader: ViewReader) ->
         joints[space] = None if found is None else found.to(reader.device)
         if why:
             reasons[f"{space}_reason"] = why
-    return GroundTruth(reader, inputs.cameras.held_out, joints, lpips, reasons)
+    return GroundTruth(reader, inputs.evaluated, joints, lpips, reasons)
 
 
 def _true_joints(inputs: TrainingInputs, space: Space, body_file: str) -> tuple[Tensor | None, str]:
@@ -160,11 +163,11 @@ def load_body_model(file: str, space: Space) -> BodyModel:
         raise FaultsError([Fault(str(error), remedy=f"set {key}")]) from error
 
 
-def _views_to_show(reader: ViewReader, cameras: Sequence[int]) -> list[View]:
-    """Choose the views of the picture: a few frames of each camera, evenly spread."""
-    count = min(FRAMES_IN_PICTURE, len(reader.frames))
-    frames = [(2 * i + 1) * len(reader.frames) // (2 * count) for i in range(count)]
-    return [reader.view(camera, frame) for camera in cameras for frame in frames]
+def _views_to_show(reader: ViewReader, evaluated: EvaluatedViews, source: int) -> list[View]:
+    """Choose the views of the picture: a few frames of a few cameras, evenly spread."""
+    cameras = evenly_spaced(evaluated.cameras or (source,), CAMERAS_IN_PICTURE)
+    indices = evenly_spaced(evaluated.indices, FRAMES_IN_PICTURE)
+    return [reader.view(camera, index) for camera in cameras for index in indices]
 
 
 def _configured_counts(wanted: int | str, source: ViewReader, source_id: int) -> list[int]:

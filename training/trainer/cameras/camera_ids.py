@@ -31,7 +31,7 @@ def choose_cameras(config: Config, source: int, true_cameras: Sequence[int]) -> 
     others = [camera for camera in true_cameras if camera != source]
     wanted = config.train.evaluation.held_out_cameras
     held_out = tuple(wanted or evenly_spaced(others, min(AUTOMATIC_HELD_OUT, len(others))))
-    faults = _unknown_camera_faults(wanted, true_cameras, HELD_OUT)
+    faults = unknown_camera_faults(wanted, true_cameras, HELD_OUT)
     if views.source == "captured":
         free = [camera for camera in others if camera not in held_out]
         novel = tuple(views.captured_cameras or evenly_spaced(free, views.num_cameras))
@@ -55,7 +55,7 @@ def _captured_faults(
     views: TrainingViews, novel: Sequence[int], free: Sequence[int], true_cameras: Sequence[int]
 ) -> list[Fault]:
     if views.captured_cameras:
-        faults = _unknown_camera_faults(
+        faults = unknown_camera_faults(
             views.captured_cameras, true_cameras, f"{VIEWS}.captured_cameras"
         )
         if len(set(novel)) != views.num_cameras:
@@ -70,9 +70,8 @@ def _captured_faults(
     return [Fault(what, f"{views.num_cameras} of {list(free)}", remedy)]
 
 
-def _unknown_camera_faults(
-    ids: Sequence[int], true_cameras: Sequence[int], key: str
-) -> list[Fault]:
+def unknown_camera_faults(ids: Sequence[int], true_cameras: Sequence[int], key: str) -> list[Fault]:
+    """Return a fault for each of `ids`, given by a key, that the truth has no camera of."""
     valid = [str(camera) for camera in true_cameras] or ["none, the scene has no truth folder"]
     return [
         Fault(f"{key} names a camera that the truth lacks", str(camera), did_you_mean("", valid))

@@ -18,7 +18,8 @@ CONFIG_FILE = CHECKOUT / "training" / "configs" / "train.yaml"
 REQUIRED = ("scene_name", "exp_name")
 MISSING = "???"
 REQUIRED_KEY = "the trainer needs it: leave out the override that removes it"
-UNION_PARTS = ("literal['auto']", "constrained-int", "int", "none")
+TYPE_NAMES = ("constrained-int", "int", "none")
+"""How pydantic names the types of a key that takes several, besides `literal[…]`, `list[…]`."""
 
 
 def load_config(overrides: Sequence[str]) -> Config:
@@ -64,16 +65,24 @@ def _schema_faults(error: ValidationError) -> list[Fault]:
     remedies: dict[str, list[str]] = {}
     absent = [item for item in error.errors() if item["type"] == "missing"]
     for item in (item for item in error.errors() if item not in absent):
-        # A key of several types comes once for each, with the type behind its name.
-        key = ".".join(str(part) for part in item["loc"] if str(part) not in UNION_PARTS)
-        values[key] = item["input"]
+        key = _key_at(item["loc"])
+        values.setdefault(key, item["input"])
         remedies.setdefault(key, []).append(_remedy_of(item))
     faults = [
-        Fault(f"{key} has a wrong value", repr(values[key]), ", or ".join(remedies[key]))
-        for key in values
+        Fault(f"{key} has a wrong value", repr(value), ", or ".join(dict.fromkeys(remedies[key])))
+        for key, value in values.items()
     ]
     names = [".".join(map(str, item["loc"])) for item in absent]
     return faults + [Fault(f"{name} is missing", remedy=REQUIRED_KEY) for name in names]
+
+
+def _key_at(place: Sequence[int | str]) -> str:
+    """Return the dotted key at a place of pydantic's, where types and list indices are parts too.
+
+    A key of several types comes once for each.
+    """
+    parts = [part for part in place if isinstance(part, str)]
+    return ".".join(part for part in parts if part not in TYPE_NAMES and "[" not in part)
 
 
 def _remedy_of(item: Any) -> str:

@@ -20,6 +20,7 @@ EXPERIMENTS = "_experiments"
 Name = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
+Filled = Annotated[list[Count], Field(min_length=1)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 ImageSource = Literal["rendered", "refined", "captured"]
@@ -127,6 +128,8 @@ class Evaluation(Section):
 
     eval_every_epoch: Positive
     held_out_cameras: list[Count]
+    eval_cameras: Literal["held_out", "unseen"] | Positive | Filled
+    eval_frames: Literal["all"] | Positive | Filled
     pose_eval: PoseEval
 
 

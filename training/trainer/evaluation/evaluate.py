@@ -15,6 +15,7 @@ from torch import Tensor
 
 from training.system.atomic_write import write_atomically
 from training.trainer.cameras.views import View, ViewReader
+from training.trainer.evaluation.evaluated_views import EvaluatedViews
 from training.trainer.evaluation.metrics import mpjpe, pa_mpjpe, psnr, ssim
 from training.trainer.gaussians.model import SceneModel
 from training.trainer.gaussians.render import render
@@ -28,20 +29,20 @@ Lpips = Callable[[Tensor, Tensor], float]
 class GroundTruth:
     """What evaluations compare with.
 
-    A reader of true views, the held-out cameras, the true joints (F, P, 22, 3) by body space (None
-    where the truth has none), and `missing_reasons` by key of metrics.json.
+    A reader of true views, which of them are evaluated, the true joints (F, P, 22, 3) by body space
+    (None where the truth has none), and `missing_reasons` by key of metrics.json.
     """
 
     reader: ViewReader
-    cameras: Sequence[int]
+    evaluated: EvaluatedViews
     joints: Mapping[str, Tensor | None]
     lpips: Lpips | None
     missing_reasons: Mapping[str, str] = field(default_factory=dict)
 
     def views(self) -> Iterator[View]:
-        """Yield the held-out views, one at a time: all at once they may not fit into memory."""
-        for camera in self.cameras:
-            yield from (self.reader.view(camera, i) for i in range(len(self.reader.frames)))
+        """Yield the evaluated views, one at a time: all at once they may not fit into memory."""
+        for index in self.evaluated.indices:
+            yield from (self.reader.view(camera, index) for camera in self.evaluated.cameras)
 
 
 @dataclass(frozen=True)
@@ -100,15 +101,16 @@ def _pose_rows(model: SceneModel, truth: GroundTruth) -> list[TableRow]:
     errors: dict[str, Tensor] = {}
     for prefix, joints in zip(_prefixes(truth), truth.joints.values(), strict=True):
         if joints is not None:
-            ours = model.joints(torch.arange(len(joints), device=joints.device))
+            indices = torch.tensor(truth.evaluated.indices, device=joints.device)
+            ours = model.joints(indices)
             for name, measure in POSE_ERRORS.items():
-                errors[f"{prefix}{name}"] = measure(ours, joints)
-    shape = next(iter(errors.values())).shape if errors else (0, 0)
+                errors[f"{prefix}{name}"] = measure(ours, joints[indices])
+    people = range(truth.reader.people if errors else 0)
     return [
         {"frame": truth.reader.frames[index], "person": person}
-        | {name: float(error[index, person]) for name, error in errors.items()}
-        for index in range(shape[0])
-        for person in range(shape[1])
+        | {name: float(error[row, person]) for name, error in errors.items()}
+        for row, index in enumerate(truth.evaluated.indices)
+        for person in people
     ]
 
 

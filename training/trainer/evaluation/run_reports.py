@@ -91,9 +91,17 @@ class RunReports:
         write_comparison(path, rows, epoch)
         return str(path.relative_to(self.output.root))
 
+    @property
+    def _evaluated(self) -> dict[str, list[int]]:
+        evaluated, frames = self.truth.evaluated, self.truth.reader.frames
+        return {
+            "cameras": list(evaluated.cameras),
+            "frames": [frames[index] for index in evaluated.indices],
+        }
+
     def _label(self, view: View) -> str:
-        held_out = view.camera_id in self.cameras.held_out
-        use = "held out" if held_out else "source: there is no held-out camera"
+        is_source = view.camera_id == self.cameras.source
+        use = "source: there is no held-out camera" if is_source else "held out"
         return f"camera {view.camera_id} ({use}), frame {view.frame}"
 
     def _metrics(
@@ -113,6 +121,7 @@ class RunReports:
             "before": self.initial_summary,
             "source_camera": self.cameras.source,
             "held_out_cameras": list(self.cameras.held_out),
+            "evaluated": self._evaluated,
             "novel_views": {
                 "source": config.train.nv_generation.trn_nv_gen.source,
                 "cameras": list(self.cameras.novel),

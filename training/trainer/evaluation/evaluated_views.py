@@ -1,0 +1,80 @@
+"""Choose the cameras and frames that are evaluated; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from preprocess.faults import Fault, FaultsError
+from training.trainer.cameras.camera_ids import CameraIds, evenly_spaced, unknown_camera_faults
+from training.trainer.config.schema import Evaluation
+
+CAMERAS = "train.evaluation.eval_cameras"
+FRAMES = "train.evaluation.eval_frames"
+SHOWN_FRAMES = 5
+
+
+@dataclass(frozen=True)
+class EvaluatedViews:
+    """The cameras and the frames, as indices among those trained on, that are evaluated."""
+
+    cameras: tuple[int, ...]
+    indices: tuple[int, ...]
+
+
+def choose_views(
+    settings: Evaluation, uses: CameraIds, true_cameras: Sequence[int], frames: Sequence[int]
+) -> EvaluatedViews:
+    """Return what is evaluated of a model that was trained on `frames`.
+
+    Raises FaultsError with every camera and frame that can't be.
+    """
+    cameras, faults = _cameras(settings.eval_cameras, uses, true_cameras)
+    indices, more = _indices(settings.eval_frames, frames)
+    if faults or more:
+        raise FaultsError([*faults, *more])
+    return EvaluatedViews(cameras, indices)
+
+
+def _cameras(
+    wanted: str | int | list[int], uses: CameraIds, true_cameras: Sequence[int]
+) -> tuple[tuple[int, ...], list[Fault]]:
+    trained = (uses.source, *uses.novel)
+    if wanted == "held_out":
+        return uses.held_out, []
+    if wanted == "unseen":
+        return tuple(camera for camera in true_cameras if camera not in trained), []
+    if isinstance(wanted, int):
+        return tuple(evenly_spaced(uses.held_out, wanted)), []
+    named = tuple(dict.fromkeys(int(camera) for camera in wanted))
+    faults = unknown_camera_faults(named, true_cameras, CAMERAS)
+    return named, [*faults, *_trained_camera_faults(named, trained)]
+
+
+def _trained_camera_faults(named: Sequence[int], trained: Sequence[int]) -> list[Fault]:
+    remedy = "leave it out: a model is evaluated on cameras that it has not seen"
+    return [
+        Fault(f"{CAMERAS} names a camera that is trained on", str(camera), remedy)
+        for camera in named
+        if camera in trained
+    ]
+
+
+def _indices(
+    wanted: str | int | list[int], frames: Sequence[int]
+) -> tuple[tuple[int, ...], list[Fault]]:
+    every = range(len(frames))
+    if wanted == "all":
+        return tuple(every), []
+    if isinstance(wanted, int):
+        return tuple(evenly_spaced(every, wanted)), []
+    named = dict.fromkeys(int(frame) for frame in wanted)
+    index_of = {frame: index for index, frame in enumerate(frames)}
+    faults = [_frame_fault(frame, frames) for frame in named if frame not in index_of]
+    return tuple(index_of[frame] for frame in named if frame in index_of), faults
+
+
+def _frame_fault(frame: int, frames: Sequence[int]) -> Fault:
+    near = sorted(sorted(frames, key=lambda other: abs(other - frame))[:SHOWN_FRAMES])
+    remedy = f"nearest: {', '.join(map(str, near))}; the model has no poses of other frames"
+    return Fault(f"{FRAMES} names a frame that is not trained on", str(frame), remedy)
