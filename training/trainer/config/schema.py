@@ -128,8 +128,8 @@ class Evaluation(Section):
 
     eval_every_epoch: Positive
     held_out_cameras: list[Count]
-    eval_cameras: Literal["held_out", "unseen"] | Positive | Filled
-    eval_frames: Literal["all"] | Positive | Filled
+    eval_cameras: Literal["unseen"] | Positive | Filled | None
+    eval_frames: Literal["all"] | Positive | Filled | None
     pose_eval: PoseEval
 
 

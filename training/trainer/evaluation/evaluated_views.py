@@ -11,6 +11,8 @@ from training.trainer.config.schema import Evaluation
 
 CAMERAS = "train.evaluation.eval_cameras"
 FRAMES = "train.evaluation.eval_frames"
+MOST_FRAMES = 30
+"""Frames that are evaluated unless more are wanted."""
 SHOWN_FRAMES = 5
 
 
@@ -37,12 +39,12 @@ def choose_views(
 
 
 def _cameras(
-    wanted: str | int | list[int], uses: CameraIds, true_cameras: Sequence[int]
+    wanted: str | int | list[int] | None, uses: CameraIds, true_cameras: Sequence[int]
 ) -> tuple[tuple[int, ...], list[Fault]]:
     trained = (uses.source, *uses.novel)
-    if wanted == "held_out":
+    if wanted is None:
         return uses.held_out, []
-    if wanted == "unseen":
+    if isinstance(wanted, str):  # unseen
         return tuple(camera for camera in true_cameras if camera not in trained), []
     if isinstance(wanted, int):
         return tuple(evenly_spaced(uses.held_out, wanted)), []
@@ -61,13 +63,13 @@ def _trained_camera_faults(named: Sequence[int], trained: Sequence[int]) -> list
 
 
 def _indices(
-    wanted: str | int | list[int], frames: Sequence[int]
+    wanted: str | int | list[int] | None, frames: Sequence[int]
 ) -> tuple[tuple[int, ...], list[Fault]]:
     every = range(len(frames))
-    if wanted == "all":
+    if isinstance(wanted, str):  # all
         return tuple(every), []
-    if isinstance(wanted, int):
-        return tuple(evenly_spaced(every, wanted)), []
+    if wanted is None or isinstance(wanted, int):
+        return tuple(evenly_spaced(every, wanted or MOST_FRAMES)), []
     named = dict.fromkeys(int(frame) for frame in wanted)
     index_of = {frame: index for index, frame in enumerate(frames)}
     faults = [_frame_fault(frame, frames) for frame in named if frame not in index_of]
