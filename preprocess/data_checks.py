@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from preprocess.faults import Fault, did_you_mean
-from preprocess.layout import EVERYONE
+from preprocess.layout import EVERYONE, SceneFolder
 from preprocess.scene import Scene
 from preprocess.scene_data import training_folder, truth_folder
 
+WITHOUT_DEPTH = (
+    "estimate it, or train without: train.optimization.loss.depth=0; people's distance from the "
+    "camera then follows from their silhouettes alone, and poses come out worse"
+)
 FEW_SCENES = 3
 """Of so many and more, none with data means that the data root is wrong."""
 
 
-def missing_data_of_all(scenes: Sequence[Scene], scene_data_root: Path) -> list[Fault]:
+def missing_data_of_all(
+    scenes: Sequence[Scene], scene_data_root: Path, *, with_depth: bool = True
+) -> list[Fault]:
     """Return faults for missing data of several scenes; a wrong data root is one fault."""
+    missing = partial(missing_data, scene_data_root=scene_data_root, with_depth=with_depth)
     on_disk = [scene for scene in scenes if scene.synthetic is None]
     folders = [training_folder(scene, scene_data_root).root for scene in on_disk]
     if len(on_disk) < FEW_SCENES or any(folder.is_dir() for folder in folders):
-        return [fault for scene in scenes for fault in missing_data(scene, scene_data_root)]
+        return [fault for scene in scenes for fault in missing(scene)]
     names = ", ".join(scene.seq_name for scene in on_disk[:FEW_SCENES])
     what = f"none of {len(on_disk)} scenes has data in the scene data root"
     remedy = "put the scenes' data there, or name another root with TS_SCENE_DATA_ROOT"
@@ -27,25 +35,27 @@ def missing_data_of_all(scenes: Sequence[Scene], scene_data_root: Path) -> list[
     for scene in scenes:
         truth = truth_folder(scene, scene_data_root)
         if scene.synthetic is not None:
-            faults += missing_data(scene, scene_data_root)
+            faults += missing(scene)
         elif truth and not truth.root.is_relative_to(scene_data_root):
             faults += _missing_truth(scene, scene_data_root)
     return faults
 
 
-def missing_data(scene: Scene, scene_data_root: Path) -> list[Fault]:
+def missing_data(scene: Scene, scene_data_root: Path, *, with_depth: bool = True) -> list[Fault]:
     """Return faults for missing scene data; the data of a synthetic scene can always be built.
 
-    Looks at folders only: the content of files is checked when they are read.
+    `with_depth` is whether depth is trained on. Looks at folders only: `content_checks.py` opens
+    files.
     """
     if scene.synthetic is not None:
         from preprocess.synthetic.recipe import recipe_faults
 
         return recipe_faults(scene)
-    return _missing_training(scene, scene_data_root) + _missing_truth(scene, scene_data_root)
+    found = _missing_training(scene, scene_data_root, with_depth=with_depth)
+    return found + _missing_truth(scene, scene_data_root)
 
 
-def _missing_training(scene: Scene, scene_data_root: Path) -> list[Fault]:
+def _missing_training(scene: Scene, scene_data_root: Path, *, with_depth: bool) -> list[Fault]:
     folder = training_folder(scene, scene_data_root)
     if not folder.root.is_dir():
         remedy = "put the scene's data there, or name its parent with TS_SCENE_DATA_ROOT"
@@ -55,17 +65,29 @@ def _missing_training(scene: Scene, scene_data_root: Path) -> list[Fault]:
         remedy = did_you_mean(str(scene.cam_id), map(str, folder.cameras()))
         what = f"{scene.seq_name}: no images of the source camera (cam_id)"
         return [Fault(what, str(images), f"cameras with images: {remedy}")]
+    return _missing_kinds(scene, folder, with_depth=with_depth)
+
+
+def _missing_kinds(scene: Scene, folder: SceneFolder, *, with_depth: bool) -> list[Fault]:
+    """Return a fault for each kind of data of the source camera that has no place."""
     kinds = {
-        "cameras": folder.camera(scene.cam_id, 0).parent,
-        "masks": folder.mask(scene.cam_id, EVERYONE, 0).parent,
-        "body parameters": folder.smplx(0).parent,
-        "depth": folder.depth(scene.cam_id, 0).parent,
+        "cameras": (folder.camera(scene.cam_id, 0).parent, folder.shared_cameras),
+        "masks": (folder.mask(scene.cam_id, EVERYONE, 0).parent,),
+        "body parameters": (folder.smplx(0).parent, folder.smpl(0).parent),
     }
-    return [
-        Fault(f"{scene.seq_name}: no {kind} at", str(path), "preprocess the scene to the end")
-        for kind, path in kinds.items()
-        if not path.is_dir()
+    faults = [
+        Fault(
+            f"{scene.seq_name}: no {kind} at",
+            " or ".join(map(str, places)),
+            "preprocess the scene to the end (docs/data.md says what is read)",
+        )
+        for kind, places in kinds.items()
+        if not any(place.exists() for place in places)
     ]
+    depths = folder.depth(scene.cam_id, 0).parent
+    if with_depth and not depths.is_dir():
+        faults.append(Fault(f"{scene.seq_name}: no depth at", str(depths), WITHOUT_DEPTH))
+    return faults
 
 
 def _missing_truth(scene: Scene, scene_data_root: Path) -> list[Fault]:

@@ -29,6 +29,19 @@ class SceneFolder:
         """
         return self.root / "all_cameras" / str(camera) / f"{frame:06d}.npz"
 
+    @property
+    def shared_cameras(self) -> Path:
+        """The file of all cameras at all frames, read where there is no folder `all_cameras`.
+
+        As in Hi4D: `ids` (C,), `intrinsics` (C,3,3), `extrinsics` (C,3,4).
+        """
+        return self.root / "cameras" / "rgb_cameras.npz"
+
+    @property
+    def meta(self) -> Path:
+        """The file about the whole scene (optional), as in Hi4D: `genders` (P,)."""
+        return self.root / "meta.npz"
+
     def mask(self, camera: int, person: int | str, frame: int) -> Path:
         """Return the path of the 8-bit mask, 0 or 255, of one person (0, 1, …) or of `EVERYONE`."""
         return self.root / "seg" / "img_seg_mask" / str(camera) / str(person) / f"{frame:06d}.png"

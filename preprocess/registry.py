@@ -19,6 +19,7 @@ REMEDIES = {
     "raw_gt_dir_path": 'write a folder as text, or leave the key out: "data/pair17/dance17"',
     "video_path": 'write a path as text, or leave the key out: "data/pair17/images/28"',
     "ref_frame_idx": 'write a frame number, 0 or more, or leave the key out: "ref_frame_idx": 0',
+    "genders": 'write one word a person, or leave the key out: "genders": ["female", "male"]',
     "synthetic": "write an object in braces as in preprocess/scenes/, or leave the key out",
 }
 SUFFIX = ".json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, StrictInt, StrictStr
 from pydantic_core import PydanticCustomError
@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 # Hydra would hand `shared.scene_name=12_11` to the trainer as the number 1211.
 _NOT_TEXT_TO_HYDRA = re.compile(r"[0-9_.]+(e-?[0-9_]+)?|true|false|null|nan|inf", re.IGNORECASE)
+Gender = Literal["neutral", "female", "male"]
 
 
 def _usable_name(name: str) -> str:
@@ -26,6 +27,7 @@ class Scene(BaseModel):
     """A multi-human scene; keys that are not declared here are kept as they are.
 
     Paths that are not absolute start at the scene data root. `cam_id` is the source camera.
+    `genders` has one word a person, and chooses among the body model's files.
     `synthetic` is the recipe of a scene that the builder makes (preprocess/synthetic/).
     """
 
@@ -36,6 +38,7 @@ class Scene(BaseModel):
     raw_gt_dir_path: StrictStr | None = None
     video_path: StrictStr | None = None
     ref_frame_idx: Annotated[StrictInt, Field(ge=0)] | None = None
+    genders: list[Gender] | None = None
     synthetic: dict[str, Any] | None = None
 
     _file: Path | None = PrivateAttr(default=None)

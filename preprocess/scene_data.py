@@ -7,6 +7,7 @@ paths and starts without them.
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from preprocess.layout import SceneFolder
 from preprocess.roots import expanded
-from preprocess.scene import Scene
+from preprocess.scene import Gender, Scene
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,8 +41,10 @@ PARAMETER_SHAPES: dict[Space, dict[str, tuple[int, ...]]] = {
 }
 """Shapes per person; in the files there is an axis of P people in front."""
 
-
+GENDERS: tuple[Gender, ...] = ("neutral", "female", "male")
 HALF = 127
+UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, TypeError)
+"""What numpy raises for a file that is no whole .npz."""
 
 
 class SceneDataError(Exception):
@@ -71,6 +74,12 @@ def truth_folder(scene: Scene, scene_data_root: Path) -> SceneFolder | None:
     return SceneFolder(scene_data_root / expanded(scene.raw_gt_dir_path))
 
 
+def body_space(folder: SceneFolder) -> Space:
+    """Return the space of the body parameters that a folder has: SMPL's where that is all."""
+    has_smplx, has_smpl = folder.smplx(0).parent.is_dir(), folder.smpl(0).parent.is_dir()
+    return "smpl" if has_smpl and not has_smplx else "smplx"
+
+
 def load_image(folder: SceneFolder, camera: int, frame: int) -> Array:
     """Read an image: (H,W,3) 8-bit RGB. Raises SceneDataError."""
     return _read_image(image_file(folder, camera, frame), "RGB")
@@ -81,6 +90,18 @@ def image_file(folder: SceneFolder, camera: int, frame: int) -> Path:
     path = folder.image(camera, frame)
     other = path.with_suffix(".png")
     return other if other.is_file() and not path.exists() else path
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Return a picture's width and height by its header alone; raises SceneDataError."""
+    from PIL import Image
+
+    _require_file(path, "a picture")
+    try:
+        with Image.open(path) as picture:
+            return picture.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise SceneDataError(f"{path} is not a whole picture: {error}") from error
 
 
 def load_mask(folder: SceneFolder, camera: int, person: int | str, frame: int) -> Array:
@@ -101,16 +122,32 @@ def load_depth(folder: SceneFolder, camera: int, frame: int) -> Array:
     if len(depth.shape) != len(("H", "W")) or depth.dtype.kind != "f":
         expected = "expected (H,W) floating point, metres"
         raise SceneDataError(f"{path}: depth is {depth.dtype} {depth.shape}; {expected}")
+    _check_finite(path, "depth", depth, "write 0 where it is unknown")
     return depth.astype("float32")
 
 
 def load_camera(folder: SceneFolder, camera: int, frame: int) -> CameraData:
     """Read the pinhole camera of one frame. Raises SceneDataError."""
     path = folder.camera(camera, frame)
+    if not path.parent.is_dir() and folder.shared_cameras.is_file():
+        return _load_shared_camera(folder.shared_cameras, camera)
     arrays = _read_npz(path, ("intrinsics", "extrinsics"))
     for name, expected in (("intrinsics", (1, 3, 3)), ("extrinsics", (1, 3, 4))):
         _check(path, name, arrays[name], expected)
     return CameraData(arrays["intrinsics"][0], arrays["extrinsics"][0])
+
+
+def _load_shared_camera(path: Path, camera: int) -> CameraData:
+    """Read a camera of a file that has all, in the public layout of Hi4D."""
+    arrays = _read_npz(path, ("ids", "intrinsics", "extrinsics"))
+    ids = arrays["ids"].reshape(-1).tolist()
+    for name, expected in (("intrinsics", (len(ids), 3, 3)), ("extrinsics", (len(ids), 3, 4))):
+        _check(path, name, arrays[name], expected)
+    known = [int(number) for number in ids]
+    if camera not in known:
+        raise SceneDataError(f"{path} has no camera {camera}; it has {', '.join(map(str, known))}")
+    at = known.index(camera)
+    return CameraData(arrays["intrinsics"][at], arrays["extrinsics"][at])
 
 
 def load_body_parameters(
@@ -118,15 +155,50 @@ def load_body_parameters(
 ) -> dict[str, Array]:
     """Read everyone's body parameters: (P, …) as in PARAMETER_SHAPES, float32.
 
-    Raises SceneDataError.
+    Joints' rotations may be one row a person, as in Hi4D. Raises SceneDataError.
     """
     path = folder.smplx(frame) if space == "smplx" else folder.smpl(frame)
     shapes = PARAMETER_SHAPES[space]
     arrays = _read_npz(path, tuple(shapes))
     people = len(arrays["betas"]) if arrays["betas"].ndim else 0
+    if not people:
+        raise SceneDataError(f"{path}: betas has nobody; expected one row a person")
     for name, shape in shapes.items():
+        if arrays[name].shape == (people, math.prod(shape)):
+            arrays[name] = arrays[name].reshape(people, *shape)
         _check(path, name, arrays[name], (people, *shape))
     return {name: array.astype("float32") for name, array in arrays.items()}
+
+
+def load_genders(folder: SceneFolder, scene: Scene, people: int) -> tuple[Gender, ...] | None:
+    """Return each person's gender: from the scene's JSON, else from `meta.npz`, else None.
+
+    Raises SceneDataError for another number of people, and for other words.
+    """
+    if scene.genders is not None:
+        found, source = list(scene.genders), "genders in the scene's JSON"
+    elif folder.meta.is_file():
+        found, source = _genders_of_meta(folder.meta), f"{folder.meta}: genders"
+    else:
+        return None
+    if found and len(found) != people:
+        raise SceneDataError(f"{source}: {', '.join(found)}; expected {people}, one a person")
+    wrong = [word for word in found if word not in GENDERS]
+    if wrong:
+        raise SceneDataError(f"{source}: {', '.join(wrong)}; valid: {', '.join(GENDERS)}")
+    return tuple(found) or None
+
+
+def _genders_of_meta(path: Path) -> list[Any]:
+    """Return what `meta.npz` says of genders; nothing where it has no such key."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return [str(word).lower() for word in file["genders"]] if "genders" in file else []
+    except UNREADABLE as error:
+        remedy = 'write "genders": ["female", "male"] into the scene\'s JSON instead'
+        raise SceneDataError(f"{path}: genders can't be read: {error}; {remedy}") from error
 
 
 def _read_image(path: Path, mode: Literal["RGB", "L"]) -> Array:
@@ -164,7 +236,7 @@ def _read_npz(path: Path, names: tuple[str, ...]) -> dict[str, Array]:
                 what = f"{path} lacks {', '.join(lacking)}; it has {', '.join(file)}"
                 raise SceneDataError(what)
             return {name: file[name] for name in names}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, TypeError) as error:
+    except UNREADABLE as error:
         raise SceneDataError(f"{path} is not a whole .npz file: {error}; {expected}") from error
 
 
@@ -179,10 +251,16 @@ def _require_file(path: Path, expected: str) -> None:
 
 
 def _check(path: Path, name: str, array: Array, expected: tuple[int, ...]) -> None:
-    import numpy as np
-
     if array.shape != expected or array.dtype.kind not in "fiu":
         what = f"{path}: {name} is {array.dtype} {array.shape}"
         raise SceneDataError(f"{what}; expected numbers of shape {expected}")
-    if not np.isfinite(array).all():
-        raise SceneDataError(f"{path}: {name} has values that are not finite")
+    _check_finite(path, name, array, "where a frame failed, name it in skip_frames.csv")
+
+
+def _check_finite(path: Path, name: str, array: Array, remedy: str) -> None:
+    import numpy as np
+
+    count = array.size - int(np.isfinite(array).sum())
+    if count:
+        what = f"{path}: {name} has values that are not finite"
+        raise SceneDataError(f"{what}: {count} of {array.size}; {remedy}")

@@ -9,8 +9,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 RunModeName = Literal["train", "difix_data_generation_generate", "difix_data_generation_aggregate"]
-INPUT_FILE_KEYS = ("model.body_file", "model.smpl_body_file")
-"""Keys of train.yaml that name an input file: its content decides the result, not its path."""
+INPUT_FILE_KEYS = (
+    "model.body_file",
+    "model.female_body_file",
+    "model.male_body_file",
+    "model.smpl_body_file",
+    "model.smpl_female_body_file",
+    "model.smpl_male_body_file",
+)
+"""Keys of train.yaml that may name an input file: its content decides the result, not its path."""
 
 
 @dataclass(frozen=True)

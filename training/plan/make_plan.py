@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from training.snapshots.sources import Reading
 
 AGGREGATE_LOG = "aggregate.log"
+DEPTH_WEIGHT = "train.optimization.loss.depth"
 
 
 def make_plan(options: LaunchOptions) -> Plan:
@@ -215,7 +216,8 @@ def _absent_input(
 
     if not script.is_own:
         return []
-    faults = missing_data_of_all(scenes, roots.scene_data_root)
+    with_depth = not script.is_for_refiner and bool(script.values.get(DEPTH_WEIGHT, 1))
+    faults = missing_data_of_all(scenes, roots.scene_data_root, with_depth=with_depth)
     for scene in scenes:
         faults += checks.input_file_faults(script.input_files(scene))
     if script.schema and script.is_for_refiner:

@@ -15,7 +15,7 @@ from preprocess.data_checks import missing_data
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from preprocess.layout import SceneFolder
 from preprocess.scene import Scene
-from preprocess.scene_data import training_folder, truth_folder
+from preprocess.scene_data import Space, body_space, training_folder, truth_folder
 from training.trainer.cameras.camera_ids import CameraIds, choose_cameras
 from training.trainer.config.schema import Config, under_checkout
 from training.trainer.evaluation.evaluated_views import EvaluatedViews, choose_views
@@ -30,7 +30,7 @@ class TrainingInputs:
     """What a training run reads.
 
     The scene, its training data, the truth folder if any, the cameras by use, the numbers of the
-    frames that are trained on, and what is evaluated.
+    frames that are trained on, what is evaluated, and the body space that poses are fitted in.
     """
 
     scene: Scene
@@ -39,6 +39,7 @@ class TrainingInputs:
     cameras: CameraIds
     frames: tuple[int, ...]
     evaluated: EvaluatedViews
+    space: Space
 
 
 def check_inputs(config: Config) -> TrainingInputs:
@@ -69,7 +70,8 @@ def _inputs(config: Config) -> TrainingInputs:
     root = under_checkout(config.shared.scene_data_root)
     faults: list[Fault] = []
     data, truth = training_folder(scene, root), truth_folder(scene, root)
-    faults += data_faults(scene, data, root)
+    with_depth = config.train.optimization.loss.depth > 0
+    faults += data_faults(scene, data, root, with_depth=with_depth)
     frames = None if faults else collect_faults(faults, lambda: training_frames(data, scene.cam_id))
     true_cameras = truth.cameras() if truth else []
     cameras = collect_faults(faults, lambda: choose_cameras(config, scene.cam_id, true_cameras))
@@ -81,7 +83,7 @@ def _inputs(config: Config) -> TrainingInputs:
     )
     if faults or evaluated is None:
         raise FaultsError(faults)
-    return TrainingInputs(scene, data, truth, cameras, frames, evaluated)
+    return TrainingInputs(scene, data, truth, cameras, frames, evaluated, body_space(data))
 
 
 def read_scene(path: Path, name: str) -> Scene:
@@ -104,12 +106,14 @@ def read_scene(path: Path, name: str) -> Scene:
     return scene
 
 
-def data_faults(scene: Scene, data: SceneFolder, root: Path) -> list[Fault]:
+def data_faults(
+    scene: Scene, data: SceneFolder, root: Path, *, with_depth: bool = False
+) -> list[Fault]:
     """Return faults for missing scene data; looks at folders only, and reads no file."""
     if scene.synthetic is not None and not data.root.is_dir():
         remedy = f"build it: python -m preprocess.synthetic {scene.seq_name}"
         return [Fault("the scene's data has not been built yet", str(data.root), remedy)]
-    return missing_data(scene, root)
+    return missing_data(scene, root, with_depth=with_depth)
 
 
 def training_frames(data: SceneFolder, source: int) -> tuple[int, ...]:

@@ -7,17 +7,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from preprocess.body.body_model import BodyFileError, BodyModel, Space, load_body
+from preprocess.body.body_model import BodyModel, Space
 from preprocess.faults import Fault, FaultsError
+from preprocess.scene_data import load_genders
 from training.trainer.cameras.camera_ids import evenly_spaced
 from training.trainer.cameras.views import View, ViewReader
 from training.trainer.checkpoints import run_identity
-from training.trainer.config.schema import Config, under_checkout
+from training.trainer.config.schema import Config
 from training.trainer.evaluation.evaluate import GroundTruth, rendered_images
 from training.trainer.evaluation.evaluated_views import EvaluatedViews
 from training.trainer.evaluation.experiment_loggers import open_loggers
 from training.trainer.evaluation.metrics import load_lpips
 from training.trainer.evaluation.run_reports import RunReports
+from training.trainer.gaussians.body_files import load_people_bodies
 from training.trainer.gaussians.body_parameters import (
     BodyParameters,
     body_joints,
@@ -45,9 +47,10 @@ def prepare_run(config: Config, inputs: TrainingInputs, requests: SignalRequests
     Raises FaultsError, SceneDataError, OSError.
     """
     device = choose_device(config.device)
-    body = load_body_model(config.model.body_file, "smplx")
-    estimated = read_body_parameters(inputs.data, inputs.frames, "smplx")
+    estimated = read_body_parameters(inputs.data, inputs.frames, inputs.space)
     people = estimated.betas.shape[0]
+    genders = load_genders(inputs.data, inputs.scene, people)
+    body = load_people_bodies(config.model, inputs.space, genders)
     source = ViewReader(inputs.data, inputs.frames, people, config.model.background, device)
     true_views = source.for_folder(inputs.truth) if inputs.truth else None
     counts = _configured_counts(config.model.gaussians_per_person, source, inputs.cameras.source)
@@ -82,8 +85,8 @@ def make_model(
     """Return the model before training, with `counts[i]` Gaussians spread over person i's body."""
     generator = torch.Generator().manual_seed(seed)
     surfaces = [
-        spread_points(body, betas, count, generator)
-        for betas, count in zip(estimated.betas, counts, strict=True)
+        spread_points(body.of_person(person), betas, count, generator)
+        for person, (betas, count) in enumerate(zip(estimated.betas, counts, strict=True))
     ]
     return SceneModel(body.to(device), Poses(estimated), Gaussians(surfaces)).to(device)
 
@@ -132,35 +135,27 @@ def _ground_truth(config: Config, inputs: TrainingInputs, reader: ViewReader) ->
     if not inputs.cameras.held_out:
         reasons["psnr_reason"] = "no camera is held out: the scene names no truth (raw_gt_dir_path)"
     joints: dict[str, Tensor | None] = {}
-    files: dict[Space, str] = {"smplx": config.model.body_file}
-    if config.train.evaluation.pose_eval.eval_smpl:
-        files["smpl"] = config.model.smpl_body_file
-    for space, file in files.items():
-        found, why = _true_joints(inputs, space, file)
+    spaces: list[Space] = [inputs.space]  # the first is the one that the poses are fitted in
+    if inputs.space != "smpl" and config.train.evaluation.pose_eval.eval_smpl:
+        spaces.append("smpl")
+    for space in spaces:
+        found, why = _true_joints(config, inputs, space)
         joints[space] = None if found is None else found.to(reader.device)
         if why:
             reasons[f"{space}_reason"] = why
     return GroundTruth(reader, inputs.evaluated, joints, lpips, reasons)
 
 
-def _true_joints(inputs: TrainingInputs, space: Space, body_file: str) -> tuple[Tensor | None, str]:
+def _true_joints(config: Config, inputs: TrainingInputs, space: Space) -> tuple[Tensor | None, str]:
     """Return the true joints in a body space, or None and why there are none."""
     if inputs.truth is None:
         return None, "the scene names no truth (raw_gt_dir_path)"
     folder = inputs.truth.root / space
     if not folder.is_dir():
         return None, f"the truth has no folder {space}"
-    body = load_body_model(body_file, space)
-    return body_joints(body, read_body_parameters(inputs.truth, inputs.frames, space)), ""
-
-
-def load_body_model(file: str, space: Space) -> BodyModel:
-    """Load the body model of a file; raises FaultsError with the key that names the file."""
-    try:
-        return load_body(under_checkout(file), space)
-    except BodyFileError as error:
-        key = "model.body_file" if space == "smplx" else "model.smpl_body_file"
-        raise FaultsError([Fault(str(error), remedy=f"set {key}")]) from error
+    parameters = read_body_parameters(inputs.truth, inputs.frames, space)
+    genders = load_genders(inputs.truth, inputs.scene, len(parameters.betas))
+    return body_joints(load_people_bodies(config.model, space, genders), parameters), ""
 
 
 def _views_to_show(reader: ViewReader, evaluated: EvaluatedViews, source: int) -> list[View]:

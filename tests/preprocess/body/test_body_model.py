@@ -44,7 +44,7 @@ def smplx_like(path: Path, joints: int = 55, **changes: Any) -> Path:
         "weights": rng.dirichlet(np.ones(joints), vertices),
         "kintree_table": np.array([[2**32 - 1, *range(joints - 1)], range(joints)], np.uint32),
         "f": rng.integers(0, vertices, (9, 3)).astype(np.uint32),
-        "posedirs": np.zeros((vertices, 3, 2)),
+        "posedirs": np.zeros((vertices, 3, 9 * (joints - 1))),
     }
     np.savez(path, **{key: value for key, value in (arrays | changes).items() if value is not None})
     return path

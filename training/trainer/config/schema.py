@@ -74,7 +74,11 @@ class Model(Section):
     """The people and the background."""
 
     body_file: str
+    female_body_file: str | None
+    male_body_file: str | None
     smpl_body_file: str
+    smpl_female_body_file: str | None
+    smpl_male_body_file: str | None
     gaussians_per_person: Auto | Positive
     background: Annotated[float, Field(ge=0, le=1)]
 

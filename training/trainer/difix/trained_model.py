@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from preprocess.faults import Fault, FaultsError
-from preprocess.scene_data import SceneDataError, load_mask
+from preprocess.scene_data import SceneDataError, body_space, load_genders, load_mask
 from training.trainer.checkpoints import read_checkpoint, refuse_different, run_identity
 from training.trainer.config.schema import Config
 from training.trainer.difix.generation_checks import GenerationInputs
+from training.trainer.gaussians.body_files import load_people_bodies
 from training.trainer.gaussians.body_parameters import BodyParameters, read_body_parameters
 from training.trainer.gaussians.model import SceneModel
 from training.trainer.output_files import OutputFolder
-from training.trainer.setup import gaussian_counts, load_body_model, make_model
+from training.trainer.setup import gaussian_counts, make_model
 from training.trainer.termination import TrainingError
 
 RENDER_KEYS = ("model.", "scene.cam_id", "scene.seq_name")
@@ -34,8 +35,10 @@ def load_model(
     Raises FaultsError when the checkpoint is of another model or data, TrainingError when it is
     damaged, SceneDataError, OSError.
     """
-    body = load_body_model(config.model.body_file, "smplx")
-    estimated = read_body_parameters(inputs.data, inputs.trained_frames, "smplx")
+    space = body_space(inputs.data)
+    estimated = read_body_parameters(inputs.data, inputs.trained_frames, space)
+    genders = load_genders(inputs.data, inputs.scene, len(estimated.betas))
+    body = load_people_bodies(config.model, space, genders)
     path = OutputFolder(config.output).checkpoint
     state = _read_trained(path, config, inputs) if path.exists() else None
     if state is None:

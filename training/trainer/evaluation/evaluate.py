@@ -30,7 +30,8 @@ class GroundTruth:
     """What evaluations compare with.
 
     A reader of true views, which of them are evaluated, the true joints (F, P, 22, 3) by body space
-    (None where the truth has none), and `missing_reasons` by key of metrics.json.
+    (None where the truth has none; first the space that poses are fitted in), and `missing_reasons`
+    by key of metrics.json.
     """
 
     reader: ViewReader
@@ -115,7 +116,7 @@ def _pose_rows(model: SceneModel, truth: GroundTruth) -> list[TableRow]:
 
 
 def _prefixes(truth: GroundTruth) -> list[str]:
-    return ["" if space == "smplx" else f"{space}_" for space in truth.joints]
+    return ["" if at == 0 else f"{space}_" for at, space in enumerate(truth.joints)]
 
 
 def _means(rows: Sequence[TableRow], names: Sequence[str]) -> dict[str, float | None]:

@@ -13,14 +13,20 @@ from preprocess.body.joints import BODY_JOINTS
 from preprocess.layout import SceneFolder
 from preprocess.scene_data import load_body_parameters
 
+EXPRESSION = "expression"
+
 
 @dataclass(frozen=True)
 class BodyParameters:
-    """All P people over F frames: betas (P, B), pose (F, P, J, 3) axis-angle, trans (F, P, 3) m."""
+    """All P people over F frames: betas (P, B), pose (F, P, J, 3) axis-angle, trans (F, P, 3) m.
+
+    `expression` (F, P, E) of the face; None in SMPL's space, which has none.
+    """
 
     betas: Tensor
     pose: Tensor
     trans: Tensor
+    expression: Tensor | None = None
 
 
 def read_body_parameters(
@@ -30,17 +36,26 @@ def read_body_parameters(
 
     Raises SceneDataError.
     """
-    betas, poses, translations = [], [], []
+    betas, poses, translations, expressions = [], [], [], []
     for frame in frames:
         parameters = load_body_parameters(folder, frame, space)
         betas.append(torch.from_numpy(parameters["betas"]))
         poses.append(pose_vector(parameters, space))
         translations.append(torch.from_numpy(parameters[TRANSLATION_KEYS[space]]))
-    return BodyParameters(torch.stack(betas).mean(0), torch.stack(poses), torch.stack(translations))
+        if EXPRESSION in parameters:
+            expressions.append(torch.from_numpy(parameters[EXPRESSION]))
+    return BodyParameters(
+        torch.stack(betas).mean(0),
+        torch.stack(poses),
+        torch.stack(translations),
+        torch.stack(expressions) if expressions else None,
+    )
 
 
 def body_joints(body: BodyModel, parameters: BodyParameters) -> Tensor:
     """Return the posed joints (F, P, 22, 3) that SMPL and SMPL-X share, metres."""
     betas = parameters.betas.expand(len(parameters.pose), *parameters.betas.shape)
-    _, joints = body.joint_transforms(betas, parameters.pose, parameters.trans)
+    _, joints = body.joint_transforms(
+        betas, parameters.pose, parameters.trans, parameters.expression
+    )
     return joints[:, :, : len(BODY_JOINTS)]

@@ -49,8 +49,11 @@ class Poses(nn.Module):
         self.betas = nn.Parameter(estimated.betas.clone())
         self.register_buffer("first_pose", estimated.pose)
         self.register_buffer("first_trans", estimated.trans)
+        # As estimated: nothing fits the face, and a checkpoint needs no copy.
+        self.register_buffer("expression", estimated.expression, persistent=False)
         self.first_pose: Tensor
         self.first_trans: Tensor
+        self.expression: Tensor | None
         self.turns = _zero_embedding(frames, people * len(BODY_JOINTS) * 3)
         self.shifts = _zero_embedding(frames, people * 3)
 
@@ -149,17 +152,22 @@ class SceneModel(nn.Module):
 
     def gaussians_at(self, index: int) -> PosedGaussians:
         """Return everyone's Gaussians at a frame index."""
-        transforms, _ = self._transforms(torch.tensor([index], device=self.poses.betas.device))
-        return self.gaussians.posed(self.body.shaped(self.poses.betas), transforms[0])
+        frames = torch.tensor([index], device=self.poses.betas.device)
+        betas, pose, trans, expression = self._bodies(frames)
+        resting = self.body.resting(betas, pose, expression)
+        transforms, _ = self.body.joint_transforms(betas, pose, trans, expression)
+        return self.gaussians.posed(resting[0], transforms[0])
 
     def joints(self, frames: Tensor) -> Tensor:
         """Return the posed body joints (F, P, 22, 3) at frame indices (F,), metres."""
-        return self._transforms(frames)[1][:, :, : len(BODY_JOINTS)]
+        return self.body.joint_transforms(*self._bodies(frames))[1][:, :, : len(BODY_JOINTS)]
 
-    def _transforms(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+    def _bodies(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Return everyone's betas, pose, trans and expression (F, P, ...) at frame indices (F,)."""
         pose, trans = self.poses(frames)
         betas = self.poses.betas.expand(len(frames), *self.poses.betas.shape)
-        return self.body.joint_transforms(betas, pose, trans)
+        faces = self.poses.expression
+        return betas, pose, trans, None if faces is None else faces[frames]
 
 
 def _zero_embedding(frames: int, width: int) -> nn.Embedding:
