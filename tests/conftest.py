@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+from prefect_database import put_migrated_database
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 STAND_IN = Path(__file__).resolve().parent / "stand_in_trainer.py"
@@ -216,6 +217,7 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectApi
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
     home, api = tmp_path_factory.mktemp("prefect"), PrefectApi(f"http://127.0.0.1:{port}/api")
+    put_migrated_database(home)
     environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "0"}
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
     with (home / "log").open("wb") as log:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from prefect_database import put_migrated_database
 
 from flows.server.external_api import ApiClient, api_client
 
@@ -55,6 +57,7 @@ class Served:
             "TS_STATE_ROOT": str(self.root / "state"),
             "CUDA_VISIBLE_DEVICES": "",
         }
+        put_migrated_database(self.root / "state" / "prefect" / f"{socket.gethostname()}-ui")
         (self.root / "registry").mkdir()
         for name in ("a_1", "a_2"):
             scene = json.dumps({"seq_name": name, "cam_id": 28})

@@ -1,10 +1,19 @@
-"""A real Prefect server for tests that run flows in this process."""
+"""Prefect servers of tests that run flows, in this process or in one of their own."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
+from prefect_database import put_migrated_database
+
+
+@pytest.fixture
+def lab(lab):
+    """A lab whose own Prefect server starts with a migrated database."""
+    put_migrated_database(Path(lab.environment["PREFECT_HOME"]))
+    return lab
 
 
 @pytest.fixture(scope="session")

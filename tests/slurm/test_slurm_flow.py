@@ -102,7 +102,8 @@ def check_privacy(lab: Any, flow: Any, exp_name: str, job_id: str) -> None:
     scheme, host, port = address.replace("/", "").split(":")
     assert scheme == "tls"
     assert listening(psutil.Process(flow.pid)) == [(host, int(port))]
-    (worker,) = [p for p in lab.strays() if "flows.slurm.dask_worker" in p.cmdline()]
+    workers = [p for p in lab.strays() if "flows.slurm.dask_worker" in p.cmdline()]
+    (worker,) = [p for p in workers if p.environ()["SLURM_JOB_ID"] == job_id]
     assert [ip for ip, _ in listening(worker)] == [host]
     strangers = Security.temporary().get_connection_args("client")
     for _, own_port in [(host, port), *listening(worker)]:
