@@ -141,19 +141,33 @@ class Lab:
                 stray.kill()
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    """A place of one's own with no scene yet."""
-    made = Lab(tmp_path)
+@contextlib.contextmanager
+def lab_in(root: Path) -> Iterator[Lab]:
+    """A lab with its roots in a folder; its processes end with it."""
+    made = Lab(root)
     made.environment = {
-        "TS_RESULTS_ROOT": str(tmp_path / "results"),
-        "TS_SCENE_DATA_ROOT": str(tmp_path / "scenes"),
-        "TS_STATE_ROOT": str(tmp_path / "state"),
-        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "TS_RESULTS_ROOT": str(root / "results"),
+        "TS_SCENE_DATA_ROOT": str(root / "scenes"),
+        "TS_STATE_ROOT": str(root / "state"),
+        "PREFECT_HOME": str(root / "prefect"),
         "CUDA_VISIBLE_DEVICES": "",
     }
     yield made
     made.close()
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """A place of one's own with no scene yet."""
+    with lab_in(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def module_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A place that the tests of one file share."""
+    with lab_in(tmp_path_factory.mktemp("lab")) as made:
+        yield made
 
 
 @dataclass(frozen=True)

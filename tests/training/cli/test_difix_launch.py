@@ -13,13 +13,22 @@ TRAIN = ("--scene-name-includes", SCENES[0], "--overrides", "train.optimization.
 pytestmark = pytest.mark.training
 
 
-@pytest.fixture
-def made(lab):
-    """A lab in which the command has run once."""
-    add_scenes(lab)
-    result = lab.run(*FLAGS, stand_in=False)
+@pytest.fixture(scope="module")
+def generated(module_lab):
+    """A lab in which the command has run once, and a copy of its results."""
+    add_scenes(module_lab)
+    result = module_lab.run(*FLAGS, stand_in=False)
     assert result.returncode == 0, result.stdout + result.stderr
-    return lab
+    shutil.copytree(module_lab.root / "results", module_lab.root / "results_copy")
+    return module_lab
+
+
+@pytest.fixture
+def made(generated):
+    """The lab as the first command has left it."""
+    shutil.rmtree(generated.root / "results")
+    shutil.copytree(generated.root / "results_copy", generated.root / "results")
+    return generated
 
 
 def test_shards_that_were_killed_or_deleted_are_generated_again(made, eventually):
