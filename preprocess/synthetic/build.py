@@ -49,7 +49,7 @@ def _build_missing(scene: Scene, root: Path) -> Iterator[Path]:
         return
     try:
         from preprocess.synthetic.studio import (
-            render_scene,
+            open_studio,
             write_training_folder,
             write_truth_folder,
         )
@@ -58,13 +58,13 @@ def _build_missing(scene: Scene, root: Path) -> Iterator[Path]:
         raise FaultsError(
             [Fault("building scenes needs more packages", str(error), remedy)]
         ) from error
-    rendered = render_scene(scene)
+    studio = open_studio(scene)
     # The truth first: a training folder is then never without the truth that it names.
     writers: dict[Path, Callable[[SceneFolder], None]] = {
-        training_folder(scene, root).root: lambda folder: write_training_folder(rendered, folder),
+        training_folder(scene, root).root: lambda folder: write_training_folder(studio, folder),
     }
     for folder in missing:
-        write = writers.get(folder.root, lambda folder: write_truth_folder(rendered, folder))
+        write = writers.get(folder.root, lambda folder: write_truth_folder(studio, folder))
         with _reporting_disk_faults(scene, folder.root):
             if _write_folder(folder.root, scene, write):
                 yield folder.root

@@ -33,14 +33,17 @@ class Camera:
         return np.asarray(-self.extrinsics[:, :3].T @ self.extrinsics[:, 3])
 
 
-def make_camera_ring(count: int, target: Array, radius: float, image_size: int) -> list[Camera]:
+def make_camera_ring(
+    count: int, target: Array, radius: float, image_size: tuple[int, int]
+) -> list[Camera]:
     """Place `count` cameras at equal angles, `radius` metres from `target` (3,).
 
     The third looks along -z, at the faces of people who face +z. Images are `image_size` pixels
-    square.
+    wide and high; FIELD_OF_VIEW is that of the shorter side, so that everyone is inside.
     """
-    focal = image_size / 2 / math.tan(FIELD_OF_VIEW / 2)
-    intrinsics = np.array([[focal, 0, image_size / 2], [0, focal, image_size / 2], [0, 0, 1.0]])
+    width, height = image_size
+    focal = min(image_size) / 2 / math.tan(FIELD_OF_VIEW / 2)
+    intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
     return [
         Camera(intrinsics, look_at(_camera_position(index, count, target, radius), target))
         for index in range(count)

@@ -43,14 +43,14 @@ class RenderedImage:
 
 
 def render_people(
-    dressed: DressedPeople, vertices: Array, camera: Camera, size: int
+    dressed: DressedPeople, vertices: Array, camera: Camera, size: tuple[int, int]
 ) -> RenderedImage:
-    """Render the posed `vertices` (P,V,3) of everyone with `camera`, `size` pixels square."""
+    """Render the posed `vertices` (P,V,3) of everyone with `camera`; `size` is width, height."""
     people, count, _ = vertices.shape
     faces = dressed.faces + count * np.arange(people)[:, None, None]
     intrinsics = np.diag([SAMPLES, SAMPLES, 1.0]) @ camera.intrinsics
     pixels, depth = project(vertices.reshape(-1, 3), intrinsics, camera.extrinsics)
-    seen = rasterize(pixels, depth, faces.reshape(-1, 3), size * SAMPLES, size * SAMPLES)
+    seen = rasterize(pixels, depth, faces.reshape(-1, 3), size[0] * SAMPLES, size[1] * SAMPLES)
     owner = seen.face // len(dressed.faces)
     return _downsample(seen, _shade(dressed, vertices, seen, owner), owner, size)
 
@@ -67,10 +67,13 @@ def _shade(dressed: DressedPeople, vertices: Array, seen: VisiblePoints, owner: 
     return np.clip(result, 0, 1)
 
 
-def _downsample(seen: VisiblePoints, shown: Array, owner: Array, size: int) -> RenderedImage:
+def _downsample(
+    seen: VisiblePoints, shown: Array, owner: Array, size: tuple[int, int]
+) -> RenderedImage:
     """Average each pixel's sample points; a pixel belongs to the person that most of them show."""
-    fine, points, pixels = size * SAMPLES, SAMPLES**2, size**2
-    pixel = (seen.pixel // fine // SAMPLES) * size + seen.pixel % fine // SAMPLES
+    width, height = size
+    fine, points, pixels = width * SAMPLES, SAMPLES**2, width * height
+    pixel = (seen.pixel // fine // SAMPLES) * width + seen.pixel % fine // SAMPLES
     people = int(owner.max(initial=0)) + 1
     counts = np.bincount(owner * pixels + pixel, minlength=people * pixels).reshape(people, -1)
     covered = counts.sum(axis=0)
@@ -81,7 +84,7 @@ def _downsample(seen: VisiblePoints, shown: Array, owner: Array, size: int) -> R
     total = np.bincount(pixel[own], seen.depth[own], pixels)
     depth = total / np.maximum(np.bincount(pixel[own], minlength=pixels), 1)
     return RenderedImage(
-        image=(image * 255).round().astype(np.uint8).reshape(size, size, 3),
-        person=person.reshape(size, size),
-        depth=depth.astype(np.float32).reshape(size, size),
+        image=(image * 255).round().astype(np.uint8).reshape(height, width, 3),
+        person=person.reshape(height, width),
+        depth=depth.astype(np.float32).reshape(height, width),
     )

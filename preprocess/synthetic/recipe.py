@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from preprocess.faults import Fault, did_you_mean
@@ -23,6 +30,19 @@ def _known(name: str) -> str:
     return name
 
 
+SIDES = range(16, 4097)  # pixels
+WIDTH_AND_HEIGHT = 2
+
+
+def _width_and_height(value: Any) -> tuple[int, int]:
+    """Return the sides of an image that is given by one number for both, or by a list of two."""
+    sides = value if isinstance(value, list) else [value] * WIDTH_AND_HEIGHT
+    if len(sides) != WIDTH_AND_HEIGHT or any(type(s) is not int or s not in SIDES for s in sides):
+        expected = f"a number of pixels from {SIDES[0]} to {SIDES[-1]} or [width, height]"
+        raise PydanticCustomError("image_size", f"should be {expected}")  # type: ignore[arg-type]
+    return sides[0], sides[1]
+
+
 class Recipe(BaseModel):
     """Who does what, and how it is captured: everything that decides a synthetic scene's data."""
 
@@ -34,7 +54,7 @@ class Recipe(BaseModel):
     ]
     seed: Annotated[int, Field(ge=0)] = 0
     frames: Annotated[int, Field(ge=1, le=999)] = 12
-    image_size: Annotated[int, Field(ge=16, le=1024)] = 96
+    image_size: Annotated[tuple[int, int], BeforeValidator(_width_and_height)] = (96, 96)
     cameras: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = CAMERAS
     skip_frames: tuple[int, ...] = ()
 

@@ -5,8 +5,12 @@ World: y up, floor at y = 0, metres, people around the origin; white background;
 
 from __future__ import annotations
 
+import os
 import zlib
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +20,7 @@ from torch import Tensor
 
 from preprocess.body.body_model import BodyModel, load_body, skin
 from preprocess.layout import SceneFolder
+from preprocess.run_ahead import run_ahead
 from preprocess.scene import Scene
 from preprocess.synthetic.camera_ring import Camera, make_camera_ring
 from preprocess.synthetic.clothing import add_garments, find_landmarks
@@ -35,6 +40,7 @@ Array = NDArray[Any]
 
 TARGET = np.array([0.0, 1.0, 0.0])
 RADIUS = 3.6  # metres from the target to every camera
+MAX_WORKERS = 8  # each renders one view, in 0.5 GB at 1000 x 1000 pixels
 FAILURE = 6.0  # times the usual error where the estimator failed (skip frames)
 
 
@@ -47,52 +53,80 @@ class Motion(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RenderedScene:
-    """The truth of a scene: how everyone moved, and what every camera saw."""
+class Studio:
+    """A scene before it is captured: how everyone moves, their `resting` vertices (P,V,3), cameras.
+
+    `source` is the id of the source camera, `seed` that of the estimates' errors.
+    """
 
     recipe: Recipe
     source: int
     seed: tuple[int, int]
+    cameras: dict[int, Camera]
+    body: BodyModel
     motion: Motion
-    views: list[View]
+    dressed: DressedPeople
+    resting: Tensor
+
+    def views(self, cameras: Iterable[int]) -> Iterator[View]:
+        """Yield what these cameras see, frame by frame.
+
+        Views are rendered ahead in threads, a few at once: all of a scene may not fit into memory.
+        """
+        workers = min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+        chosen = list(cameras)
+        tasks = (
+            partial(self._view, frame, camera)
+            for frame in range(1, self.recipe.frames + 1)
+            for camera in chosen
+        )
+        with ThreadPoolExecutor(workers) as pool:
+            yield from run_ahead(pool, tasks, workers)
+
+    def _view(self, frame: int, number: int) -> View:
+        pose, trans = self.motion.pose[frame - 1], self.motion.trans[frame - 1]
+        transforms, _ = self.body.joint_transforms(self.motion.betas, pose, trans)
+        vertices = skin(self.resting, self.body.weights, transforms).numpy()
+        camera = self.cameras[number]
+        seen = render_people(self.dressed, vertices, camera, self.recipe.image_size)
+        return View(number, frame, camera, seen.image, seen.person, seen.depth)
 
 
-def render_scene(scene: Scene) -> RenderedScene:
-    """Render a synthetic scene with all its cameras."""
+def open_studio(scene: Scene) -> Studio:
+    """Pose and dress a synthetic scene's people, and place its cameras; nothing is rendered yet."""
     recipe = recipe_of(scene)
     body = load_body()
     motion = _make_motion(recipe, body)
     rig = make_camera_ring(len(recipe.cameras), TARGET, RADIUS, recipe.image_size)
     cameras = dict(zip(recipe.cameras, rig, strict=True))
-    views = _render_views(recipe, body, motion, cameras)
     seed = (recipe.seed, zlib.crc32(scene.seq_name.encode()))
-    return RenderedScene(recipe, scene.cam_id, seed, motion, views)
+    dressed, resting = _dress_people(recipe, body, motion.betas)
+    return Studio(recipe, scene.cam_id, seed, cameras, body, motion, dressed, resting)
 
 
-def write_truth_folder(rendered: RenderedScene, folder: SceneFolder) -> None:
+def write_truth_folder(studio: Studio, folder: SceneFolder) -> None:
     """Write all cameras' images, masks and depth, and the true body parameters."""
-    for view in rendered.views:
-        write_view(folder, view, len(rendered.recipe.people))
-    _write_motion(folder, rendered.motion)
+    for view in studio.views(studio.cameras):
+        write_view(folder, view, len(studio.recipe.people))
+    _write_motion(folder, studio.motion)
 
 
-def write_training_folder(rendered: RenderedScene, folder: SceneFolder) -> None:
+def write_training_folder(studio: Studio, folder: SceneFolder) -> None:
     """Write the source camera's images, and estimates: noisy body parameters and depth."""
-    rng = np.random.default_rng(rendered.seed)
-    views = [view for view in rendered.views if view.camera_id == rendered.source]
-    _write_motion(folder, _estimate_motion(rng, rendered, views[0].camera))
-    for view in views:
+    rng = np.random.default_rng(studio.seed)
+    _write_motion(folder, _estimate_motion(rng, studio, studio.cameras[studio.source]))
+    for view in studio.views([studio.source]):
         depth = estimated_depth(rng, view.depth)
-        write_view(folder, view._replace(depth=depth), len(rendered.recipe.people))
-    write_skip_frames(folder, rendered.recipe.skip_frames)
+        write_view(folder, view._replace(depth=depth), len(studio.recipe.people))
+    write_skip_frames(folder, studio.recipe.skip_frames)
 
 
-def _estimate_motion(rng: np.random.Generator, rendered: RenderedScene, camera: Camera) -> Motion:
-    betas, true_pose, true_trans = rendered.motion
+def _estimate_motion(rng: np.random.Generator, studio: Studio, camera: Camera) -> Motion:
+    betas, true_pose, true_trans = studio.motion
     pose, trans = estimated_motion(
         rng, true_pose.numpy(), true_trans.numpy(), camera.extrinsics[:, :3]
     )
-    failed = [frame - 1 for frame in rendered.recipe.skip_frames]
+    failed = [frame - 1 for frame in studio.recipe.skip_frames]
     truth = true_pose.numpy()[failed]
     pose[failed] = truth + FAILURE * (pose[failed] - truth)
     return Motion(betas, torch.from_numpy(pose), torch.from_numpy(trans))
@@ -110,22 +144,6 @@ def _make_motion(recipe: Recipe, body: BodyModel) -> Motion:
     poses, places = (torch.stack(part) for part in zip(*moments, strict=True))
     shape = (len(times), len(betas))
     return Motion(betas, poses.view(*shape, -1, 3), places.view(*shape, 3))
-
-
-def _render_views(
-    recipe: Recipe, body: BodyModel, motion: Motion, cameras: dict[int, Camera]
-) -> list[View]:
-    dressed, resting = _dress_people(recipe, body, motion.betas)
-    views = []
-    for index, (pose, trans) in enumerate(zip(motion.pose, motion.trans, strict=True)):
-        transforms, _ = body.joint_transforms(motion.betas, pose, trans)
-        vertices = skin(resting, body.weights, transforms).numpy()
-        for number, camera in cameras.items():
-            rendered = render_people(dressed, vertices, camera, recipe.image_size)
-            views.append(
-                View(number, index + 1, camera, rendered.image, rendered.person, rendered.depth)
-            )
-    return views
 
 
 def _dress_people(recipe: Recipe, body: BodyModel, betas: Tensor) -> tuple[DressedPeople, Tensor]:

@@ -69,7 +69,7 @@ def test_values_are_interpolated_in_space_not_in_the_image() -> None:
 
 def test_every_camera_of_a_ring_looks_at_the_target_upright() -> None:
     target = np.array([0.3, 1.0, -0.2])
-    cameras = make_camera_ring(8, target, 3.6, 96)
+    cameras = make_camera_ring(8, target, 3.6, (96, 96))
     above = target + np.array([0, 0.5, 0])
     for camera in cameras:
         (middle, upper), depth = project(

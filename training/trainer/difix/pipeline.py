@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 import torch
 
+from preprocess.run_ahead import run_ahead
 from training.trainer.cameras.camera import Camera
 from training.trainer.cameras.views import camera_of
 from training.trainer.config.schema import DifixDataGeneration
@@ -40,7 +40,6 @@ from training.trainer.gaussians.model import PosedGaussians, SceneModel
 from training.trainer.gaussians.render import render
 
 MAX_WORKERS = 8
-Result = TypeVar("Result")
 Views = tuple[Target, TrueImage]
 
 
@@ -209,19 +208,6 @@ class Pipeline:
                 detail=why.detail,
             )
         )
-
-
-def run_ahead(
-    pool: ThreadPoolExecutor, tasks: Iterable[Callable[[], Result]], most: int
-) -> Iterator[Result]:
-    """Yield the tasks' results in order, with `most` tasks started before they are needed."""
-    started: deque[Future[Result]] = deque()
-    for task in tasks:
-        started.append(pool.submit(task))
-        if len(started) >= most:
-            yield started.popleft().result()
-    while started:
-        yield started.popleft().result()
 
 
 def worker_count(wanted: int | Literal["auto"]) -> int:
