@@ -44,7 +44,7 @@ TRAIN = RunMode(
     activity="training",
     function="_train",
     expected_outputs=("metrics.json", "checkpoints/last.pt", "person_*.ply", "evaluation/*.png"),
-    ignored_keys=("difix_data_generation",),
+    ignored_keys=("data", "difix_data_generation"),
 )
 GENERATE = RunMode(
     name="difix_data_generation_generate",
@@ -53,7 +53,7 @@ GENERATE = RunMode(
     expected_outputs=("shard.json",),
     output_subdir="difix_data",
     aggregated_by="difix_data_generation_aggregate",
-    ignored_keys=("difix_data_generation.workers",),
+    ignored_keys=("data", "difix_data_generation.workers"),
 )
 AGGREGATE = RunMode(
     name="difix_data_generation_aggregate",

@@ -17,12 +17,13 @@ from training.trainer.config.schema import Config
 FORMAT = 1
 IGNORED_PREFIXES = (
     "shared.",
+    "data.",
     "run_mode",
     "difix_data_generation.",
     "train.evaluation.eval_",
     "train.evaluation.pose_eval.",
 )
-"""Keys that say where a run lies, how it is watched and evaluated, and what its model is used for.
+"""Keys that say where a run lies, how it reads, is watched and evaluated, and what its model is for.
 
 All other keys decide what training does.
 """

@@ -69,10 +69,15 @@ def _inputs(config: Config) -> TrainingInputs:
     scene = read_scene(under_checkout(config.shared.scene_file), config.shared.scene_name)
     root = under_checkout(config.shared.scene_data_root)
     faults: list[Fault] = []
+    every = config.train.optimization.sample_every
     data, truth = training_folder(scene, root), truth_folder(scene, root)
     with_depth = config.train.optimization.loss.depth > 0
     faults += data_faults(scene, data, root, with_depth=with_depth)
-    frames = None if faults else collect_faults(faults, lambda: training_frames(data, scene.cam_id))
+    frames = (
+        None
+        if faults
+        else collect_faults(faults, lambda: training_frames(data, scene.cam_id, every))
+    )
     true_cameras = truth.cameras() if truth else []
     cameras = collect_faults(faults, lambda: choose_cameras(config, scene.cam_id, true_cameras))
     if cameras is None or frames is None:
@@ -116,13 +121,17 @@ def data_faults(
     return missing_data(scene, root, with_depth=with_depth)
 
 
-def training_frames(data: SceneFolder, source: int) -> tuple[int, ...]:
-    """Return the source camera's frames but skip frames; raises FaultsError when none is left."""
+def training_frames(data: SceneFolder, source: int, every: int) -> tuple[int, ...]:
+    """Return the frames that are trained on: every n-th of the source camera.
+
+    Skip frames are left out. Raises FaultsError when none is left.
+    """
     try:
         skipped = data.skip_frames()
     except ValueError as error:
         raise FaultsError([Fault(str(error))]) from error
-    frames = tuple(frame for frame in data.frames(source) if frame not in skipped)
+    sampled = data.frames(source)[::every]
+    frames = tuple(frame for frame in sampled if frame not in skipped)
     if not frames:
         cameras = ", ".join(map(str, data.cameras())) or "none"
         remedy = f"cameras with images: {cameras}; skip_frames.csv leaves out {len(skipped)} frames"

@@ -8,24 +8,37 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from training.trainer.cameras.views import View, ViewReader
+from training.trainer.cameras.camera import PixelBox
+from training.trainer.cameras.view import StoredView, View
+from training.trainer.cameras.views import ViewReader, load_ahead
 from training.trainer.checkpoints import load_checkpoint, save_checkpoint
 from training.trainer.config.schema import Config
 from training.trainer.evaluation.run_reports import RunReports
-from training.trainer.gaussians.model import SceneModel
-from training.trainer.gaussians.render import render
+from training.trainer.gaussians.model import PosedGaussians, SceneModel
+from training.trainer.gaussians.render import covered_box, render
 from training.trainer.gaussians.visibility import color_hidden_gaussians
-from training.trainer.losses import color_loss, gaussian_prior, pose_prior, shape_loss
+from training.trainer.losses import (
+    SSIM_WINDOW,
+    color_loss,
+    gaussian_prior,
+    pose_prior,
+    shape_loss,
+)
 from training.trainer.novel_views import NovelViews
 from training.trainer.optimizers import Optimizers
 from training.trainer.output_files import OutputFolder
 from training.trainer.termination import SignalRequests, Terminated, TrainingError
+
+MOST_VIEWS = 100
+"""Enough to see everyone from each camera in all poses of a video; each costs an iteration."""
 
 
 @dataclass
@@ -83,7 +96,7 @@ def train(run: TrainingRun) -> None:
             run.novel.make_or_load(run.model, made=position.novel_views_made)
             position.novel_views_made = True
         if position.step == 0 and epoch in _epochs_that_reveal_gaussians(run):
-            color_hidden_gaussians(run.model, all_views(run))
+            color_hidden_gaussians(run.model, views_of_all(run))
         stage = "poses" if epoch < run.config.pose_epochs else "gaussians"
         _train_epoch(run, epoch, stage)
         run.reports.report_epoch(
@@ -97,7 +110,7 @@ def train(run: TrainingRun) -> None:
             save(run)
 
 
-def fit_pose(run: TrainingRun, views: list[View], fraction: float) -> float:
+def fit_pose(run: TrainingRun, views: list[StoredView], fraction: float) -> float:
     """Take a step of the first stage: move one frame's poses towards its silhouettes and depth.
 
     `views` are of one frame; learning rates are multiplied by `fraction`. Returns the loss.
@@ -106,7 +119,7 @@ def fit_pose(run: TrainingRun, views: list[View], fraction: float) -> float:
     index = views[0].index
     gaussians = run.model.gaussians_at(index)
     loss = pose_prior(run.model, index, weights)
-    for view, weight in _with_weights(run, views):
+    for view, weight in _weighted_views(run, views, gaussians):
         rendered = render(gaussians, view.camera, run.config.model.background)
         loss = loss + weight * shape_loss(rendered, view, weights)
     torch.autograd.backward(loss)
@@ -114,7 +127,7 @@ def fit_pose(run: TrainingRun, views: list[View], fraction: float) -> float:
     return float(loss.detach())
 
 
-def fit_all(run: TrainingRun, views: list[View], fraction: float) -> float:
+def fit_all(run: TrainingRun, views: list[StoredView], fraction: float) -> float:
     """Take a step of the second stage: move the Gaussians towards everything that one frame shows.
 
     The poses move too, unless configured otherwise. Arguments and result as for `fit_pose`.
@@ -124,7 +137,7 @@ def fit_all(run: TrainingRun, views: list[View], fraction: float) -> float:
     index = views[0].index
     gaussians = run.model.gaussians_at(index)
     loss = pose_prior(run.model, index, weights) + gaussian_prior(run.model, weights)
-    for view, weight in _with_weights(run, views):
+    for view, weight in _weighted_views(run, views, gaussians):
         rendered = render(gaussians, view.camera, run.config.model.background)
         color, shape = color_loss(rendered, view, weights), shape_loss(rendered, view, weights)
         loss = loss + weight * (color + shape)
@@ -134,15 +147,28 @@ def fit_all(run: TrainingRun, views: list[View], fraction: float) -> float:
     return float(loss.detach())
 
 
-def all_views(run: TrainingRun) -> Iterator[View]:
-    """Yield every training view, frame by frame."""
-    for index in range(len(run.source.frames)):
-        yield run.source.view(run.source_id, index)
-        if run.novel.reader is not None:
-            yield from (run.novel.reader.view(camera, index) for camera in run.novel.ids)
+def views_of_all(run: TrainingRun) -> Iterator[View]:
+    """Yield training views of everyone from all sides: MOST_VIEWS at most, cut to the people.
+
+    These are all training views or, of long videos, those of evenly spaced frames.
+    """
+    readers = [(run.source, run.source_id)]
+    if run.novel.reader is not None:
+        readers += [(run.novel.reader, camera) for camera in run.novel.ids]
+    frames = len(run.source.frames)
+    step = math.ceil(frames * len(readers) / MOST_VIEWS)
+    tasks = (
+        partial(reader.stored, camera, index)
+        for index in range(0, frames, step)
+        for reader, camera in readers
+    )
+    for stored in load_ahead(tasks, run.source.threads):
+        box = stored.people.grown(1).intersection(stored.camera.image_box)
+        if stored.people.width:
+            yield stored.view(run.source.background, run.source.device, box)
 
 
-STAGES: dict[str, Callable[[TrainingRun, list[View], float], float]] = {
+STAGES: dict[str, Callable[[TrainingRun, list[StoredView], float], float]] = {
     "poses": fit_pose,
     "gaussians": fit_all,
 }
@@ -163,33 +189,51 @@ def _train_epoch(run: TrainingRun, epoch: int, stage: str) -> None:
     position, optimization = run.position, run.config.train.optimization
     steps = len(run.source.frames)
     order, choices = _epoch_order(run.config.seed, epoch, steps)
-    for step in range(position.step, steps):
-        _handle_signals(run)
-        done = (epoch * steps + step) / (optimization.epochs * steps)
-        fraction = optimization.learning_rate.final_fraction**done
-        loss = STAGES[stage](run, _step_views(run, order[step], choices[step]), fraction)
-        if not math.isfinite(loss):
-            frame = run.source.frames[order[step]]
-            what = f"the loss became {loss} in epoch {epoch + 1} at frame {frame}"
-            raise TrainingError(f"{what}: lower train.optimization.learning_rate.*")
-        position.loss_sum += loss
-        position.step = step + 1
-        position.iterations += 1
+    remaining = range(position.step, steps)
+    tasks = (partial(_step_views, run, order[step], choices[step]) for step in remaining)
+    with closing(load_ahead(tasks, run.source.threads)) as loaded:
+        for step in remaining:
+            _handle_signals(run)
+            done = (epoch * steps + step) / (optimization.epochs * steps)
+            fraction = optimization.learning_rate.final_fraction**done
+            loss = STAGES[stage](run, next(loaded), fraction)
+            if not math.isfinite(loss):
+                frame = run.source.frames[order[step]]
+                what = f"the loss became {loss} in epoch {epoch + 1} at frame {frame}"
+                raise TrainingError(f"{what}: lower train.optimization.learning_rate.*")
+            position.loss_sum += loss
+            position.step = step + 1
+            position.iterations += 1
 
 
-def _step_views(run: TrainingRun, index: int, choice: float) -> list[View]:
+def _step_views(run: TrainingRun, index: int, choice: float) -> list[StoredView]:
     """Return the source view of a frame and one of its novel views, where there are any."""
-    views = [run.source.view(run.source_id, index)]
+    views = [run.source.stored(run.source_id, index)]
     if run.novel.reader is not None:
         camera = run.novel.ids[int(choice * len(run.novel.ids))]
-        views.append(run.novel.reader.view(camera, index))
+        views.append(run.novel.reader.stored(camera, index))
     return views
 
 
-def _with_weights(run: TrainingRun, views: list[View]) -> Iterator[tuple[View, float]]:
-    for view in views:
-        source = view.camera_id == run.source_id
+def _weighted_views(
+    run: TrainingRun, views: list[StoredView], gaussians: PosedGaussians
+) -> Iterator[tuple[View, float]]:
+    """Yield what is compared with renders of `gaussians`, and the weight of its loss."""
+    for stored in views:
+        source = stored.camera_id == run.source_id
+        view = stored.view(run.source.background, run.source.device, _crop(run, stored, gaussians))
         yield view, 1.0 if source else run.novel.settings.weight
+
+
+def _crop(run: TrainingRun, stored: StoredView, gaussians: PosedGaussians) -> PixelBox | None:
+    """Return the part of a view that shows people or Gaussians; None for the whole image."""
+    optimization = run.config.train.optimization
+    if not optimization.use_bbox_crop:
+        return None
+    box = stored.people.union(covered_box(gaussians, stored.camera.to(run.source.device)))
+    # Every window of SSIM that a person reaches into is inside.
+    pad = max(optimization.bbox_pad, SSIM_WINDOW)
+    return box.grown(pad).intersection(stored.camera.image_box) if box.width else None
 
 
 def _epoch_order(seed: int, epoch: int, steps: int) -> tuple[list[int], list[float]]:

@@ -1,7 +1,9 @@
 """The losses that training minimises.
 
 First the weighted sums that one step adds up (`shape_loss`, `color_loss`, `pose_prior`,
-`gaussian_prior`), then their terms. Weights are the keys of `train.optimization.loss`.
+`gaussian_prior`), then their terms. A view that is a part of an image has the loss of the whole
+image, provided that nothing else of it shows people or Gaussians. Weights are the keys of
+`train.optimization.loss`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ MIN_ALPHA_FOR_DEPTH = 0.5
 
 def shape_loss(rendered: Rendered, view: View, weights: LossWeights) -> Tensor:
     """Return the error of silhouettes and depth, by which poses are fitted before colours."""
-    loss = weights.silhouette * silhouette_loss(rendered.person_alpha, view.masks)
+    loss = weights.silhouette * silhouette_loss(rendered.person_alpha, view.masks) * view.share()
     if view.depth is not None and weights.depth:
         loss = loss + weights.depth * depth_loss(rendered.depth, rendered.alpha, view.depth)
     return loss
@@ -34,9 +36,9 @@ def color_loss(rendered: Rendered, view: View, weights: LossWeights) -> Tensor:
     Edges are left out: there the image mixes in what is behind, and Gaussians would learn it.
     """
     image = torch.where(view.interior[..., None], rendered.image, view.image)
-    loss = weights.rgb * rgb_loss(image, view.image)
+    loss = weights.rgb * rgb_loss(image, view.image) * view.share()
     if weights.ssim:
-        loss = loss + weights.ssim * ssim_loss(image, view.image)
+        loss = loss + weights.ssim * ssim_loss(image, view.image) * view.share(SSIM_WINDOW)
     return loss
 
 

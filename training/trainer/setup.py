@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
 from preprocess.body.body_model import BodyModel, Space
 from preprocess.faults import Fault, FaultsError
-from preprocess.scene_data import load_genders
+from preprocess.layout import SceneFolder
+from preprocess.scene_data import SceneDataError, load_genders, load_mask
 from training.trainer.cameras.camera_ids import evenly_spaced
-from training.trainer.cameras.views import View, ViewReader
+from training.trainer.cameras.view import View, ViewCache
+from training.trainer.cameras.views import ViewReader
 from training.trainer.checkpoints import run_identity
 from training.trainer.config.schema import Config
 from training.trainer.evaluation.evaluate import GroundTruth, rendered_images
@@ -38,7 +41,9 @@ from training.trainer.termination import SignalRequests
 GAUSSIANS_PER_PIXEL = 1
 MIN_GAUSSIANS, MAX_GAUSSIANS = 1_000, 50_000
 CAMERAS_IN_PICTURE = 4
+MASKS_COUNTED = 16
 FRAMES_IN_PICTURE = 2
+MEGABYTE = 2**20
 
 
 def prepare_run(config: Config, inputs: TrainingInputs, requests: SignalRequests) -> TrainingRun:
@@ -51,9 +56,9 @@ def prepare_run(config: Config, inputs: TrainingInputs, requests: SignalRequests
     people = estimated.betas.shape[0]
     genders = load_genders(inputs.data, inputs.scene, people)
     body = load_people_bodies(config.model, inputs.space, genders)
-    source = ViewReader(inputs.data, inputs.frames, people, config.model.background, device)
-    true_views = source.for_folder(inputs.truth) if inputs.truth else None
-    counts = _configured_counts(config.model.gaussians_per_person, source, inputs.cameras.source)
+    source, true_views = _open_readers(config, inputs, people, device)
+    at = (inputs.data, inputs.cameras.source, inputs.frames)
+    counts = gaussian_counts(config.model.gaussians_per_person, *at, people)
     model = make_model(config.seed, body, estimated, counts, device)
     output = OutputFolder(config.output)
     reports = make_reports(config, inputs, model, source, true_views)
@@ -73,6 +78,24 @@ def prepare_run(config: Config, inputs: TrainingInputs, requests: SignalRequests
         reports.evaluate_initial(model)
     reports.loggers = open_loggers(config, output, run.position.epoch)
     return run
+
+
+def _open_readers(
+    config: Config, inputs: TrainingInputs, people: int, device: torch.device
+) -> tuple[ViewReader, ViewReader | None]:
+    """Return the readers of the training data and of the truth.
+
+    The truth is evaluated with, seldom: its views have a cache of their own, so that they take no
+    memory from those that are trained on.
+    """
+    settings, background = config.data, config.model.background
+    for_truth = settings.cache_mb // 4 * MEGABYTE
+    cache = ViewCache(settings.cache_mb * MEGABYTE - for_truth)
+    at = (inputs.data, inputs.frames, people, background, device)
+    source = ViewReader(*at, settings.loader_threads, cache)
+    if inputs.truth is None:
+        return source, None
+    return source, source.for_folder(inputs.truth, ViewCache(for_truth))
 
 
 def make_model(
@@ -165,20 +188,28 @@ def _views_to_show(reader: ViewReader, evaluated: EvaluatedViews, source: int) -
     return [reader.view(camera, index) for camera in cameras for index in indices]
 
 
-def _configured_counts(wanted: int | str, source: ViewReader, source_id: int) -> list[int]:
-    """Return the number of Gaussians of each person: as configured, or by the pixels covered."""
+def gaussian_counts(
+    wanted: int | str, data: SceneFolder, camera: int, frames: Sequence[int], people: int
+) -> list[int]:
+    """Return the number of Gaussians of each person: as configured, or by the pixels covered.
+
+    Counted are the most pixels in evenly spaced frames of the source camera: a start must not take
+    longer for a longer video.
+    """
     if isinstance(wanted, int):
-        return [wanted] * source.people
-    covered = torch.stack(
-        [source.view(source_id, i).masks.sum((0, 1)) for i in range(len(source.frames))]
-    )
-    return gaussian_counts(covered.amax(0).int().tolist())
+        return [wanted] * people
+    chosen = evenly_spaced(frames, MASKS_COUNTED)
+    pixels = [_most_pixels(data, camera, chosen, person) for person in range(people)]
+    return [min(max(most * GAUSSIANS_PER_PIXEL, MIN_GAUSSIANS), MAX_GAUSSIANS) for most in pixels]
 
 
-def gaussian_counts(pixels: Sequence[int]) -> list[int]:
-    """Return each person's number of Gaussians, by the most pixels covered in the source camera."""
-    wanted = (count * GAUSSIANS_PER_PIXEL for count in pixels)
-    return [min(max(count, MIN_GAUSSIANS), MAX_GAUSSIANS) for count in wanted]
+def _most_pixels(data: SceneFolder, camera: int, frames: Sequence[int], person: int) -> int:
+    """Return the most pixels that a person covers in these frames; missing masks count as empty."""
+    most = 0
+    for frame in frames:
+        with suppress(SceneDataError):  # reported with the view that it belongs to
+            most = max(most, int(load_mask(data, camera, person, frame).sum()))
+    return most
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,42 @@ def _share(pixels: np.ndarray, color: tuple[int, int, int]) -> float:
     light = (pixels @ np.array(color)) / np.dot(color, color)
     off = np.abs(pixels - light[:, None] * np.array(color)).max(axis=1)
     return float(((off < 6) & (light > 0.5) & (light < 1.1)).mean())
+
+
+def test_images_have_the_width_and_height_that_the_recipe_names(tmp_path: Path) -> None:
+    """Images, masks and depth; everyone is inside, and true bodies lie where masks show them."""
+    scene = small(frames=1, cameras=[28], image_size=[60, 90])
+    ensure_scene_data([scene], tmp_path)
+    folder = SceneFolder(tmp_path / "truth/small")
+    everyone, view = load_mask(folder, 28, EVERYONE, 1), load_camera(folder, 28, 1)
+    assert load_image(folder, 28, 1).shape == (90, 60, 3)
+    assert load_depth(folder, 28, 1).shape == everyone.shape == (90, 60)
+    assert view.intrinsics[:2, 2].tolist() == [30, 45]
+    points, _ = project(joints(folder, 1).reshape(-1, 3).numpy(), view.intrinsics, view.extrinsics)
+    column, row = points.astype(int).T
+    assert everyone[row, column].mean() > 0.9
+
+
+def test_a_scene_is_rendered_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 36 views a bounded number lies in memory at a time, whatever the length of the scene."""
+    alive, most = weakref.WeakValueDictionary[int, Any](), list[int]()
+    render = studio.render_people
+
+    def counted(*arguments: Any) -> Any:
+        seen = render(*arguments)
+        alive[id(seen.image)] = seen.image
+        return seen
+
+    def count(*_: object) -> None:
+        most.append(len(alive))
+
+    monkeypatch.setattr(studio, "render_people", counted)
+    monkeypatch.setattr(studio, "write_view", count)
+    ensure_scene_data([small(frames=12, image_size=16)], tmp_path)
+    assert len(most) == 36 + 12
+    assert max(most) <= 2 * studio.MAX_WORKERS + 2
 
 
 def test_feet_stand_on_the_floor(built: tuple[SceneFolder, SceneFolder]) -> None:

@@ -71,6 +71,32 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tiny_scene, monkeypatch):
             assert again.read_bytes() == path.read_bytes()
 
 
+def test_threads_cache_and_crop_do_not_change_what_is_trained(tiny_scene):
+    """Views read by threads or not, kept or read again: the same bits, and the same checkpoint.
+
+    Cutting images to the people changes rounding only, and is a setting that the checkpoint names.
+    """
+    assert tiny_scene.train(*tiny_scene.rendered, "data.loader_threads=3") == 0
+    alone = ("data.loader_threads=0", "data.cache_mb=0")
+    assert tiny_scene.train(*tiny_scene.rendered, *alone, exp_name="alone") == 0
+    assert_same(tiny_scene.checkpoint(), tiny_scene.checkpoint("alone"))
+    assert tiny_scene.train(*tiny_scene.rendered, *alone) == 0
+    whole = "train.optimization.use_bbox_crop=false"
+    assert tiny_scene.train(*tiny_scene.rendered, whole, exp_name="whole") == 0
+    psnr = [tiny_scene.metrics(name)["psnr"] for name in ("exp", "whole")]
+    assert psnr[0] == pytest.approx(psnr[1], abs=0.02)
+    assert tiny_scene.train(*tiny_scene.rendered, whole) == 2
+
+
+def test_every_second_frame_can_be_trained_on(tiny_scene):
+    """Of frames 1 to 6 without frame 4: 1, 3 and 5; evaluations are of the same frames."""
+    every = ("train.optimization.sample_every=2", "train.optimization.epochs=1")
+    assert tiny_scene.train(*every) == 0
+    assert tiny_scene.metrics()["iterations"] == 3
+    rows = (tiny_scene.output() / "evaluation" / "poses_epoch_0001.csv").read_text("utf-8")
+    assert {line.split(",")[0] for line in rows.splitlines()[1:]} == {"1", "3", "5"}
+
+
 def test_another_seed_gives_another_model(tiny_scene):
     """So the test above can fail."""
     tiny_scene.train("train.optimization.epochs=1")

@@ -83,6 +83,13 @@ class Model(Section):
     background: Annotated[float, Field(ge=0, le=1)]
 
 
+class Data(Section):
+    """How views get into memory."""
+
+    cache_mb: Count
+    loader_threads: Count
+
+
 class LearningRates(Section):
     """The initial learning rate of each kind of parameter."""
 
@@ -117,6 +124,9 @@ class Optimization(Section):
     pose_epochs: Auto | Count
     tune_poses_with_gaussians: bool
     checkpoint_every_epoch: Positive
+    sample_every: Positive
+    use_bbox_crop: bool
+    bbox_pad: Count
     learning_rate: LearningRates
     loss: LossWeights
 
@@ -216,6 +226,7 @@ class Config(Section):
     seed: Count
     device: Literal["auto", "cpu", "cuda"]
     shared: Shared
+    data: Data
     model: Model
     train: Train
     difix: Difix

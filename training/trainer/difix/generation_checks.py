@@ -52,16 +52,19 @@ def check_generation(config: Config) -> GenerationInputs:
     scene = read_scene(under_checkout(config.shared.scene_file), config.shared.scene_name)
     root = under_checkout(config.shared.scene_data_root)
     data, truth = training_folder(scene, root), truth_folder(scene, root)
+    every = config.train.optimization.sample_every
     faults += data_faults(scene, data, root)
     trained = (
-        None if faults else collect_faults(faults, lambda: training_frames(data, scene.cam_id))
+        None
+        if faults
+        else collect_faults(faults, lambda: training_frames(data, scene.cam_id, every))
     )
     group = collect_faults(faults, lambda: group_of(scene.seq_name, settings))
     targets = collect_faults(faults, lambda: targets_of(scene, truth, settings.target_cameras))
     faults += checkpoint_faults(config.output, settings)
     if faults or truth is None or trained is None or group is None or targets is None:
         raise FaultsError(faults)
-    frames = tuple(data.frames(scene.cam_id)[:: settings.frame_stride])
+    frames = tuple(data.frames(scene.cam_id)[::every][:: settings.frame_stride])
     return GenerationInputs(scene, data, truth, group, targets, trained, frames)
 
 

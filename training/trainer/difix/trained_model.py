@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from preprocess.faults import Fault, FaultsError
-from preprocess.scene_data import SceneDataError, body_space, load_genders, load_mask
+from preprocess.scene_data import body_space, load_genders
 from training.trainer.checkpoints import read_checkpoint, refuse_different, run_identity
 from training.trainer.config.schema import Config
 from training.trainer.difix.generation_checks import GenerationInputs
@@ -42,7 +41,8 @@ def load_model(
     path = OutputFolder(config.output).checkpoint
     state = _read_trained(path, config, inputs) if path.exists() else None
     if state is None:
-        counts = _initial_counts(config, inputs, len(estimated.betas))
+        at = (inputs.data, inputs.scene.cam_id, inputs.trained_frames)
+        counts = gaussian_counts(config.model.gaussians_per_person, *at, len(estimated.betas))
         return make_model(config.seed, body, estimated, counts, device), {"source": "initial"}
     weights = state["model"]
     _refuse_other_data(path, weights, estimated)
@@ -88,23 +88,3 @@ def _refuse_other_data(path: Path, weights: dict[str, Tensor], estimated: BodyPa
             remedy = "train the scene again with the data as it is, or put the old data back"
             what = f"{path} was trained on other frames or body parameters"
             raise FaultsError([Fault(what, value, remedy)])
-
-
-def _initial_counts(config: Config, inputs: GenerationInputs, people: int) -> Sequence[int]:
-    """Return each person's number of Gaussians as before training; missing masks are ignored."""
-    wanted = config.model.gaussians_per_person
-    if isinstance(wanted, int):
-        return [wanted] * people
-    return gaussian_counts([_most_pixels(inputs, person) for person in range(people)])
-
-
-def _most_pixels(inputs: GenerationInputs, person: int) -> int:
-    """Return the most pixels that a person covers in any image of the source camera."""
-    most = 0
-    for frame in inputs.trained_frames:
-        try:
-            mask = load_mask(inputs.data, inputs.scene.cam_id, person, frame)
-        except SceneDataError:
-            continue
-        most = max(most, int(mask.sum()))
-    return most

@@ -42,8 +42,8 @@ class GroundTruth:
 
     def views(self) -> Iterator[View]:
         """Yield the evaluated views, one at a time: all at once they may not fit into memory."""
-        for index in self.evaluated.indices:
-            yield from (self.reader.view(camera, index) for camera in self.evaluated.cameras)
+        cameras = self.evaluated.cameras
+        return self.reader.views((id_, i) for i in self.evaluated.indices for id_ in cameras)
 
 
 @dataclass(frozen=True)

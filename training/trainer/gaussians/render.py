@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from training.trainer.cameras.camera import Camera
+from training.trainer.cameras.camera import Camera, PixelBox
 from training.trainer.gaussians.model import PosedGaussians
-from training.trainer.gaussians.rasterizer import rasterize
+from training.trainer.gaussians.rasterizer import EPS2D, MIN_ALPHA, NEAR_PLANE, rasterize
+
+REACH = math.sqrt(2 * math.log(1 / MIN_ALPHA))
+"""Standard deviations from its center at which an opaque Gaussian's alpha falls to MIN_ALPHA."""
 
 
 @dataclass(frozen=True)
@@ -32,3 +37,26 @@ def render(gaussians: PosedGaussians, camera: Camera, background: float) -> Rend
     )
     image = raster.features[..., :3] + (1 - raster.alpha[..., None]) * background
     return Rendered(image, raster.features[..., 3:], raster.depth, raster.alpha)
+
+
+@torch.no_grad()
+def covered_box(gaussians: PosedGaussians, camera: Camera) -> PixelBox:
+    """Return a box of the image outside of which no Gaussian is seen; empty where none is seen.
+
+    It may be a little too large: a Gaussian counts as a ball that holds it.
+    """
+    rotation, translation = camera.viewmat[:3, :3], camera.viewmat[:3, 3]
+    points = gaussians.means @ rotation.T + translation
+    variances = gaussians.covars.diagonal(dim1=-2, dim2=-1).sum(-1)
+    front = points[:, 2] > NEAR_PLANE
+    depth = points[front, 2:]
+    focal, principal = camera.intrinsics.diagonal()[:2], camera.intrinsics[:2, 2]
+    slopes = points[front, :2] / depth
+    variances2d = (focal / depth).square() * (1 + slopes.square()) * variances[front, None] + EPS2D
+    reach = REACH * variances2d.sqrt()
+    centers = slopes * focal + principal
+    if not len(centers):
+        return PixelBox(0, 0, 0, 0)
+    ends = torch.cat([(centers - reach).amin(0).floor(), (centers + reach).amax(0).ceil()])
+    left, top, right, bottom = ends.clamp(-1, max(camera.width, camera.height)).long().tolist()
+    return PixelBox(left, top, right, bottom).intersection(camera.image_box)
