@@ -39,7 +39,7 @@ def _width_and_height(value: Any) -> tuple[int, int]:
     sides = value if isinstance(value, list) else [value] * WIDTH_AND_HEIGHT
     if len(sides) != WIDTH_AND_HEIGHT or any(type(s) is not int or s not in SIDES for s in sides):
         expected = f"a number of pixels from {SIDES[0]} to {SIDES[-1]} or [width, height]"
-        raise PydanticCustomError("image_size", f"should be {expected}")  # type: ignore[arg-type]
+        raise PydanticCustomError("image_size", f"should be {expected}")
     return sides[0], sides[1]
 
 

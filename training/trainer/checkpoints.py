@@ -23,7 +23,7 @@ IGNORED_PREFIXES = (
     "train.evaluation.eval_",
     "train.evaluation.pose_eval.",
 )
-"""Keys that say where a run lies, how it reads, is watched and evaluated, and what its model is for.
+"""Keys that say where a run lies, how it reads, is watched and evaluated, what its model is for.
 
 All other keys decide what training does.
 """

@@ -122,7 +122,7 @@ def store_view(
     `place` is camera id, frame and index; the first mask is everyone's.
     """
     stacked = np.stack(masks, axis=-1)
-    people = PixelBox.of(stacked.any(axis=-1))
+    people = PixelBox.of(np.asarray(stacked.any(axis=-1)))
     known = PixelBox(0, 0, 0, 0) if depth is None else PixelBox.of(depth)
     return StoredView(
         *place,
