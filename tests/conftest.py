@@ -33,6 +33,8 @@ TRAINING_FIXTURES = {"built", "difix", "difix_built", "difix_made", "shards", "t
 for _name in [each for each in os.environ if each.startswith("PREFECT_")]:
     del os.environ[_name]
 os.environ["PREFECT_PROFILES_PATH"] = os.devnull
+# No test waits for the rasterizer's compilation, which each state root of its own would begin with.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(CHECKOUT / ".pytest_cache" / "numba"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -36,7 +36,8 @@ class RunMode:
     aggregated_by: RunModeName | None = None
     """The mode that merges what this one wrote for all scenes."""
     ignored_keys: tuple[str, ...] = ()
-    """Keys of train.yaml, or sections, that this mode does not read or that change no output."""
+    """Keys of train.yaml, or sections, that this mode does not read or that change no output
+    but its rounding."""
 
 
 TRAIN = RunMode(
@@ -44,7 +45,7 @@ TRAIN = RunMode(
     activity="training",
     function="_train",
     expected_outputs=("metrics.json", "checkpoints/last.pt", "person_*.ply", "evaluation/*.png"),
-    ignored_keys=("data", "difix_data_generation"),
+    ignored_keys=("cpu_rasterizer", "data", "difix_data_generation"),
 )
 GENERATE = RunMode(
     name="difix_data_generation_generate",
@@ -53,7 +54,7 @@ GENERATE = RunMode(
     expected_outputs=("shard.json",),
     output_subdir="difix_data",
     aggregated_by="difix_data_generation_aggregate",
-    ignored_keys=("data", "difix_data_generation.workers"),
+    ignored_keys=("cpu_rasterizer", "data", "difix_data_generation.workers"),
 )
 AGGREGATE = RunMode(
     name="difix_data_generation_aggregate",

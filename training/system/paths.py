@@ -41,9 +41,8 @@ class Roots(BaseModel):
         return self.results_root / "_experiments" / exp_name
 
     def environment(self) -> dict[str, str]:
-        """Return the variables by which the trainer knows the roots (`oc.env` in `train.yaml`)."""
-        keys = ("results_root", "scene_data_root")
-        return {VARIABLES[key]: str(getattr(self, key)) for key in keys}
+        """Return the variables by which the trainer knows the roots."""
+        return {name: str(getattr(self, key)) for key, name in VARIABLES.items()}
 
 
 def resolve_roots(

@@ -15,7 +15,8 @@ launcher's side, and import-linter lets it take no more:
 - `training.configuration`: composing train.yaml with overrides (`overrides.compose`, `leaves`,
   `select`), resolving its interpolations (`interpolations.resolve`), and the table of run modes;
 - `training.system`: exit statuses, atomic writes, the prefix of progress lines;
-- the environment variables that train.yaml names, and `TS_PLAN_FILE`, the plan's file, of which
-  `difix/shard_collection.py` reads `exp_name` and `scenes[].name`;
+- the environment variables that train.yaml names; `TS_STATE_ROOT`, below which compiled code is
+  kept; and `TS_PLAN_FILE`, the plan's file, of which `difix/shard_collection.py` reads `exp_name`
+  and `scenes[].name`;
 - `preprocess`: scenes, their data and the body model.
 """

@@ -19,11 +19,13 @@ IGNORED_PREFIXES = (
     "shared.",
     "data.",
     "run_mode",
+    "cpu_rasterizer",
     "difix_data_generation.",
     "train.evaluation.eval_",
     "train.evaluation.pose_eval.",
 )
-"""Keys that say where a run lies, how it reads, is watched and evaluated, what its model is for.
+"""Keys that say where a run lies, how it reads, computes, is watched and evaluated, what its
+model is for.
 
 All other keys decide what training does.
 """

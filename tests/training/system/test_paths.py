@@ -27,9 +27,10 @@ def test_output_folders_are_found_by_a_file_in_them(tmp_path):
 
 
 def test_the_trainer_gets_the_roots_that_it_reads(tmp_path):
-    """By the variables that `train.yaml` names."""
+    """By the variables that `train.yaml` names, and the one below which it keeps compiled code."""
     roots = Roots(results_root=tmp_path, scene_data_root=tmp_path / "d", state_root=tmp_path / "s")
     assert roots.environment() == {
         "TS_RESULTS_ROOT": str(tmp_path),
         "TS_SCENE_DATA_ROOT": str(tmp_path / "d"),
+        "TS_STATE_ROOT": str(tmp_path / "s"),
     }

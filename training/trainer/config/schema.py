@@ -26,6 +26,7 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 ImageSource = Literal["rendered", "refined", "captured"]
 Strategy = Literal["static_orbit", "source_arc"]
 """The keys of STRATEGIES in cameras/strategies.py, which this module can't import: it has torch."""
+CpuRasterizer = Literal["auto", "compiled", "pytorch"]
 Auto = Literal["auto"]
 
 
@@ -225,6 +226,7 @@ class Config(Section):
     run_mode: RunModeName
     seed: Count
     device: Literal["auto", "cpu", "cuda"]
+    cpu_rasterizer: CpuRasterizer
     shared: Shared
     data: Data
     model: Model

@@ -1,19 +1,28 @@
-"""The CPU rasterizer renders what the 3DGS paper's formula says, and what gsplat renders."""
+"""Both CPU rasterizers render what the 3DGS paper's formula says, and what gsplat renders."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
 from training.trainer.cameras.camera import Camera
-from training.trainer.gaussians import rasterizer
-from training.trainer.gaussians.rasterizer import RasterOutput, project, rasterize
+from training.trainer.gaussians.cpu_rasterizer import compiled, pytorch
+from training.trainer.gaussians.cpu_rasterizer.projection import project
+from training.trainer.gaussians.rasterizer import RasterOutput, rasterize, use_cpu_rasterizer
 
 FOCAL = 20.0
 SIZE = 16
+
+
+@pytest.fixture(autouse=True, params=["compiled", "pytorch"])
+def chosen(request: pytest.FixtureRequest) -> Iterator[str]:
+    use_cpu_rasterizer(request.param)
+    yield request.param
+    use_cpu_rasterizer("auto")
 
 
 def camera(angle: float = 0.0, width: int = SIZE, height: int = SIZE) -> Camera:
@@ -160,7 +169,8 @@ def test_gradients_are_those_of_finite_differences() -> None:
     inputs = (parts[0], shape, 0.2 + 0.5 * parts[2], parts[3])
     # Without the cut-off at 1/255 the image is smooth.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rasterizer, "MIN_ALPHA", 1e-9)
+        patch.setattr(compiled, "MIN_ALPHA", 1e-9)
+        patch.setattr(pytorch, "MIN_ALPHA", 1e-9)
         assert torch.autograd.gradcheck(drawn, [x.requires_grad_() for x in inputs], atol=1e-6)
 
 
