@@ -291,7 +291,7 @@ def _held_slope(slope: float, lens: Floats, axis: int) -> float:
     focal, principal, size = lens[axis], lens[2 + axis], lens[4 + axis]
     margin = FIELD_OF_VIEW_MARGIN * 0.5 * size / focal
     lowest, highest = -principal / focal - margin, (size - principal) / focal + margin
-    return min(max(slope, lowest), highest)
+    return float(min(max(slope, lowest), highest))
 
 
 @register_jitable
