@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from training.trainer.cameras.camera import Camera, PixelBox
+from training.trainer.gaussians.cpu_rasterizer.constants import EPS2D, MIN_ALPHA, NEAR_PLANE
 from training.trainer.gaussians.model import PosedGaussians
-from training.trainer.gaussians.rasterizer import EPS2D, MIN_ALPHA, NEAR_PLANE, rasterize
+from training.trainer.gaussians.rasterizer import rasterize
 
 REACH = math.sqrt(2 * math.log(1 / MIN_ALPHA))
 """Standard deviations from its center at which an opaque Gaussian's alpha falls to MIN_ALPHA."""
