@@ -22,7 +22,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT))
 
 from training.trainer.config.compose import load_config  # noqa: E402
-from training.trainer.difix.sample_names import group_of, sample_id  # noqa: E402
+from training.trainer.difix.sample_names import sample_id  # noqa: E402
 from training.trainer.difix.shard import (  # noqa: E402
     Configuration,
     Sample,
@@ -30,6 +30,7 @@ from training.trainer.difix.shard import (  # noqa: E402
     make_shard,
 )
 from training.trainer.difix.shard_collection import ShardRequirements  # noqa: E402
+from training.trainer.scene_groups import group_of  # noqa: E402
 
 AGGREGATE = "run_mode=difix_data_generation_aggregate"
 SOURCE, TARGETS = 28, (4, 16, 40, 52, 64, 76, 88)

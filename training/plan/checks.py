@@ -129,7 +129,7 @@ def split_problems(
 
     With `will_merge` nothing to train with is one of them: a fault with `strict`.
     """
-    from training.trainer.difix.sample_names import empty_train_fault, groups_of, held_out_groups
+    from training.trainer.scene_groups import empty_train_fault, groups_of, held_out_groups
 
     settings = schema.difix_data_generation
     names = [scene.seq_name for scene in scenes]

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal, Self
 
-from training.trainer.difix.sample_names import Group
 from training.trainer.difix.shard import (
     IMAGES,
     Shard,
@@ -19,6 +18,7 @@ from training.trainer.difix.shard import (
     dropped_table,
     samples_by_camera,
 )
+from training.trainer.scene_groups import Group
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from training.trainer.difix.dataset import SPLITS, SceneCounts, Split
-from training.trainer.difix.sample_names import Group
 from training.trainer.difix.shard import SCHEMA_VERSION
 from training.trainer.difix.shard_collection import ShardProblem
+from training.trainer.scene_groups import Group
 from training.trainer.termination import TrainingError
 
 MOST_ROWS = 60

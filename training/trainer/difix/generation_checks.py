@@ -16,10 +16,10 @@ from training.trainer.config.schema import (
     TargetCameras,
     under_checkout,
 )
-from training.trainer.difix.sample_names import CONFIG_KEY, Group, group_of
 from training.trainer.difix.shard import FOLDER, ShardFolder
 from training.trainer.input_checks import collect_faults, data_faults, read_scene, training_frames
 from training.trainer.output_files import OutputFolder
+from training.trainer.scene_groups import CONFIG_KEY, Group, group_of
 
 SHOWN_CAMERAS = 3
 

@@ -27,7 +27,6 @@ from training.trainer.difix.dataset_summary import (
     refuse_leaks,
     split_summary,
 )
-from training.trainer.difix.sample_names import CONFIG_KEY, Group, groups_of, held_out_groups
 from training.trainer.difix.shard import FOLDER
 from training.trainer.difix.shard_collection import (
     ShardProblem,
@@ -35,6 +34,7 @@ from training.trainer.difix.shard_collection import (
     check_shard,
     scenes_to_merge,
 )
+from training.trainer.scene_groups import CONFIG_KEY, Group, groups_of, held_out_groups
 from training.trainer.termination import SignalRequests, Terminated, TrainingError
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from preprocess.faults import Fault, FaultsError
 from training.trainer.config.schema import EXPERIMENTS, Config, under_checkout
-from training.trainer.difix.sample_names import Group, sample_id
+from training.trainer.difix.sample_names import sample_id
 from training.trainer.difix.shard import (
     FOLDER,
     SCHEMA_VERSION,
@@ -22,6 +22,7 @@ from training.trainer.difix.shard import (
     deciding_keys,
     read_shard,
 )
+from training.trainer.scene_groups import Group
 
 PLAN_VARIABLE = "TS_PLAN_FILE"
 """Names the launcher's plan file, of which `exp_name` and `scenes[].name` are read."""

@@ -8,7 +8,7 @@ from preprocess.faults import FaultsError
 from training.trainer.config.compose import load_config
 from training.trainer.difix.dataset import SceneCounts
 from training.trainer.difix.dataset_summary import refuse_leaks
-from training.trainer.difix.sample_names import Group, group_of, held_out_groups
+from training.trainer.scene_groups import Group, group_of, held_out_groups
 from training.trainer.termination import TrainingError
 
 KEY = "difix_data_generation"
