@@ -3,7 +3,8 @@
 Or, with another run_mode:
 
 difix_data_generation_generate    render the scene's shard of the image refiner's training set;
-difix_data_generation_aggregate   merge the shards of all scenes into that training set.
+difix_data_generation_aggregate   merge the shards of all scenes into that training set;
+refiner_train                     train a small image refiner on that set, for difix.model_id.
 
     python training/simple_multi_human_trainer.py shared.scene_name=NAME shared.exp_name=EXP ...
 
@@ -93,6 +94,14 @@ def _aggregate(config: Config, requests: SignalRequests) -> None:
     aggregate(config, requests)
 
 
+def _train_refiner(config: Config, requests: SignalRequests) -> None:
+    _prepare_computing(config)
+    from training.trainer.refiner.train import train_refiner
+    from training.trainer.setup import choose_device
+
+    train_refiner(config, requests, choose_device(config.device))
+
+
 def _prepare_computing(config: Config) -> None:
     """Use the cores that Slurm has given, and the configured rasterizer; imports torch."""
     # Threads that wait by spinning take the cores from those that work, where several trainers
@@ -107,7 +116,7 @@ def _prepare_computing(config: Config) -> None:
 
 
 FUNCTIONS: dict[str, Callable[[Config, SignalRequests], None]] = {
-    function.__name__: function for function in (_train, _generate, _aggregate)
+    function.__name__: function for function in (_train, _generate, _aggregate, _train_refiner)
 }
 """By `RunMode.function` in training/configuration/run_modes.py, which lists the run modes."""
 

@@ -8,7 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-RunModeName = Literal["train", "difix_data_generation_generate", "difix_data_generation_aggregate"]
+RunModeName = Literal[
+    "train",
+    "difix_data_generation_generate",
+    "difix_data_generation_aggregate",
+    "refiner_train",
+]
 INPUT_FILE_KEYS = (
     "model.body_file",
     "model.female_body_file",
@@ -18,6 +23,9 @@ INPUT_FILE_KEYS = (
     "model.smpl_male_body_file",
 )
 """Keys of train.yaml that may name an input file: its content decides the result, not its path."""
+
+OF_NO_SCENE = ("cpu_rasterizer", "data", "difix.same_group", "refiner_train")
+"""Keys of train.yaml, or sections, that change nothing in any scene's outputs."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +37,15 @@ class RunMode:
     """For messages, as in "training failed"."""
     function: str
     """In the trainer's script; the other modes' functions and imports are not this mode's code."""
+    is_for_experiment: bool = False
+    """Whether it runs once for an experiment, of which it writes the folder; else for a scene."""
     expected_outputs: tuple[str, ...] = ()
-    """Globs inside the output folder that a done scene has at least one readable file of each."""
+    """Globs inside the output folder that what is done has at least one readable file of each."""
     output_subdir: str = ""
-    """Folder inside a scene's that the mode writes to, with a run record of its own."""
+    """Folder inside the scene's, or the experiment's, that the mode writes to.
+
+    A scene's has a run record of its own.
+    """
     aggregated_by: RunModeName | None = None
     """The mode that merges what this one wrote for all scenes."""
     ignored_keys: tuple[str, ...] = ()
@@ -45,7 +58,7 @@ TRAIN = RunMode(
     activity="training",
     function="_train",
     expected_outputs=("metrics.json", "checkpoints/last.pt", "person_*.ply", "evaluation/*.png"),
-    ignored_keys=("cpu_rasterizer", "data", "difix_data_generation"),
+    ignored_keys=(*OF_NO_SCENE, "difix_data_generation"),
 )
 GENERATE = RunMode(
     name="difix_data_generation_generate",
@@ -54,15 +67,30 @@ GENERATE = RunMode(
     expected_outputs=("shard.json",),
     output_subdir="difix_data",
     aggregated_by="difix_data_generation_aggregate",
-    ignored_keys=("cpu_rasterizer", "data", "difix_data_generation.workers"),
+    ignored_keys=(*OF_NO_SCENE, "difix_data_generation.workers"),
 )
 AGGREGATE = RunMode(
     name="difix_data_generation_aggregate",
     activity="aggregating DiFix data",
     function="_aggregate",
+    is_for_experiment=True,
+    output_subdir="difix_data",
+    expected_outputs=("difix/data.json",),
 )
-RUN_MODES: dict[str, RunMode] = {mode.name: mode for mode in (TRAIN, GENERATE, AGGREGATE)}
-OUTPUT_SUBDIRS = tuple(dict.fromkeys(mode.output_subdir for mode in RUN_MODES.values()))
+REFINER_TRAIN = RunMode(
+    name="refiner_train",
+    activity="training the refiner",
+    function="_train_refiner",
+    is_for_experiment=True,
+    output_subdir="refiner",
+    expected_outputs=("model.pt", "tuned_on.json", "metrics.json"),
+)
+RUN_MODES: dict[str, RunMode] = {
+    mode.name: mode for mode in (TRAIN, GENERATE, AGGREGATE, REFINER_TRAIN)
+}
+OUTPUT_SUBDIRS = tuple(
+    dict.fromkeys(mode.output_subdir for mode in RUN_MODES.values() if not mode.is_for_experiment)
+)
 """Every folder inside a scene's that may hold a run record; the empty name is the scene's own."""
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from preprocess.roots import VARIABLES
 from preprocess.scene import Scene
-from preprocess.scene_data import truth_folder
+from preprocess.scene_data import training_folder, truth_folder
 from training.system.paths import Roots
 
 if TYPE_CHECKING:
@@ -151,7 +151,11 @@ def generation_faults(
 
     Scene data that is still to be built is not judged.
     """
-    from training.trainer.difix.generation_checks import checkpoint_faults, targets_of
+    from training.trainer.difix.generation_checks import (
+        checkpoint_faults,
+        targets_of,
+        true_pose_faults,
+    )
 
     settings, found = schema.difix_data_generation, list[Fault]()
     for scene in scenes:
@@ -159,10 +163,28 @@ def generation_faults(
         found += checkpoint_faults(output, settings)
         truth = truth_folder(scene, roots.scene_data_root)
         if scene.synthetic is None or (truth and truth.root.is_dir()):
+            data = training_folder(scene, roots.scene_data_root)
+            found += true_pose_faults(data, truth, settings)
             try:
                 targets_of(scene, truth, settings.target_cameras)
             except FaultsError as error:
                 found += error.faults
+    return found
+
+
+def refiner_faults(schema: Config, scenes: Sequence[Scene]) -> list[Fault]:
+    """Return the scenes whose group the image refiner was tuned on, where that is refused.
+
+    A refiner that is not there yet is not judged: it may be made before the scenes start.
+    """
+    from training.trainer.refiner.tuned_on import relation_to
+
+    found = list[Fault]()
+    for scene in scenes if schema.difix.trn_enable else ():
+        try:
+            relation_to(scene.seq_name, schema)
+        except FaultsError as error:
+            found += error.faults
     return found
 
 

@@ -19,6 +19,7 @@ from preprocess.roots import CHECKOUT
 from preprocess.scene import Scene
 from training.configuration.code_version import with_commit
 from training.configuration.fingerprint import fingerprint
+from training.configuration.run_modes import TRAIN
 from training.plan import checks
 from training.plan.former_records import FormerRecords
 from training.plan.model import AggregatePlan, Plan, ScenePlan, SlurmPlan, new_plan_id
@@ -220,6 +221,8 @@ def _absent_input(
     faults = missing_data_of_all(scenes, roots.scene_data_root, with_depth=with_depth)
     for scene in scenes:
         faults += checks.input_file_faults(script.input_files(scene))
+    if script.schema and script.mode is TRAIN:
+        faults += checks.refiner_faults(script.schema, scenes)
     if script.schema and script.is_for_refiner:
         faults += checks.generation_faults(script.schema, options.exp_name, scenes, roots)
     return list(dict.fromkeys(faults))

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 OWN_SCRIPT = CHECKOUT / "training" / "simple_multi_human_trainer.py"
 OWN_CONFIG = CHECKOUT / "training" / "configs" / "train.yaml"
 MODE_KEY = "run_mode"
+REFINER_KEY, REFINER_SWITCH = "difix.model_id", "difix.trn_enable"
 ANY_SCENE = "__any_scene__"
 """Stands for a scene's name where a configuration is resolved once for all scenes."""
 
@@ -196,9 +197,21 @@ class TrainScript:
         if self.mode is None:
             return files_named(values, self.output_roots)
         named = {key: values.get(key) for key in self._input_keys}
-        return {
+        files = {
             key: CHECKOUT / expanded(name) for key, name in named.items() if isinstance(name, str)
         }
+        return files | _refiner_file(values)
+
+
+def _refiner_file(values: dict[str, Any]) -> dict[str, Path]:
+    """Return the weights of the image refiner, where one is used that is a file here."""
+    name = values.get(REFINER_KEY)
+    if not values.get(REFINER_SWITCH) or not isinstance(name, str):
+        return {}
+    from training.trainer.refiner.weights import local_file
+
+    found = local_file(name)
+    return {} if found is None else {REFINER_KEY: found}
 
 
 @contextmanager
@@ -267,10 +280,14 @@ def _check_schema(resolved: dict[str, Any]) -> Config:
 
 
 def _mode_faults(mode: RunMode) -> list[Fault]:
-    generating = mode_generating_for(mode.name)
-    if generating is None:
+    if not mode.is_for_experiment:
         return []
-    remedy = f"give run_mode={generating.name}: what is done is left out, and the aggregate runs"
+    generating = mode_generating_for(mode.name)
+    remedy = f"python {OWN_SCRIPT.relative_to(CHECKOUT)} run_mode={mode.name} shared.exp_name=NAME"
+    if generating:
+        remedy = (
+            f"give run_mode={generating.name}: what is done is left out, and the aggregate runs"
+        )
     return [Fault("runs once for all scenes, not for each", f"run_mode={mode.name}", remedy)]
 
 

@@ -4,7 +4,7 @@ Start reading in `loop.py` (training from top to bottom), then `setup.py` (how a
 together); `training/simple_multi_human_trainer.py` is the command. Run modes other than `train` are
 in `difix/`. Modules that the launcher may import, too, import no torch: `config/`, `input_checks`,
 `cameras/camera_ids`, `output_files` and, in `difix/`, all but `generate`, `pipeline`,
-`trained_model`.
+`trained_model`; in `refiner/`, `weights` and `tuned_on`.
 
 **Contract with the launcher.** The launcher starts the trainer as a process and relies on its
 command line, its exit status, its progress lines and the files that it writes; any other Hydra

@@ -21,6 +21,8 @@ IGNORED_PREFIXES = (
     "run_mode",
     "cpu_rasterizer",
     "difix_data_generation.",
+    "refiner_train.",
+    "difix.same_group",
     "train.evaluation.eval_",
     "train.evaluation.pose_eval.",
 )

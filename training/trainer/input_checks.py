@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,9 +19,10 @@ from training.trainer.cameras.camera_ids import CameraIds, choose_cameras
 from training.trainer.config.schema import Config, under_checkout
 from training.trainer.evaluation.evaluated_views import EvaluatedViews, choose_views
 from training.trainer.evaluation.experiment_loggers import missing_logger_packages
+from training.trainer.refiner.tuned_on import Relation, relation_to
+from training.trainer.refiner.weights import missing_refiner
 
 Found = TypeVar("Found")
-REFINER_PACKAGES = ("diffusers", "transformers", "huggingface_hub")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class TrainingInputs:
     """What a training run reads.
 
     The scene, its training data, the truth folder if any, the cameras by use, the numbers of the
-    frames that are trained on, what is evaluated, and the body space that poses are fitted in.
+    frames that are trained on, what is evaluated, the body space that poses are fitted in, and how
+    the scene relates to those that its image refiner was tuned on, where it has one.
     """
 
     scene: Scene
@@ -40,29 +41,16 @@ class TrainingInputs:
     frames: tuple[int, ...]
     evaluated: EvaluatedViews
     space: Space
+    refiner: Relation | None = None
 
 
 def check_inputs(config: Config) -> TrainingInputs:
     """Find the scene and its data; raises FaultsError with everything that is missing."""
-    faults = [*missing_logger_packages(config), *missing_refiner(config)]
+    faults = [*missing_logger_packages(config), *missing_refiner(config.difix)]
     inputs = collect_faults(faults, lambda: _inputs(config))
     if inputs is None or faults:
         raise FaultsError(faults)
     return inputs
-
-
-def missing_refiner(config: Config) -> list[Fault]:
-    """Return faults for what `difix.trn_enable` needs and this machine lacks; loads nothing."""
-    if not config.difix.trn_enable:
-        return []
-    absent = [name for name in REFINER_PACKAGES if importlib.util.find_spec(name) is None]
-    if absent:
-        remedy = "pip install them, or set difix.trn_enable=false and another source"
-        return [Fault("difix.trn_enable=true needs packages", ", ".join(absent), remedy)]
-    if not _has_weights(config.difix.model_id):
-        remedy = "name a folder with model_index.json, or download it into the Hugging Face cache"
-        return [Fault("difix.model_id has no weights here", config.difix.model_id, remedy)]
-    return []
 
 
 def _inputs(config: Config) -> TrainingInputs:
@@ -86,9 +74,15 @@ def _inputs(config: Config) -> TrainingInputs:
     evaluated = collect_faults(
         faults, lambda: choose_views(settings, cameras, true_cameras, frames)
     )
+    refiner = collect_faults(faults, lambda: _relation(scene, config))
     if faults or evaluated is None:
         raise FaultsError(faults)
-    return TrainingInputs(scene, data, truth, cameras, frames, evaluated, body_space(data))
+    space = body_space(data)
+    return TrainingInputs(scene, data, truth, cameras, frames, evaluated, space, refiner)
+
+
+def _relation(scene: Scene, config: Config) -> Relation | None:
+    return relation_to(scene.seq_name, config) if config.difix.trn_enable else None
 
 
 def read_scene(path: Path, name: str) -> Scene:
@@ -138,18 +132,6 @@ def training_frames(data: SceneFolder, source: int, every: int) -> tuple[int, ..
         what = f"{data.root} has no frame to train on of the source camera"
         raise FaultsError([Fault(what, str(source), remedy)])
     return frames
-
-
-def _has_weights(model_id: str) -> bool:
-    if (Path(model_id) / "model_index.json").is_file():
-        return True
-    from huggingface_hub import try_to_load_from_cache  # type: ignore[import-not-found,unused-ignore]
-    from huggingface_hub.errors import HFValidationError  # type: ignore[import-not-found,unused-ignore]
-
-    try:
-        return isinstance(try_to_load_from_cache(model_id, "model_index.json"), str)
-    except HFValidationError:
-        return False
 
 
 def collect_faults(faults: list[Fault], find: Callable[[], Found]) -> Found | None:

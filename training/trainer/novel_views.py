@@ -19,7 +19,7 @@ from training.trainer.config.schema import TrainingViews
 from training.trainer.evaluation.pictures import to_pil_image
 from training.trainer.gaussians.model import SceneModel
 from training.trainer.gaussians.render import Rendered, render
-from training.trainer.refiner import Refiner
+from training.trainer.refiner.refiner import Refiner
 from training.trainer.termination import TrainingError
 
 BODY_AROUND_JOINTS = 0.2  # metres of body beyond the outermost joints

@@ -35,7 +35,7 @@ from training.trainer.loop import TrainingRun, resume
 from training.trainer.novel_views import NovelViews
 from training.trainer.optimizers import make_optimizers
 from training.trainer.output_files import OutputFolder
-from training.trainer.refiner import DifixRefiner
+from training.trainer.refiner.refiner import load_refiner
 from training.trainer.termination import SignalRequests
 
 GAUSSIANS_PER_PIXEL = 1
@@ -131,6 +131,7 @@ def make_reports(
         cameras=cameras,
         shown_views=shown,
         initial_images=rendered_images(model, shown, config.model.background),
+        refiner_tuned_on=inputs.refiner,
     )
 
 
@@ -138,8 +139,10 @@ def make_novel_views(
     config: Config, inputs: TrainingInputs, source: ViewReader, true_views: ViewReader | None
 ) -> NovelViews:
     """Return the novel views that the configuration asks for; none is made yet."""
+    if inputs.refiner is not None:
+        print(f"image refiner {config.difix.model_id}: tuned on {inputs.refiner}", flush=True)
     refiner = (
-        DifixRefiner(config.difix.model_id, source.device) if config.difix.trn_enable else None
+        load_refiner(config.difix.model_id, source.device) if config.difix.trn_enable else None
     )
     return NovelViews(
         ids=inputs.cameras.novel,

@@ -11,7 +11,7 @@ from preprocess.faults import Fault, FaultsError, did_you_mean
 from preprocess.roots import CHECKOUT
 from training.configuration.interpolations import resolve
 from training.configuration.overrides import compose
-from training.configuration.run_modes import AGGREGATE
+from training.configuration.run_modes import RUN_MODES
 from training.trainer.config.schema import Config, TargetCameras
 
 CONFIG_FILE = CHECKOUT / "training" / "configs" / "train.yaml"
@@ -29,7 +29,8 @@ def load_config(overrides: Sequence[str]) -> Config:
     """
     composed = compose(CONFIG_FILE, overrides, reserved={})
     content, faults = composed.content, [*composed.faults]
-    if content["run_mode"] == AGGREGATE.name and content["shared"]["scene_name"] == MISSING:
+    mode = RUN_MODES.get(str(content["run_mode"]))
+    if mode and mode.is_for_experiment and content["shared"]["scene_name"] == MISSING:
         content["shared"]["scene_name"] = ""  # it is about all scenes
     faults += [
         Fault(f"shared.{key} is missing", remedy=f"add shared.{key}=NAME")

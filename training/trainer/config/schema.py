@@ -188,6 +188,7 @@ class Difix(Section):
 
     trn_enable: bool
     model_id: str
+    same_group: Literal["refuse", "label"]
 
 
 class TargetCameras(Section):
@@ -211,6 +212,7 @@ class DifixDataGeneration(Section):
     frame_stride: Positive
     max_samples_per_camera: Positive | None
     min_mask_coverage: Annotated[float, Field(ge=0, le=1)]
+    poses: Literal["truth", "fitted"]
     require_checkpoint: bool
     workers: Auto | Positive
     datasets: dict[str, DataSet]
@@ -218,6 +220,19 @@ class DifixDataGeneration(Section):
     test_groups: list[Name] | None
     allow_partial: bool
     prompt: str
+
+
+class RefinerTrain(Section):
+    """How a small refiner is trained on that set."""
+
+    dataset: str | None
+    steps: Positive
+    batch_size: Positive
+    crop: Annotated[int, Field(ge=32, multiple_of=8)]
+    channels: Annotated[int, Field(ge=8)]
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    checkpoint_every_steps: Positive
+    max_eval_samples: Positive
 
 
 class Config(Section):
@@ -233,6 +248,7 @@ class Config(Section):
     train: Train
     difix: Difix
     difix_data_generation: DifixDataGeneration
+    refiner_train: RefinerTrain
 
     @property
     def pose_epochs(self) -> int:

@@ -22,7 +22,7 @@ from training.trainer.difix.shard import (
     read_shard,
     write_shard,
 )
-from training.trainer.difix.trained_model import load_model
+from training.trainer.difix.trained_model import in_true_poses, load_model
 from training.trainer.evaluation.experiment_loggers import report_progress
 from training.trainer.evaluation.pictures import write_image_grid
 from training.trainer.setup import choose_device
@@ -48,6 +48,8 @@ def generate(config: Config, inputs: GenerationInputs, requests: SignalRequests)
     if _is_done(folder, configuration):
         print(f"{folder.shard} is whole: nothing to do", flush=True)
         return
+    if config.difix_data_generation.poses == "truth":
+        model = in_true_poses(model, inputs)
     folder.shard.unlink(missing_ok=True)
     whole = folder.whole_samples(configuration.digest)
     renderer = Renderer(model, config.model.background, device)

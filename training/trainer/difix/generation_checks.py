@@ -9,7 +9,7 @@ from pathlib import Path
 from preprocess.faults import Fault, FaultsError
 from preprocess.layout import SceneFolder
 from preprocess.scene import Scene
-from preprocess.scene_data import training_folder, truth_folder
+from preprocess.scene_data import body_space, training_folder, truth_folder
 from training.trainer.config.schema import (
     Config,
     DifixDataGeneration,
@@ -62,6 +62,7 @@ def check_generation(config: Config) -> GenerationInputs:
     group = collect_faults(faults, lambda: group_of(scene.seq_name, settings))
     targets = collect_faults(faults, lambda: targets_of(scene, truth, settings.target_cameras))
     faults += checkpoint_faults(config.output, settings)
+    faults += true_pose_faults(data, truth, settings)
     if faults or truth is None or trained is None or group is None or targets is None:
         raise FaultsError(faults)
     frames = tuple(data.frames(scene.cam_id)[::every][:: settings.frame_stride])
@@ -82,6 +83,19 @@ def targets_of(scene: Scene, truth: SceneFolder | None, wanted: TargetCameras) -
     if faults:
         raise FaultsError(faults)
     return tuple(sorted(set(wanted.ids)))
+
+
+def true_pose_faults(
+    data: SceneFolder, truth: SceneFolder | None, settings: DifixDataGeneration
+) -> list[Fault]:
+    """Return a fault when the model is to be rendered in true poses and the truth has none."""
+    if truth is None or settings.poses == "fitted":
+        return []
+    folder = truth.root / body_space(data)
+    if folder.is_dir():
+        return []
+    remedy = f"add it, or set {CONFIG_KEY}.poses=fitted: pairs are then as far apart as the poses"
+    return [Fault("the truth has no body parameters", str(folder), remedy)]
 
 
 def _camera_fault(camera: int, scene: Scene, others: Sequence[int]) -> Fault:

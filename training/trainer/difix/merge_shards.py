@@ -1,7 +1,7 @@
 """`run_mode=difix_data_generation_aggregate`: merge all scenes' shards into the training set.
 
     <results>/_experiments/<exp_name>/difix_data/
-        difix/data.json      what the refiner's training reads
+        difix/               data.json, which the refiner's training reads, and tuned_on.json
         manifests/           all_samples.jsonl, split_{train,test}.jsonl, split_summary.json
         meta/                generation_stats.json, dropped_samples.csv, generation_config.yaml
         report.md
@@ -34,6 +34,7 @@ from training.trainer.difix.shard_collection import (
     check_shard,
     scenes_to_merge,
 )
+from training.trainer.refiner.tuned_on import TunedOn, write_tuned_on
 from training.trainer.scene_groups import CONFIG_KEY, Group, groups_of, held_out_groups
 from training.trainer.termination import SignalRequests, Terminated, TrainingError
 
@@ -52,6 +53,7 @@ def aggregate(config: Config, requests: SignalRequests) -> None:
             problems = list(_merge(groups, tested, expected, writer, requests))
             _refuse(problems, writer, config)
             writer.close()
+        write_tuned_on(partial / "difix", _trained_on(writer))
         _write_summaries(partial, config, writer, problems)
     counts = generation_stats(config.shared.exp_name, writer.counts)["samples_by_split"]
     sides = ", ".join(f"{count} in {split}" for split, count in counts.items())
@@ -100,6 +102,12 @@ def _refuse(problems: list[ShardProblem], writer: DatasetWriter, config: Config)
 
 def _has_train(writer: DatasetWriter) -> bool:
     return any(each.samples for each in writer.counts if each.split == "train")
+
+
+def _trained_on(writer: DatasetWriter) -> TunedOn:
+    train = [each for each in writer.counts_of("train") if each.samples]
+    groups = sorted({str(each.group) for each in train})
+    return TunedOn(tuple(groups), tuple(sorted(each.scene for each in train)))
 
 
 def _write_summaries(

@@ -43,6 +43,7 @@ DECIDING_KEYS = (
     "difix_data_generation.frame_stride",
     "difix_data_generation.max_samples_per_camera",
     "difix_data_generation.min_mask_coverage",
+    "difix_data_generation.poses",
 )
 """The keys that decide what is in a shard, besides its scene and its model."""
 

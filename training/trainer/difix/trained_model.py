@@ -16,7 +16,7 @@ from training.trainer.config.schema import Config
 from training.trainer.difix.generation_checks import GenerationInputs
 from training.trainer.gaussians.body_files import load_people_bodies
 from training.trainer.gaussians.body_parameters import BodyParameters, read_body_parameters
-from training.trainer.gaussians.model import SceneModel
+from training.trainer.gaussians.model import Poses, SceneModel
 from training.trainer.output_files import OutputFolder
 from training.trainer.setup import gaussian_counts, make_model
 from training.trainer.termination import TrainingError
@@ -51,6 +51,21 @@ def load_model(
     model.load_state_dict(weights)
     source = {"source": "checkpoint", "epoch": state["position"]["epoch"]}
     return model, {**source, "digest": weights_digest(weights)}
+
+
+def in_true_poses(model: SceneModel, inputs: GenerationInputs) -> SceneModel:
+    """Return the model's people with the true body parameters of the frames it was trained on.
+
+    Render and target then show the same pose. Raises SceneDataError, TrainingError when the truth
+    is of another number of people.
+    """
+    space = body_space(inputs.data)
+    true = read_body_parameters(inputs.truth, inputs.trained_frames, space)
+    if len(true.betas) != model.people:
+        people = f"{len(true.betas)} people, the scene's data {model.people}"
+        raise TrainingError(f"{inputs.truth.root / space} is of {people}")
+    device = model.poses.betas.device
+    return SceneModel(model.body, Poses(true), model.gaussians).to(device)
 
 
 def weights_digest(weights: dict[str, Tensor]) -> str:

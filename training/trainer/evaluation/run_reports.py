@@ -31,7 +31,8 @@ class RunReports:
     """Evaluates one run and reports about it.
 
     `initial_summary` is the evaluation before training; `initial_images` are the renders of
-    `shown_views` at that time, for the picture that compares before and after.
+    `shown_views` at that time, for the picture that compares before and after. `refiner_tuned_on`
+    says how the scene relates to those that its image refiner was tuned on, where it has one.
     """
 
     config: Config
@@ -40,6 +41,7 @@ class RunReports:
     cameras: CameraIds
     shown_views: Sequence[View]
     initial_images: Sequence[Tensor]
+    refiner_tuned_on: str | None = None
     loggers: Sequence[ExperimentLogger] = ()
     initial_summary: dict[str, float | None] = field(default_factory=dict)
 
@@ -126,6 +128,7 @@ class RunReports:
                 "source": config.train.nv_generation.trn_nv_gen.source,
                 "cameras": list(self.cameras.novel),
             },
+            **({"refiner_tuned_on": self.refiner_tuned_on} if self.refiner_tuned_on else {}),
             "picture": picture,
         }
 

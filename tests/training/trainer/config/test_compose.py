@@ -17,6 +17,7 @@ from training.simple_multi_human_trainer import FUNCTIONS
 from training.trainer.cameras.strategies import STRATEGIES
 from training.trainer.config.compose import CONFIG_FILE, load_config
 from training.trainer.config.schema import CHECKOUT, Config, Section
+from training.trainer.refiner.weights import PACKAGES
 
 REQUIRED = ("shared.scene_name=a", "shared.exp_name=b")
 VIEWS = "train.nv_generation.trn_nv_gen"
@@ -251,15 +252,15 @@ def test_an_unknown_scene_names_the_nearest(tiny_scene, capsys):
 
 def test_a_refiner_that_is_not_installed_is_a_fault(tiny_scene, capsys, monkeypatch):
     """Which packages are missing, and the way out."""
-    monkeypatch.setattr("training.trainer.input_checks.REFINER_PACKAGES", ("no_such_package",))
+    monkeypatch.setitem(PACKAGES, "diffusers", ("no_such_package",))
     assert tiny_scene.train(f"{VIEWS}.source=refined", "difix.trn_enable=true") == 2
     assert "needs packages: no_such_package" in capsys.readouterr().err
 
 
 def test_the_refiner_without_weights_is_refused(tiny_scene, capsys, monkeypatch, tmp_path):
     """A folder that holds no model."""
-    monkeypatch.setattr("training.trainer.input_checks.REFINER_PACKAGES", ())
-    pytest.importorskip("huggingface_hub")
+    monkeypatch.setitem(PACKAGES, "diffusers", ())
+    monkeypatch.setattr("training.trainer.refiner.weights._is_cached", lambda _: False)
     refined = (f"{VIEWS}.source=refined", "difix.trn_enable=true", f"difix.model_id={tmp_path}")
     assert tiny_scene.train(*refined) == 2
     assert "has no weights here" in capsys.readouterr().err

@@ -388,3 +388,38 @@ def test_the_limit_counts_what_is_kept(difix, tmp_path):
     made = {each["sample_id"]: each["target_frame"] for each in difix.shard()["samples"]}
     assert list(made.values()) == [1, 1]
     assert {path.name for path in (difix.shard_folder() / "samples").iterdir()} == made.keys()
+
+
+def test_render_and_target_show_the_same_poses(difix):
+    """Rendered in true poses, people cover what they cover in the target; in fitted ones less."""
+    overlaps = {}
+    for poses in ("truth", "fitted"):
+        assert difix.generate(f"{KEY}.poses={poses}", exp_name=poses) == 0
+        folder = difix.shard_folder(exp_name=poses) / "samples"
+        both = [
+            [(pixels(at / f"{name}").min(-1) < 192) for name in ("image.png", "target_image.jpg")]
+            for at in sorted(folder.iterdir())
+        ]
+        overlaps[poses] = np.mean([(a & b).sum() / (a | b).sum() for a, b in both])
+    assert overlaps["truth"] > overlaps["fitted"] + 0.05
+
+
+def test_a_truth_without_poses_is_refused_unless_fitted_ones_are_asked_for(difix, tmp_path, capsys):
+    truth, data = own_data(difix, tmp_path)
+    shutil.rmtree(truth.root / "smplx")
+    root = f"shared.scene_data_root={data}"
+    assert difix.generate(root) == 2
+    said = capsys.readouterr().err
+    assert f"the truth has no body parameters: {truth.root / 'smplx'}" in said
+    assert f"set {KEY}.poses=fitted" in said
+    assert difix.generate(root, f"{KEY}.poses=fitted") == 0
+
+
+def test_a_truth_of_other_people_is_refused(difix, tmp_path, capsys):
+    truth, data = own_data(difix, tmp_path)
+    for path in (truth.root / "smplx").iterdir():
+        with np.load(path) as file:
+            one = {name: file[name][:1] for name in file}
+        np.savez(path, **one)
+    assert difix.generate(f"shared.scene_data_root={data}") == 1
+    assert "is of 1 people, the scene's data 2" in capsys.readouterr().err

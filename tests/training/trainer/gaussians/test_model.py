@@ -17,7 +17,7 @@ from training.trainer.gaussians.ply_export import ply_bytes
 from training.trainer.gaussians.render import render
 from training.trainer.gaussians.surface import spread_points
 from training.trainer.gaussians.visibility import color_hidden_gaussians, max_contributions
-from training.trainer.refiner import DifixRefiner
+from training.trainer.refiner.difix import DifixRefiner
 
 COUNT = 300
 

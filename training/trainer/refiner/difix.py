@@ -1,27 +1,21 @@
-"""The image refiner: makes a render of a novel view look like a photograph."""
+"""DiFix by diffusers: the public weights, or a folder of the same kind."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from training.trainer.evaluation.pictures import to_pil_image
+from training.trainer.refiner.weights import local_path
 
 PROMPT = "remove degradation"
 TIMESTEP = 199
 SIDE_MULTIPLE = 8  # the network works on sides that are multiples of this, pixels
-
-
-class Refiner(Protocol):
-    """A network that repairs a render with the help of a true image of the same people."""
-
-    def refine(self, render: Tensor, reference: Tensor) -> Tensor:
-        """Return the repaired image (H, W, 3) in [0, 1]; `reference` is a source view's image."""
 
 
 class DifixRefiner:
@@ -33,9 +27,10 @@ class DifixRefiner:
     """
 
     def __init__(self, model_id: str, device: torch.device) -> None:
+        name = str(local_path(model_id) or model_id)
         self._pipeline: Any = (
             _pipeline_class()
-            .from_pretrained(model_id, trust_remote_code=True, local_files_only=True)
+            .from_pretrained(name, trust_remote_code=True, local_files_only=True)
             .to(device)
         )
         self._pipeline.set_progress_bar_config(disable=True)
@@ -45,13 +40,13 @@ class DifixRefiner:
         picture = to_pil_image(render)
         repaired = self._pipeline(
             PROMPT,
-            image=_fitting(picture),
-            ref_image=_fitting(to_pil_image(reference)),
+            image=fitting(picture),
+            ref_image=fitting(to_pil_image(reference)),
             num_inference_steps=1,
             timesteps=[TIMESTEP],
             guidance_scale=0.0,
         ).images[0]
-        return _tensor(repaired.resize(picture.size, Image.Resampling.LANCZOS)).to(render.device)
+        return to_tensor(repaired.resize(picture.size, Image.Resampling.LANCZOS)).to(render.device)
 
 
 def _pipeline_class() -> Any:
@@ -62,11 +57,13 @@ def _pipeline_class() -> Any:
     return DiffusionPipeline
 
 
-def _fitting(picture: Image.Image) -> Image.Image:
+def fitting(picture: Image.Image) -> Image.Image:
+    """Return a picture scaled to the nearest smaller sides that the network works on."""
     sides = [max(1, side // SIDE_MULTIPLE) * SIDE_MULTIPLE for side in picture.size]
     return picture.resize((sides[0], sides[1]), Image.Resampling.LANCZOS)
 
 
-def _tensor(picture: Image.Image) -> Tensor:
+def to_tensor(picture: Image.Image) -> Tensor:
+    """Return a picture as (H, W, 3) in [0, 1]."""
     levels = torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8)
     return levels.view(picture.height, picture.width, 3).float() / 255
