@@ -1,7 +1,8 @@
 """Checks on a compute node what workers need: `--in-job probe PLAN` in the Slurm script.
 
-Writes a report in which each step is `ok` or the error that ended the check. Imports of the
-project happen inside the steps, so that one that fails is reported too.
+Then it compiles the rasterizer there, before any scene's time begins. Writes a report in which each
+step is `ok` or the error that ended the check. Imports of the project happen inside the steps, so
+that one that fails is reported too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 STEPS = ("tmpdir", "import", "results", "scheduler")
 CONNECT_S = 15
+COMPILE_TIMEOUT_S = 120
 OK = "ok"
 
 
@@ -42,6 +44,8 @@ def main(argv: list[str]) -> int:
         report[name] = _outcome(steps[name], plan_file)
         if report[name] != OK:
             break
+    else:
+        _compile_rasterizer(plan_file)
     # Written in place: a file that replaces it would be seen late on NFS.
     file = report_file(plan_file.parent.parent, plan_file.stem)
     file.write_text(json.dumps(report), encoding="utf-8")
@@ -83,6 +87,12 @@ def _connect(plan_file: Path) -> None:
 
     scheduler = connection.read(_plan(plan_file))
     asyncio.run(shake_hands(scheduler.address, scheduler.security, CONNECT_S))
+
+
+def _compile_rasterizer(plan_file: Path) -> None:
+    from training.execution.prepare_rasterizer import compile_rasterizer
+
+    compile_rasterizer(_plan(plan_file), COMPILE_TIMEOUT_S)
 
 
 def _plan(plan_file: Path) -> Any:

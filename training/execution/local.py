@@ -14,6 +14,7 @@ from preprocess.faults import Fault, FaultsError
 from preprocess.roots import CHECKOUT
 from training.display.lines import Lines
 from training.execution.launcher_process import note_launcher
+from training.execution.prepare_rasterizer import compile_rasterizer
 from training.execution.run_scene import mark_cancelled, run_scene
 from training.plan.experiments import noted_snapshots
 from training.plan.model import Plan, ScenePlan
@@ -50,9 +51,10 @@ class _Launch:
 
 
 def prepare_launch(plan: Plan) -> None:
-    """Keep plan and sources, note that this process runs it, build data of synthetic scenes.
+    """Keep plan and sources, note that this process runs it, make what scenes need.
 
-    Raises FaultsError when any of it can't be written.
+    That is the data of synthetic scenes and, for scenes that run here, the compiled rasterizer:
+    nodes may have other CPUs. Raises FaultsError when any of it can't be written.
     """
     _keep_sources(plan)
     try:
@@ -61,6 +63,8 @@ def prepare_launch(plan: Plan) -> None:
     except OSError as error:
         raise FaultsError([Fault("the plan can't be kept", str(error))]) from error
     build_scene_data(plan)
+    if plan.slurm is None:
+        compile_rasterizer(plan, BUILD_TIMEOUT_S)
 
 
 def _keep_sources(plan: Plan) -> None:

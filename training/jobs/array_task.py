@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from training.execution.attempt import ending_bound_s, run_attempt
+from training.execution.prepare_rasterizer import compile_rasterizer
 from training.execution.trainer_process import STOP_SIGNALS, block_signals
 from training.jobs.reconcile import reconcile_previous_run
 from training.jobs.sbatch_commands import slurm_of
@@ -28,6 +29,8 @@ from training.system.console import say
 from training.system.exit_status import DONE, FAILED
 from training.system.job_environment import is_started_again, own_job_id
 
+COMPILE_TIMEOUT_S = START_S / 2
+"""For the rasterizer, of the seconds that a job has before its trainer starts."""
 REQUEUE_TIMEOUT_S = 60
 """Slurm ends the run of a job that it requeues, within this time."""
 
@@ -44,6 +47,7 @@ def main(argv: list[str]) -> int:
         return FAILED
     if is_started_again():
         reconcile_previous_run(scene, own_job_id())
+    compile_rasterizer(plan, COMPILE_TIMEOUT_S)
     outcome = _run_with_retries(plan, scene, job_ends)
     say(f"{outcome}, log {outcome.log}")
     if outcome.status == "failed":
