@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -11,14 +12,17 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from preprocess.faults import Fault, did_you_mean
 from preprocess.scene import Scene
-from preprocess.synthetic.wardrobe import PEOPLE
+from preprocess.synthetic.random_people import random_people
+from preprocess.synthetic.wardrobe import PEOPLE, Person
 
 CAMERAS = (4, 16, 28, 40, 52, 64, 76, 88)
 """The camera ids of Hi4D."""
@@ -43,6 +47,21 @@ def _width_and_height(value: Any) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
+class RandomPeople(BaseModel):
+    """People drawn at random by a seed, instead of names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    random: Annotated[int, Field(ge=0)]
+    count: Annotated[int, Field(ge=2, le=3)] = 2
+
+
+Named = Annotated[
+    tuple[Annotated[str, AfterValidator(_known)], ...], Field(min_length=2, max_length=3)
+]
+NAMED, DRAWN = "by name", "at random"  # the two forms of `people`, as in the places of errors
+
+
 class Recipe(BaseModel):
     """Who does what, and how it is captured: everything that decides a synthetic scene's data."""
 
@@ -50,13 +69,21 @@ class Recipe(BaseModel):
 
     action: Literal["wave", "hug", "dance", "talk"]
     people: Annotated[
-        tuple[Annotated[str, AfterValidator(_known)], ...], Field(min_length=2, max_length=3)
+        Annotated[Named, Tag(NAMED)] | Annotated[RandomPeople, Tag(DRAWN)],
+        Discriminator(lambda given: NAMED if isinstance(given, list | tuple) else DRAWN),
     ]
     seed: Annotated[int, Field(ge=0)] = 0
     frames: Annotated[int, Field(ge=1, le=999)] = 12
     image_size: Annotated[tuple[int, int], BeforeValidator(_width_and_height)] = (96, 96)
     cameras: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = CAMERAS
     skip_frames: tuple[int, ...] = ()
+
+    @cached_property
+    def cast(self) -> tuple[Person, ...]:
+        """The people, as the action knows them: the first, the second, …."""
+        if isinstance(self.people, RandomPeople):
+            return random_people(self.people.random, self.people.count)
+        return tuple(PEOPLE[name] for name in self.people)
 
 
 def recipe_of(scene: Scene) -> Recipe:
@@ -107,7 +134,7 @@ def _own_place(path: str, scene: Scene) -> bool:
 
 
 def _key_fault(scene: Scene, error: ErrorDetails) -> Fault:
-    key = ".".join(map(str, error["loc"]))
+    key = ".".join(str(part) for part in error["loc"] if part not in (NAMED, DRAWN))
     remedies = {
         "extra_forbidden": did_you_mean(key, Recipe.model_fields),
         "person": did_you_mean(str(error["input"]), PEOPLE),

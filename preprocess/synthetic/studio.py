@@ -34,7 +34,6 @@ from preprocess.synthetic.scene_writer import (
     write_skip_frames,
     write_view,
 )
-from preprocess.synthetic.wardrobe import PEOPLE
 
 Array = NDArray[Any]
 
@@ -107,7 +106,7 @@ def open_studio(scene: Scene) -> Studio:
 def write_truth_folder(studio: Studio, folder: SceneFolder) -> None:
     """Write all cameras' images, masks and depth, and the true body parameters."""
     for view in studio.views(studio.cameras):
-        write_view(folder, view, len(studio.recipe.people))
+        write_view(folder, view, len(studio.recipe.cast))
     _write_motion(folder, studio.motion)
 
 
@@ -117,7 +116,7 @@ def write_training_folder(studio: Studio, folder: SceneFolder) -> None:
     _write_motion(folder, _estimate_motion(rng, studio, studio.cameras[studio.source]))
     for view in studio.views([studio.source]):
         depth = estimated_depth(rng, view.depth)
-        write_view(folder, view._replace(depth=depth), len(studio.recipe.people))
+        write_view(folder, view._replace(depth=depth), len(studio.recipe.cast))
     write_skip_frames(folder, studio.recipe.skip_frames)
 
 
@@ -133,7 +132,7 @@ def _estimate_motion(rng: np.random.Generator, studio: Studio, camera: Camera) -
 
 
 def _make_motion(recipe: Recipe, body: BodyModel) -> Motion:
-    betas = torch.tensor([PEOPLE[name].betas for name in recipe.people])
+    betas = torch.tensor([person.betas for person in recipe.cast])
     act = ACTIONS[recipe.action]
     times = [frame / recipe.frames for frame in range(recipe.frames)]
     moments = [
@@ -148,7 +147,7 @@ def _make_motion(recipe: Recipe, body: BodyModel) -> Motion:
 
 def _dress_people(recipe: Recipe, body: BodyModel, betas: Tensor) -> tuple[DressedPeople, Tensor]:
     """Return everyone's outfit on the body, and the dressed resting vertices (P,V,3)."""
-    people = tuple(PEOPLE[name] for name in recipe.people)
+    people = recipe.cast
     faces = body.faces.numpy()
     shapes = body.shaped(betas)
     landmarks = tuple(

@@ -35,6 +35,7 @@ from preprocess.synthetic import build, studio
 from preprocess.synthetic.__main__ import SCENES_DIR
 from preprocess.synthetic.build import ensure_scene_data
 from preprocess.synthetic.mesh_renderer import project
+from preprocess.synthetic.random_people import random_people
 from preprocess.synthetic.recipe import CAMERAS, recipe_of
 from preprocess.synthetic.scene_writer import View
 from preprocess.synthetic.wardrobe import PEOPLE
@@ -184,6 +185,18 @@ def test_everyone_has_the_colours_of_the_wardrobe() -> None:
             cloths = [color for cloth in garments for color in (cloth.first, cloth.second)]
             for color in (person.skin, person.hair, person.shoes, *cloths):
                 assert _share(pixels, color) > 0.002, (name, color)
+
+
+def test_random_people_are_the_same_for_the_same_seed_and_differ_from_all_others() -> None:
+    """Body, clothes and colours; and a scene with them shows as many as are asked for."""
+    many = [person for seed in range(20) for person in random_people(seed, 2)]
+    assert len(set(many)) == 40
+    assert random_people(7, 3)[:2] == random_people(7, 2)
+    for person in many:
+        garments = (person.top, person.bottom)
+        assert all(min(cloth.first) < 245 and min(cloth.second) < 245 for cloth in garments)
+    views = views_of(small(action="talk", frames=1, people={"random": 7, "count": 3}))
+    assert {int(each) for view in views for each in np.unique(view.person)} == {-1, 0, 1, 2}
 
 
 def _share(pixels: np.ndarray, color: tuple[int, int, int]) -> float:
@@ -345,7 +358,9 @@ def test_data_built_from_another_recipe_is_refused(
     [
         ({"action": "wawe"}, "synthetic.action: Input should be 'wave'"),
         ({"people": ["ada", "bne"]}, r'wardrobe\.py: "bne"[\s\S]*did you mean ben'),
-        ({"people": ["ada"]}, "at least 2 items"),
+        ({"people": ["ada"]}, r"synthetic\.people: Tuple should have at least 2 items"),
+        ({"people": {"random": -1}}, r"synthetic\.people\.random: Input should be greater"),
+        ({"people": {"random": 1, "count": 4}}, r"synthetic\.people\.count: Input should be less"),
         ({"frame": 3}, r"frame: Extra inputs[\s\S]*did you mean frames"),
         ({"image_size": "96"}, r'number of pixels from 16 to 4096 or \[width, height\]: "96"'),
         ({"image_size": [96, 8]}, r"or \[width, height\]: \[96, 8\]"),
