@@ -4,7 +4,8 @@ Or, with another run_mode:
 
 difix_data_generation_generate    render the scene's shard of the image refiner's training set;
 difix_data_generation_aggregate   merge the shards of all scenes into that training set;
-refiner_train                     train a small image refiner on that set, for difix.model_id.
+refiner_train                     train a small image refiner on that set, for difix.model_id;
+evaluate                          evaluate the trained model alone, on other cameras or frames.
 
     python training/simple_multi_human_trainer.py shared.scene_name=NAME shared.exp_name=EXP ...
 
@@ -102,6 +103,16 @@ def _train_refiner(config: Config, requests: SignalRequests) -> None:
     train_refiner(config, requests, choose_device(config.device))
 
 
+def _evaluate(config: Config, requests: SignalRequests) -> None:
+    from training.trainer.input_checks import check_evaluation
+
+    inputs = check_evaluation(config)
+    _prepare_computing(config)
+    from training.trainer.standalone_evaluation import evaluate_trained
+
+    evaluate_trained(config, inputs, requests)
+
+
 def _prepare_computing(config: Config) -> None:
     """Use the cores that Slurm has given, and the configured rasterizer; imports torch."""
     # Threads that wait by spinning take the cores from those that work, where several trainers
@@ -116,7 +127,8 @@ def _prepare_computing(config: Config) -> None:
 
 
 FUNCTIONS: dict[str, Callable[[Config, SignalRequests], None]] = {
-    function.__name__: function for function in (_train, _generate, _aggregate, _train_refiner)
+    function.__name__: function
+    for function in (_train, _generate, _aggregate, _train_refiner, _evaluate)
 }
 """By `RunMode.function` in training/configuration/run_modes.py, which lists the run modes."""
 

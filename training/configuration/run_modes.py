@@ -13,6 +13,7 @@ RunModeName = Literal[
     "difix_data_generation_generate",
     "difix_data_generation_aggregate",
     "refiner_train",
+    "evaluate",
 ]
 INPUT_FILE_KEYS = (
     "model.body_file",
@@ -85,8 +86,26 @@ REFINER_TRAIN = RunMode(
     output_subdir="refiner",
     expected_outputs=("model.pt", "tuned_on.json", "metrics.json"),
 )
+EVALUATE = RunMode(
+    name="evaluate",
+    activity="evaluating",
+    function="_evaluate",
+    expected_outputs=("metrics.json", "evaluation/*.png"),
+    output_subdir="standalone_evaluation",
+    ignored_keys=(
+        "seed",
+        "data",
+        "train.optimization",
+        "train.nv_generation",
+        "train.evaluation.eval_every_epoch",
+        "train.evaluation.held_out_cameras",
+        "difix",
+        "difix_data_generation",
+        "refiner_train",
+    ),
+)
 RUN_MODES: dict[str, RunMode] = {
-    mode.name: mode for mode in (TRAIN, GENERATE, AGGREGATE, REFINER_TRAIN)
+    mode.name: mode for mode in (TRAIN, GENERATE, AGGREGATE, REFINER_TRAIN, EVALUATE)
 }
 OUTPUT_SUBDIRS = tuple(
     dict.fromkeys(mode.output_subdir for mode in RUN_MODES.values() if not mode.is_for_experiment)

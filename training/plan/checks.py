@@ -188,6 +188,27 @@ def refiner_faults(schema: Config, scenes: Sequence[Scene]) -> list[Fault]:
     return found
 
 
+def evaluation_faults(
+    schema: Config, exp_name: str, scenes: Sequence[Scene], roots: Roots
+) -> list[Fault]:
+    """Return the truths, trained models and cameras that a standalone evaluation would miss.
+
+    Scene data that is still to be built is not judged.
+    """
+    from training.trainer import input_checks
+    from training.trainer.cameras.camera_ids import unknown_camera_faults
+    from training.trainer.evaluation.evaluated_views import CAMERAS
+
+    wanted, found = schema.train.evaluation.eval_cameras, list[Fault]()
+    for scene in scenes:
+        output = roots.output_folder(scene.seq_name, exp_name)
+        found += input_checks.evaluation_faults(scene, roots.scene_data_root, output)
+        truth = truth_folder(scene, roots.scene_data_root)
+        if truth and truth.root.is_dir() and isinstance(wanted, list):
+            found += unknown_camera_faults(wanted, truth.cameras(), CAMERAS)
+    return found
+
+
 def virtual_camera_faults(values: Mapping[str, Any], scenes: Sequence[Scene]) -> list[Fault]:
     """Return the scenes whose source camera has a virtual camera's id, by the resolved values."""
     count = values.get(f"{NOVEL_VIEWS}.num_cameras", 0)

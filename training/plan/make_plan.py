@@ -225,6 +225,8 @@ def _absent_input(
         faults += checks.refiner_faults(script.schema, scenes)
     if script.schema and script.is_for_refiner:
         faults += checks.generation_faults(script.schema, options.exp_name, scenes, roots)
+    if script.schema and script.is_evaluation:
+        faults += checks.evaluation_faults(script.schema, options.exp_name, scenes, roots)
     return list(dict.fromkeys(faults))
 
 

@@ -25,6 +25,7 @@ from training.configuration.job_variables import given_variables, without_secret
 from training.configuration.launch_arguments import assigned, assignment, key_of
 from training.configuration.reserved_keys import reserved_by_effect, reserved_by_name
 from training.configuration.run_modes import (
+    EVALUATE,
     GENERATE,
     INPUT_FILE_KEYS,
     RUN_MODES,
@@ -79,6 +80,11 @@ class TrainScript:
     def is_for_refiner(self) -> bool:
         """Whether it makes the refiner's training set, for which scenes are split into groups."""
         return self.mode is GENERATE
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether it evaluates what was trained before."""
+        return self.mode is EVALUATE
 
     @property
     def output_subdir(self) -> str:

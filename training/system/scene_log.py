@@ -61,18 +61,19 @@ def latest_progress(log: Path) -> dict[str, Any] | None:
 
 
 def progress_text(progress: dict[str, Any]) -> str:
-    """Format a progress line: `epoch 3/30, loss 0.0123` or `sample 24/400`."""
+    """Format a progress line: `epoch 3/30, loss 0.0123`, `sample 24/400`, `frame 3/30`."""
     epochs = f"/{progress['epochs']}" if "epochs" in progress else ""
     parts = [f"epoch {progress['epoch']}{epochs}"] if "epoch" in progress else []
-    samples = f"/{progress['of']}" if "of" in progress else ""
-    parts += [f"sample {progress['samples']}{samples}"] if "samples" in progress else []
+    of = f"/{progress['of']}" if "of" in progress else ""
+    counted = {"sample": progress.get("samples"), "frame": progress.get("frames")}
+    parts += [f"{name} {count}{of}" for name, count in counted.items() if count is not None]
     parts += [f"loss {progress['loss']:.4g}"] if isinstance(progress.get("loss"), float) else []
     return ", ".join(parts)
 
 
 def progress_fraction(progress: dict[str, Any]) -> float:
-    """Return the finished fraction, 0 to 1, by epochs or samples; 0 where the line does not say."""
-    for part, whole in (("epoch", "epochs"), ("samples", "of")):
+    """Return the finished fraction, 0 to 1, by epochs, samples or frames; 0 where unsaid."""
+    for part, whole in (("epoch", "epochs"), ("samples", "of"), ("frames", "of")):
         done, total = progress.get(part), progress.get(whole)
         if isinstance(done, int) and isinstance(total, int) and total > 0:
             return min(1.0, max(0.0, done / total))

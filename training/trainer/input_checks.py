@@ -19,6 +19,7 @@ from training.trainer.cameras.camera_ids import CameraIds, choose_cameras
 from training.trainer.config.schema import Config, under_checkout
 from training.trainer.evaluation.evaluated_views import EvaluatedViews, choose_views
 from training.trainer.evaluation.experiment_loggers import missing_logger_packages
+from training.trainer.output_files import OutputFolder
 from training.trainer.refiner.tuned_on import Relation, relation_to
 from training.trainer.refiner.weights import missing_refiner
 
@@ -44,6 +45,15 @@ class TrainingInputs:
     refiner: Relation | None = None
 
 
+@dataclass(frozen=True)
+class EvaluationInputs:
+    """What the evaluation of a trained model reads."""
+
+    scene: Scene
+    data: SceneFolder
+    truth: SceneFolder
+
+
 def check_inputs(config: Config) -> TrainingInputs:
     """Find the scene and its data; raises FaultsError with everything that is missing."""
     faults = [*missing_logger_packages(config), *missing_refiner(config.difix)]
@@ -51,6 +61,30 @@ def check_inputs(config: Config) -> TrainingInputs:
     if inputs is None or faults:
         raise FaultsError(faults)
     return inputs
+
+
+def check_evaluation(config: Config) -> EvaluationInputs:
+    """Find what a standalone evaluation reads; raises FaultsError with everything missing."""
+    scene = read_scene(under_checkout(config.shared.scene_file), config.shared.scene_name)
+    root = under_checkout(config.shared.scene_data_root)
+    data, truth = training_folder(scene, root), truth_folder(scene, root)
+    faults = [*data_faults(scene, data, root), *evaluation_faults(scene, root, config.output)]
+    if faults or truth is None:
+        raise FaultsError(faults)
+    return EvaluationInputs(scene, data, truth)
+
+
+def evaluation_faults(scene: Scene, root: Path, output: Path) -> list[Fault]:
+    """Return a fault for a scene without truth below `root`, and one without a trained model."""
+    faults = []
+    if truth_folder(scene, root) is None:
+        remedy = "name a folder with true images of other cameras with raw_gt_dir_path"
+        faults.append(Fault("the scene has no truth to evaluate with", scene.seq_name, remedy))
+    checkpoint = OutputFolder(output).checkpoint
+    if not checkpoint.exists():
+        remedy = "train it first, with the same experiment's name: run_mode=train"
+        faults.append(Fault("the scene has no trained model", str(checkpoint), remedy))
+    return faults
 
 
 def _inputs(config: Config) -> TrainingInputs:

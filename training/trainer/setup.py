@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import torch
-from torch import Tensor
 
 from preprocess.body.body_model import BodyModel, Space
 from preprocess.faults import Fault, FaultsError
@@ -17,10 +16,10 @@ from training.trainer.cameras.view import View, ViewCache
 from training.trainer.cameras.views import ViewReader
 from training.trainer.checkpoints import run_identity
 from training.trainer.config.schema import Config
-from training.trainer.evaluation.evaluate import GroundTruth, rendered_images
+from training.trainer.evaluation.evaluate import GroundTruth, TrueBodies, rendered_images
 from training.trainer.evaluation.evaluated_views import EvaluatedViews
 from training.trainer.evaluation.experiment_loggers import open_loggers
-from training.trainer.evaluation.metrics import load_lpips
+from training.trainer.evaluation.perceptual import load_lpips
 from training.trainer.evaluation.run_reports import RunReports
 from training.trainer.gaussians.body_files import load_people_bodies
 from training.trainer.gaussians.body_parameters import (
@@ -56,7 +55,7 @@ def prepare_run(config: Config, inputs: TrainingInputs, requests: SignalRequests
     people = estimated.betas.shape[0]
     genders = load_genders(inputs.data, inputs.scene, people)
     body = load_people_bodies(config.model, inputs.space, genders)
-    source, true_views = _open_readers(config, inputs, people, device)
+    source, true_views = open_readers(config, inputs, people, device)
     at = (inputs.data, inputs.cameras.source, inputs.frames)
     counts = gaussian_counts(config.model.gaussians_per_person, *at, people)
     model = make_model(config.seed, body, estimated, counts, device)
@@ -80,7 +79,7 @@ def prepare_run(config: Config, inputs: TrainingInputs, requests: SignalRequests
     return run
 
 
-def _open_readers(
+def open_readers(
     config: Config, inputs: TrainingInputs, people: int, device: torch.device
 ) -> tuple[ViewReader, ViewReader | None]:
     """Return the readers of the training data and of the truth.
@@ -123,11 +122,11 @@ def make_reports(
 ) -> RunReports:
     """Return the reports of a run over `model`, which has not been trained yet."""
     cameras = inputs.cameras
-    shown = _views_to_show(true_views or source, inputs.evaluated, cameras.source)
+    shown = views_to_show(true_views or source, inputs.evaluated, cameras.source)
     return RunReports(
         config=config,
         output=OutputFolder(config.output),
-        truth=_ground_truth(config, inputs, true_views or source),
+        truth=read_ground_truth(config, inputs, true_views or source),
         cameras=cameras,
         shown_views=shown,
         initial_images=rendered_images(model, shown, config.model.background),
@@ -155,25 +154,28 @@ def make_novel_views(
     )
 
 
-def _ground_truth(config: Config, inputs: TrainingInputs, reader: ViewReader) -> GroundTruth:
-    lpips, why = load_lpips(reader.device)
+def read_ground_truth(config: Config, inputs: TrainingInputs, reader: ViewReader) -> GroundTruth:
+    """Return what evaluations compare with; `reader` reads true views. Raises SceneDataError."""
+    settings = config.train.evaluation
+    lpips, why = load_lpips(settings.eval_lpips, reader.device)
     reasons = {"lpips_reason": why} if why else {}
     if not inputs.cameras.held_out:
         reasons["psnr_reason"] = "no camera is held out: the scene names no truth (raw_gt_dir_path)"
-    joints: dict[str, Tensor | None] = {}
+    bodies: dict[str, TrueBodies | None] = {}
     spaces: list[Space] = [inputs.space]  # the first is the one that the poses are fitted in
-    if inputs.space != "smpl" and config.train.evaluation.pose_eval.eval_smpl:
+    if inputs.space != "smpl" and settings.pose_eval.eval_smpl:
         spaces.append("smpl")
     for space in spaces:
-        found, why = _true_joints(config, inputs, space)
-        joints[space] = None if found is None else found.to(reader.device)
+        bodies[space], why = _true_bodies(config, inputs, space, reader.device)
         if why:
             reasons[f"{space}_reason"] = why
-    return GroundTruth(reader, inputs.evaluated, joints, lpips, reasons)
+    return GroundTruth(reader, inputs.evaluated, bodies, lpips, reasons)
 
 
-def _true_joints(config: Config, inputs: TrainingInputs, space: Space) -> tuple[Tensor | None, str]:
-    """Return the true joints in a body space, or None and why there are none."""
+def _true_bodies(
+    config: Config, inputs: TrainingInputs, space: Space, device: torch.device
+) -> tuple[TrueBodies | None, str]:
+    """Return the true bodies in a body space, or None and why there are none."""
     if inputs.truth is None:
         return None, "the scene names no truth (raw_gt_dir_path)"
     folder = inputs.truth.root / space
@@ -181,10 +183,11 @@ def _true_joints(config: Config, inputs: TrainingInputs, space: Space) -> tuple[
         return None, f"the truth has no folder {space}"
     parameters = read_body_parameters(inputs.truth, inputs.frames, space)
     genders = load_genders(inputs.truth, inputs.scene, len(parameters.betas))
-    return body_joints(load_people_bodies(config.model, space, genders), parameters), ""
+    body = load_people_bodies(config.model, space, genders)
+    return TrueBodies(body, parameters, body_joints(body, parameters).to(device)), ""
 
 
-def _views_to_show(reader: ViewReader, evaluated: EvaluatedViews, source: int) -> list[View]:
+def views_to_show(reader: ViewReader, evaluated: EvaluatedViews, source: int) -> list[View]:
     """Choose the views of the picture: a few frames of a few cameras, evenly spread."""
     cameras = evenly_spaced(evaluated.cameras or (source,), CAMERAS_IN_PICTURE)
     indices = evenly_spaced(evaluated.indices, FRAMES_IN_PICTURE)

@@ -27,6 +27,7 @@ ImageSource = Literal["rendered", "refined", "captured"]
 Strategy = Literal["static_orbit", "source_arc"]
 """The keys of STRATEGIES in cameras/strategies.py, which this module can't import: it has torch."""
 CpuRasterizer = Literal["auto", "compiled", "pytorch"]
+LpipsNetwork = Literal["vgg", "alex"]
 Auto = Literal["auto"]
 
 
@@ -51,6 +52,8 @@ class Wandb(Section):
 
     enable: bool
     project: Name
+    entity: Name | None
+    tags: list[Name]
 
 
 class Switch(Section):
@@ -145,6 +148,9 @@ class Evaluation(Section):
     held_out_cameras: list[Count]
     eval_cameras: Literal["unseen"] | Positive | Filled | None
     eval_frames: Literal["all"] | Positive | Filled | None
+    eval_true_poses: bool
+    eval_lpips: LpipsNetwork
+    eval_videos: bool
     pose_eval: PoseEval
 
 

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from preprocess.faults import Fault, FaultsError
 from preprocess.scene_data import body_space, load_genders
-from training.trainer.checkpoints import read_checkpoint, refuse_different, run_identity
 from training.trainer.config.schema import Config
 from training.trainer.difix.generation_checks import GenerationInputs
 from training.trainer.gaussians.body_files import load_people_bodies
-from training.trainer.gaussians.body_parameters import BodyParameters, read_body_parameters
-from training.trainer.gaussians.model import Poses, SceneModel
-from training.trainer.output_files import OutputFolder
+from training.trainer.gaussians.body_parameters import read_body_parameters
+from training.trainer.gaussians.model import SceneModel
 from training.trainer.setup import gaussian_counts, make_model
 from training.trainer.termination import TrainingError
-
-RENDER_KEYS = ("model.", "scene.cam_id", "scene.seq_name")
-"""Prefixes of the keys in a checkpoint's identity that a render depends on."""
-INITIAL_POSES = {"poses.first_pose": "pose", "poses.first_trans": "trans"}
+from training.trainer.trained_model import read_trained, trained_model
 
 
 def load_model(
@@ -38,19 +31,15 @@ def load_model(
     estimated = read_body_parameters(inputs.data, inputs.trained_frames, space)
     genders = load_genders(inputs.data, inputs.scene, len(estimated.betas))
     body = load_people_bodies(config.model, space, genders)
-    path = OutputFolder(config.output).checkpoint
-    state = _read_trained(path, config, inputs) if path.exists() else None
-    if state is None:
+    content = read_trained(config, inputs.scene)
+    if content is None:
         at = (inputs.data, inputs.scene.cam_id, inputs.trained_frames)
         counts = gaussian_counts(config.model.gaussians_per_person, *at, len(estimated.betas))
         return make_model(config.seed, body, estimated, counts, device), {"source": "initial"}
-    weights = state["model"]
-    _refuse_other_data(path, weights, estimated)
-    counts = torch.bincount(weights["gaussians.person"]).tolist()
-    model = make_model(config.seed, body, estimated, counts, device)
-    model.load_state_dict(weights)
+    model = trained_model(config, content, body, estimated, device)
+    state = content["state"]
     source = {"source": "checkpoint", "epoch": state["position"]["epoch"]}
-    return model, {**source, "digest": weights_digest(weights)}
+    return model, {**source, "digest": weights_digest(state["model"])}
 
 
 def in_true_poses(model: SceneModel, inputs: GenerationInputs) -> SceneModel:
@@ -64,8 +53,7 @@ def in_true_poses(model: SceneModel, inputs: GenerationInputs) -> SceneModel:
     if len(true.betas) != model.people:
         people = f"{len(true.betas)} people, the scene's data {model.people}"
         raise TrainingError(f"{inputs.truth.root / space} is of {people}")
-    device = model.poses.betas.device
-    return SceneModel(model.body, Poses(true), model.gaussians).to(device)
+    return model.with_bodies(model.body, true)
 
 
 def weights_digest(weights: dict[str, Tensor]) -> str:
@@ -76,30 +64,3 @@ def weights_digest(weights: dict[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.numpy().tobytes())
     return f"sha256:{digest.hexdigest()}"
-
-
-def _read_trained(path: Path, config: Config, inputs: GenerationInputs) -> dict[str, Any]:
-    content = read_checkpoint(path)
-    if content is None:
-        raise TrainingError(f"{path} is damaged: train the scene again, or delete the checkpoint")
-    now = run_identity(config, inputs.scene.raw)
-    refuse_different(path, _render_keys(content["identity"]), _render_keys(now))
-    return dict(content["state"])
-
-
-def _render_keys(identity: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in identity.items() if key.startswith(RENDER_KEYS)}
-
-
-def _refuse_other_data(path: Path, weights: dict[str, Tensor], estimated: BodyParameters) -> None:
-    """Raise FaultsError when frames or estimated poses are not those of the training.
-
-    The people would be rendered in the wrong places.
-    """
-    for name, field in INITIAL_POSES.items():
-        then, now = weights[name], getattr(estimated, field)
-        if not torch.equal(then, now):
-            value = f"{field} {tuple(then.shape)} then, {tuple(now.shape)} now"
-            remedy = "train the scene again with the data as it is, or put the old data back"
-            what = f"{path} was trained on other frames or body parameters"
-            raise FaultsError([Fault(what, value, remedy)])

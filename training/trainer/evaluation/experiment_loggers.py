@@ -55,6 +55,8 @@ class WandbLogger:
         shared = config.shared
         self._run = wandb.init(
             project=shared.wandb.project,
+            entity=shared.wandb.entity,
+            tags=shared.wandb.tags,
             group=shared.exp_name,
             name=f"{shared.exp_name}/{shared.scene_name}",
             dir=str(folder),

@@ -1,10 +1,7 @@
-"""Measures of images and poses, as the literature defines them."""
+"""Measures of images, masks and poses, as the literature defines them; see docs/trainer.md."""
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable
-from pathlib import Path
 from typing import cast
 
 import roma
@@ -12,13 +9,24 @@ import torch
 from torch import Tensor
 
 MILLIMETRES = 1000.0
-LPIPS_WEIGHTS = "alexnet-owt-7be5be79.pth"
+PELVIS = 0
+SSIM_SIGMA = 1.5  # pixels; the window has 11
+SSIM_RADIUS = 5
+BOX_MARGIN = 24  # pixels
+ALIGNMENT = {
+    "mpjpe_mm": "none: world coordinates",
+    "rr_mpjpe_mm": "translation: pelvis onto pelvis, each person and frame",
+    "pa_mpjpe_mm": "similarity transform (Procrustes): each person and frame",
+    "mve_mm": "none: world coordinates",
+}
+"""How poses are aligned with the truth before they are compared, by key of metrics.json."""
 
 
 def psnr(rendered: Tensor, target: Tensor, inside: Tensor | None = None) -> float:
     """Return the peak signal-to-noise ratio of images (H, W, 3) in [0, 1], dB.
 
-    Only pixels `inside` (H, W) count, where given; nan when there are none.
+    The squared error is averaged over pixels and channels. Only pixels `inside` (H, W) count, where
+    given; nan when there are none.
     """
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
@@ -29,40 +37,66 @@ def psnr(rendered: Tensor, target: Tensor, inside: Tensor | None = None) -> floa
     return float(peak_signal_noise_ratio(rendered, target, data_range=1.0))
 
 
-def ssim(rendered: Tensor, target: Tensor) -> float:
-    """Return the structural similarity of images (H, W, 3) in [0, 1] (Wang et al. 2004)."""
+def similarity_map(rendered: Tensor, target: Tensor) -> Tensor:
+    """Return the structural similarity (H, W) around each pixel of images (H, W, 3) in [0, 1].
+
+    Mean over the channels; nan where the window of 11 pixels would reach over the border. Source:
+    Wang et al. 2004; as skimage's structural_similarity with its `gaussian_weights` settings.
+    """
     from torchmetrics.functional.image import structural_similarity_index_measure as measure
 
-    first, second = (image.permute(2, 0, 1)[None] for image in (rendered, target))
-    # It returns more than the mean only where that is asked for.
-    return float(cast("Tensor", measure(first, second, data_range=1.0)))
+    result = torch.ones_like(target[..., 0])
+    if box := differing_box(rendered, target):
+        first, second = (image[box].permute(2, 0, 1)[None] for image in (rendered, target))
+        found = measure(first, second, sigma=SSIM_SIGMA, data_range=1.0, return_full_image=True)
+        result[box] = cast("tuple[Tensor, Tensor]", found)[1][0].mean(0)
+    inner = (slice(SSIM_RADIUS, -SSIM_RADIUS),) * 2
+    whole = torch.full_like(result, torch.nan)
+    whole[inner] = result[inner]
+    return whole
 
 
-def load_lpips(device: torch.device) -> tuple[Callable[[Tensor, Tensor], float] | None, str]:
-    """Return a function for the learned perceptual distance, or None and why it can't be measured.
+def differing_box(rendered: Tensor, target: Tensor) -> tuple[slice, slice] | None:
+    """Return the rows and columns around all pixels that differ, None where none does.
 
-    Source: Zhang et al. 2018, on AlexNet. Nothing is downloaded.
+    Its margin is wider than the windows that SSIM and FLIP look through. Outside it they find no
+    difference, so there is nothing to compute: people seldom fill an image.
     """
-    if importlib.util.find_spec("torchvision") is None:
-        return None, "torchvision is not installed"
-    weights = Path(torch.hub.get_dir()) / "checkpoints" / LPIPS_WEIGHTS
-    if not weights.is_file():
-        return None, f"no weights at {weights} (a run never downloads)"
-    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
-
-    network = LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True).to(device)
-
-    def measure(rendered: Tensor, target: Tensor) -> float:
-        planes = [image.clamp(0, 1).permute(2, 0, 1)[None] for image in (rendered, target)]
-        return float(network(*planes))
-
-    return measure, ""
+    differs = (rendered != target).any(-1)
+    if not differs.any():
+        return None
+    rows, columns = (differs.any(dim).nonzero().flatten().tolist() for dim in (1, 0))
+    return _with_margin(rows), _with_margin(columns)
 
 
-def mpjpe(joints: Tensor, truth: Tensor) -> Tensor:
-    """Return the mean distance of joints (..., J, 3) from the truth for each body (...), mm."""
-    distances: Tensor = (joints - truth).norm(dim=-1)
+def _with_margin(places: list[int]) -> slice:
+    return slice(max(0, places[0] - BOX_MARGIN), places[-1] + BOX_MARGIN + 1)
+
+
+def mean_of_map(values: Tensor, inside: Tensor | None = None) -> float:
+    """Return the mean of a map (H, W) over the pixels `inside`, without nan; nan for none."""
+    chosen = values if inside is None else values[inside]
+    return float(chosen.nanmean())
+
+
+def mask_iou(predicted: Tensor, true: Tensor) -> float:
+    """Return the intersection over union of two masks (H, W) of bool; nan when both are empty."""
+    union = (predicted | true).sum()
+    return float((predicted & true).sum() / union) if union else float("nan")
+
+
+def mpjpe(points: Tensor, truth: Tensor) -> Tensor:
+    """Return the mean distance of joints (..., J, 3) from the truth for each body (...), mm.
+
+    Of vertices it is the mean vertex error.
+    """
+    distances: Tensor = (points - truth).norm(dim=-1)
     return distances.mean(-1) * MILLIMETRES
+
+
+def rr_mpjpe(joints: Tensor, truth: Tensor) -> Tensor:
+    """Return `mpjpe` after each body's pelvis was moved onto the true one (root-relative), mm."""
+    return mpjpe(joints - joints[..., [PELVIS], :], truth - truth[..., [PELVIS], :])
 
 
 def pa_mpjpe(joints: Tensor, truth: Tensor) -> Tensor:

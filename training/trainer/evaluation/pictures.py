@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from training.system.atomic_write import write_atomically
 
 TILE = 288  # pixels of the longer side of a tile, at least
 GAP = 6
+VIDEO_SIDE = 1024
+VIDEO_FRAME_MS = 100
 CAPTION = 26
 COLUMNS = ("target", "before training", "after {epoch} epochs")
 
@@ -61,6 +63,36 @@ def write_image_grid(
     buffer = io.BytesIO()
     sheet.save(buffer, "png")
     write_atomically(path, buffer.getvalue())
+
+
+def write_video(path: Path, frames: Iterable[Sequence[Tensor]]) -> None:
+    """Write frames, each of images (H, W, 3) side by side, as animated WebP; raises OSError.
+
+    Frames are at most VIDEO_SIDE pixels high or wide, and nothing is written without any.
+    """
+    pages = [_side_by_side([to_pil_image(image) for image in images]) for images in frames]
+    if not pages:
+        return
+    buffer = io.BytesIO()
+    pages[0].save(
+        buffer,
+        "webp",
+        save_all=True,
+        append_images=pages[1:],
+        duration=VIDEO_FRAME_MS,
+        loop=0,
+        quality=80,
+    )
+    write_atomically(path, buffer.getvalue())
+
+
+def _side_by_side(images: Sequence[Image.Image]) -> Image.Image:
+    width, height = images[0].size
+    page = Image.new("RGB", (len(images) * width, height))
+    for place, image in enumerate(images):
+        page.paste(image, (place * width, 0))
+    page.thumbnail((VIDEO_SIDE, VIDEO_SIDE))
+    return page
 
 
 def to_pil_image(image: Tensor) -> Image.Image:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from training.system.atomic_write import write_json_atomically
@@ -16,12 +18,14 @@ from training.trainer.config.schema import Config
 from training.trainer.evaluation.evaluate import (
     EvaluationResult,
     GroundTruth,
+    Numbers,
     evaluate,
     rendered_images,
     write_csv,
 )
 from training.trainer.evaluation.experiment_loggers import ExperimentLogger, report_progress
-from training.trainer.evaluation.pictures import ComparisonRow, write_comparison
+from training.trainer.evaluation.metrics import ALIGNMENT
+from training.trainer.evaluation.pictures import ComparisonRow, write_comparison, write_video
 from training.trainer.gaussians.model import SceneModel
 from training.trainer.output_files import OutputFolder
 
@@ -43,7 +47,7 @@ class RunReports:
     initial_images: Sequence[Tensor]
     refiner_tuned_on: str | None = None
     loggers: Sequence[ExperimentLogger] = ()
-    initial_summary: dict[str, float | None] = field(default_factory=dict)
+    initial_summary: Numbers = field(default_factory=dict)
 
     def evaluate_initial(self, model: SceneModel) -> None:
         """Evaluate the model before any training; raises OSError."""
@@ -63,6 +67,8 @@ class RunReports:
         """
         evaluated = self._evaluate(model, epoch)
         picture = self._write_picture(model, epoch)
+        if self._is_last(epoch) and self.config.train.evaluation.eval_videos:
+            self._write_videos(model, epoch)
         metrics = self._metrics(evaluated, picture, epoch, facts)
         write_json_atomically(self.output.metrics, metrics)
         numbers = {k: v for k, v in evaluated.summary.items() if v is not None}
@@ -75,11 +81,14 @@ class RunReports:
             logger.close()
 
     def _evaluate(self, model: SceneModel, epoch: int) -> EvaluationResult:
-        evaluated = evaluate(model, self.truth, self.config.model.background)
-        for kind, rows in (("images", evaluated.images), ("poses", evaluated.poses)):
-            if rows:
-                write_csv(self.output.evaluation(kind, epoch, "csv"), rows)
+        in_true_poses = self._is_last(epoch) and self.config.train.evaluation.eval_true_poses
+        background = self.config.model.background
+        evaluated = evaluate(model, self.truth, background, in_true_poses=in_true_poses)
+        write_tables(self.output, epoch, evaluated)
         return evaluated
+
+    def _is_last(self, epoch: int) -> bool:
+        return epoch == self.config.train.optimization.epochs
 
     def _write_picture(self, model: SceneModel, epoch: int) -> str:
         """Write the comparison picture; return its path below the output folder."""
@@ -92,14 +101,6 @@ class RunReports:
         path = self.output.evaluation("comparison", epoch, "png")
         write_comparison(path, rows, epoch)
         return str(path.relative_to(self.output.root))
-
-    @property
-    def _evaluated(self) -> dict[str, list[int]]:
-        evaluated, frames = self.truth.evaluated, self.truth.reader.frames
-        return {
-            "cameras": list(evaluated.cameras),
-            "frames": [frames[index] for index in evaluated.indices],
-        }
 
     def _label(self, view: View) -> str:
         is_source = view.camera_id == self.cameras.source
@@ -118,12 +119,10 @@ class RunReports:
             "epochs": config.train.optimization.epochs,
             "seed": config.seed,
             **facts,
-            **evaluated.summary,
-            **self.truth.missing_reasons,
+            **evaluated_metrics(evaluated, self.truth),
             "before": self.initial_summary,
             "source_camera": self.cameras.source,
             "held_out_cameras": list(self.cameras.held_out),
-            "evaluated": self._evaluated,
             "novel_views": {
                 "source": config.train.nv_generation.trn_nv_gen.source,
                 "cameras": list(self.cameras.novel),
@@ -132,9 +131,49 @@ class RunReports:
             "picture": picture,
         }
 
+    def _write_videos(self, model: SceneModel, epoch: int) -> None:
+        for camera in self.truth.evaluated.cameras:
+            path = self.output.evaluation(f"video_camera_{camera}", epoch, "webp")
+            write_camera_video(path, model, self.truth, camera, self.config.model.background)
+
     def _log(self, numbers: Mapping[str, float], epoch: int) -> None:
         for logger in self.loggers:
             logger.log(numbers, epoch)
+
+
+def write_tables(output: OutputFolder, epoch: int, evaluated: EvaluationResult) -> None:
+    """Write the rows of views, people and poses as CSV, those that there are; raises OSError."""
+    tables = {"images": evaluated.images, "people": evaluated.people, "poses": evaluated.poses}
+    for kind, rows in tables.items():
+        if rows:
+            write_csv(output.evaluation(kind, epoch, "csv"), rows)
+
+
+def evaluated_metrics(evaluated: EvaluationResult, truth: GroundTruth) -> dict[str, Any]:
+    """Return what metrics.json says of an evaluation: means, of what, and why one is missing."""
+    views, frames = truth.evaluated, truth.reader.frames
+    return {
+        **evaluated.summary,
+        **truth.missing_reasons,
+        "people": evaluated.by_person,
+        "evaluated_cameras": list(views.cameras),
+        "evaluated_frames": [frames[index] for index in views.indices],
+        "pose_alignment": ALIGNMENT,
+    }
+
+
+@torch.no_grad()
+def write_camera_video(
+    path: Path, model: SceneModel, truth: GroundTruth, camera: int, background: float
+) -> None:
+    """Write target | render of a camera over the evaluated frames; raises OSError."""
+
+    def frames() -> Iterator[Sequence[Tensor]]:
+        for index in truth.evaluated.indices:
+            view = truth.reader.view(camera, index)
+            yield view.image, *rendered_images(model, [view], background)
+
+    write_video(path, frames())
 
 
 def _rounded(numbers: Mapping[str, float]) -> dict[str, float]:

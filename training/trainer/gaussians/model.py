@@ -162,6 +162,15 @@ class SceneModel(nn.Module):
         """Return the posed body joints (F, P, 22, 3) at frame indices (F,), metres."""
         return self.body.joint_transforms(*self._bodies(frames))[1][:, :, : len(BODY_JOINTS)]
 
+    def vertices(self, frames: Tensor) -> Tensor:
+        """Return the posed vertices of the bodies (F, P, V, 3) at frame indices (F,), metres."""
+        return self.body.vertices(*self._bodies(frames))
+
+    def with_bodies(self, body: BodyModel, parameters: BodyParameters) -> SceneModel:
+        """Return the same Gaussians on other bodies of the same kind, in other poses."""
+        device = self.poses.betas.device
+        return SceneModel(body.to(device), Poses(parameters).to(device), self.gaussians)
+
     def _bodies(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Return everyone's betas, pose, trans and expression (F, P, ...) at frame indices (F,)."""
         pose, trans = self.poses(frames)

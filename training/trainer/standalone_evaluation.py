@@ -1,0 +1,179 @@
+"""`run_mode=evaluate`: evaluate a trained model alone, on other cameras or frames if wanted.
+
+    <output folder>/standalone_evaluation/{metrics.json, evaluation/…}
+
+What the training wrote is only read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from preprocess.faults import Fault, FaultsError
+from preprocess.scene_data import body_space, load_genders
+from training.configuration.run_modes import EVALUATE
+from training.system.atomic_write import write_json_atomically
+from training.trainer.cameras.camera_ids import (
+    HELD_OUT,
+    VIEWS,
+    CameraIds,
+    choose_cameras,
+)
+from training.trainer.cameras.view import View
+from training.trainer.config.schema import Config
+from training.trainer.evaluation.evaluate import (
+    GroundTruth,
+    evaluate,
+    in_true_bodies,
+    rendered_images,
+)
+from training.trainer.evaluation.evaluated_views import choose_views
+from training.trainer.evaluation.experiment_loggers import report_progress
+from training.trainer.evaluation.pictures import to_pil_image, write_image_grid
+from training.trainer.evaluation.run_reports import (
+    evaluated_metrics,
+    write_camera_video,
+    write_tables,
+)
+from training.trainer.gaussians.body_files import load_people_bodies
+from training.trainer.gaussians.body_parameters import read_body_parameters
+from training.trainer.gaussians.model import SceneModel
+from training.trainer.input_checks import EvaluationInputs, TrainingInputs, training_frames
+from training.trainer.output_files import OutputFolder
+from training.trainer.setup import choose_device, open_readers, read_ground_truth, views_to_show
+from training.trainer.termination import SignalRequests, Terminated, TrainingError
+from training.trainer.trained_model import read_trained, trained_model
+
+SAMPLE_EVERY = "train.optimization.sample_every"
+TRAINING_VIEWS = ("source", "num_cameras", "start_camera_id", "captured_cameras")
+"""Keys of trn_nv_gen that say which cameras a model was trained on."""
+
+
+def evaluate_trained(config: Config, inputs: EvaluationInputs, requests: SignalRequests) -> None:
+    """Evaluate the scene's checkpoint and write tables, picture and metrics.json.
+
+    Raises FaultsError, SceneDataError, TrainingError, OSError; Terminated after SIGTERM.
+    """
+    device = choose_device(config.device)
+    content = read_trained(config, inputs.scene)
+    if content is None:
+        raise TrainingError("the checkpoint is gone: train the scene again")
+    used = inputs_of_training(config, content["identity"], inputs)
+    estimated = read_body_parameters(used.data, used.frames, used.space)
+    people = len(estimated.betas)
+    genders = load_genders(used.data, used.scene, people)
+    body = load_people_bodies(config.model, used.space, genders)
+    model = trained_model(config, content, body, estimated, device)
+    source, true_views = open_readers(config, used, people, device)
+    truth = read_ground_truth(config, used, true_views or source)
+    epoch = content["state"]["position"]["epoch"]
+    _Report(config, model, truth, used.cameras, epoch).write(requests)
+
+
+def inputs_of_training(
+    config: Config, identity: Mapping[str, Any], inputs: EvaluationInputs
+) -> TrainingInputs:
+    """Return what the training of the checkpoint with this identity read, and what is evaluated.
+
+    Raises FaultsError for cameras and frames that can't be evaluated.
+    """
+    scene, data, truth = inputs.scene, inputs.data, inputs.truth
+    frames = training_frames(data, scene.cam_id, identity.get(SAMPLE_EVERY, 1))
+    true_cameras = truth.cameras()
+    uses = choose_cameras(config_of_training(config, identity), scene.cam_id, true_cameras)
+    evaluated = choose_views(config.train.evaluation, uses, true_cameras, frames)
+    return TrainingInputs(scene, data, truth, uses, frames, evaluated, body_space(data))
+
+
+def config_of_training(config: Config, identity: Mapping[str, Any]) -> Config:
+    """Return the configuration with the uses of cameras of the training with this identity.
+
+    Raises FaultsError when the configuration holds out others.
+    """
+    train = config.train
+    wanted = train.evaluation.held_out_cameras
+    held_out = identity.get(HELD_OUT, wanted)
+    if wanted and wanted != held_out:
+        remedy = "name what is evaluated with train.evaluation.eval_cameras"
+        raise FaultsError([Fault(f"{HELD_OUT} are those of the training", str(wanted), remedy)])
+    views = train.nv_generation.trn_nv_gen
+    then = {name: identity.get(f"{VIEWS}.{name}", getattr(views, name)) for name in TRAINING_VIEWS}
+    generation = train.nv_generation.model_copy(
+        update={"trn_nv_gen": views.model_copy(update=then)}
+    )
+    evaluation = train.evaluation.model_copy(update={"held_out_cameras": held_out})
+    trained = train.model_copy(update={"nv_generation": generation, "evaluation": evaluation})
+    return config.model_copy(update={"train": trained})
+
+
+@dataclass(frozen=True)
+class _Report:
+    """Writes what one standalone evaluation finds."""
+
+    config: Config
+    model: SceneModel
+    truth: GroundTruth
+    cameras: CameraIds
+    epoch: int
+
+    @property
+    def output(self) -> OutputFolder:
+        return OutputFolder(self.config.output / EVALUATE.output_subdir)
+
+    def write(self, requests: SignalRequests) -> None:
+        """Evaluate and write everything, metrics.json last; raises Terminated, OSError."""
+
+        def progress(done: int, of: int) -> None:
+            report_progress({"frames": done, "of": of})
+            if requests.stop:
+                raise Terminated
+
+        settings, background = self.config.train.evaluation, self.config.model.background
+        in_true_poses = settings.eval_true_poses
+        found = evaluate(
+            self.model, self.truth, background, in_true_poses=in_true_poses, progress=progress
+        )
+        write_tables(self.output, self.epoch, found)
+        for camera in self.truth.evaluated.cameras if settings.eval_videos else ():
+            path = self.output.evaluation(f"video_camera_{camera}", self.epoch, "webp")
+            write_camera_video(path, self.model, self.truth, camera, background)
+        shared = self.config.shared
+        metrics = {
+            "scene": shared.scene_name,
+            "exp_name": shared.exp_name,
+            "epoch": self.epoch,
+            **evaluated_metrics(found, self.truth),
+            "source_camera": self.cameras.source,
+            "held_out_cameras": list(self.cameras.held_out),
+            "picture": self._write_picture(),
+        }
+        write_json_atomically(self.output.metrics, metrics)
+        print(f"evaluated epoch {self.epoch}: {_sentence(found.summary)}", flush=True)
+
+    def _write_picture(self) -> str:
+        """Write target beside renders in own and true poses; return the path below the output."""
+        views = views_to_show(self.truth.reader, self.truth.evaluated, self.cameras.source)
+        models = {"render": self.model}
+        if self.truth.own is not None:
+            models["render in true poses"] = in_true_bodies(self.model, self.truth.own)
+        columns = [[view.image for view in views]]
+        columns += [self._rendered(model, views) for model in models.values()]
+        rows = {
+            f"camera {view.camera_id}, frame {view.frame}": list(map(to_pil_image, images))
+            for view, *images in zip(views, *columns, strict=True)
+        }
+        path = self.output.evaluation("comparison", self.epoch, "png")
+        write_image_grid(path, ("target", *models), rows)
+        return str(path.relative_to(self.output.root))
+
+    def _rendered(self, model: SceneModel, views: Sequence[View]) -> list[Any]:
+        return rendered_images(model, views, self.config.model.background)
+
+
+def _sentence(summary: dict[str, float | None]) -> str:
+    shown = {"psnr": "PSNR {:.2f} dB", "psnr_true_poses": "{:.2f} dB in true poses"}
+    shown["mpjpe_mm"] = "pose error {:.1f} mm"
+    found = [text.format(summary[key]) for key, text in shown.items() if summary.get(key)]
+    return ", ".join(found) or "the truth has nothing to compare with"
