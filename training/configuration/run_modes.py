@@ -68,7 +68,7 @@ GENERATE = RunMode(
     expected_outputs=("shard.json",),
     output_subdir="difix_data",
     aggregated_by="difix_data_generation_aggregate",
-    ignored_keys=(*OF_NO_SCENE, "difix_data_generation.workers"),
+    ignored_keys=(*OF_NO_SCENE, "difix_data_generation.workers", "train.evaluation"),
 )
 AGGREGATE = RunMode(
     name="difix_data_generation_aggregate",
