@@ -170,6 +170,14 @@ def load_body_parameters(
     return {name: array.astype("float32") for name, array in arrays.items()}
 
 
+def load_known_joints(folder: SceneFolder, frame: int) -> Array | None:
+    """Return the joints (P,24,3) that Hi4D keeps beside SMPL's parameters; None without any."""
+    import numpy as np
+
+    with np.load(folder.smpl(frame), allow_pickle=False) as file:
+        return np.asarray(file["joints_3d"]) if "joints_3d" in file else None
+
+
 def load_genders(folder: SceneFolder, scene: Scene, people: int) -> tuple[Gender, ...] | None:
     """Return each person's gender: from the scene's JSON, else from `meta.npz`, else None.
 

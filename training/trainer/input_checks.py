@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -14,7 +16,15 @@ from preprocess.data_checks import missing_data
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from preprocess.layout import SceneFolder
 from preprocess.scene import Scene
-from preprocess.scene_data import Space, body_space, training_folder, truth_folder
+from preprocess.scene_data import (
+    SceneDataError,
+    Space,
+    body_space,
+    load_camera,
+    load_genders,
+    training_folder,
+    truth_folder,
+)
 from training.trainer.cameras.camera_ids import CameraIds, choose_cameras
 from training.trainer.config.schema import Config, under_checkout
 from training.trainer.evaluation.evaluated_views import EvaluatedViews, choose_views
@@ -24,6 +34,7 @@ from training.trainer.refiner.tuned_on import Relation, relation_to
 from training.trainer.refiner.weights import missing_refiner
 
 Found = TypeVar("Found")
+MIN_FRAMES = 2
 
 
 @dataclass(frozen=True)
@@ -100,6 +111,9 @@ def _inputs(config: Config) -> TrainingInputs:
         if faults
         else collect_faults(faults, lambda: training_frames(data, scene.cam_id, every))
     )
+    if frames is not None:
+        others = _true_centers(truth, scene.cam_id, frames[0])
+        faults += _content_faults(config, scene, data, frames, others)
     true_cameras = truth.cameras() if truth else []
     cameras = collect_faults(faults, lambda: choose_cameras(config, scene.cam_id, true_cameras))
     if cameras is None or frames is None:
@@ -117,6 +131,52 @@ def _inputs(config: Config) -> TrainingInputs:
 
 def _relation(scene: Scene, config: Config) -> Relation | None:
     return relation_to(scene.seq_name, config) if config.difix.trn_enable else None
+
+
+def _content_faults(
+    config: Config,
+    scene: Scene,
+    data: SceneFolder,
+    frames: Sequence[int],
+    true_centers: Mapping[int, Any],
+) -> list[Fault]:
+    """Return what is wrong with the files of the source camera; say what is doubtful."""
+    from preprocess.content_checks import check_contents, fault_of
+
+    space = body_space(data)
+    contents = check_contents(data, scene.cam_id, frames, space)
+    faults = contents.faults
+    if not contents.shots:
+        return faults
+    from preprocess.geometry_checks import check_geometry  # torch, which training needs too
+    from training.trainer.gaussians.body_files import load_people_bodies
+
+    try:
+        genders = load_genders(data, scene, len(contents.shots[0].masks))
+        body = load_people_bodies(config.model, space, genders)
+    except SceneDataError as error:
+        return [*faults, fault_of(error)]
+    except FaultsError as error:
+        return [*faults, *error.faults]
+    found = check_geometry(
+        data, scene.cam_id, contents.shots, body, space, other_cameras=true_centers
+    )
+    for line in found.doubts:
+        print(f"warning: {line}", file=sys.stderr)
+    return [*faults, *found.faults]
+
+
+def _true_centers(truth: SceneFolder | None, source: int, frame: int) -> dict[int, Any]:
+    """Return the centres (3,) of the truth's other cameras at a frame."""
+    if truth is None:
+        return {}
+    centers = {}
+    for camera in truth.cameras():
+        with suppress(SceneDataError):  # said where the camera is used
+            data = load_camera(truth, camera, frame)
+            centers[camera] = -data.extrinsics[:, :3].T @ data.extrinsics[:, 3]
+    centers.pop(source, None)
+    return centers
 
 
 def read_scene(path: Path, name: str) -> Scene:
@@ -152,7 +212,7 @@ def data_faults(
 def training_frames(data: SceneFolder, source: int, every: int) -> tuple[int, ...]:
     """Return the frames that are trained on: every n-th of the source camera.
 
-    Skip frames are left out. Raises FaultsError when none is left.
+    Skip frames are left out. Raises FaultsError for fewer than two.
     """
     try:
         skipped = data.skip_frames()
@@ -160,11 +220,14 @@ def training_frames(data: SceneFolder, source: int, every: int) -> tuple[int, ..
         raise FaultsError([Fault(str(error))]) from error
     sampled = data.frames(source)[::every]
     frames = tuple(frame for frame in sampled if frame not in skipped)
-    if not frames:
+    if len(frames) < MIN_FRAMES:
         cameras = ", ".join(map(str, data.cameras())) or "none"
-        remedy = f"cameras with images: {cameras}; skip_frames.csv leaves out {len(skipped)} frames"
-        what = f"{data.root} has no frame to train on of the source camera"
-        raise FaultsError([Fault(what, str(source), remedy)])
+        remedy = (
+            f"cameras with images: {cameras}; skip_frames.csv leaves out {len(skipped)} frames, "
+            f"train.optimization.sample_every={every} takes every n-th"
+        )
+        what = f"{data.root} has fewer than {MIN_FRAMES} frames to train on of the source camera"
+        raise FaultsError([Fault(what, f"camera {source}: {len(frames)}", remedy)])
     return frames
 
 

@@ -141,13 +141,13 @@ def test_loggers_are_off_unless_enabled(tiny_scene):
     ],
 )
 def test_a_broken_file_ends_the_run_with_its_name(tiny_scene, tmp_path, capsys, broken, said):
-    """Exit status 1 and one line, no traceback."""
+    """Exit status 2 and one line, no traceback."""
     data = tmp_path / "scenes"
     shutil.copytree(tiny_scene.data, data)
     path = data / tiny_scene.name / broken
     content = path.read_bytes()
     path.write_bytes(b"" if "empty" in said else content[: len(content) // 2])
-    assert tiny_scene.train(f"shared.scene_data_root={data}") == 1
+    assert tiny_scene.train(f"shared.scene_data_root={data}") == 2
     error = capsys.readouterr().err
     assert broken in error
     assert said in error
