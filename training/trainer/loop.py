@@ -37,7 +37,7 @@ from training.trainer.optimizers import Optimizers
 from training.trainer.output_files import OutputFolder
 from training.trainer.termination import SignalRequests, Terminated, TrainingError
 
-MOST_VIEWS = 100
+MOST_VIEWS = 60
 """Enough to see everyone from each camera in all poses of a video; each costs an iteration."""
 
 

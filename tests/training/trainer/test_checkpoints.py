@@ -12,6 +12,7 @@ import torch
 
 from training.trainer import loop
 from training.trainer.checkpoints import load_checkpoint, save_checkpoint
+from training.trainer.gaussians.model import SceneModel
 
 
 def raise_at(monkeypatch, number, iteration):
@@ -95,6 +96,26 @@ def test_every_second_frame_can_be_trained_on(tiny_scene):
     assert tiny_scene.metrics()["iterations"] == 3
     rows = (tiny_scene.output() / "evaluation" / "poses_epoch_0001.csv").read_text("utf-8")
     assert {line.split(",")[0] for line in rows.splitlines()[1:]} == {"1", "3", "5"}
+
+
+def test_skinning_weights_are_not_stored_and_come_back_exactly(tiny_scene, monkeypatch):
+    """They would be half of a checkpoint of 100,000 Gaussians; a loaded model has the same bits."""
+    models, load = [], SceneModel.load_state_dict
+
+    def spy(model, *arguments, **named):
+        first = model.gaussians.weights.clone()
+        model.gaussians.weights.zero_()
+        result = load(model, *arguments, **named)
+        models.append((first, model.gaussians.weights))
+        return result
+
+    monkeypatch.setattr(SceneModel, "load_state_dict", spy)
+    assert tiny_scene.train("train.optimization.epochs=1") == 0
+    assert tiny_scene.train("train.optimization.epochs=1") == 0
+    assert "gaussians.weights" not in tiny_scene.checkpoint()["model"]
+    [(first, loaded)] = models
+    assert torch.equal(loaded, first)
+    assert loaded.any()
 
 
 def test_another_seed_gives_another_model(tiny_scene):

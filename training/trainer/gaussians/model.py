@@ -16,7 +16,7 @@ from torch.nn import functional
 from preprocess.body.body_model import BodyModel
 from preprocess.body.joints import BODY_JOINTS
 from training.trainer.gaussians.body_parameters import BodyParameters
-from training.trainer.gaussians.surface import SurfacePoints, initial_scales
+from training.trainer.gaussians.surface import SurfacePoints, initial_scales, skinning_weights
 
 INITIAL_OPACITY = 0.9
 INITIAL_COLOR = 0.5  # grey: nothing is taken from the images before training
@@ -89,7 +89,8 @@ class Gaussians(nn.Module):
         self.register_buffer("shares", torch.cat([points.shares for points in surfaces]))
         # Over the joints of all people, so that one product poses everyone: zero on the others'.
         weights = torch.block_diag(*[points.weights for points in surfaces])  # type: ignore[no-untyped-call]
-        self.register_buffer("weights", weights)
+        # They follow from corners and shares, and would be half of a checkpoint (SceneModel).
+        self.register_buffer("weights", weights, persistent=False)
         scales = [
             initial_scales(points).log().expand(len(points.corners), 3) for points in surfaces
         ]
@@ -144,6 +145,7 @@ class SceneModel(nn.Module):
         self.body = body
         self.poses = poses
         self.gaussians = gaussians
+        self.register_load_state_dict_post_hook(_restore_weights)
 
     @property
     def people(self) -> int:
@@ -177,6 +179,20 @@ class SceneModel(nn.Module):
         betas = self.poses.betas.expand(len(frames), *self.poses.betas.shape)
         faces = self.poses.expression
         return betas, pose, trans, None if faces is None else faces[frames]
+
+
+def _restore_weights(model: SceneModel, _: object) -> None:
+    """Compute the skinning weights of Gaussians that were loaded: the same bits as before."""
+    gaussians, body = model.gaussians, model.body.to("cpu")
+    person, corners, shares = (
+        each.cpu() for each in (gaussians.person, gaussians.corners, gaussians.shares)
+    )
+    weights = torch.zeros(len(person), model.people * body.joint_count)
+    for number in range(model.people):
+        own = (person == number).nonzero()[:, 0]
+        joints = slice(number * body.joint_count, (number + 1) * body.joint_count)
+        weights[own, joints] = skinning_weights(body.of_person(number), corners[own], shares[own])
+    gaussians.weights = weights.to(gaussians.weights)
 
 
 def _zero_embedding(frames: int, width: int) -> nn.Embedding:

@@ -49,9 +49,14 @@ def spread_points(
     )
     corners = body.faces[faces]
     shares = _uniform_barycentric(count, generator)
-    weights = (body.weights[corners] * shares[..., None]).sum(1)
+    weights = skinning_weights(body, corners, shares)
     spacing = float((areas.sum() / count).sqrt())
     return SurfacePoints(corners, shares, weights, _rotations_onto(normals[faces]), spacing)
+
+
+def skinning_weights(body: BodyModel, corners: Tensor, shares: Tensor) -> Tensor:
+    """Return the skinning weights (N, J) of points at `shares` of their triangles' `corners`."""
+    return (body.weights[corners] * shares[..., None]).sum(1)
 
 
 def initial_scales(points: SurfacePoints) -> Tensor:
