@@ -145,7 +145,7 @@ class SceneModel(nn.Module):
         self.body = body
         self.poses = poses
         self.gaussians = gaussians
-        self.register_load_state_dict_post_hook(_restore_weights)
+        self.register_load_state_dict_post_hook(_restore_weights)  # type: ignore[no-untyped-call]
 
     @property
     def people(self) -> int:
