@@ -22,6 +22,7 @@ from training.trainer.cameras.views import ViewReader, load_ahead
 from training.trainer.checkpoints import load_checkpoint, save_checkpoint
 from training.trainer.config.schema import Config
 from training.trainer.evaluation.run_reports import RunReports
+from training.trainer.gaussians.densification import Densification, Seen
 from training.trainer.gaussians.model import PosedGaussians, SceneModel
 from training.trainer.gaussians.render import covered_box, render
 from training.trainer.gaussians.visibility import color_hidden_gaussians
@@ -70,6 +71,7 @@ class TrainingRun:
     requests: SignalRequests
     output: OutputFolder
     identity: dict[str, Any]
+    densification: Densification | None = None
     position: Position = field(default_factory=Position)
     clock: float = field(default_factory=time.monotonic)
 
@@ -79,6 +81,11 @@ class TrainingRun:
         self.position.seconds += now - self.clock
         self.clock = now
         return self.position.seconds
+
+    def iteration_of_second_stage(self) -> int:
+        """Return the number of the current iteration, counted from 0 when the stage began."""
+        epochs = self.position.epoch - self.config.pose_epochs
+        return epochs * len(self.source.frames) + self.position.step
 
 
 def train(run: TrainingRun) -> None:
@@ -137,13 +144,20 @@ def fit_all(run: TrainingRun, views: list[StoredView], fraction: float) -> float
     index = views[0].index
     gaussians = run.model.gaussians_at(index)
     loss = pose_prior(run.model, index, weights) + gaussian_prior(run.model, weights)
+    seen: list[Seen] = []
     for view, weight in _weighted_views(run, views, gaussians):
-        rendered = render(gaussians, view.camera, run.config.model.background)
+        shifts = run.densification.new_shifts(gaussians) if run.densification else None
+        seen += [] if shifts is None else [(view.camera, shifts)]
+        rendered = render(gaussians, view.camera, run.config.model.background, shifts=shifts)
         color, shape = color_loss(rendered, view, weights), shape_loss(rendered, view, weights)
         loss = loss + weight * (color + shape)
     torch.autograd.backward(loss)
     poses = optimization.tune_poses_with_gaussians
     run.optimizers.step(poses=poses, gaussians=True, fraction=fraction)
+    if run.densification:
+        optimizer = run.optimizers.gaussians
+        iteration = run.iteration_of_second_stage()
+        run.densification.step(run.model.gaussians, optimizer, iteration, gaussians, seen)
     return float(loss.detach())
 
 
@@ -268,6 +282,8 @@ def save(run: TrainingRun) -> None:
         "optimizers": run.optimizers.state_dict(),
         "before": run.reports.initial_summary,
     }
+    if run.densification:
+        state["densification"] = run.densification.state_dict()
     save_checkpoint(run.output.checkpoint, state, run.identity)
 
 
@@ -282,6 +298,8 @@ def resume(run: TrainingRun) -> bool:
     run.position = Position(**state["position"])
     run.model.load_state_dict(state["model"])
     run.optimizers.load_state_dict(state["optimizers"])
+    if run.densification:
+        run.densification.load_state_dict(state["densification"], run.source.device)
     run.reports.initial_summary = state["before"]
     return True
 

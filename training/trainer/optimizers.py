@@ -46,6 +46,7 @@ class Optimizers:
 def make_optimizers(model: SceneModel, rates: LearningRates) -> Optimizers:
     """Return optimizers over all parameters of `model`, each with its own learning rate."""
     poses, gaussians = model.poses, model.gaussians
+    harmonics = [_group(gaussians.harmonics, rates.harmonics)] if gaussians.sh_degree else []
     return Optimizers(
         poses=torch.optim.SparseAdam(
             [
@@ -61,6 +62,7 @@ def make_optimizers(model: SceneModel, rates: LearningRates) -> Optimizers:
                 _group(gaussians.rotations, rates.rotation),
                 _group(gaussians.opacities, rates.opacity),
                 _group(gaussians.colors, rates.color),
+                *harmonics,
             ],
             eps=1e-15,  # gradients of single Gaussians are tiny
         ),

@@ -27,6 +27,7 @@ from training.trainer.gaussians.body_parameters import (
     body_joints,
     read_body_parameters,
 )
+from training.trainer.gaussians.densification import Densification
 from training.trainer.gaussians.model import Gaussians, Poses, SceneModel
 from training.trainer.gaussians.surface import spread_points
 from training.trainer.input_checks import TrainingInputs
@@ -58,7 +59,8 @@ def prepare_run(config: Config, inputs: TrainingInputs, requests: SignalRequests
     source, true_views = open_readers(config, inputs, people, device)
     at = (inputs.data, inputs.cameras.source, inputs.frames)
     counts = gaussian_counts(config.model.gaussians_per_person, *at, people)
-    model = make_model(config.seed, body, estimated, counts, device)
+    sh_degree = config.model.sh_degree
+    model = make_model(config.seed, body, estimated, counts, device, sh_degree=sh_degree)
     output = OutputFolder(config.output)
     reports = make_reports(config, inputs, model, source, true_views)
     run = TrainingRun(
@@ -72,6 +74,7 @@ def prepare_run(config: Config, inputs: TrainingInputs, requests: SignalRequests
         requests=requests,
         output=output,
         identity=run_identity(config, inputs.scene.raw),
+        densification=_densification(config, len(inputs.frames)),
     )
     if not resume(run):
         reports.evaluate_initial(model)
@@ -103,6 +106,8 @@ def make_model(
     estimated: BodyParameters,
     counts: Sequence[int],
     device: torch.device,
+    *,
+    sh_degree: int = 0,
 ) -> SceneModel:
     """Return the model before training, with `counts[i]` Gaussians spread over person i's body."""
     generator = torch.Generator().manual_seed(seed)
@@ -110,7 +115,7 @@ def make_model(
         spread_points(body.of_person(person), betas, count, generator)
         for person, (betas, count) in enumerate(zip(estimated.betas, counts, strict=True))
     ]
-    return SceneModel(body.to(device), Poses(estimated), Gaussians(surfaces)).to(device)
+    return SceneModel(body.to(device), Poses(estimated), Gaussians(surfaces, sh_degree)).to(device)
 
 
 def make_reports(
@@ -152,6 +157,13 @@ def make_novel_views(
         truth=true_views,
         refiner=refiner,
     )
+
+
+def _densification(config: Config, frames: int) -> Densification | None:
+    if config.model.densification == "none":
+        return None
+    epochs = config.train.optimization.epochs - config.pose_epochs
+    return Densification(config.model, config.seed, epochs, frames)
 
 
 def read_ground_truth(config: Config, inputs: TrainingInputs, reader: ViewReader) -> GroundTruth:

@@ -16,6 +16,7 @@ from preprocess.roots import CHECKOUT, CHECKOUT_VARIABLE, expanded
 from training.configuration.run_modes import RunModeName
 
 EXPERIMENTS = "_experiments"
+MAX_SH_DEGREE = 3  # of what viewers of 3DGS files show
 
 Name = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
 Positive = Annotated[int, Field(ge=1)]
@@ -85,6 +86,9 @@ class Model(Section):
     smpl_male_body_file: str | None
     gaussians_per_person: Auto | Positive
     background: Annotated[float, Field(ge=0, le=1)]
+    densification: Literal["none", "default", "mcmc"]
+    max_gaussians: Positive
+    sh_degree: Annotated[int, Field(ge=0, le=MAX_SH_DEGREE)]
 
 
 class Data(Section):
@@ -105,6 +109,7 @@ class LearningRates(Section):
     rotation: Rate
     opacity: Rate
     color: Rate
+    harmonics: Rate
     final_fraction: Fraction
 
 

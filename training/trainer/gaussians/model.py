@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import roma
 import torch
@@ -23,6 +24,19 @@ INITIAL_COLOR = 0.5  # grey: nothing is taken from the images before training
 
 
 @dataclass(frozen=True)
+class ViewDependence:
+    """How colours change with the direction that N Gaussians are seen from.
+
+    `harmonics` (N, (degree + 1)² - 1, 3): coefficients of spherical harmonics from degree 1 on, in
+    canonical directions, which `turns` (N, 3, 3) takes to the world.
+    """
+
+    degree: int
+    harmonics: Tensor
+    turns: Tensor
+
+
+@dataclass(frozen=True)
 class PosedGaussians:
     """N Gaussians in the world at one frame.
 
@@ -33,6 +47,7 @@ class PosedGaussians:
     covars: Tensor
     opacities: Tensor
     features: Tensor
+    view_dependence: ViewDependence | None = None
 
 
 class Poses(nn.Module):
@@ -81,8 +96,9 @@ class Gaussians(nn.Module):
     shows: itself, until hidden ones copy (visibility.py).
     """
 
-    def __init__(self, surfaces: Sequence[SurfacePoints]) -> None:
+    def __init__(self, surfaces: Sequence[SurfacePoints], sh_degree: int = 0) -> None:
         super().__init__()
+        self.sh_degree = sh_degree
         counts = torch.tensor([len(points.corners) for points in surfaces])
         self.register_buffer("person", torch.arange(len(surfaces)).repeat_interleave(counts))
         self.register_buffer("corners", torch.cat([points.corners for points in surfaces]))
@@ -108,6 +124,9 @@ class Gaussians(nn.Module):
         self.rotations = nn.Parameter(torch.cat([points.quaternions for points in surfaces]))
         self.opacities = nn.Parameter(torch.full((total,), _logit(INITIAL_OPACITY)))
         self.colors = nn.Parameter(torch.full((total, 3), _logit(INITIAL_COLOR)))
+        if sh_degree:
+            self.harmonics = nn.Parameter(torch.zeros(total, (sh_degree + 1) ** 2 - 1, 3))
+        self.register_load_state_dict_pre_hook(_take_saved_count)
 
     def canonical_centers(self, resting: Tensor) -> Tensor:
         """Return centers (N, 3) around the resting vertices (P, V, 3) of each person."""
@@ -122,6 +141,8 @@ class Gaussians(nn.Module):
     def keep_shown_colors(self) -> None:
         """Overwrite every Gaussian's own colour by the one it shows."""
         self.colors.copy_(self.colors[self.colored_by])
+        if self.sh_degree:
+            self.harmonics.copy_(self.harmonics[self.colored_by])
 
     def posed(self, resting: Tensor, transforms: Tensor) -> PosedGaussians:
         """Move the Gaussians by the skinning transforms (P, J, 4, 4) of each person."""
@@ -134,7 +155,12 @@ class Gaussians(nn.Module):
         features = torch.cat(
             [self.shown_colors(), functional.one_hot(self.person, len(transforms)).to(means)], dim=1
         )
-        return PosedGaussians(means, factor @ factor.mT, self.opacities.sigmoid(), features)
+        view_dependence = None
+        if self.sh_degree:
+            shown = self.harmonics[self.colored_by]
+            view_dependence = ViewDependence(self.sh_degree, shown, blended[..., :3])
+        opacities = self.opacities.sigmoid()
+        return PosedGaussians(means, factor @ factor.mT, opacities, features, view_dependence)
 
 
 class SceneModel(nn.Module):
@@ -193,6 +219,15 @@ def _restore_weights(model: SceneModel, _: object) -> None:
         joints = slice(number * body.joint_count, (number + 1) * body.joint_count)
         weights[own, joints] = skinning_weights(body.of_person(number), corners[own], shares[own])
     gaussians.weights = weights.to(gaussians.weights)
+
+
+def _take_saved_count(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Make room for as many Gaussians as a saved state has: densification changes their number."""
+    tensors = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+    for name, tensor in tensors:
+        saved = state.get(prefix + name)
+        if saved is not None and saved.shape[1:] == tensor.shape[1:]:
+            tensor.data = tensor.new_empty(saved.shape)
 
 
 def _zero_embedding(frames: int, width: int) -> nn.Embedding:

@@ -6,10 +6,12 @@ import math
 
 import roma
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from training.system.atomic_write import write_atomically
-from training.trainer.gaussians.model import SceneModel
+from training.trainer.gaussians.gsplat_adapter import spherical_harmonics
+from training.trainer.gaussians.model import Gaussians, SceneModel
 from training.trainer.output_files import OutputFolder
 
 SH_DEGREE_0 = 0.5 / math.sqrt(math.pi)
@@ -42,6 +44,22 @@ def ply_bytes(model: SceneModel, person: int) -> bytes:
         quats=roma.quat_xyzw_to_wxyz(rotations),
         opacities=gaussians.opacities[chosen].cpu(),
         sh0=((colors - 0.5) / SH_DEGREE_0)[:, None],
-        shN=torch.zeros(len(centers), 0, 3),
+        shN=_harmonics_of_viewers(gaussians, chosen),
     )
     return content
+
+
+def _harmonics_of_viewers(gaussians: Gaussians, chosen: Tensor) -> Tensor:
+    """Return the coefficients (M, K, 3) from degree 1 on, for directions in viewers' axes.
+
+    Half a turn about an axis changes the sign of some spherical harmonics, and nothing else.
+    """
+    degree = gaussians.sh_degree
+    if not degree:
+        return torch.zeros(int(chosen.sum()), 0, 3)
+    count = (degree + 1) ** 2
+    each = torch.eye(count)[..., None].expand(count, count, 3)
+    anywhere = torch.tensor([[0.3, 0.5, 0.8]]).expand(count, 3)
+    turned = spherical_harmonics(degree, anywhere * torch.tensor(VIEWER_AXES), each)
+    signs = (turned / spherical_harmonics(degree, anywhere, each))[1:].round()
+    return gaussians.harmonics[gaussians.colored_by][chosen].cpu() * signs

@@ -18,10 +18,11 @@ from preprocess.roots import resolve_root_folders
 from training.trainer.cameras.camera import Camera
 from training.trainer.config.schema import CpuRasterizer
 from training.trainer.gaussians.cpu_rasterizer.compiled_code import has_compiler, load_kernels
-from training.trainer.gaussians.cpu_rasterizer.constants import EPS2D, NEAR_PLANE
 from training.trainer.gaussians.cpu_rasterizer.pytorch import rasterize_pytorch
+from training.trainer.gaussians.gsplat_adapter import rasterize_gsplat
 
-Rasterize = Callable[[Tensor, Tensor, Tensor, Tensor, Camera], tuple[Tensor, Tensor, Tensor]]
+Rasterize = Callable[..., tuple[Tensor, Tensor, Tensor]]
+"""Takes the arguments of `rasterize`; returns features, depth and alpha."""
 
 _in_use: dict[str, CpuRasterizer] = {"cpu": "auto"}
 
@@ -39,38 +40,24 @@ class RasterOutput:
 
 
 def rasterize(
-    means: Tensor, covars: Tensor, opacities: Tensor, features: Tensor, camera: Camera
+    means: Tensor,
+    covars: Tensor,
+    opacities: Tensor,
+    features: Tensor,
+    camera: Camera,
+    *,
+    shifts: Tensor | None = None,
 ) -> RasterOutput:
     """Composite N Gaussians front to back, on the device they are on.
 
     means (N, 3) and covars (N, 3, 3) in world metres, opacities (N,) in [0, 1], features (N, D)
-    of any meaning (colours, one-hot persons). Differentiable in all four.
+    of any meaning (colours, one-hot persons). Differentiable in all four. `shifts` (N, 2): zeros
+    that get the gradient of where the centers are in the image, per pixel.
     """
-    rasterize_on_device = _rasterize_cuda if means.is_cuda else cpu_rasterizer(_in_use["cpu"])
-    return RasterOutput(*rasterize_on_device(means, covars, opacities, features, camera))
-
-
-def _rasterize_cuda(
-    means: Tensor, covars: Tensor, opacities: Tensor, features: Tensor, camera: Camera
-) -> tuple[Tensor, Tensor, Tensor]:
-    from gsplat import rasterization
-
-    features_and_depth, alpha, _ = rasterization(
-        means=means,
-        quats=None,
-        scales=None,
-        opacities=opacities,
-        colors=features,
-        viewmats=camera.viewmat[None],
-        Ks=camera.intrinsics[None],
-        width=camera.width,
-        height=camera.height,
-        near_plane=NEAR_PLANE,
-        eps2d=EPS2D,
-        render_mode="RGB+D",
-        covars=covars,
+    rasterize_on_device = rasterize_gsplat if means.is_cuda else cpu_rasterizer(_in_use["cpu"])
+    return RasterOutput(
+        *rasterize_on_device(means, covars, opacities, features, camera, shifts=shifts)
     )
-    return features_and_depth[0, ..., :-1], features_and_depth[0, ..., -1], alpha[0, ..., 0]
 
 
 def use_cpu_rasterizer(choice: CpuRasterizer) -> None:

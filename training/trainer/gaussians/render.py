@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from training.trainer.cameras.camera import Camera, PixelBox
 from training.trainer.gaussians.cpu_rasterizer.constants import EPS2D, MIN_ALPHA, NEAR_PLANE
+from training.trainer.gaussians.gsplat_adapter import spherical_harmonics
 from training.trainer.gaussians.model import PosedGaussians
 from training.trainer.gaussians.rasterizer import rasterize
 
@@ -31,10 +33,20 @@ class Rendered:
     alpha: Tensor
 
 
-def render(gaussians: PosedGaussians, camera: Camera, background: float) -> Rendered:
-    """Render everyone together, so that people occlude each other, onto a grey level 0 to 1."""
+def render(
+    gaussians: PosedGaussians, camera: Camera, background: float, *, shifts: Tensor | None = None
+) -> Rendered:
+    """Render everyone together, so that people occlude each other, onto a grey level 0 to 1.
+
+    `shifts` as for `rasterize`.
+    """
     raster = rasterize(
-        gaussians.means, gaussians.covars, gaussians.opacities, gaussians.features, camera
+        gaussians.means,
+        gaussians.covars,
+        gaussians.opacities,
+        _features_seen_by(camera, gaussians),
+        camera,
+        shifts=shifts,
     )
     image = raster.features[..., :3] + (1 - raster.alpha[..., None]) * background
     return Rendered(image, raster.features[..., 3:], raster.depth, raster.alpha)
@@ -61,3 +73,19 @@ def covered_box(gaussians: PosedGaussians, camera: Camera) -> PixelBox:
     ends = torch.cat([(centers - reach).amin(0).floor(), (centers + reach).amax(0).ceil()])
     left, top, right, bottom = ends.clamp(-1, max(camera.width, camera.height)).long().tolist()
     return PixelBox(left, top, right, bottom).intersection(camera.image_box)
+
+
+def _features_seen_by(camera: Camera, gaussians: PosedGaussians) -> Tensor:
+    """Return the features with the colours that a camera sees, (N, 3 + P).
+
+    As in gsplat, colours are bounded below only. Directions turn with the body that a Gaussian
+    is part of.
+    """
+    view_dependence = gaussians.view_dependence
+    if view_dependence is None:
+        return gaussians.features
+    directions = view_dependence.turns.mT @ (gaussians.means - camera.position)[..., None]
+    coefficients = functional.pad(view_dependence.harmonics, (0, 0, 1, 0))  # none of degree 0
+    change = spherical_harmonics(view_dependence.degree, directions[..., 0], coefficients)
+    colors = (gaussians.features[:, :3] + change).clamp(min=0)
+    return torch.cat([colors, gaussians.features[:, 3:]], dim=1)

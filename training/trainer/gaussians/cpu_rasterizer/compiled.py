@@ -36,20 +36,21 @@ def rasterize_compiled(
     camera: Camera,
     *,
     kernels: Kernels,
+    shifts: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return features (H, W, D), depth (H, W) and alpha (H, W) as `rasterizer.rasterize` does."""
     outputs: tuple[Tensor, Tensor, Tensor] = _Rasterize.apply(  # type: ignore[no-untyped-call]
-        kernels, camera, means, covars, opacities, features
+        kernels, camera, shifts, means, covars, opacities, features
     )
     return outputs
 
 
 class _Rasterize(Function):
-    """Forward and backward of `rasterize_compiled`."""
+    """Forward and backward of `rasterize_compiled`; shifts are zeros, and have a gradient only."""
 
     @staticmethod
     def forward(
-        ctx: Any, kernels: Kernels, camera: Camera, *inputs: Tensor
+        ctx: Any, kernels: Kernels, camera: Camera, _shifts: Tensor | None, *inputs: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.kernels, ctx.dtypes = kernels, [each.dtype for each in inputs]
         ctx.splats = _splats(kernels, _View.of(camera), [_to_numpy(each) for each in inputs])
@@ -66,9 +67,10 @@ class _Rasterize(Function):
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Any, ...]:
         features, depth, alpha = map(_to_numpy, outputs)
         grad_sums = np.concatenate([features, depth[..., None]], axis=-1)
-        grads = _gradients(ctx.kernels, ctx.splats, ctx.image, grad_sums, alpha)
+        centers, *grads = _gradients(ctx.kernels, ctx.splats, ctx.image, grad_sums, alpha)
+        shifts = torch.from_numpy(centers).to(ctx.dtypes[0]) if ctx.needs_input_grad[2] else None
         tensors = zip(grads, ctx.dtypes, strict=True)
-        return None, None, *(torch.from_numpy(grad).to(dtype) for grad, dtype in tensors)
+        return None, None, shifts, *(torch.from_numpy(grad).to(dtype) for grad, dtype in tensors)
 
 
 @dataclass(frozen=True)
@@ -148,8 +150,8 @@ def _composite(kernels: Kernels, splats: _Splats) -> _Image:
 
 def _gradients(
     kernels: Kernels, splats: _Splats, image: _Image, grad_sums: Floats, grad_alpha: Floats
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return the gradients of means, covars, opacities and features."""
+) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    """Return the gradients of centers in the image, means, covars, opacities and features."""
     count, columns = len(splats.flat), 6 + splats.values.shape[1]
     parts = np.zeros((len(splats.members), columns))
     light = image.light.copy()
@@ -170,7 +172,7 @@ def _gradients(
         means,
         covars,
     )
-    return means, covars, sums[:, 5], sums[:, 6:-1]
+    return sums[:, :2], means, covars, sums[:, 5], sums[:, 6:-1]
 
 
 def _share_out(kernel: Callable[..., None], threads: int, arguments: tuple[Any, ...]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -17,10 +19,18 @@ from training.trainer.gaussians.cpu_rasterizer.projection import Projected, proj
 
 
 def rasterize_pytorch(
-    means: Tensor, covars: Tensor, opacities: Tensor, features: Tensor, camera: Camera
+    means: Tensor,
+    covars: Tensor,
+    opacities: Tensor,
+    features: Tensor,
+    camera: Camera,
+    *,
+    shifts: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return features (H, W, D), depth (H, W) and alpha (H, W) as `rasterizer.rasterize` does."""
     projected = project(means, covars, camera)
+    if shifts is not None:
+        projected = replace(projected, centers=projected.centers + shifts)
     with torch.no_grad():
         gaussian, pixel = _gaussian_pixel_pairs(projected, opacities, camera)
     alpha = _alphas(projected, opacities, gaussian, _pixel_centers(pixel, camera))
