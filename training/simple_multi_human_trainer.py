@@ -9,9 +9,11 @@ evaluate                          evaluate the trained model alone, on other cam
 
     python training/simple_multi_human_trainer.py shared.scene_name=NAME shared.exp_name=EXP ...
 
-Keys are those of training/configs/train.yaml. Exit status: 0 done, everything is written; 1 failed;
-2 something in the configuration or the scene is wrong; 143 stopped by SIGTERM, what was done is
-kept and the same command continues from there.
+Keys are those of training/configs/train.yaml. With --prepare-gpu before them it only compiles what
+training on a GPU needs, once for all scenes: the launcher does so before the first one.
+
+Exit status: 0 done, everything is written; 1 failed; 2 something in the configuration or the scene
+is wrong; 143 stopped by SIGTERM, what was done is kept and the same command continues from there.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ from training.trainer.termination import (  # noqa: E402
     TrainingError,
 )
 
+PREPARE = "--prepare-gpu"
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run as the arguments say; return the exit status."""
@@ -47,6 +51,9 @@ def main(arguments: Sequence[str]) -> int:
     requests.install_handlers()
     activity = "reading the configuration"
     try:
+        if PREPARE in arguments:
+            _prepare_gpu([each for each in arguments if each != PREPARE])
+            return DONE
         config = load_config(arguments)
         mode = RUN_MODES[config.run_mode]
         activity = mode.activity
@@ -60,6 +67,12 @@ def main(arguments: Sequence[str]) -> int:
     except Terminated:
         return TERMINATED
     return DONE
+
+
+def _prepare_gpu(arguments: Sequence[str]) -> None:
+    from training.trainer.gaussians.gsplat_extension import prepare_gpu
+
+    prepare_gpu(load_config(arguments).device)
 
 
 def _train(config: Config, requests: SignalRequests) -> None:

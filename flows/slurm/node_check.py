@@ -32,12 +32,14 @@ REMEDIES = {
     "import": "correct the environment lines of {script}: the project must be installed there",
     "results": "name a folder that compute nodes can write with --results-root",
     "scheduler": "name the network interface that nodes can reach with --slurm.interface",
+    "gpu": "have {script} load what it names, or train on the CPU with --overrides device=cpu",
 }
 FAULTS = {
     "tmpdir": "the folder that TMPDIR names can't be written",
     "import": "the project can't be imported",
     "results": "the result root {root} can't be written",
     "scheduler": "the Dask scheduler can't be reached",
+    "gpu": "scenes can't be trained on a GPU",
 }
 
 

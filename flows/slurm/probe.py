@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-STEPS = ("tmpdir", "import", "results", "scheduler")
+STEPS = ("tmpdir", "import", "results", "scheduler", "gpu")
 CONNECT_S = 15
 COMPILE_TIMEOUT_S = 120
 OK = "ok"
@@ -39,6 +39,7 @@ def main(argv: list[str]) -> int:
         "import": _import_worker,
         "results": _write_result,
         "scheduler": _connect,
+        "gpu": _prepare_gpu,
     }
     for name in STEPS:
         report[name] = _outcome(steps[name], plan_file)
@@ -93,6 +94,19 @@ def _compile_rasterizer(plan_file: Path) -> None:
     from training.execution.prepare_rasterizer import compile_rasterizer
 
     compile_rasterizer(_plan(plan_file), COMPILE_TIMEOUT_S)
+
+
+def _prepare_gpu(plan_file: Path) -> None:
+    """Check, where scenes will have GPUs, that their trainer can be compiled for them, and do it.
+
+    This job has no GPU itself: it compiles where TORCH_CUDA_ARCH_LIST names their kind.
+    """
+    from training.execution.prepare_gpu import prepare_gpu
+    from training.jobs.sbatch_commands import asks_for_gpus
+
+    plan = _plan(plan_file)
+    if asks_for_gpus(plan):
+        prepare_gpu(plan)
 
 
 def _plan(plan_file: Path) -> Any:

@@ -14,6 +14,7 @@ from preprocess.faults import Fault, FaultsError
 from preprocess.roots import CHECKOUT
 from training.display.lines import Lines
 from training.execution.launcher_process import note_launcher
+from training.execution.prepare_gpu import prepare_gpu
 from training.execution.prepare_rasterizer import compile_rasterizer
 from training.execution.run_scene import mark_cancelled, run_scene
 from training.plan.experiments import noted_snapshots
@@ -53,8 +54,9 @@ class _Launch:
 def prepare_launch(plan: Plan) -> None:
     """Keep plan and sources, note that this process runs it, make what scenes need.
 
-    That is the data of synthetic scenes and, for scenes that run here, the compiled rasterizer:
-    nodes may have other CPUs. Raises FaultsError when any of it can't be written.
+    That is the data of synthetic scenes and, for scenes that run here, compiled code: the
+    rasterizer's, or gsplat's where there are GPUs; nodes may have others. Raises FaultsError when
+    any of it can't be written.
     """
     _keep_sources(plan)
     try:
@@ -65,6 +67,8 @@ def prepare_launch(plan: Plan) -> None:
     build_scene_data(plan)
     if plan.slurm is None:
         compile_rasterizer(plan, BUILD_TIMEOUT_S)
+    if plan.gpus:
+        prepare_gpu(plan, plan.gpus[0])
 
 
 def _keep_sources(plan: Plan) -> None:

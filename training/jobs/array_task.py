@@ -12,7 +12,9 @@ import sys
 import time
 from pathlib import Path
 
+from preprocess.faults import FaultsError
 from training.execution.attempt import ending_bound_s, run_attempt
+from training.execution.prepare_gpu import prepare_gpu
 from training.execution.prepare_rasterizer import compile_rasterizer
 from training.execution.trainer_process import STOP_SIGNALS, block_signals
 from training.jobs.reconcile import reconcile_previous_run
@@ -27,6 +29,7 @@ from training.records.scene_state import attempts_since, has_failed_since
 from training.slurm import client
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED
+from training.system.gpus import visible_gpus
 from training.system.job_environment import is_started_again, own_job_id
 
 COMPILE_TIMEOUT_S = START_S / 2
@@ -48,11 +51,24 @@ def main(argv: list[str]) -> int:
     if is_started_again():
         reconcile_previous_run(scene, own_job_id())
     compile_rasterizer(plan, COMPILE_TIMEOUT_S)
+    _prepare_gpu(plan)
     outcome = _run_with_retries(plan, scene, job_ends)
     say(f"{outcome}, log {outcome.log}")
     if outcome.status == "failed":
         _mark_enough_failures(plan)
     return DONE if outcome.status == "done" else FAILED
+
+
+def _prepare_gpu(plan: Plan) -> None:
+    """Have the first job of all compile what training on a GPU needs; the others wait for it.
+
+    Says what is wrong and goes on: the scene's own attempt then ends by it and records it.
+    """
+    if visible_gpus():
+        try:
+            prepare_gpu(plan)
+        except FaultsError as error:
+            say(f"{error}")
 
 
 def _reason_not_to_start(plan: Plan, scene: ScenePlan) -> str:

@@ -5,6 +5,7 @@ Options on the command line win over the Slurm script's directives; its other di
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ MAX_ARRAY_SIZE = 1001
 """Slurm's default for MaxArraySize; the largest index is one less."""
 PROBE_S = 300
 """Time limit of the probe's job."""
+COMPILING_PROBE_S = 3600
+"""The same where it may have to compile the trainer's CUDA code."""
+ARCHITECTURES = "TORCH_CUDA_ARCH_LIST"
+"""Variable by which PyTorch is told for which GPUs to compile, e.g. `8.0;9.0`."""
 ARRAY_LOG = r"-(?P<array>\d+)_(?:(?P<offset>\d+)\+)?(?P<task>\d+)\.out"
 """Regular expression for what follows the job's name in the file name of an array task's log."""
 ARRAY_JOB = "<array_job_id>"
@@ -103,13 +108,23 @@ def aggregate_worker_job(plan: Plan, name: str) -> list[str]:
 
 
 def probe_job(plan: Plan) -> list[str]:
-    """Return the command line of the probe: seconds long, no GPU, proves that a node is set up."""
+    """Return the command line of the probe: no GPU, proves that a node is set up.
+
+    It takes seconds, or minutes where it is told which GPUs to compile for.
+    """
     name = f"{slurm_of(plan).job_name}-probe"
+    told = ARCHITECTURES in slurm_of(plan).script_text or ARCHITECTURES in os.environ
     return [
-        *_sbatch(plan, name, PROBE_S),
+        *_sbatch(plan, name, COMPILING_PROBE_S if told and asks_for_gpus(plan) else PROBE_S),
         "--no-requeue",
         *_stage(plan.light_script, "probe", plan),
     ]
+
+
+def asks_for_gpus(plan: Plan) -> bool:
+    """Return whether the Slurm script asks for GPUs, so that scenes will have some."""
+    slurm = slurm_of(plan)
+    return slurm.script_text != slurm.light_script_text
 
 
 def with_files(command: Sequence[str], instead: Mapping[Path, Path]) -> list[str]:

@@ -22,6 +22,7 @@ from training.configuration.fingerprint import fingerprint
 from training.configuration.run_modes import TRAIN
 from training.plan import checks
 from training.plan.former_records import FormerRecords
+from training.plan.gpu_checks import gpu_problems
 from training.plan.model import AggregatePlan, Plan, ScenePlan, SlurmPlan, new_plan_id
 from training.plan.options import LaunchOptions
 from training.plan.scene_decision import decide, other_code_warning
@@ -138,6 +139,10 @@ def _check(options: LaunchOptions) -> _Launch:
         will_merge = options.auto_schedule_aggregate
         wrong, warnings = checks.split_problems(script.schema, scenes, will_merge=will_merge)
         faults.add(wrong)
+    if script and script.is_own:
+        wrong, of_gpus = gpu_problems(str(script.values.get("device")), visible_gpus(), slurm)
+        faults.add(wrong)
+        warnings = [*warnings, *of_gpus]
     if script and roots:
         absent = _absent_input(options, scenes, script, roots)
     if not options.dry_run:

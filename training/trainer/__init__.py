@@ -3,18 +3,19 @@
 Start reading in `loop.py` (training from top to bottom), then `setup.py` (how a run is put
 together); `training/simple_multi_human_trainer.py` is the command. Run modes other than `train` are
 in `difix/`. Modules that the launcher may import, too, import no torch: `config/`, `input_checks`,
-`cameras/camera_ids`, `output_files` and, in `difix/`, all but `generate`, `pipeline`,
-`trained_model`; in `refiner/`, `weights` and `tuned_on`.
+`cameras/camera_ids`, `gaussians/gsplat_extension`, `output_files` and, in `difix/`, all but
+`generate`, `pipeline`, `trained_model`; in `refiner/`, `weights` and `tuned_on`.
 
 **Contract with the launcher.** The launcher starts the trainer as a process and relies on its
 command line, its exit status, its progress lines and the files that it writes; any other Hydra
-script can stand in its place (`--train-script`). Before anything is queued, it checks the
-configuration with the modules above that import no torch. What the trainer takes from the
-launcher's side, and import-linter lets it take no more:
+script can stand in its place (`--train-script`). With `--prepare-gpu` it compiles what scenes need
+on a GPU. Before anything is queued, the launcher checks the configuration with the modules above
+that import no torch. What the trainer takes from the launcher's side, and import-linter lets it
+take no more:
 
 - `training.configuration`: composing train.yaml with overrides (`overrides.compose`, `leaves`,
   `select`), resolving its interpolations (`interpolations.resolve`), and the table of run modes;
-- `training.system`: exit statuses, atomic writes, the prefix of progress lines;
+- `training.system`: exit statuses, atomic writes, what is built once, the prefix of progress lines;
 - the environment variables that train.yaml names; `TS_STATE_ROOT`, below which compiled code is
   kept; and `TS_PLAN_FILE`, the plan's file, of which `difix/shard_collection.py` reads `exp_name`
   and `scenes[].name`;

@@ -28,6 +28,7 @@ from training.trainer.gaussians.body_parameters import (
     read_body_parameters,
 )
 from training.trainer.gaussians.densification import Densification
+from training.trainer.gaussians.gsplat_extension import load_extension
 from training.trainer.gaussians.model import Gaussians, Poses, SceneModel
 from training.trainer.gaussians.surface import spread_points
 from training.trainer.input_checks import TrainingInputs
@@ -231,10 +232,16 @@ def _most_pixels(data: SceneFolder, camera: int, frames: Sequence[int], person: 
 
 
 def choose_device(wanted: str) -> torch.device:
-    """Return the device to compute on; raises FaultsError when CUDA is configured and absent."""
+    """Return the device to compute on, with what renders there loaded.
+
+    Raises FaultsError when CUDA is configured and absent, or gsplat can't be compiled for it, and
+    TrainingError when its compiler fails.
+    """
     if wanted == "cuda" and not torch.cuda.is_available():
         remedy = "set device=auto or device=cpu"
         raise FaultsError([Fault("device=cuda, but torch sees no CUDA device", remedy=remedy)])
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda":
+        load_extension()
     return torch.device(wanted)

@@ -118,6 +118,28 @@ def test_skinning_weights_are_not_stored_and_come_back_exactly(tiny_scene, monke
     assert loaded.any()
 
 
+@pytest.mark.parametrize("strategy", ["default", "mcmc"])
+def test_a_stopped_run_with_more_gaussians_goes_on_to_the_same_bits(
+    tiny_scene, monkeypatch, strategy
+):
+    """Stopped while the strategy gathers, and after it has changed their number."""
+    settings = (
+        "train.optimization.pose_epochs=0",
+        "train.optimization.epochs=4",
+        f"model.densification={strategy}",
+        "model.sh_degree=1",
+    )
+    assert tiny_scene.train(*settings, exp_name="whole") == 0
+    assert tiny_scene.metrics("whole")["gaussians"] != 500
+    for iteration in (3, 13):
+        name = f"stopped_{iteration}"
+        with monkeypatch.context() as patch:
+            raise_at(patch, signal.SIGTERM, iteration)
+            assert tiny_scene.train(*settings, exp_name=name) == 143
+        assert tiny_scene.train(*settings, exp_name=name) == 0
+        assert_same(tiny_scene.checkpoint(name), tiny_scene.checkpoint("whole"))
+
+
 def test_another_seed_gives_another_model(tiny_scene):
     """So the test above can fail."""
     tiny_scene.train("train.optimization.epochs=1")

@@ -40,10 +40,51 @@ def load_extension() -> None:
 
     Raises FaultsError where it can't be compiled, TrainingError where the compiler fails.
     """
-    if MODULE in sys.modules or importlib.util.find_spec(MODULE) is not None:
-        return  # loaded, or a wheel that brings it compiled
-    folder = built_once(build_folder(), compile_into, lambda text: print(text, flush=True))
-    sys.modules[MODULE] = _module_of(folder)
+    if not is_loaded():
+        sys.modules[MODULE] = _module_of(compiled_folder())
+
+
+def is_loaded() -> bool:
+    """Return whether gsplat has its CUDA code: loaded here, or from a wheel that brings it."""
+    return MODULE in sys.modules or _is_in_wheel()
+
+
+def _is_in_wheel() -> bool:
+    found = importlib.util.find_spec("gsplat")  # of the module itself: that imports PyTorch
+    folders = (found.submodule_search_locations if found else None) or ()
+    return any(next(Path(folder).glob("csrc*.so"), None) for folder in folders)
+
+
+def compiled_folder() -> Path:
+    """Return the folder with the compiled code, made now if it never was; raises as above."""
+    return built_once(build_folder(), compile_into, lambda text: print(text, flush=True))
+
+
+def is_compiled() -> bool:
+    """Return whether there is compiled code of this gsplat for any GPU; imports no PyTorch."""
+    return _is_in_wheel() or any(_root().glob(f"gsplat-{version('gsplat')}_*/{NAME}/{NAME}.so"))
+
+
+def prepare_gpu(configured: str) -> None:
+    """Compile before the scenes what they need on a GPU; `configured` is the key `device`.
+
+    Where no GPU is visible and its kind is not known, only checks what compiling needs. Raises
+    FaultsError, TrainingError.
+    """
+    if configured == "cpu" or is_loaded():
+        return
+    if configured == "auto" and torch_cuda() is None:
+        print("PyTorch is a build without CUDA: scenes are trained on the CPU", flush=True)
+    elif os.environ.get(ARCHITECTURES) or _sees_gpu():
+        compiled_folder()
+    elif not is_compiled() and (missing := missing_compilers()):
+        raise FaultsError(missing)
+
+
+def _sees_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def build_folder() -> Path:
@@ -59,8 +100,12 @@ def build_folder() -> Path:
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "gpu": architectures().replace(";", "+").replace(" ", "+"),
     }
-    root = os.environ.get(BUILD_ROOT) or resolve_root_folders({})["state_root"] / "compiled"
-    return Path(root) / "_".join(f"{name}-{value}" for name, value in parts.items())
+    return _root() / "_".join(f"{name}-{value}" for name, value in parts.items())
+
+
+def _root() -> Path:
+    given = os.environ.get(BUILD_ROOT)
+    return Path(given) if given else resolve_root_folders({})["state_root"] / "compiled"
 
 
 def architectures() -> str:
