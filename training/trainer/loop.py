@@ -145,9 +145,10 @@ def fit_all(run: TrainingRun, views: list[StoredView], fraction: float) -> float
     gaussians = run.model.gaussians_at(index)
     loss = pose_prior(run.model, index, weights) + gaussian_prior(run.model, weights)
     seen: list[Seen] = []
-    for view, weight in _weighted_views(run, views, gaussians):
+    weighted = _weighted_views(run, views, gaussians)
+    for stored, (view, weight) in zip(views, weighted, strict=True):
         shifts = run.densification.new_shifts(gaussians) if run.densification else None
-        seen += [] if shifts is None else [(view.camera, shifts)]
+        seen += [] if shifts is None else [Seen(view.camera, stored.camera, shifts)]
         rendered = render(gaussians, view.camera, run.config.model.background, shifts=shifts)
         color, shape = color_loss(rendered, view, weights), shape_loss(rendered, view, weights)
         loss = loss + weight * (color + shape)

@@ -8,6 +8,7 @@ copies and removes together with the rest.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,8 +42,17 @@ SCENE_SCALE_M = 1.0
 """What gsplat's thresholds for sizes are fractions of: a Gaussian wider than 1 cm is split."""
 
 
-Seen = tuple[Camera, Tensor]
-"""A view that was rendered: its camera, and the `shifts` whose gradient its loss has filled."""
+@dataclass(frozen=True)
+class Seen:
+    """A view that was rendered.
+
+    `camera` may be of a part of the image only, and `whole` is of all of it; `shifts` (N, 2) have
+    the gradient of its loss, which is a mean over the pixels of the whole.
+    """
+
+    camera: Camera
+    whole: Camera
+    shifts: Tensor
 
 
 class Densification:
@@ -204,9 +214,9 @@ def _info(posed: PosedGaussians, seen: Sequence[Seen]) -> dict[str, Any]:
     Our loss is the sum over views, gsplat's their mean, which it multiplies by `n_cameras`; views
     may differ in size, so gradients are scaled here, as if each were 2 by 2 pixels.
     """
-    radii = [drawn_radii(posed, camera) for camera, _ in seen]
+    radii = [drawn_radii(posed, each.camera) for each in seen]
     return {
-        "means2d": SimpleNamespace(grad=torch.stack([_scaled_gradient(*each) for each in seen])),
+        "means2d": SimpleNamespace(grad=torch.stack([_scaled_gradient(each) for each in seen])),
         "radii": torch.stack(radii),
         "gaussian_ids": None,
         "width": 2,
@@ -215,10 +225,11 @@ def _info(posed: PosedGaussians, seen: Sequence[Seen]) -> dict[str, Any]:
     }
 
 
-def _scaled_gradient(camera: Camera, shifts: Tensor) -> Tensor:
+def _scaled_gradient(seen: Seen) -> Tensor:
+    shifts, whole = seen.shifts, seen.whole
     if shifts.grad is None:  # no term of the loss looks at the view
         return torch.zeros_like(shifts)
-    return shifts.grad * torch.tensor([camera.width / 2, camera.height / 2], device=shifts.device)
+    return shifts.grad * torch.tensor([whole.width / 2, whole.height / 2], device=shifts.device)
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from two_people import COUNT, camera, make_scene
 from training.trainer.gaussians.densification import (
     ATTACHED,
     Densification,
+    Seen,
     _colored_by,
     drawn_radii,
 )
@@ -34,7 +35,7 @@ def train_step(model, optimizers, densification, iteration):
     loss = (seen.image - 0.2).abs().mean() + seen.alpha.mean()
     torch.autograd.backward(loss)
     optimizers.step(poses=False, gaussians=True, fraction=1.0)
-    views = [] if shifts is None else [(camera(), shifts)]
+    views = [] if shifts is None else [Seen(camera(), camera(), shifts)]
     densification.step(model.gaussians, optimizers.gaussians, iteration, posed, views)
 
 
