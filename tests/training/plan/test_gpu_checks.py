@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from preprocess.faults import Fault, FaultsError
-from training.execution import local, prepare_trainer
+from training.execution import local, prepare_gpu
 from training.plan import gpu_checks
 from training.plan.make_plan import make_plan
 from training.plan.options import LaunchOptions, checked_options
@@ -101,10 +101,10 @@ def test_the_trainer_is_prepared_on_one_gpu_with_the_scene_s_configuration(monke
         "sys.exit(f\"{sys.argv[1:]} {os.environ['CUDA_VISIBLE_DEVICES']} {os.environ['GIVEN']}\")"
     )
     plan = plan_with(("python", str(trainer), "device=cuda"))
-    prepare_trainer.prepare_trainer(plan, "3")
-    monkeypatch.setattr(prepare_trainer, "OWN_SCRIPT", trainer)
+    prepare_gpu.prepare_gpu(plan, "3")
+    monkeypatch.setattr(prepare_gpu, "OWN_SCRIPT", trainer)
     with pytest.raises(FaultsError, match=r"\['--prepare-gpu', 'device=cuda'\] 3 1"):
-        prepare_trainer.prepare_trainer(plan, "3")
+        prepare_gpu.prepare_gpu(plan, "3")
 
 
 @pytest.mark.parametrize(("gpus", "prepared"), [(("5", "6"), ["5"]), ((), [])])
@@ -113,6 +113,7 @@ def test_a_launch_prepares_once_where_there_are_gpus(monkeypatch, gpus, prepared
     seen = []
     for name in ("_keep_sources", "write_atomically", "note_launcher", "build_scene_data"):
         monkeypatch.setattr(local, name, lambda *_: None)
-    monkeypatch.setattr(local, "prepare_trainer", lambda _, gpu: seen.append(gpu))
-    local.prepare_launch(SimpleNamespace(gpus=gpus, file=None, to_json=lambda: ""))
+    monkeypatch.setattr(local, "compile_rasterizer", lambda *_: None)
+    monkeypatch.setattr(local, "prepare_gpu", lambda _, gpu: seen.append(gpu))
+    local.prepare_launch(SimpleNamespace(gpus=gpus, slurm=None, file=None, to_json=lambda: ""))
     assert seen == prepared

@@ -126,7 +126,7 @@ class Gaussians(nn.Module):
         self.colors = nn.Parameter(torch.full((total, 3), _logit(INITIAL_COLOR)))
         if sh_degree:
             self.harmonics = nn.Parameter(torch.zeros(total, (sh_degree + 1) ** 2 - 1, 3))
-        self.register_load_state_dict_pre_hook(_take_saved_count)
+        self.register_load_state_dict_pre_hook(_take_saved_count)  # type: ignore[no-untyped-call]
 
     def canonical_centers(self, resting: Tensor) -> Tensor:
         """Return centers (N, 3) around the resting vertices (P, V, 3) of each person."""

@@ -191,11 +191,23 @@ def test_the_same_scene_gives_the_same_bits() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_draws_what_the_cpu_draws() -> None:
-    """One signature, one image, one gradient, on both devices."""
+    """One signature, one image, one gradient, on both devices.
+
+    A covariance's gradient is compared through a factor of it: gsplat reads the upper triangle
+    only, and gives it the gradient of both.
+    """
     images, gradients = [], []
     for device in ("cpu", "cuda"):
-        parts = [part.to(device).requires_grad_() for part in cloud(300)]
-        seen = rasterize(*parts, camera(0.2, 64, 48).to(device))
+        means, covars, opacities, features = cloud(300)
+        factors = torch.linalg.cholesky(covars)
+        shifts = torch.zeros(300, 2)
+        parts = [
+            part.to(device).requires_grad_()
+            for part in (means, factors, opacities, features, shifts)
+        ]
+        covars = parts[1] @ parts[1].mT
+        seen_by = camera(0.2, 64, 48).to(device)
+        seen = rasterize(parts[0], covars, *parts[2:4], seen_by, shifts=parts[4])
         (seen.features.sum() + seen.depth.sum() + seen.alpha.sum()).backward()
         images.append(torch.cat([seen.features, seen.depth[..., None], seen.alpha[..., None]], -1))
         gradients.append([part.grad.cpu() for part in parts if part.grad is not None])
