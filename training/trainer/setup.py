@@ -12,14 +12,15 @@ from preprocess.faults import Fault, FaultsError
 from preprocess.layout import SceneFolder
 from preprocess.scene_data import SceneDataError, load_genders, load_mask
 from training.trainer.cameras.camera_ids import evenly_spaced
-from training.trainer.cameras.view import View, ViewCache
+from training.trainer.cameras.view import ViewCache
 from training.trainer.cameras.views import ViewReader
 from training.trainer.checkpoints import run_identity
 from training.trainer.config.schema import Config
-from training.trainer.evaluation.evaluate import GroundTruth, TrueBodies, rendered_images
+from training.trainer.evaluation.evaluate import GroundTruth, TrueBodies, rendered_image
 from training.trainer.evaluation.evaluated_views import EvaluatedViews
 from training.trainer.evaluation.experiment_loggers import open_loggers
 from training.trainer.evaluation.perceptual import load_lpips
+from training.trainer.evaluation.pictures import tile, to_pil_image
 from training.trainer.evaluation.run_reports import RunReports
 from training.trainer.gaussians.body_files import load_people_bodies
 from training.trainer.gaussians.body_parameters import (
@@ -128,14 +129,18 @@ def make_reports(
 ) -> RunReports:
     """Return the reports of a run over `model`, which has not been trained yet."""
     cameras = inputs.cameras
-    shown = views_to_show(true_views or source, inputs.evaluated, cameras.source)
+    shown = views_to_show(inputs.evaluated, cameras.source)
+    initial_tiles = [
+        tile(to_pil_image(rendered_image(model, view, config.model.background)))
+        for view in (true_views or source).views(shown)
+    ]
     return RunReports(
         config=config,
         output=OutputFolder(config.output),
         truth=read_ground_truth(config, inputs, true_views or source),
         cameras=cameras,
-        shown_views=shown,
-        initial_images=rendered_images(model, shown, config.model.background),
+        shown=shown,
+        initial_tiles=initial_tiles,
         refiner_tuned_on=inputs.refiner,
     )
 
@@ -200,11 +205,11 @@ def _true_bodies(
     return TrueBodies(body, parameters, body_joints(body, parameters).to(device)), ""
 
 
-def views_to_show(reader: ViewReader, evaluated: EvaluatedViews, source: int) -> list[View]:
-    """Choose the views of the picture: a few frames of a few cameras, evenly spread."""
+def views_to_show(evaluated: EvaluatedViews, source: int) -> list[tuple[int, int]]:
+    """Choose cameras and frame indices of the picture: a few, evenly spread."""
     cameras = evenly_spaced(evaluated.cameras or (source,), CAMERAS_IN_PICTURE)
     indices = evenly_spaced(evaluated.indices, FRAMES_IN_PICTURE)
-    return [reader.view(camera, index) for camera in cameras for index in indices]
+    return [(camera, index) for camera in cameras for index in indices]
 
 
 def gaussian_counts(

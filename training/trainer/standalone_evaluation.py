@@ -7,9 +7,11 @@ What the training wrote is only read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from torch import Tensor
 
 from preprocess.faults import Fault, FaultsError
 from preprocess.scene_data import body_space, load_genders
@@ -27,11 +29,11 @@ from training.trainer.evaluation.evaluate import (
     GroundTruth,
     evaluate,
     in_true_bodies,
-    rendered_images,
+    rendered_image,
 )
 from training.trainer.evaluation.evaluated_views import choose_views
 from training.trainer.evaluation.experiment_loggers import report_progress
-from training.trainer.evaluation.pictures import to_pil_image, write_image_grid
+from training.trainer.evaluation.pictures import tile, to_pil_image, write_image_grid
 from training.trainer.evaluation.run_reports import (
     evaluated_metrics,
     write_camera_video,
@@ -154,22 +156,23 @@ class _Report:
 
     def _write_picture(self) -> str:
         """Write target beside renders in own and true poses; return the path below the output."""
-        views = views_to_show(self.truth.reader, self.truth.evaluated, self.cameras.source)
+        shown = views_to_show(self.truth.evaluated, self.cameras.source)
         models = {"render": self.model}
         if self.truth.own is not None:
             models["render in true poses"] = in_true_bodies(self.model, self.truth.own)
-        columns = [[view.image for view in views]]
-        columns += [self._rendered(model, views) for model in models.values()]
         rows = {
-            f"camera {view.camera_id}, frame {view.frame}": list(map(to_pil_image, images))
-            for view, *images in zip(views, *columns, strict=True)
+            f"camera {view.camera_id}, frame {view.frame}": [
+                tile(to_pil_image(image))
+                for image in (view.image, *self._rendered(models.values(), view))
+            ]
+            for view in self.truth.reader.views(shown)
         }
         path = self.output.evaluation("comparison", self.epoch, "png")
         write_image_grid(path, ("target", *models), rows)
         return str(path.relative_to(self.output.root))
 
-    def _rendered(self, model: SceneModel, views: Sequence[View]) -> list[Any]:
-        return rendered_images(model, views, self.config.model.background)
+    def _rendered(self, models: Iterable[SceneModel], view: View) -> list[Tensor]:
+        return [rendered_image(model, view, self.config.model.background) for model in models]
 
 
 def _sentence(summary: dict[str, float | None]) -> str:

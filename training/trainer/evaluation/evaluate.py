@@ -146,9 +146,9 @@ def in_true_bodies(model: SceneModel, true: TrueBodies) -> SceneModel:
 
 
 @torch.no_grad()
-def rendered_images(model: SceneModel, views: Iterable[View], background: float) -> list[Tensor]:
-    """Render the given views; return images (H, W, 3)."""
-    return [render(model.gaussians_at(view.index), view.camera, background).image for view in views]
+def rendered_image(model: SceneModel, view: View, background: float) -> Tensor:
+    """Return what the model shows of a view: an image (H, W, 3)."""
+    return render(model.gaussians_at(view.index), view.camera, background).image
 
 
 def write_csv(path: Path, rows: Sequence[TableRow]) -> None:

@@ -1,10 +1,9 @@
-"""The picture of an evaluation: target | before | after, a row for each view."""
+"""Pictures of images side by side, as one sheet or as a video."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,38 +13,18 @@ from torch import Tensor
 
 from training.system.atomic_write import write_atomically
 
-TILE = 288  # pixels of the longer side of a tile, at least
+SMALLEST_TILE, LARGEST_TILE = 288, 640  # pixels of the longer side of a tile
 GAP = 6
 VIDEO_SIDE = 1024
 VIDEO_FRAME_MS = 100
 CAPTION = 26
-COLUMNS = ("target", "before training", "after {epoch} epochs")
-
-
-@dataclass(frozen=True)
-class ComparisonRow:
-    """One held-out view and the model's renders before and after, each (H, W, 3) in [0, 1]."""
-
-    label: str
-    target: Tensor
-    before: Tensor
-    after: Tensor
-
-
-def write_comparison(path: Path, rows: Sequence[ComparisonRow], epoch: int) -> None:
-    """Write the rows below each other as PNG, with captions; raises OSError."""
-    titles = [title.format(epoch=epoch) for title in COLUMNS]
-    images = {
-        row.label: [to_pil_image(i) for i in (row.target, row.before, row.after)] for row in rows
-    }
-    write_image_grid(path, titles, images)
 
 
 def write_image_grid(
     path: Path, titles: Sequence[str], rows: Mapping[str, Sequence[Image.Image]]
 ) -> None:
     """Write rows of images of one size as PNG, with titles and labels; raises OSError."""
-    tiles = [[_tile(image) for image in images] for images in rows.values()]
+    tiles = [[tile(image) for image in images] for images in rows.values()]
     width, height = tiles[0][0].size
     size = (
         len(titles) * (width + GAP) + GAP,
@@ -106,8 +85,13 @@ def to_uint8(image: Tensor) -> NDArray[np.uint8]:
     return levels
 
 
-def _tile(picture: Image.Image) -> Image.Image:
-    factor = max(1, -(-TILE // max(picture.size)))
+def tile(picture: Image.Image) -> Image.Image:
+    """Return a picture in the size of a tile: small ones enlarged, large ones made smaller."""
+    longer = max(picture.size)
+    if longer > LARGEST_TILE:
+        width, height = (max(1, side * LARGEST_TILE // longer) for side in picture.size)
+        return picture.resize((width, height), Image.Resampling.LANCZOS)
+    factor = max(1, -(-SMALLEST_TILE // longer))
     return picture.resize(
         (picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from training.system.atomic_write import write_json_atomically
@@ -20,12 +21,17 @@ from training.trainer.evaluation.evaluate import (
     GroundTruth,
     Numbers,
     evaluate,
-    rendered_images,
+    rendered_image,
     write_csv,
 )
 from training.trainer.evaluation.experiment_loggers import ExperimentLogger, report_progress
 from training.trainer.evaluation.metrics import ALIGNMENT
-from training.trainer.evaluation.pictures import ComparisonRow, write_comparison, write_video
+from training.trainer.evaluation.pictures import (
+    tile,
+    to_pil_image,
+    write_image_grid,
+    write_video,
+)
 from training.trainer.gaussians.model import SceneModel
 from training.trainer.output_files import OutputFolder
 
@@ -34,17 +40,18 @@ from training.trainer.output_files import OutputFolder
 class RunReports:
     """Evaluates one run and reports about it.
 
-    `initial_summary` is the evaluation before training; `initial_images` are the renders of
-    `shown_views` at that time, for the picture that compares before and after. `refiner_tuned_on`
-    says how the scene relates to those that its image refiner was tuned on, where it has one.
+    `initial_summary` is the evaluation before training; `initial_tiles` are the renders at
+    that time of the `shown` cameras and frame indices, small, for the picture that compares before
+    and after. `refiner_tuned_on` says how the scene relates to those that its image refiner was
+    tuned on, where it has one.
     """
 
     config: Config
     output: OutputFolder
     truth: GroundTruth
     cameras: CameraIds
-    shown_views: Sequence[View]
-    initial_images: Sequence[Tensor]
+    shown: Sequence[tuple[int, int]]
+    initial_tiles: Sequence[Image.Image]
     refiner_tuned_on: str | None = None
     loggers: Sequence[ExperimentLogger] = ()
     initial_summary: Numbers = field(default_factory=dict)
@@ -92,14 +99,15 @@ class RunReports:
 
     def _write_picture(self, model: SceneModel, epoch: int) -> str:
         """Write the comparison picture; return its path below the output folder."""
-        images = rendered_images(model, self.shown_views, self.config.model.background)
-        columns = zip(self.shown_views, self.initial_images, images, strict=True)
-        rows = [
-            ComparisonRow(self._label(view), view.image, before, after)
-            for view, before, after in columns
-        ]
+        views = self.truth.reader.views(self.shown)
+        rows = {}
+        for view, before in zip(views, self.initial_tiles, strict=True):
+            after = rendered_image(model, view, self.config.model.background)
+            tiles = [tile(to_pil_image(image)) for image in (view.image, after)]
+            rows[self._label(view)] = [tiles[0], before, tiles[1]]
         path = self.output.evaluation("comparison", epoch, "png")
-        write_comparison(path, rows, epoch)
+        titles = ("target", "before training", f"after {epoch} epochs")
+        write_image_grid(path, titles, rows)
         return str(path.relative_to(self.output.root))
 
     def _label(self, view: View) -> str:
@@ -171,7 +179,7 @@ def write_camera_video(
     def frames() -> Iterator[Sequence[Tensor]]:
         for index in truth.evaluated.indices:
             view = truth.reader.view(camera, index)
-            yield view.image, *rendered_images(model, [view], background)
+            yield view.image, rendered_image(model, view, background)
 
     write_video(path, frames())
 

@@ -33,8 +33,9 @@ def color_hidden_gaussians(model: SceneModel, views: Iterable[View]) -> None:
         own = (gaussians.person == person).nonzero()[:, 0]
         visible = own[contributions[own] > MIN_RELATIVE_CONTRIBUTION * contributions[own].mean()]
         if len(visible):
-            gaussians.colored_by[own] = visible[_nearest(positions[own], positions[visible])]
+            hidden = own[~torch.isin(own, visible)]
             gaussians.colored_by[visible] = visible
+            gaussians.colored_by[hidden] = visible[_nearest(positions[hidden], positions[visible])]
 
 
 def max_contributions(model: SceneModel, views: Iterable[View]) -> Tensor:
