@@ -130,10 +130,13 @@ class BodyModel:
         The corrections are linear in the entries of the rotation matrices of all joints but the
         root, less the identity (Loper et al., eq. 9). Arguments as for `joint_transforms`.
         """
-        vertices = self.shaped(betas, expression)
+        return self.corrected(self.shaped(betas, expression), roma.rotvec_to_rotmat(pose))
+
+    def corrected(self, vertices: Tensor, rotations: Tensor) -> Tensor:
+        """Return shaped `vertices` (...,V,3), corrected for joints' `rotations` (...,J,3,3)."""
         if self.pose_directions is None:
             return vertices
-        rotations = roma.rotvec_to_rotmat(pose[..., 1 : self.joint_count, :])
+        rotations = rotations[..., 1 : self.joint_count, :, :]
         departures = rotations - torch.eye(3, dtype=rotations.dtype, device=rotations.device)
         return vertices + _displacement(self.pose_directions, departures.flatten(-3))
 
@@ -146,7 +149,15 @@ class BodyModel:
         `trans` (...,3) metres, `expression` (...,E). Differentiable in all of them.
         """
         rest = self.regressor @ self.shaped(betas, expression)
-        rotations = roma.rotvec_to_rotmat(pose[..., : self.joint_count, :])
+        return self.rotation_transforms(rest, roma.rotvec_to_rotmat(pose), trans)
+
+    def rotation_transforms(
+        self, rest: Tensor, rotations: Tensor, trans: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return what `joint_transforms` does, of joints `rest` (...,J,3) turned by `rotations`.
+
+        These are (...,J,3,3); those beyond the model's joints are ignored.
+        """
         rotations_in_world, positions = self._forward_kinematics(rotations, rest)
         positions = positions + trans[..., None, :]
         shift = positions - torch.einsum("...jab,...jb->...ja", rotations_in_world, rest)

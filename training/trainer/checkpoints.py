@@ -14,7 +14,8 @@ from training.configuration.overrides import leaves
 from training.system.atomic_write import write_atomically
 from training.trainer.config.schema import Config
 
-FORMAT = 1
+FORMAT = 2
+"""2: corrections of poses are composed with the estimates; 1 added axis-angle vectors."""
 IGNORED_PREFIXES = (
     "shared.",
     "data.",
@@ -67,7 +68,10 @@ def run_identity(config: Config, scene: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Return a checkpoint's `identity` and `state`, or None when damaged; raises OSError."""
+    """Return a checkpoint's `identity` and `state`, or None when damaged.
+
+    Raises FaultsError when another version of the trainer wrote it, OSError.
+    """
     data = path.read_bytes()
     try:
         # torch.load does not check the checksums of the zip file that it reads.
@@ -76,8 +80,14 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception:  # noqa: BLE001 - torch raises a dozen undocumented types for damaged files
         return None
-    complete = isinstance(content, dict) and {"format", "identity", "state"} <= content.keys()
-    return content if complete and content["format"] == FORMAT else None
+    if not isinstance(content, dict) or not {"format", "identity", "state"} <= content.keys():
+        return None
+    if content["format"] != FORMAT:
+        what = f"{path} was written by another version of the trainer"
+        value = f"its format is {content['format']!r}, this version's {FORMAT}"
+        remedy = "delete the checkpoint to train the scene anew, or choose another shared.exp_name"
+        raise FaultsError([Fault(what, value, remedy)])
+    return content
 
 
 def refuse_different(path: Path, made_with: dict[str, Any], identity: dict[str, Any]) -> None:

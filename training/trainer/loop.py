@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -59,13 +59,17 @@ class Position:
 
 @dataclass
 class TrainingRun:
-    """Everything that training one scene works on."""
+    """Everything that training one scene works on.
+
+    `smooth` says of each frame whether its poses have neighbours to be smooth with.
+    """
 
     config: Config
     model: SceneModel
     optimizers: Optimizers
     source: ViewReader
     source_id: int
+    smooth: Sequence[bool]
     novel: NovelViews
     reports: RunReports
     requests: SignalRequests
@@ -125,7 +129,7 @@ def fit_pose(run: TrainingRun, views: list[StoredView], fraction: float) -> floa
     weights = run.config.train.optimization.loss
     index = views[0].index
     gaussians = run.model.gaussians_at(index)
-    loss = pose_prior(run.model, index, weights)
+    loss = pose_prior(run.model, index, weights, smooth=run.smooth[index])
     for view, weight in _weighted_views(run, views, gaussians):
         rendered = render(gaussians, view.camera, run.config.model.background)
         loss = loss + weight * shape_loss(rendered, view, weights)
@@ -143,15 +147,16 @@ def fit_all(run: TrainingRun, views: list[StoredView], fraction: float) -> float
     weights = optimization.loss
     index = views[0].index
     gaussians = run.model.gaussians_at(index)
-    loss = pose_prior(run.model, index, weights) + gaussian_prior(run.model, weights)
+    loss = pose_prior(run.model, index, weights, smooth=run.smooth[index])
+    loss = loss + gaussian_prior(run.model, weights)
     seen: list[Seen] = []
     weighted = _weighted_views(run, views, gaussians)
     for stored, (view, weight) in zip(views, weighted, strict=True):
         shifts = run.densification.new_shifts(gaussians) if run.densification else None
         seen += [] if shifts is None else [Seen(view.camera, stored.camera, shifts)]
         rendered = render(gaussians, view.camera, run.config.model.background, shifts=shifts)
-        color, shape = color_loss(rendered, view, weights), shape_loss(rendered, view, weights)
-        loss = loss + weight * (color + shape)
+        color = color_loss(rendered, view, weights, edges=run.novel.captured)
+        loss = loss + weight * (color + shape_loss(rendered, view, weights))
     torch.autograd.backward(loss)
     poses = optimization.tune_poses_with_gaussians
     run.optimizers.step(poses=poses, gaussians=True, fraction=fraction)

@@ -8,8 +8,14 @@ image, provided that nothing else of it shows people or Gaussians. Weights are t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from training.trainer.cameras.views import View
@@ -26,34 +32,55 @@ def shape_loss(rendered: Rendered, view: View, weights: LossWeights) -> Tensor:
     """Return the error of silhouettes and depth, by which poses are fitted before colours."""
     loss = weights.silhouette * silhouette_loss(rendered.person_alpha, view.masks) * view.share()
     if view.depth is not None and weights.depth:
-        loss = loss + weights.depth * depth_loss(rendered.depth, rendered.alpha, view.depth)
+        loss = loss + weights.depth * depth_loss(rendered.depth, rendered.facing, view.depth)
     return loss
 
 
-def color_loss(rendered: Rendered, view: View, weights: LossWeights) -> Tensor:
-    """Compare the people's colours inside their silhouettes with the view.
+def color_loss(
+    rendered: Rendered, view: View, weights: LossWeights, *, edges: bool = False
+) -> Tensor:
+    """Compare the people's colours with the view, inside their silhouettes or with the `edges`.
 
-    Edges are left out: there the image mixes in what is behind, and Gaussians would learn it.
+    At an edge the image mixes in what is behind. From one camera alone Gaussians would learn that
+    colour, where they should move; true images of other cameras forbid it.
     """
-    image = torch.where(view.interior[..., None], rendered.image, view.image)
+    image = rendered.image
+    if not edges:
+        image = torch.where(view.interior[..., None], image, view.image)
     loss = weights.rgb * rgb_loss(image, view.image) * view.share()
     if weights.ssim:
         loss = loss + weights.ssim * ssim_loss(image, view.image) * view.share(SSIM_WINDOW)
     return loss
 
 
-def pose_prior(model: SceneModel, frame: int, weights: LossWeights) -> Tensor:
-    """Penalise poses at a frame index that leave their estimates or change unevenly over time."""
+def pose_prior(model: SceneModel, index: int, weights: LossWeights, *, smooth: bool) -> Tensor:
+    """Penalise poses at a frame index that leave their estimates or change unevenly over time.
+
+    The latter only where `smooth`, which `has_neighbours` tells.
+    """
     poses = model.poses
-    last = len(poses.first_pose) - 1
-    neighbours = torch.tensor([max(frame - 1, 0), frame, min(frame + 1, last)])
-    neighbours = neighbours.to(poses.betas.device)
-    rotations, _ = poses.corrections(neighbours)
-    loss = weights.pose_prior * rotations[1].square().mean()
-    if weights.pose_smoothness and 0 < frame < last:
-        pose, trans = poses(neighbours)
-        loss = loss + weights.pose_smoothness * (acceleration(pose) + acceleration(trans))
+    turns, _ = poses.corrections(torch.tensor([index], device=poses.betas.device))
+    loss = weights.pose_prior * turns.square().mean()
+    if weights.pose_smoothness and smooth:
+        around = torch.tensor([index - 1, index, index + 1], device=poses.betas.device)
+        rotations, trans = poses(around)
+        uneven = angular_acceleration(rotations) + acceleration(trans)
+        loss = loss + weights.pose_smoothness * uneven
     return loss
+
+
+def has_neighbours(frames: Sequence[int]) -> list[bool]:
+    """Return for each frame number whether those before and after it are one step away.
+
+    A step is the smallest distance of two successive `frames`: no motion is known across skipped
+    frames.
+    """
+    steps = [after - before for before, after in pairwise(frames)]
+    step = min(steps, default=0)
+    return [
+        0 < index < len(steps) and steps[index - 1] == steps[index] == step
+        for index in range(len(frames))
+    ]
 
 
 def gaussian_prior(model: SceneModel, weights: LossWeights) -> Tensor:
@@ -82,7 +109,7 @@ def ssim_loss(image: Tensor, target: Tensor) -> Tensor:
     similarity: Tensor = ((2 * mean_a * mean_b + C1) * (2 * covariance + C2)) / (
         (mean_a**2 + mean_b**2 + C1) * (variance_a + variance_b + C2)
     )
-    return torch.sub(1, similarity.mean()).to(image.dtype)
+    return 1 - similarity.mean()
 
 
 def silhouette_loss(person_alpha: Tensor, masks: Tensor) -> Tensor:
@@ -91,14 +118,27 @@ def silhouette_loss(person_alpha: Tensor, masks: Tensor) -> Tensor:
 
 
 def depth_loss(depth: Tensor, alpha: Tensor, target: Tensor) -> Tensor:
-    """Return the mean absolute difference of expected depth and `target` (H, W), metres.
+    """Return the mean absolute difference of rendered depth and `target` (H, W), metres.
 
-    `depth` (H, W) is the alpha-weighted sum. Counted are pixels where the target is known (above 0)
-    and the model covers more than half; without any the loss is 0.
+    `depth` (H, W) is the sum weighted by `alpha`, of surfaces that face the camera. Counted are
+    pixels where the target is known (above 0) and the model covers more than half; without any the
+    loss is 0.
     """
     known = (target > 0) & (alpha.detach() > MIN_ALPHA_FOR_DEPTH)
     difference = depth / alpha.clamp(min=MIN_ALPHA_FOR_DEPTH) - target
     return torch.where(known, difference.abs(), 0.0).sum() / known.sum().clamp(min=1)
+
+
+def angular_acceleration(rotations: Tensor) -> Tensor:
+    """Return the mean squared change of rotation speed over three successive frames, rad².
+
+    `rotations` (3, ..., 3, 3). Compared are the relative rotations from frame to frame, which a
+    turn of the world leaves as they are; by the distance of their matrices, which for small angles
+    is that of their axis-angle vectors times the root of 2 and has a gradient at any angle.
+    """
+    steps = rotations[:-1].mT @ rotations[1:]
+    axes, root_2_squared = 3, 2
+    return (steps[1] - steps[0]).square().sum((-2, -1)).mean() / (axes * root_2_squared)
 
 
 def acceleration(values: Tensor) -> Tensor:
@@ -106,12 +146,33 @@ def acceleration(values: Tensor) -> Tensor:
     return ((values[0] - 2 * values[1] + values[2]) ** 2).mean()
 
 
-def _window_means(images: Tensor) -> Tensor:
-    """Average (N, H, W, 3) over every whole window, by a summed-area table (Crow 1984).
+class _WindowMeans(Function):
+    """Average (N, H, W, C) over every whole window; the gradient is averaged in the same way.
 
-    A convolution costs eight times as much on CPU. float64, since the table's sums grow large.
+    Sums of shifted copies: a convolution takes 8 times, a summed-area table in float64 3 times as
+    long on CPU.
     """
-    table = functional.pad(images.double().cumsum(1).cumsum(2), (0, 0, 1, 0, 1, 0))
-    size = SSIM_WINDOW
-    rows = table[:, size:] - table[:, :-size]
-    return (rows[:, :, size:] - rows[:, :, :-size]) / size**2
+
+    @staticmethod
+    def forward(_context: Any, images: Tensor) -> Tensor:
+        return _window_sums(_window_sums(images, 1), 2) / SSIM_WINDOW**2
+
+    @staticmethod
+    @once_differentiable
+    def backward(_context: Any, gradient: Tensor) -> Tensor:
+        edge = SSIM_WINDOW - 1
+        padded = functional.pad(gradient, (0, 0, edge, edge, edge, edge))
+        return _window_sums(_window_sums(padded, 1), 2) / SSIM_WINDOW**2
+
+
+def _window_means(images: Tensor) -> Tensor:
+    means: Tensor = _WindowMeans.apply(images)
+    return means
+
+
+def _window_sums(images: Tensor, dim: int) -> Tensor:
+    count = images.shape[dim] - SSIM_WINDOW + 1
+    sums = images.narrow(dim, 0, count).clone()
+    for first in range(1, SSIM_WINDOW):
+        sums += images.narrow(dim, first, count)
+    return sums

@@ -25,6 +25,7 @@ from training.trainer.termination import TrainingError
 BODY_AROUND_JOINTS = 0.2  # metres of body beyond the outermost joints
 PELVIS, NECK = 0, 12
 MIN_COVERAGE = 0.5  # alpha from which a pixel counts as a person's
+MIN_FACING = 0.1  # of it shows a surface that faces the camera, for the depth to be known
 
 
 @dataclass
@@ -42,6 +43,11 @@ class NovelViews:
     truth: ViewReader | None
     refiner: Refiner | None
     reader: ViewReader | None = field(default=None, init=False)
+
+    @property
+    def captured(self) -> bool:
+        """Whether true images of other cameras are trained on now."""
+        return self.reader is not None and self.settings.source == "captured"
 
     def make_or_load(self, model: SceneModel, *, made: bool) -> None:
         """Make the views, or find those that an earlier attempt `made`, and open `reader` on them.
@@ -127,8 +133,8 @@ def write_view(folder: SceneFolder, view: View) -> None:
 
 def _covered_depth(rendered: Rendered) -> Tensor:
     return torch.where(
-        rendered.alpha > MIN_COVERAGE,
-        rendered.depth / rendered.alpha.clamp(min=MIN_COVERAGE),
+        (rendered.alpha > MIN_COVERAGE) & (rendered.facing > MIN_FACING),
+        rendered.depth / rendered.facing.clamp(min=MIN_FACING),
         0.0,
     )
 

@@ -15,7 +15,7 @@ from training.trainer.cameras.camera_ids import evenly_spaced
 from training.trainer.cameras.view import ViewCache
 from training.trainer.cameras.views import ViewReader
 from training.trainer.checkpoints import run_identity
-from training.trainer.config.schema import Config
+from training.trainer.config.schema import Config, Model
 from training.trainer.evaluation.evaluate import GroundTruth, TrueBodies, rendered_image
 from training.trainer.evaluation.evaluated_views import EvaluatedViews
 from training.trainer.evaluation.experiment_loggers import open_loggers
@@ -34,14 +34,15 @@ from training.trainer.gaussians.model import Gaussians, Poses, SceneModel
 from training.trainer.gaussians.surface import spread_points
 from training.trainer.input_checks import TrainingInputs
 from training.trainer.loop import TrainingRun, resume
+from training.trainer.losses import has_neighbours
 from training.trainer.novel_views import NovelViews
 from training.trainer.optimizers import make_optimizers
 from training.trainer.output_files import OutputFolder
 from training.trainer.refiner.refiner import load_refiner
 from training.trainer.termination import SignalRequests
 
-GAUSSIANS_PER_PIXEL = 1
-MIN_GAUSSIANS, MAX_GAUSSIANS = 1_000, 50_000
+GAUSSIANS_PER_PIXEL = 0.5
+MIN_GAUSSIANS, MAX_GAUSSIANS = 3_000, 50_000
 CAMERAS_IN_PICTURE = 4
 MASKS_COUNTED = 16
 FRAMES_IN_PICTURE = 2
@@ -61,8 +62,7 @@ def prepare_run(config: Config, inputs: TrainingInputs, requests: SignalRequests
     source, true_views = open_readers(config, inputs, people, device)
     at = (inputs.data, inputs.cameras.source, inputs.frames)
     counts = gaussian_counts(config.model.gaussians_per_person, *at, people)
-    sh_degree = config.model.sh_degree
-    model = make_model(config.seed, body, estimated, counts, device, sh_degree=sh_degree)
+    model = make_model(config.seed, body, estimated, counts, device, settings=config.model)
     output = OutputFolder(config.output)
     reports = make_reports(config, inputs, model, source, true_views)
     run = TrainingRun(
@@ -71,6 +71,7 @@ def prepare_run(config: Config, inputs: TrainingInputs, requests: SignalRequests
         optimizers=make_optimizers(model, config.train.optimization.learning_rate),
         source=source,
         source_id=inputs.cameras.source,
+        smooth=has_neighbours(inputs.frames),
         novel=make_novel_views(config, inputs, source, true_views),
         reports=reports,
         requests=requests,
@@ -109,15 +110,20 @@ def make_model(
     counts: Sequence[int],
     device: torch.device,
     *,
-    sh_degree: int = 0,
+    settings: Model | None = None,
 ) -> SceneModel:
-    """Return the model before training, with `counts[i]` Gaussians spread over person i's body."""
+    """Return the model before training, with `counts[i]` Gaussians spread over person i's body.
+
+    Without `settings` it is undressed and its colours are the same from everywhere.
+    """
     generator = torch.Generator().manual_seed(seed)
     surfaces = [
         spread_points(body.of_person(person), betas, count, generator)
         for person, (betas, count) in enumerate(zip(estimated.betas, counts, strict=True))
     ]
-    return SceneModel(body.to(device), Poses(estimated), Gaussians(surfaces, sh_degree)).to(device)
+    appearance = (settings.sh_degree, settings.cloth_thickness_m) if settings else ()
+    gaussians = Gaussians(surfaces, *appearance)
+    return SceneModel(body.to(device), Poses(estimated), gaussians).to(device)
 
 
 def make_reports(
@@ -224,7 +230,8 @@ def gaussian_counts(
         return [wanted] * people
     chosen = evenly_spaced(frames, MASKS_COUNTED)
     pixels = [_most_pixels(data, camera, chosen, person) for person in range(people)]
-    return [min(max(most * GAUSSIANS_PER_PIXEL, MIN_GAUSSIANS), MAX_GAUSSIANS) for most in pixels]
+    wanted_counts = [round(most * GAUSSIANS_PER_PIXEL) for most in pixels]
+    return [min(max(count, MIN_GAUSSIANS), MAX_GAUSSIANS) for count in wanted_counts]
 
 
 def _most_pixels(data: SceneFolder, camera: int, frames: Sequence[int], person: int) -> int:

@@ -55,8 +55,7 @@ def trained_model(
     weights = content["state"]["model"]
     _refuse_other_data(OutputFolder(config.output).checkpoint, weights, estimated)
     counts = torch.bincount(weights["gaussians.person"]).tolist()
-    degree = config.model.sh_degree
-    model = make_model(config.seed, body, estimated, counts, device, sh_degree=degree)
+    model = make_model(config.seed, body, estimated, counts, device, settings=config.model)
     model.load_state_dict(weights)
     return model
 

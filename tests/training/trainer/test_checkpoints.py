@@ -239,6 +239,24 @@ def test_a_checkpoint_that_would_run_code_is_not_loaded(tmp_path):
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.parametrize("run_mode", ["train", "difix_data_generation_generate"])
+def test_a_checkpoint_of_another_version_is_refused_by_name(tiny_scene, capsys, run_mode):
+    """It is no damaged file: exit status 2, both formats, the way out; the file stays."""
+    assert tiny_scene.train("train.optimization.epochs=1") == 0
+    path = tiny_scene.output() / "checkpoints" / "last.pt"
+    content = torch.load(path, weights_only=True)
+    torch.save(content | {"format": 1}, path)
+    former = path.read_bytes()
+    capsys.readouterr()
+    mode = (f"run_mode={run_mode}", "difix_data_generation.strict=false")
+    assert tiny_scene.train("train.optimization.epochs=1", *mode) == 2
+    error = capsys.readouterr().err
+    assert f"{path} was written by another version of the trainer" in error
+    assert "its format is 1, this version's 2" in error
+    assert "delete the checkpoint" in error
+    assert path.read_bytes() == former
+
+
 def test_a_full_disk_leaves_the_previous_checkpoint_whole(tmp_path):
     """Files may not grow beyond 50 kB here: the write fails, the old file is untouched."""
     path = tmp_path / "last.pt"

@@ -27,7 +27,7 @@ def test_a_scene_is_trained_evaluated_and_exported(tiny_scene, capsys):
     assert tiny_scene.train("train.optimization.epochs=12") == 0
     output, metrics = tiny_scene.output(), tiny_scene.metrics()
     assert metrics["psnr"] > metrics["before"]["psnr"] + 1
-    assert metrics["mpjpe_mm"] < 0.7 * metrics["before"]["mpjpe_mm"]
+    assert metrics["mpjpe_mm"] < 0.8 * metrics["before"]["mpjpe_mm"]
     assert metrics["smpl_mpjpe_mm"] == pytest.approx(metrics["mpjpe_mm"], rel=1e-3)
     assert metrics["held_out_cameras"] == HELD_OUT
     assert metrics["source_camera"] == 28

@@ -85,6 +85,7 @@ class Model(Section):
     smpl_female_body_file: str | None
     smpl_male_body_file: str | None
     gaussians_per_person: Auto | Positive
+    cloth_thickness_m: Annotated[float, Field(ge=0, le=0.2)]
     background: Annotated[float, Field(ge=0, le=1)]
     densification: Literal["none", "default", "mcmc"]
     max_gaussians: Positive

@@ -35,8 +35,7 @@ def load_model(
     if content is None:
         at = (inputs.data, inputs.scene.cam_id, inputs.trained_frames)
         counts = gaussian_counts(config.model.gaussians_per_person, *at, len(estimated.betas))
-        sh_degree = config.model.sh_degree
-        model = make_model(config.seed, body, estimated, counts, device, sh_degree=sh_degree)
+        model = make_model(config.seed, body, estimated, counts, device, settings=config.model)
         return model, {"source": "initial"}
     model = trained_model(config, content, body, estimated, device)
     state = content["state"]

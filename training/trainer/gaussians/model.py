@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from preprocess.body.body_model import BodyModel
+from preprocess.body.body_model import BodyModel, skin
 from preprocess.body.joints import BODY_JOINTS
 from training.trainer.gaussians.body_parameters import BodyParameters
 from training.trainer.gaussians.surface import SurfacePoints, initial_scales, skinning_weights
@@ -40,21 +40,26 @@ class ViewDependence:
 class PosedGaussians:
     """N Gaussians in the world at one frame.
 
-    means (N, 3), covars (N, 3, 3), opacities (N,), features (N, 3 + P): colour, one-hot person.
+    means (N, 3), covars (N, 3, 3), opacities (N,), features (N, 3 + P): colour, one-hot person;
+    normals (N, 3) outwards, of any length. Their surface is dressed: `cloth_thickness_m` nearer
+    to who looks at it.
     """
 
     means: Tensor
     covars: Tensor
     opacities: Tensor
     features: Tensor
+    normals: Tensor
+    cloth_thickness_m: float = 0.0
     view_dependence: ViewDependence | None = None
 
 
 class Poses(nn.Module):
     """The body parameters that are fitted, starting from the estimates of the scene data.
 
-    Corrections are one row per frame with sparse gradients, so that a step moves its own frame
-    only.
+    Corrections are one row per frame with sparse gradients, so that a step moves the frames that
+    its loss looks at only. A joint's correction turns it before its estimate does, about the axes
+    of its own bone: then a turn of the world, which changes the estimates, leaves them as they are.
     """
 
     def __init__(self, estimated: BodyParameters) -> None:
@@ -69,23 +74,28 @@ class Poses(nn.Module):
         self.first_pose: Tensor
         self.first_trans: Tensor
         self.expression: Tensor | None
+        rotations = roma.rotvec_to_rotmat(estimated.pose)
+        self.register_buffer("first_rotations", rotations, persistent=False)
+        self.first_rotations: Tensor
         self.turns = _zero_embedding(frames, people * len(BODY_JOINTS) * 3)
         self.shifts = _zero_embedding(frames, people * 3)
 
     def corrections(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what is added to the estimates at frame indices (F,).
+        """Return how the estimates are corrected at frame indices (F,).
 
-        Rotations (F, P, 22, 3) rad, translations (F, P, 3) metres.
+        Rotations (F, P, 22, 3) axis-angle, rad; translations (F, P, 3) metres.
         """
         turns = self.turns(frames).view(len(frames), self.people, len(BODY_JOINTS), 3)
         return turns, self.shifts(frames).view(len(frames), self.people, 3)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Return pose (F, P, J, 3) and trans (F, P, 3) at frame indices (F,)."""
+        """Return rotations (F, P, J, 3, 3) and trans (F, P, 3) at frame indices (F,)."""
         turns, shifts = self.corrections(frames)
-        uncorrected = self.first_pose.shape[2] - len(BODY_JOINTS)  # fingers and face of SMPL-X
-        pose = self.first_pose[frames] + functional.pad(turns, (0, 0, 0, uncorrected))
-        return pose, self.first_trans[frames] + shifts
+        estimated = self.first_rotations[frames]
+        fitted = estimated[:, :, : len(BODY_JOINTS)] @ roma.rotvec_to_rotmat(turns)
+        # Fingers and face of SMPL-X stay as they are.
+        rotations = torch.cat([fitted, estimated[:, :, len(BODY_JOINTS) :]], dim=2)
+        return rotations, self.first_trans[frames] + shifts
 
 
 class Gaussians(nn.Module):
@@ -96,9 +106,15 @@ class Gaussians(nn.Module):
     shows: itself, until hidden ones copy (visibility.py).
     """
 
-    def __init__(self, surfaces: Sequence[SurfacePoints], sh_degree: int = 0) -> None:
+    def __init__(
+        self,
+        surfaces: Sequence[SurfacePoints],
+        sh_degree: int = 0,
+        cloth_thickness_m: float = 0.0,
+    ) -> None:
         super().__init__()
         self.sh_degree = sh_degree
+        self.cloth_thickness_m = cloth_thickness_m
         counts = torch.tensor([len(points.corners) for points in surfaces])
         self.register_buffer("person", torch.arange(len(surfaces)).repeat_interleave(counts))
         self.register_buffer("corners", torch.cat([points.corners for points in surfaces]))
@@ -151,7 +167,8 @@ class Gaussians(nn.Module):
             ..., 3
         ]
         rotations = roma.unitquat_to_rotmat(functional.normalize(self.rotations, dim=-1))
-        factor = blended[..., :3] @ (rotations * self.scales.exp()[:, None, :])
+        turned = blended[..., :3] @ rotations
+        factor = turned * self.scales.exp()[:, None, :]
         features = torch.cat(
             [self.shown_colors(), functional.one_hot(self.person, len(transforms)).to(means)], dim=1
         )
@@ -159,18 +176,33 @@ class Gaussians(nn.Module):
         if self.sh_degree:
             shown = self.harmonics[self.colored_by]
             view_dependence = ViewDependence(self.sh_degree, shown, blended[..., :3])
-        opacities = self.opacities.sigmoid()
-        return PosedGaussians(means, factor @ factor.mT, opacities, features, view_dependence)
+        return PosedGaussians(
+            means,
+            factor @ factor.mT,
+            self.opacities.sigmoid(),
+            features,
+            turned[..., 2],
+            self.cloth_thickness_m,
+            view_dependence,
+        )
 
 
 class SceneModel(nn.Module):
-    """Gaussians and poses together, over one parametric body."""
+    """Gaussians and poses together, over one parametric body.
+
+    People grow and shrink about their pelvis, which stays where it was estimated to be while their
+    shape is fitted, whichever point of the world their body model starts from.
+    """
 
     def __init__(self, body: BodyModel, poses: Poses, gaussians: Gaussians) -> None:
         super().__init__()
         self.body = body
         self.poses = poses
         self.gaussians = gaussians
+        betas = poses.betas.detach().to(body.template.device)
+        pelvis = (body.regressor @ body.shaped(betas))[:, 0]
+        self.register_buffer("first_pelvis", pelvis, persistent=False)
+        self.first_pelvis: Tensor
         self.register_load_state_dict_post_hook(_restore_weights)  # type: ignore[no-untyped-call]
 
     @property
@@ -181,30 +213,40 @@ class SceneModel(nn.Module):
     def gaussians_at(self, index: int) -> PosedGaussians:
         """Return everyone's Gaussians at a frame index."""
         frames = torch.tensor([index], device=self.poses.betas.device)
-        betas, pose, trans, expression = self._bodies(frames)
-        resting = self.body.resting(betas, pose, expression)
-        transforms, _ = self.body.joint_transforms(betas, pose, trans, expression)
-        return self.gaussians.posed(resting[0], transforms[0])
+        rotations, trans = self.poses(frames)
+        shaped = self._shaped(frames)
+        transforms, _ = self._transforms(shaped, rotations, trans)
+        return self.gaussians.posed(self.body.corrected(shaped, rotations)[0], transforms[0])
 
     def joints(self, frames: Tensor) -> Tensor:
         """Return the posed body joints (F, P, 22, 3) at frame indices (F,), metres."""
-        return self.body.joint_transforms(*self._bodies(frames))[1][:, :, : len(BODY_JOINTS)]
+        _, joints = self._transforms(self._shaped(frames), *self.poses(frames))
+        return joints[:, :, : len(BODY_JOINTS)]
 
     def vertices(self, frames: Tensor) -> Tensor:
         """Return the posed vertices of the bodies (F, P, V, 3) at frame indices (F,), metres."""
-        return self.body.vertices(*self._bodies(frames))
+        rotations, trans = self.poses(frames)
+        shaped = self._shaped(frames)
+        transforms, _ = self._transforms(shaped, rotations, trans)
+        return skin(self.body.corrected(shaped, rotations), self.body.weights, transforms)
 
     def with_bodies(self, body: BodyModel, parameters: BodyParameters) -> SceneModel:
         """Return the same Gaussians on other bodies of the same kind, in other poses."""
         device = self.poses.betas.device
         return SceneModel(body.to(device), Poses(parameters).to(device), self.gaussians)
 
-    def _bodies(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Return everyone's betas, pose, trans and expression (F, P, ...) at frame indices (F,)."""
-        pose, trans = self.poses(frames)
+    def _shaped(self, frames: Tensor) -> Tensor:
+        """Return the resting vertices (F, P, V, 3) at frame indices (F,)."""
         betas = self.poses.betas.expand(len(frames), *self.poses.betas.shape)
         faces = self.poses.expression
-        return betas, pose, trans, None if faces is None else faces[frames]
+        return self.body.shaped(betas, None if faces is None else faces[frames])
+
+    def _transforms(
+        self, shaped: Tensor, rotations: Tensor, trans: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        joints = self.body.regressor @ shaped
+        trans = trans + self.first_pelvis - joints[:, :, 0]
+        return self.body.rotation_transforms(joints, rotations, trans)
 
 
 def _restore_weights(model: SceneModel, _: object) -> None:

@@ -23,14 +23,16 @@ REACH = math.sqrt(2 * math.log(1 / MIN_ALPHA))
 class Rendered:
     """What a camera sees of P people.
 
-    `image` (H, W, 3); `person_alpha` (H, W, P), how much of each pixel shows each person; `depth`
-    (H, W), weighted by alpha, metres; `alpha` (H, W).
+    `image` (H, W, 3); `person_alpha` (H, W, P), how much of each pixel shows each person; `alpha`
+    (H, W); `facing` (H, W), the part of alpha whose surfaces face the camera; `depth` (H, W) of
+    these, weighted by `facing`, metres.
     """
 
     image: Tensor
     person_alpha: Tensor
-    depth: Tensor
     alpha: Tensor
+    facing: Tensor
+    depth: Tensor
 
 
 def render(
@@ -38,18 +40,37 @@ def render(
 ) -> Rendered:
     """Render everyone together, so that people occlude each other, onto a grey level 0 to 1.
 
-    `shifts` as for `rasterize`.
+    Depth is read off the surfaces that face the camera alone: with the far side, which shines
+    through between the Gaussians, it would lie 10 mm behind the surface. `shifts` as for
+    `rasterize`.
     """
+    facing = faces_camera(gaussians, camera)
+    depth = depths(gaussians, camera) - gaussians.cloth_thickness_m
+    surface = torch.stack([facing, facing * depth], dim=1)
     raster = rasterize(
         gaussians.means,
         gaussians.covars,
         gaussians.opacities,
-        _features_seen_by(camera, gaussians),
+        torch.cat([_features_seen_by(camera, gaussians), surface], dim=1),
         camera,
         shifts=shifts,
     )
     image = raster.features[..., :3] + (1 - raster.alpha[..., None]) * background
-    return Rendered(image, raster.features[..., 3:], raster.depth, raster.alpha)
+    person_alpha = raster.features[..., 3:-2]
+    return Rendered(
+        image, person_alpha, raster.alpha, raster.features[..., -2], raster.features[..., -1]
+    )
+
+
+def faces_camera(gaussians: PosedGaussians, camera: Camera) -> Tensor:
+    """Return 1 for each Gaussian (N,) whose surface faces the camera, 0 for the others."""
+    towards = camera.position - gaussians.means
+    return ((towards * gaussians.normals).sum(-1) > 0).to(gaussians.means.dtype)
+
+
+def depths(gaussians: PosedGaussians, camera: Camera) -> Tensor:
+    """Return how far the centers (N,) lie in front of the camera, metres."""
+    return gaussians.means @ camera.viewmat[2, :3] + camera.viewmat[2, 3]
 
 
 @torch.no_grad()

@@ -9,7 +9,10 @@ import roma
 import torch
 
 from training.trainer import losses
+from training.trainer.cameras.view import View
+from training.trainer.config.schema import LossWeights
 from training.trainer.evaluation import metrics
+from training.trainer.gaussians.render import Rendered
 
 
 def pictures(seed=0, size=(40, 50)):
@@ -52,11 +55,45 @@ def test_depth_counts_only_where_it_is_known_and_the_model_is():
     assert float(nothing) == 0
 
 
+def test_colours_of_edges_count_only_where_asked():
+    """A wrong colour at the edge of a mask costs nothing, or what it costs inside."""
+    target, masks = torch.ones(16, 16, 3), torch.zeros(16, 16, 1)
+    masks[4:12, 4:12] = 1
+    drawn = target.clone()
+    drawn[4, 4:12] = 0
+    view = View(1, 1, 0, None, target, masks, None)
+    seen = Rendered(drawn, masks, masks[..., 0], masks[..., 0], masks[..., 0])
+    weights = LossWeights.model_construct(rgb=1.0, ssim=0.0)
+    assert float(losses.color_loss(seen, view, weights)) == 0
+    assert float(losses.color_loss(seen, view, weights, edges=True)) == pytest.approx(8 / 256)
+
+
 def test_even_motion_costs_nothing():
     """A constant change from frame to frame has no acceleration; a jump has."""
     steady = torch.arange(3.0)[:, None] * torch.ones(3, 4)
     assert float(losses.acceleration(steady)) == 0
     assert float(losses.acceleration(torch.tensor([[0.0], [1.0], [0.0]]))) == 4
+
+
+def test_an_even_turn_costs_nothing_in_any_world():
+    """A change of speed costs its square, near half a turn too, where axis-angle vectors flip."""
+
+    def turned(*angles, world):
+        about_z = torch.tensor([0.0, 0.0, 1.0])
+        return world @ torch.stack([roma.rotvec_to_rotmat(angle * about_z) for angle in angles])
+
+    for world in (torch.eye(3), roma.rotvec_to_rotmat(torch.tensor([3.1, 0.0, 0.0]))):
+        even, uneven = turned(3.0, 3.1, 3.2, world=world), turned(3.0, 3.1, 3.25, world=world)
+        assert float(losses.angular_acceleration(even)) == pytest.approx(0, abs=1e-9)
+        assert float(losses.angular_acceleration(uneven)) == pytest.approx(0.05**2 / 3, rel=1e-2)
+
+
+def test_poses_are_smooth_with_successive_frames_only():
+    """Frames beside a skipped one and at the ends have none; steps may be longer than 1."""
+    assert losses.has_neighbours([1, 2, 3, 5, 6, 7]) == [False, True, False, False, True, False]
+    assert losses.has_neighbours([10, 20, 30]) == [False, True, False]
+    assert losses.has_neighbours([1, 2, 4, 6]) == [False] * 4
+    assert losses.has_neighbours([3]) == [False]
 
 
 def test_psnr_by_hand():

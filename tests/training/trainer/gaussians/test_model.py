@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import roma
 import torch
@@ -12,7 +14,13 @@ from training.trainer import novel_views
 from training.trainer.cameras.camera import Camera
 from training.trainer.cameras.strategies import look_at
 from training.trainer.cameras.views import View
-from training.trainer.gaussians.model import BodyParameters, Gaussians, Poses, SceneModel
+from training.trainer.gaussians.model import (
+    BodyParameters,
+    Gaussians,
+    PosedGaussians,
+    Poses,
+    SceneModel,
+)
 from training.trainer.gaussians.ply_export import ply_bytes
 from training.trainer.gaussians.render import render
 from training.trainer.gaussians.surface import spread_points
@@ -60,8 +68,9 @@ def test_gaussians_are_carried_exactly_like_the_body_s_surface(model, body):
         weights = [body.weights[gaussians.corners[gaussians.person == p, 0]] for p in range(people)]
         gaussians.weights.copy_(torch.block_diag(*weights))
         placed = model.gaussians_at(1).means
-    pose, trans = model.poses(torch.tensor([1]))
-    vertices = body.vertices(model.poses.betas, pose[0], trans[0])
+    rotations, trans = model.poses(torch.tensor([1]))
+    pose = roma.rotmat_to_rotvec(rotations[0].detach())
+    vertices = body.vertices(model.poses.betas, pose, trans[0])
     expected = vertices[gaussians.person, gaussians.corners[:, 0]]
     torch.testing.assert_close(placed, expected, atol=1e-5, rtol=1e-5)
 
@@ -88,14 +97,44 @@ def test_a_step_on_one_frame_leaves_the_other_frames_poses(model):
     assert model.poses.betas.grad.abs().sum() > 0
 
 
+def test_depth_is_that_of_the_dressed_surface_in_front():
+    """Two sheets 30 cm apart, the near one translucent: only it faces the camera."""
+    places = torch.tensor([[0.0, 0.2, 0.0], [0.0, 0.2, -0.3]])
+    sheets = PosedGaussians(
+        places,
+        torch.diag(torch.tensor([1.0, 1.0, 1e-6])).expand(2, 3, 3),
+        torch.tensor([0.6, 0.99]),
+        torch.zeros(2, 4),
+        normals=torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]]),
+        cloth_thickness_m=0.02,
+    )
+    level = look_at(torch.tensor([0.0, 0.2, 4.0]), places[0], torch.tensor([0, 1.0, 0]))
+    seen = render(sheets, replace(camera(), viewmat=level), 1.0)
+    assert float(seen.depth[32, 32] / seen.facing[32, 32]) == pytest.approx(4.0 - 0.02, abs=1e-4)
+    assert float(seen.facing[32, 32]) == pytest.approx(0.6, abs=0.01)
+    assert float(seen.alpha[32, 32]) > 0.99
+
+
 def test_fingers_of_a_larger_body_model_stay_as_estimated():
     """Poses of 55 joints: the first 22 are fitted."""
     pose = torch.randn(2, 1, 55, 3)
     poses = Poses(BodyParameters(torch.zeros(1, 10), pose, torch.zeros(2, 1, 3)))
     torch.nn.init.ones_(poses.turns.weight)
     moved, _ = poses(torch.tensor([0, 1]))
-    torch.testing.assert_close(moved[:, :, :22], pose[:, :, :22] + 1)
-    torch.testing.assert_close(moved[:, :, 22:], pose[:, :, 22:])
+    first, turn = roma.rotvec_to_rotmat(pose), roma.rotvec_to_rotmat(torch.ones(3))
+    torch.testing.assert_close(moved[:, :, :22], first[:, :, :22] @ turn)
+    torch.testing.assert_close(moved[:, :, 22:], first[:, :, 22:])
+
+
+def test_people_grow_about_their_pelvis(model):
+    """Other betas leave the pelvis where it was estimated, and move what is far from it."""
+    frames = torch.tensor([0, 1, 2])
+    before = model.joints(frames)
+    with torch.no_grad():
+        model.poses.betas += 1.0
+    after = model.joints(frames)
+    torch.testing.assert_close(after[:, :, 0], before[:, :, 0])
+    assert (after - before).norm(dim=-1).amax() > 0.01
 
 
 def test_hidden_gaussians_borrow_from_seen_ones_of_the_same_person(model):
