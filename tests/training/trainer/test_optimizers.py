@@ -116,7 +116,7 @@ def test_without_these_keys_a_step_is_adams(model):
 
 
 @pytest.mark.parametrize("key", ["batch_size=2", "train_params=[color]"])
-def test_densification_goes_with_single_frames_and_all_parameters(model, key):
+def test_densification_goes_with_single_frames_and_all_parameters(key):
     with pytest.raises(FaultsError, match=re.escape(key)):
         load_config(
             [
