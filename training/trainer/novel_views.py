@@ -81,7 +81,7 @@ class NovelViews:
         if self.settings.source == "captured":
             # Without a truth no captured camera was chosen (camera_ids).
             reader = self.truth or self.source
-            yield from (reader.view(camera, index) for camera in self.ids for index in frames)
+            yield from reader.views((camera, index) for camera in self.ids for index in frames)
             return
         first = self.source.view(self.source_id, 0).camera.to("cpu")
         settings = self.settings.runtime_camera
@@ -152,7 +152,8 @@ def _covered_depth(rendered: Rendered) -> Tensor:
 
 def _save_image(path: Path, image: Tensor) -> None:
     _make_parent(path)
-    to_pil_image(image).save(path)
+    # The fastest level: zlib's default takes seconds at full size, for a sixth fewer bytes.
+    to_pil_image(image).save(path, compress_level=1)
 
 
 def _make_parent(path: Path) -> None:
