@@ -118,9 +118,9 @@ def train(given: argparse.Namespace) -> None:
         run = setup.prepare_run(config, inputs, SignalRequests())
     count = len(inputs.frames)
     with phases.phase(f"read the source camera's {count} views"):
-        size = sum(run.source.stored(run.source_id, i).bytes for i in range(count))
+        read = sum(run.source.stored(run.source_id, i).bytes for i in range(count))
     kept = run.source.cache.bytes
-    print(f"{'':4}{size / count / 2**20:.1f} MB a view, {kept / 2**20:.0f} MB kept", flush=True)
+    print(f"{'':4}{read / count / 2**20:.1f} MB a view, {kept / 2**20:.0f} MB kept", flush=True)
     if run.novel.ids:
         with phases.phase(f"make {len(run.novel.ids) * count} novel views"):
             run.novel.make_or_load(run.model, made=False)
