@@ -26,7 +26,11 @@ from training.system.console import say
 from training.system.exit_status import DONE, USAGE
 
 PREFECT_FILE = CHECKOUT / "deployments" / "prefect.yaml"
-FLOW_NAMES = {"flows.flow:train_scenes": "train-scenes", "flows.flow:difix_data": "difix-data"}
+FLOW_NAMES = {
+    "flows.flow:train_scenes": "train-scenes",
+    "flows.flow:difix_data": "difix-data",
+    "flows.flow:difix_loop": "difix-loop",
+}
 STEP = dict[str, dict[str, Any]]
 Name = Annotated[str, Field(pattern=r"^[^/%&<>]+$")]
 """A name as Prefect takes it."""

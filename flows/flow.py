@@ -1,11 +1,16 @@
-"""The flow: one training task for each scene, then the aggregate, which depends on all of them."""
+"""The flow: one training task for each scene, then the aggregate, which depends on all of them.
+
+With `loop` one flow run does so for each stage, and the edges between its tasks show what was made
+from what.
+"""
 
 from __future__ import annotations
 
 import logging
 import shlex
+import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
@@ -19,7 +24,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.adapters.prefect_adapter import State, TerminationSignal, current_flow_run
+from flows.adapters.prefect_adapter import State, TerminationSignal, current_flow_run, quote
 from flows.notifications.notify import Ending, channels_of, notify_when_finished
 from flows.options import FlowOptions
 from flows.parameters import values_of, with_flow_parameters
@@ -27,29 +32,36 @@ from flows.run_page.page import RunPage
 from flows.runner.dispatch import JobsError
 from flows.runner.local_cluster import local_cluster
 from flows.runner.log_filter import install_task_log_filter
-from flows.runner.scene_events import CancelledElsewhereError, SceneEvents
+from flows.runner.scene_events import CancelledElsewhereError, SceneEvents, task_prefix
 from flows.runner.task_runner import SceneTaskRunner
 from flows.runner.tasks import aggregate_experiment, stop_scenes, train_one_scene
 from preprocess.faults import MOST_NAMES, FaultsError
 from training.cli.parser import command_line_of
+from training.display.plan_text import header, not_started
+from training.display.terminal import terminal
 from training.execution.local import STOPPING, prepare_launch
 from training.execution.merge import AggregateError
 from training.execution.run_scene import mark_cancelled
-from training.plan.make_plan import make_plan
-from training.plan.model import Plan
+from training.plan.loop import blockers, make_plans
+from training.plan.model import Plan, ScenePlan
 from training.plan.options import checked_options
 from training.plan.scene_decision import is_done
 from training.report.scene_rows import collect
+from training.report.summary import summarise
 from training.system.console import say
 
 STOPS = (KeyboardInterrupt, TerminationSignal, CancelledElsewhereError)
 
-_plan_to_run: ContextVar[Plan | None] = ContextVar("plan_to_run", default=None)
-"""The plan that the command line has made; a flow that Prefect starts makes its own."""
+_plans_to_run: ContextVar[Sequence[Plan]] = ContextVar("plans_to_run", default=())
+"""The plans that the command line has made; a flow that Prefect starts makes its own."""
+# Parameters are quoted: in those that it looks into, Prefect takes any object that it has seen in a
+# result, such as an empty text, for a dependency, and draws an edge for it.
+Made = dict[Path, PrefectConcurrentFuture[Any]]
+"""The task runs of this flow run that made each output folder, or merged what is in it."""
 
 
-def run_plan(options: FlowOptions, plan: Plan) -> State[Any]:
-    """Run the flow with a plan that is made already; return the flow run's final state.
+def run_plans(options: FlowOptions, plans: Sequence[Plan]) -> State[Any]:
+    """Run the flow with plans that are made already; return the flow run's final state.
 
     When Prefect's API is lost for good, the state follows from the records. Raises FaultsError,
     with nothing started, when a channel of --notify can't be used.
@@ -57,15 +69,15 @@ def run_plan(options: FlowOptions, plan: Plan) -> State[Any]:
     channels_of(options.notify)
     if not options.verbose:
         install_task_log_filter()
-    given = _plan_to_run.set(plan)
+    given = _plans_to_run.set(plans)
     try:
         # Prefect's types give up on a flow that itself returns a state.
         state: State[Any] = cast("Any", train_scenes)(**values_of(options), return_state=True)
     except httpx.HTTPError as error:
         say(f"Prefect's API was lost ({error}): what follows is what the records say")
-        return final_state(plan)
+        return _state_of_all(plans, list(map(final_state, plans)))
     finally:
-        _plan_to_run.reset(given)
+        _plans_to_run.reset(given)
     return state
 
 
@@ -111,20 +123,68 @@ def _train_scenes(values: dict[str, Any], ending: Ending) -> State[Any]:
         options = checked_options(FlowOptions, values)
         ending.channels = channels_of(options.notify)
         get_run_logger().info("the same from a terminal: %s", _command(options))
-        plan = _plan_to_run.get() or _make_plan(options)
-        prepare_launch(plan)
-        ending.plan = plan
+        plans = _plans_to_run.get() or _make_plans(options)
+        prepare_launch(plans)
+        ending.plans = plans
     except FaultsError as error:
         return Failed(message=f"nothing was started: {error}")
-    _tag_flow_run(f"exp:{plan.exp_name}", f"cluster:{options.cluster}")
-    with _run_page(plan) as page:
-        return page.final(_run(plan, page))
+    _tag_flow_run(f"exp:{options.exp_name}", f"cluster:{options.cluster}")
+    return _run_in_sequence(plans)
 
 
-def _run(plan: Plan, page: RunPage) -> State[Any]:
+def _run_in_sequence(plans: Sequence[Plan]) -> State[Any]:
+    """Run plans one after the other, except stages whose former ones are not done."""
+    made: Made = {}
+    states: list[State[Any]] = []
+    not_done: list[str] = []
+    for plan in plans:
+        if found := blockers(plan, not_done):
+            say(not_started(plan, found), sys.stderr)
+            states.append(Failed(message=f"not started, {' and '.join(found)} is not done"))
+        else:
+            states.append(_run_stage(plan, made))
+        if states[-1].is_cancelled():
+            return states[-1]
+        if plan.stage and not states[-1].is_completed():
+            not_done.append(plan.stage.name)
+    if plans[1:]:
+        _summarise(plans[0])
+    return _state_of_all(plans, states)
+
+
+def _run_stage(plan: Plan, made: Made) -> State[Any]:
+    """Run one plan, with a page of its own in the UI, and of a loop a part of the terminal."""
+    is_at_terminal = plan.stage and _plans_to_run.get()
+    if is_at_terminal:
+        say(f"\n{header(plan)}")
+    with terminal(plan) if is_at_terminal else nullcontext(), _run_page(plan) as page:
+        return page.final(_run(plan, page, made))
+
+
+def _state_of_all(plans: Sequence[Plan], states: Sequence[State[Any]]) -> State[Any]:
+    """Return the state of the flow run, given those of its plans: of one plan its own."""
+    if not plans[1:]:
+        return states[0]
+    named = (
+        f"{plan.stage.name if plan.stage else plan.exp_name}: {state.message}"
+        for plan, state in zip(plans, states, strict=True)
+    )
+    is_done = all(state.is_completed() for state in states)
+    return (Completed if is_done else Failed)(message="; ".join(named))
+
+
+def _summarise(plan: Plan) -> None:
+    """Write the report once more, with the comparison of what the stages made."""
+    try:
+        summarise(*plan.experiment)
+    except OSError as error:
+        say(f"the summary can't be written: {error}", sys.stderr)
+
+
+def _run(plan: Plan, page: RunPage, made: Made) -> State[Any]:
     try:
         with _slurm_jobs(plan):
-            _aggregate(plan, _train(plan, page))
+            _aggregate(plan, _train(plan, page, made), made)
             return final_state(plan)
     except STOPS:
         stop_scenes()
@@ -136,7 +196,8 @@ def _run(plan: Plan, page: RunPage) -> State[Any]:
 
 
 difix_data = train_scenes.with_options(name="difix-data")
-"""The same flow under the name of its deployments in the UI; the parameters say what it does."""
+difix_loop = train_scenes.with_options(name="difix-loop")
+"""The same flow under the names of its deployments in the UI; the parameters say what it does."""
 
 
 def _command(options: FlowOptions) -> str:
@@ -144,23 +205,23 @@ def _command(options: FlowOptions) -> str:
     return shlex.join(["python", "-m", "flows.train", *command_line_of(options)])
 
 
-def _make_plan(options: FlowOptions) -> Plan:
-    """Make the plan of a run that Prefect's UI or a schedule has started, always without --verbose.
+def _make_plans(options: FlowOptions) -> Sequence[Plan]:
+    """Make the plans of a run that Prefect's UI or a schedule has started, without --verbose.
 
     Raises FaultsError.
     """
     install_task_log_filter()
-    plan = make_plan(options)
-    for warning in plan.warnings:  # a command line shows them in its header
-        say(f"warning: {warning}")
-    if plan.slurm is None:
-        return plan
+    plans: Sequence[Plan] = make_plans(options)
+    for warning in dict.fromkeys(each for plan in plans for each in plan.warnings):
+        say(f"warning: {warning}")  # a command line shows them in its header
+    if plans[0].slurm is None:
+        return plans
     from flows.slurm.preflight import reconcile_with_slurm
 
-    plan, warnings = reconcile_with_slurm(plan)
+    plans, warnings = reconcile_with_slurm(plans)
     for warning in warnings:
         say(warning)
-    return plan
+    return plans
 
 
 def _slurm_jobs(plan: Plan) -> AbstractContextManager[None]:
@@ -206,9 +267,10 @@ def _run_page(plan: Plan) -> RunPage:
     return RunPage(plan, run.id, get_run_logger())
 
 
-def _train(plan: Plan, page: RunPage) -> list[PrefectConcurrentFuture[Any]]:
+def _train(plan: Plan, page: RunPage, made: Made) -> list[PrefectConcurrentFuture[Any]]:
     """Run the scenes that are to run on a cluster of their own; return when all have ended.
 
+    Each has edges from the task runs that made what it is made from, and is added to `made`.
     Raises JobsError when no Slurm job can be had, one of `STOPS` when the flow is to stop.
     """
     scenes = plan.of("run")
@@ -219,13 +281,23 @@ def _train(plan: Plan, page: RunPage) -> list[PrefectConcurrentFuture[Any]]:
     # machines given back, before the aggregate starts.
     with _scene_runner(plan, events) as runner:
         try:
-            futures = runner.map(events.with_hooks(train_scene), {"scene": list(scenes)})
+            task_of_scene = events.with_hooks(train_scene)
+            futures = [
+                runner.submit(task_of_scene, {"scene": quote(scene)}, wait_for=_makers(scene, made))
+                for scene in scenes
+            ]
             events.wait(futures)
         except STOPS:
             mark_cancelled(plan)  # before the workers go: what ends now ends on request
             say(STOPPING)
             raise
+    made.update((scene.output, each) for scene, each in zip(scenes, futures, strict=True))
     return futures
+
+
+def _makers(scene: ScenePlan, made: Made) -> list[PrefectConcurrentFuture[Any]]:
+    found = [made[folder] for folder in scene.made_from if folder in made]
+    return list({future.task_run_id: future for future in found}.values())
 
 
 def _scene_runner(plan: Plan, events: SceneEvents) -> SceneTaskRunner:
@@ -242,21 +314,25 @@ def _scene_runner(plan: Plan, events: SceneEvents) -> SceneTaskRunner:
     )
 
 
-def _aggregate(plan: Plan, scenes: Iterable[PrefectConcurrentFuture[Any]]) -> None:
+def _aggregate(plan: Plan, scenes: Iterable[PrefectConcurrentFuture[Any]], made: Made) -> None:
     """Run the aggregate after the scenes; raises AggregateError unless it ends as completed.
 
-    A summary takes what there is; a command that merges the scenes' outputs needs all of them.
+    A summary takes what there is; a command that merges the scenes' outputs needs all of them, and
+    what is made from them comes after it.
     """
     if plan.aggregate is None:
         return
     needs_all = bool(plan.aggregate.command)
     used: list[Any] = [future if needs_all else allow_failure(future) for future in scenes]
     with _aggregate_runner(plan) as runner:
-        future: Any = runner.submit(cast("Any", aggregate), {"plan": plan}, wait_for=used)
+        named = aggregate.with_options(task_run_name=f"{task_prefix(plan)}aggregate")
+        future: Any = runner.submit(cast("Any", named), {"plan": quote(plan)}, wait_for=used)
         future.wait()
     state = future.state
     if not state.is_completed():
         raise AggregateError(f"the aggregate: {state.name} {state.message}")
+    if needs_all:
+        made.update((scene.output, future) for scene in plan.scenes)
 
 
 def _aggregate_runner(plan: Plan) -> TaskRunner[Any]:

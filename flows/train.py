@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 if __name__ == "__main__":
@@ -20,13 +21,13 @@ from flows.runner.stop_signals import StopCount, first_stop_interrupts
 from flows.server.managed import STOP_TIMEOUT_S, prefect_api
 from flows.server.settings import remove_secrets
 from training.display.lines import Lines
-from training.display.plan_text import header
+from training.display.plan_text import overview
 from training.display.terminal import terminal
 from training.execution.attempt import ending_bound_s
 from training.execution.run_scene import mark_cancelled, wait_until_ended
 from training.plan.model import Plan
 from training.report.summary import table
-from training.run import run_command, write_summary
+from training.run import Plans, run_command, write_summary
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED, INTERRUPTED
 
@@ -41,30 +42,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(argv, FlowOptions, "python -m flows.train", launch)
 
 
-def launch(options: FlowOptions, plan: Plan) -> int:
-    """Run a plan as a flow and return the exit status.
+def launch(options: FlowOptions, plans: Plans) -> int:
+    """Run plans as a flow and return the exit status.
 
     Raises FaultsError when Prefect's API can't be had or Slurm would refuse the jobs.
     """
-    if plan.slurm is not None:
+    if plans[0].slurm is not None:
         from flows.slurm.preflight import reconcile_with_slurm
 
-        plan, warnings = reconcile_with_slurm(plan)
+        plans, warnings = reconcile_with_slurm(plans)
         for warning in warnings:
             say(warning)
-    say(header(plan))
+    say(overview(plans))
     with first_stop_interrupts() as stops:
-        with terminal(plan) as display:
-            state = _run_flow(options, plan, display)
+        with _viewer(plans) as display:
+            state = _run_flow(options, plans, display)
         if state is None or state.is_cancelled():
-            _wait_until_ended(plan, stops)
-            write_summary(plan)
-    say(table(*plan.experiment))
+            for plan in plans:
+                _wait_until_ended(plan, stops)
+                write_summary(plan)
+    for plan in plans:
+        say(table(*plan.experiment))
     if state is None or state.is_cancelled():
         say("flow run: Cancelled, stopped on request")
         return INTERRUPTED
     say(f"flow run: {state.name}, {state.message}")
     return DONE if state.is_completed() else FAILED
+
+
+def _viewer(plans: Plans) -> AbstractContextManager[Lines]:
+    """Open a viewer of one plan; of a loop's, the flow opens one for each stage."""
+    return terminal(plans[0]) if len(plans) == 1 else nullcontext(Lines(0))
 
 
 def _wait_until_ended(plan: Plan, stops: StopCount) -> None:
@@ -83,25 +91,26 @@ def _wait_until_ended(plan: Plan, stops: StopCount) -> None:
     wait_until_ended(plan.of("run"), max(map(ending_bound_s, plan.scenes)), at_once)
 
 
-def _run_flow(options: FlowOptions, plan: Plan, display: Lines) -> State[Any] | None:
+def _run_flow(options: FlowOptions, plans: Plans, display: Lines) -> State[Any] | None:
     """Run the flow and return its final state; None when a stop came between its steps."""
     try:
-        with prefect_api(plan.roots.state_root, verbose=options.verbose) as api:
+        with prefect_api(plans[0].roots.state_root, verbose=options.verbose) as api:
             if display.is_live:
                 say("Prefect starts")
             from flows.adapters.prefect_adapter import send_buffered
-            from flows.flow import run_plan, train_scenes  # while the server starts
+            from flows.flow import run_plans, train_scenes  # while the server starts
 
             if display.is_live and api.server is None:  # our own has no UI
                 train_scenes.on_running(_say_address)
             api.wait_until_ready()
             remove_secrets()
             hide_url()
-            state = run_plan(options, plan)
+            state = run_plans(options, plans)
             send_buffered(STOP_TIMEOUT_S)
             return state
     except KeyboardInterrupt:
-        mark_cancelled(plan)
+        for plan in plans:
+            mark_cancelled(plan)
         return None
 
 

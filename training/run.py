@@ -19,10 +19,10 @@ if __name__ == "__main__":
 
 from preprocess.faults import FaultsError
 from training.cli.parser import parse_options
-from training.display.plan_text import header, render
+from training.display.plan_text import header, not_started, overview, render
 from training.display.terminal import terminal
 from training.jobs.job_entry import refuse_stage
-from training.plan.make_plan import make_plan
+from training.plan.loop import blockers, make_plans
 from training.plan.model import Plan
 from training.plan.options import LaunchOptions
 from training.plan.scene_decision import is_done
@@ -32,6 +32,8 @@ from training.system.exit_status import DONE, FAILED, INTERRUPTED, USAGE
 NOTIFY_URL = "TS_NOTIFY_URL"
 """A secret of the flow; trainers and jobs of the launcher would inherit it."""
 Options = TypeVar("Options", bound=LaunchOptions)
+Plans = Sequence[Plan]
+"""In the order in which they run: one, with --loop those of its stages."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,13 +46,13 @@ def run_command(
     argv: Sequence[str] | None,
     model: type[Options],
     prog: str,
-    launch: Callable[[Options, Plan], int],
-    preview: Callable[[Options, Plan], str] = lambda _, plan: render(plan),
+    launch: Callable[[Options, Plans], int],
+    preview: Callable[[Options, Plans], str] = lambda _, plans: render(plans),
 ) -> int:
     """Run a command of the launcher or the flow and return its exit status.
 
-    Parses the options, makes the plan and hands both to `launch`, with --dry-run to `preview`.
-    Faults are printed, and their status is 2.
+    Parses the options, makes the plan (with --loop those of all stages) and hands both to `launch`,
+    with --dry-run to `preview`. Faults are printed, and their status is 2.
     """
     escape_unencodable()
     arguments = sys.argv[1:] if argv is None else list(argv)
@@ -63,11 +65,11 @@ def run_command(
             from training.cli.experiment_commands import experiment_command
 
             return experiment_command(options)
-        plan = make_plan(options)
+        plans = make_plans(options)
         if options.dry_run:
-            say(preview(options, plan))
+            say(preview(options, plans))
             return DONE
-        return launch(options, plan)
+        return launch(options, plans)
     except FaultsError as error:
         say(f"{before}{error}", sys.stderr)
         return USAGE
@@ -75,26 +77,53 @@ def run_command(
         return INTERRUPTED
 
 
-def preview(options: LaunchOptions, plan: Plan) -> str:
-    """Return what a dry run prints: the plan, and with --submit the exact sbatch command lines."""
+def preview(options: LaunchOptions, plans: Plans) -> str:
+    """Return what a dry run prints: the plans, with --submit the exact sbatch command lines too."""
     if not options.submit:
-        return render(plan)
+        return render(plans)
     from training.jobs.submit import preview as submission_preview
 
-    return submission_preview(plan)
+    return submission_preview(plans)
 
 
-def launch(options: LaunchOptions, plan: Plan) -> int:
-    """Run a plan on this machine and summarise its experiment, or submit it; return the status."""
+def launch(options: LaunchOptions, plans: Plans) -> int:
+    """Run plans on this machine in sequence, or submit them; return the exit status."""
     if options.submit:
         from training.jobs.submit import submit
 
-        return submit(options, plan)
+        return submit(options, plans)
+    from training.execution import local
+
+    say(overview(plans))
+    local.prepare_launch(plans)
+    not_done: list[str] = []
+    status = DONE
+    for plan in plans:
+        ended = _run_unless_blocked(plan, not_done)
+        if ended == INTERRUPTED:
+            return INTERRUPTED
+        if ended != DONE:
+            status = ended
+            not_done += [plan.stage.name] if plan.stage else []
+    if plans[1:]:
+        write_summary(plans[0])  # with the comparison of what the stages made
+    return status
+
+
+def _run_unless_blocked(plan: Plan, not_done: Sequence[str]) -> int:
+    if found := blockers(plan, not_done):
+        say(not_started(plan, found), sys.stderr)
+        return FAILED
+    if plan.stage:
+        say(f"\n{header(plan)}")
+    return _run_here(plan)
+
+
+def _run_here(plan: Plan) -> int:
+    """Run a plan on this machine and summarise its experiment; return the exit status."""
     from training.execution import local
     from training.report.summary import table
 
-    say(header(plan))
-    local.prepare_launch(plan)
     with terminal(plan) as display:
         stop = local.run_plan(plan, display)
     write_summary(plan)

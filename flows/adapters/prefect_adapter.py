@@ -34,6 +34,7 @@ from prefect.settings import get_current_settings
 from prefect.states import Pending
 from prefect.task_engine import run_task_sync
 from prefect.tasks import Task
+from prefect.utilities.annotations import quote
 from prefect.utilities.asyncutils import run_coro_as_sync
 from prefect.utilities.engine import emit_task_run_state_change_event
 from prefect.utilities.urls import url_for
@@ -41,7 +42,15 @@ from prefect.utilities.urls import url_for
 if TYPE_CHECKING:
     from prefect.workers.process import ProcessWorker
 
-__all__ = ["FlowRun", "ProcessWorker", "RunInput", "State", "TaskRun", "TerminationSignal"]
+__all__ = [
+    "FlowRun",
+    "ProcessWorker",
+    "RunInput",
+    "State",
+    "TaskRun",
+    "TerminationSignal",
+    "quote",
+]
 
 TASK_RUN_LOGGER = "prefect.task_runs"
 """The logger of all task runs' messages: the engine's own and those of `get_run_logger`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,29 +29,30 @@ class Notice:
 
 
 def notice(
-    exp_name: str, state: State[Any] | None, plan: Plan | None, seconds: float, address: str
+    exp_name: str, state: State[Any] | None, plans: Sequence[Plan], seconds: float, address: str
 ) -> Notice:
     """Return the message about a flow run.
 
-    `state` is None for a run that an exception ended, `plan` for one that started nothing;
+    `state` is None for a run that an exception ended, `plans` empty for one that started nothing;
     `address` is that of the run in Prefect's UI, if it has one.
     """
     lines = [
-        _shortened(_state_message(state, plan)),
+        _shortened(_state_message(state, plans)),
         f"duration: {duration(seconds)}",
-        *([f"report: {report}"] if plan and (report := _report(plan)) else []),
+        *([f"report: {report}"] if plans and (report := _report(plans[0])) else []),
         *([f"run: {address}"] if address else []),
     ]
     name = state.name if state else "Crashed"
     return Notice(f"{exp_name}: {name}", "\n".join(lines), _kind(state))
 
 
-def _state_message(state: State[Any] | None, plan: Plan | None) -> str:
+def _state_message(state: State[Any] | None, plans: Sequence[Plan]) -> str:
     """Return the state's message; where it has no counts, because the run was stopped, add them."""
     message = (state.message or "") if state else "ended by an error of its own, see its log"
-    if plan is None or (state and not state.is_cancelled()):
+    if not plans or (state and not state.is_cancelled()):
         return message
-    return f"{message}; {sum(map(is_done, plan.scenes))} of {len(plan.scenes)} scenes done"
+    scenes = [scene for plan in plans for scene in plan.scenes]
+    return f"{message}; {sum(map(is_done, scenes))} of {len(scenes)} scenes done"
 
 
 def _report(plan: Plan) -> str:

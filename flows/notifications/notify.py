@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -65,8 +65,8 @@ class Ending:
     exp_name: str
     began: float = field(default_factory=time.monotonic)
     channels: dict[str, Send] = field(default_factory=dict)
-    plan: Plan | None = None
-    """None until the run has something to start."""
+    plans: Sequence[Plan] = ()
+    """Empty until the run has something to start."""
     state: State[Any] | None = None
     """None if an exception ends the run."""
 
@@ -75,13 +75,13 @@ class Ending:
 
         Nothing is sent about a completed run that had nothing to do.
         """
-        was_idle = self.plan is not None and not self.plan.of("run")
+        was_idle = bool(self.plans) and not any(plan.of("run") for plan in self.plans)
         if not self.channels or (was_idle and self.state and self.state.is_completed()):
             return
         from flows.notifications.message import notice
 
         seconds = time.monotonic() - self.began
-        message = notice(self.exp_name, self.state, self.plan, seconds, _address())
+        message = notice(self.exp_name, self.state, self.plans, seconds, _address())
         for name, problem in deliver(self.channels, message).items():
             _warn(f"{name}: the notification about this run was not sent ({problem})")
 

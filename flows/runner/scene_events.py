@@ -28,6 +28,11 @@ class CancelledElsewhereError(Exception):
     """The plan was cancelled by `training/run.py --cancel`, maybe on another machine."""
 
 
+def task_prefix(plan: Plan) -> str:
+    """Return what the names of a plan's task runs begin with: of a loop their stage."""
+    return f"{plan.stage.name}: " if plan.stage else ""
+
+
 class SceneEvents:
     """Receives the events of one plan's task runs and passes them on to viewers.
 
@@ -36,7 +41,8 @@ class SceneEvents:
 
     def __init__(self, plan: Plan, viewers: Iterable[Viewer] = ()) -> None:
         self._plan = plan
-        self._scenes = {scene.name: scene for scene in plan.scenes}
+        self._prefix = task_prefix(plan)
+        self._scenes = {f"{self._prefix}{scene.name}": scene for scene in plan.scenes}
         self._viewers: tuple[Viewer, ...] = (viewer_of(plan), *viewers)
         self._lock = threading.Lock()
         self._failures = 0
@@ -46,6 +52,7 @@ class SceneEvents:
     def with_hooks(self, task: Task[Any, Any]) -> Task[Any, Any]:
         """Return a copy of a task with the hooks and retries of this flow run."""
         return task.with_options(
+            task_run_name=f"{self._prefix}{{scene.name}}",
             retries=self._plan.max_retries,
             # Plain functions, not methods: Prefect inspects their signatures.
             retry_condition_fn=lambda _, task_run, state: self._should_retry(task_run, state),
@@ -79,9 +86,10 @@ class SceneEvents:
         return self._plan.cancelled.exists() or self._plan.enough_failures.exists()
 
     def _started(self, task_run: TaskRun) -> None:
-        self._attempts[task_run.name] = task_run.run_count
+        scene = self._scenes[task_run.name]
+        self._attempts[scene.name] = task_run.run_count
         if self._plan.slurm is None and not self._has_stopped():
-            self._show_started(self._scenes[task_run.name])
+            self._show_started(scene)
 
     def _show_started(self, scene: ScenePlan, location: JobLocation | None = None) -> None:
         for viewer in self._viewers:

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flows.slurm.addresses import scheduler_address
 from preprocess.faults import Fault, FaultsError
 from training.jobs.current_plan import hold_queued, reconcile_plan
-from training.jobs.experiment_jobs import jobs_by_scene, jobs_of_experiment
+from training.jobs.experiment_jobs import jobs_by_scene, jobs_with_same_outputs
 from training.jobs.sbatch_check import check_with_sbatch, refusal_fault
 from training.jobs.sbatch_commands import slurm_of, worker_job
+from training.plan.loop import with_remade
 from training.plan.model import Plan
 from training.slurm import client
 from training.slurm.client import SlurmError
 
 
-def reconcile_with_slurm(plan: Plan) -> tuple[Plan, list[str]]:
-    """Return the plan without scenes that other jobs of its experiment have, and warnings.
+def reconcile_with_slurm(plans: Sequence[Plan]) -> tuple[Sequence[Plan], list[str]]:
+    """Return plans without scenes that other jobs of their experiments have, and warnings.
 
     Raises FaultsError when Slurm would refuse a scene's job, does not answer, or an interface is
     not there.
     """
+    plan = plans[0]  # all have the same script
     slurm = slurm_of(plan)
     own_address(plan)  # raises what would otherwise be found when the flow has started
     command = worker_job(plan, "w1", slurm.time_s * slurm.scenes_per_job)
     try:
         queue = client.my_jobs()
-        plan = reconcile_plan(plan, queue)
-        plan = hold_queued(plan, jobs_by_scene(jobs_of_experiment(queue, plan)))
-        return plan, [str(warning) for warning in check_with_sbatch(plan, [command])]
+        plans = with_remade([reconcile_plan(each, queue) for each in plans])
+        plans = [
+            hold_queued(each, jobs_by_scene(jobs_with_same_outputs(queue, each))) for each in plans
+        ]
+        return plans, [str(warning) for warning in check_with_sbatch(plan, [command])]
     except client.SlurmRefusedError as error:
         raise FaultsError([refusal_fault(plan, error)]) from error
     except SlurmError as error:

@@ -67,6 +67,22 @@ def test_a_task_run_can_be_created_without_a_client():
         assert run.state.is_pending()
 
 
+def test_a_quoted_parameter_is_searched_for_no_dependency():
+    """prefect.utilities.annotations.quote; the task gets what was quoted."""
+    with prefect_contract(
+        "quote", "flows/flow.py", "to draw no edges from texts that two results share"
+    ):
+        from prefect.states import Completed
+        from prefect.utilities.annotations import quote
+        from prefect.utilities.engine import collect_task_run_inputs_sync, resolve_inputs_sync
+
+        state = Completed()
+        state.state_details.task_run_id = uuid4()
+        assert collect_task_run_inputs_sync({"scene": [state]})
+        assert not collect_task_run_inputs_sync({"scene": quote([state])})
+        assert resolve_inputs_sync({"scene": quote(["a"])}) == {"scene": ["a"]}
+
+
 def test_coroutines_run_to_their_end_from_plain_code():
     """prefect.utilities.asyncutils.run_coro_as_sync."""
     with prefect_contract(

@@ -31,6 +31,7 @@ def test_the_shipped_file_is_sound():
         "train-scenes/local",
         "train-scenes/slurm",
         "difix-data/slurm",
+        "difix-loop/slurm",
         "train-scenes/nightly",
     ]
     nightly = found.deployments[-1]
@@ -94,7 +95,7 @@ def test_the_shipped_file_is_sound():
         ('"0 1 * * *"', '"0 0 31 2 *"', ["schedule nightly is not valid", "never comes"]),
         ("timezone: UTC", "timezone: PST8", ["schedule nightly is not valid", "'PST8'"]),
         ("name: nightly", "name: a/b", ["a/b: name", "should match"]),
-        ("flow:difix_data", "flow:difix", ["did you mean flows.flow:difix_data"]),
+        ("flow:difix_data", "flow:difix_dat", ["did you mean flows.flow:difix_data"]),
         ("flows.flow:train_scenes", "flows/flow.py:train_scenes", ["flows.flow:train_scenes"]),
         ("name: slurm", "name: local", ["two deployments have one name: train-scenes/local"]),
         ("name: training", "nam: training", ["nam: unknown key", "did you mean name"]),

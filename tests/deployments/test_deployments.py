@@ -43,7 +43,8 @@ def wrong_copy(folder: Path, *replacement: str) -> Path:
 
 def test_everything_is_there_and_strangers_are_not(served):
     """UI, deployments, work pool; who has no password gets nothing; it is not said in a log."""
-    names = ["train-scenes/local", "train-scenes/slurm", "difix-data/slurm", "train-scenes/nightly"]
+    names = ["train-scenes/local", "train-scenes/slurm", "difix-data/slurm", "difix-loop/slurm"]
+    names.append("train-scenes/nightly")
     assert f"deployments: {', '.join(names)}" in served.said()
     assert all("id" in served.deployment(name) for name in names)
     assert served.password not in served.said()

@@ -17,28 +17,28 @@ def seen(monkeypatch, prefect_server):  # noqa: ARG001
     """The plans that flow runs were about to start."""
     plans = []
 
-    def refuse(plan):
-        plans.append(plan)
+    def refuse(given):
+        plans.append(given)
         raise FaultsError([Fault("seen")])
 
     monkeypatch.setattr(flow, "prepare_launch", refuse)
-    monkeypatch.setattr(flow, "_make_plan", lambda _: "made by the flow")
+    monkeypatch.setattr(flow, "_make_plans", lambda _: ["made by the flow"])
     return plans
 
 
 def test_a_plan_of_the_command_line_reaches_its_flow_run(seen):
     """Prefect's engine runs the flow in the context of its caller."""
-    state = flow.run_plan(OPTIONS, "made before")
-    assert seen == ["made before"]
+    state = flow.run_plans(OPTIONS, ["made before"])
+    assert seen == [["made before"]]
     assert state.is_failed()
     assert state.message.startswith("nothing was started")
 
 
 def test_a_flow_that_prefect_starts_makes_its_own_plan(seen):
     """Even after one that was given a plan, with the same parameters."""
-    flow.run_plan(OPTIONS, "made before")
+    flow.run_plans(OPTIONS, ["made before"])
     flow.train_scenes(**values_of(OPTIONS), return_state=True)
-    assert seen == ["made before", "made by the flow"]
+    assert seen == [["made before"], ["made by the flow"]]
 
 
 def test_prefect_neither_caches_nor_retries_by_itself():

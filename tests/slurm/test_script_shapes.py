@@ -39,7 +39,7 @@ def submit_shapes(array_lab, monkeypatch, tmp_path):
             "overrides": overrides,
         }
         options = checked_options(LaunchOptions, given)
-        assert submit(options, make_plan(options)) == 0
+        assert submit(options, [make_plan(options)]) == 0
         (job,) = [each for each in array_lab.slurm.squeue() if each.name == f"shape_{number}"]
         return job.job_id
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from preprocess.faults import MOST_NAMES, Fault, FaultsError
@@ -30,19 +31,25 @@ SIGNALLED_S = 10.0
 """Time to end for processes that had to be signalled, after that."""
 
 
-def cancel(experiment: Experiment) -> bool:
-    """End everything and return whether nothing of it is left.
+def cancel(experiments: Sequence[Experiment]) -> bool:
+    """End everything of an experiment, or of a loop's stages; return whether nothing is left.
 
     The plans are marked first: launchers and flows, on any machine, look for the mark and end, and
     attempts that end after it are recorded as cancelled. Raises FaultsError when the marks can't be
     written.
     """
-    before = take_snapshot(experiment)
-    _mark(experiment)
-    unreadable = _unreadable(before)
-    if not before.is_active and not unreadable:
-        say(f"experiment {experiment.name}: nothing is queued or running")
-        return True
+    before = [take_snapshot(experiment) for experiment in experiments]
+    for experiment in experiments:
+        _mark(experiment)
+    active = [each for each in before if each.is_active or _unreadable(each)]
+    if not active:
+        say(f"experiment {experiments[0].name}: nothing is queued or running")
+    ended = [_cancel(each) for each in active]
+    return all(ended)
+
+
+def _cancel(before: Snapshot) -> bool:
+    experiment, unreadable = before.experiment, _unreadable(before)
     say(describe_active(before))
     cancellation = _Cancellation(experiment.plans, before)
     left = [*cancellation.wait(), *unreadable]

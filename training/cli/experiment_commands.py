@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 
 from preprocess.faults import Fault, FaultsError
 from training.cli.cancel import cancel, describe_active
 from training.cli.follow_log import follow
-from training.cli.status_table import render
+from training.cli.status_table import render_all
 from training.jobs.status import Snapshot, take_snapshot
 from training.plan.experiments import Experiment, find_experiment
 from training.plan.options import LaunchOptions
@@ -39,6 +40,11 @@ def experiment_command(options: LaunchOptions) -> int:
     return _watch(experiment) if options.watch else _show(experiment)
 
 
+def _parts(experiment: Experiment) -> tuple[Experiment, ...]:
+    """Return what an experiment consists of: the stages of its loop, or itself."""
+    return experiment.stages or (experiment,)
+
+
 def _say_warnings(experiment: Experiment) -> None:
     for warning in experiment.warnings:
         say(f"warning: {warning}", sys.stderr)
@@ -56,24 +62,25 @@ def _check_single_command(options: LaunchOptions) -> None:
         raise FaultsError([Fault("these exclude each other", ", ".join(commands), "choose one")])
 
 
-def exit_status(snapshot: Snapshot) -> int:
-    """Return the exit status that tells a script how the experiment stands."""
-    if snapshot.is_active:
+def exit_status(snapshots: Sequence[Snapshot]) -> int:
+    """Return the exit status that tells a script how an experiment stands, in all its stages."""
+    if any(snapshot.is_active for snapshot in snapshots):
         return GOING_ON
-    return DONE if snapshot.is_done else FAILED
+    return DONE if all(snapshot.is_done for snapshot in snapshots) else FAILED
 
 
 def _cancel(experiment: Experiment, *, dry_run: bool) -> int:
     if dry_run:
-        say(f"would be cancelled\n{describe_active(take_snapshot(experiment))}")
+        active = map(describe_active, map(take_snapshot, _parts(experiment)))
+        say("\n".join(["would be cancelled", *dict.fromkeys(active)]))
         return DONE
-    return DONE if cancel(experiment) else FAILED
+    return DONE if cancel(_parts(experiment)) else FAILED
 
 
 def _show(experiment: Experiment) -> int:
-    snapshot = take_snapshot(experiment)
-    say(render(snapshot))
-    return exit_status(snapshot)
+    snapshots = [take_snapshot(part) for part in _parts(experiment)]
+    say(render_all(snapshots))
+    return exit_status(snapshots)
 
 
 def _watch(experiment: Experiment) -> int:
@@ -81,14 +88,14 @@ def _watch(experiment: Experiment) -> int:
     shown: object = None
     while True:
         experiment = find_experiment(experiment.name, experiment.roots)  # it may have grown
-        snapshot = take_snapshot(experiment)
+        snapshots = [take_snapshot(part) for part in _parts(experiment)]
         if sys.stdout.isatty():
-            say(_page(snapshot))
-        elif (states := _states(snapshot)) != shown:
-            say(render(snapshot) + "\n")
+            say(_page(snapshots))
+        elif (states := list(map(_states, snapshots))) != shown:
+            say(render_all(snapshots) + "\n")
             shown = states
-        if not snapshot.is_active:
-            return exit_status(snapshot)
+        if not any(snapshot.is_active for snapshot in snapshots):
+            return exit_status(snapshots)
         time.sleep(REFRESH_S)
 
 
@@ -99,9 +106,9 @@ def _states(snapshot: Snapshot) -> object:
     return scenes, jobs, snapshot.aggregate
 
 
-def _page(snapshot: Snapshot) -> str:
+def _page(snapshots: Sequence[Snapshot]) -> str:
     """Return as much of the table as fits the terminal without wrapped lines."""
     size = shutil.get_terminal_size()
-    around = len(render(snapshot, 1).splitlines()) + 1
-    lines = render(snapshot, size.lines - around).splitlines()
+    around = len(render_all(snapshots, 1).splitlines()) + 1
+    lines = render_all(snapshots, size.lines - around).splitlines()
     return CLEAR + "\n".join(line[: size.columns] for line in lines)

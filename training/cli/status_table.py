@@ -8,13 +8,48 @@ from typing import get_args
 
 from training.display.durations import clock, estimate
 from training.jobs.experiment_jobs import StageJob
-from training.jobs.status import Snapshot
+from training.jobs.status import WAITING, Snapshot
 from training.records.scene_state import SceneState, State, code_versions
 
 HEADINGS = ("scene", "state", "cause", "attempt", "node", "job", "elapsed", "log")
+STAGE_HEADINGS = ("stage", "experiment", "scenes", "after")
 MOST_CAUSE = 60
 MOST_FAILURES = 5
 """Failed scenes shown with their messages; hundreds mostly fail for one reason."""
+
+
+def render_all(snapshots: Sequence[Snapshot], most_scenes: int | None = None) -> str:
+    """Return the table of an experiment.
+
+    Of a loop a line for each stage, and below them the tables of stages that are neither done nor
+    yet to come.
+    """
+    if len(snapshots) == 1:
+        return render(snapshots[0], most_scenes)
+    shown = [each for each in snapshots if not each.is_done and _has_begun(each)]
+    tables = [f"\nstage {_stage_of(each)}\n{render(each, most_scenes)}" for each in shown]
+    return "\n".join([*_aligned([STAGE_HEADINGS, *map(_stage_cells, snapshots)]), *tables])
+
+
+def _has_begun(snapshot: Snapshot) -> bool:
+    return any(each.state != "not started" and each.cause != WAITING for each in snapshot.scenes)
+
+
+def _stage_of(snapshot: Snapshot) -> str:
+    plans = snapshot.experiment.plans
+    return plans[0].stage.name if plans and plans[0].stage else snapshot.experiment.name
+
+
+def _stage_cells(snapshot: Snapshot) -> tuple[str, ...]:
+    plans = snapshot.experiment.plans
+    after = plans[0].stage.after if plans and plans[0].stage else ()
+    merge = f"; aggregate {snapshot.aggregate.state_and_cause}" if snapshot.aggregate else ""
+    return (
+        _stage_of(snapshot),
+        snapshot.experiment.name,
+        f"{_states_of(snapshot)}{merge}",
+        " and ".join(after),
+    )
 
 
 def render(snapshot: Snapshot, most_scenes: int | None = None) -> str:
@@ -74,9 +109,13 @@ def _failures(snapshot: Snapshot, most: int) -> list[str]:
     return [*lines, ""] if lines else []
 
 
-def _counts(snapshot: Snapshot) -> list[str]:
+def _states_of(snapshot: Snapshot) -> str:
     found = Counter(each.state for each in snapshot.scenes)
-    counts = ", ".join(f"{found[state]} {state}" for state in get_args(State) if found[state])
+    return ", ".join(f"{found[state]} {state}" for state in get_args(State) if found[state])
+
+
+def _counts(snapshot: Snapshot) -> list[str]:
+    counts = _states_of(snapshot)
     name, total = snapshot.experiment.name, len(snapshot.scenes)
     lines = [f"experiment {name}, {total} scene{'s'[: total != 1]}: {counts}"]
     if snapshot.aggregate:

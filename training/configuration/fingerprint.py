@@ -37,6 +37,11 @@ def fingerprint(deciding: Mapping[str, Any], scene: Mapping[str, Any]) -> str:
     return FORMAT + digest([deciding, scene])
 
 
+def combined(own: str, made_from: Iterable[Iterable[str]]) -> str:
+    """Return a fingerprint together with when each thing was made that the result is made from."""
+    return FORMAT + digest([own, list(map(list, made_from))])
+
+
 def is_comparable(recorded: str) -> bool:
     """Return whether a recorded fingerprint has today's format; others can't be recomputed."""
     return recorded.startswith(FORMAT)
@@ -59,7 +64,7 @@ def with_contents(values: Mapping[str, Any], files: Mapping[str, Path]) -> dict[
     A file that is not there counts as missing: it appearing later is a change. Raises FaultsError
     for one that can't be read.
     """
-    hashes = {path: _content_hash(path) for path in set(files.values())}
+    hashes = {path: content_hash(path) for path in set(files.values())}
     return {**values, **{key: {"content": hashes[path]} for key, path in files.items()}}
 
 
@@ -91,7 +96,8 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _content_hash(path: Path) -> str:
+def content_hash(path: Path) -> str:
+    """Return a hash of a file's content, `missing` without the file; raises FaultsError."""
     try:
         with path.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size

@@ -2,21 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from preprocess.faults import MOST_NAMES
 from training.plan.model import Action, AggregatePlan, Plan, ScenePlan
 
 
-def render(plan: Plan) -> str:
-    """Return the plan for a person: for each scene its command, or why it does not run."""
+def render(plans: Sequence[Plan]) -> str:
+    """Return plans for a person: for each scene its command, or why it does not run."""
+    return "\n\n".join(map(render_plan, plans))
+
+
+def render_plan(plan: Plan) -> str:
+    """Return one plan for a person."""
     words: dict[Action, str] = {"run": "to run", "skip": "skipped", "held": "held by others"}
     counts = ", ".join(f"{len(plan.of(action))} {word}" for action, word in words.items())
-    head = [f"experiment {plan.exp_name}: {len(plan.scenes)} scenes chosen, {counts}"]
+    head = [*_stage(plan)]
+    head += [f"experiment {plan.exp_name}: {len(plan.scenes)} scenes chosen, {counts}"]
     head += [f"results: {plan.roots.results_root}", _where(plan), _sources(plan)]
     warnings = [f"warning: {warning}" for warning in plan.warnings]
     scenes = [_render_scene(scene) for scene in plan.scenes]
     return "\n".join([*head, *warnings, "", *scenes, *_render_aggregate(plan.aggregate)])
+
+
+def _stage(plan: Plan) -> list[str]:
+    """Return a heading for a stage of a loop, and what of it can't be checked before it starts."""
+    if plan.stage is None:
+        return []
+    after = " and ".join(plan.stage.after)
+    unchecked = f", after stage {after}: what that makes is checked then" if after else ""
+    return [f"=== stage {plan.stage.name}{unchecked}"]
+
+
+def not_started(plan: Plan, blockers: Sequence[str]) -> str:
+    """Return why a stage of a loop was not started, given the stages that it waited for."""
+    name = plan.stage.name if plan.stage else plan.exp_name
+    return f"=== stage {name}: not started, since stage {' and '.join(blockers)} is not done"
+
+
+def overview(plans: Sequence[Plan]) -> str:
+    """Return what is about to happen: of one plan its header, of a loop a line for each stage."""
+    if len(plans) == 1:
+        return header(plans[0])
+    warnings = dict.fromkeys(f"warning: {each}" for plan in plans for each in plan.warnings)
+    return "\n".join([*warnings, *map(_stage_line, plans)])
+
+
+def _stage_line(plan: Plan) -> str:
+    name = plan.stage.name if plan.stage else ""
+    after = f", after {' and '.join(plan.stage.after)}" if plan.stage and plan.stage.after else ""
+    counts = f"{len(plan.of('run'))} of {len(plan.scenes)} to run"
+    return f"stage {name}: experiment {plan.exp_name}, {counts}{after}"
 
 
 def _where(plan: Plan) -> str:
@@ -54,7 +91,8 @@ def header(plan: Plan) -> str:
     scenes: dict[str, list[str]] = {}
     for scene in plan.scenes:
         scenes.setdefault(NOT_RUN[scene.action] + scene.reason, []).append(scene.name)
-    lines = [f"warning: {warning}" for warning in plan.warnings]
+    # Those of a loop's stages are in its overview.
+    lines = _stage(plan) or [f"warning: {warning}" for warning in plan.warnings]
     for reason, names in scenes.items():
         shown = names if len(names) <= MOST_NAMES else [f"{len(names)} scenes"]
         lines += [f"{name}: {reason}" for name in shown]

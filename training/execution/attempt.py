@@ -76,7 +76,7 @@ def _run_claimed(plan: ScenePlan, claim: Claim) -> Outcome:
         return outcome_of(record, plan.log, has_checkpoint(plan.output))
     if not has_checkpoint(plan.output):
         set_stale_aside(plan.output, plan.expected_outputs)
-    record = record.model_copy(update={"fingerprint": plan.fingerprint})  # maybe of former format
+    record = record.model_copy(update={"fingerprint": plan.current_fingerprint})  # maybe former
     record = record.started(_new_attempt(plan))
     write_record(plan.output, record)
     record = _train(plan, claim, record)
@@ -94,7 +94,7 @@ def _record_to_continue(plan: ScenePlan) -> RunRecord:
         return RunRecord(
             scene=plan.name,
             exp_name=plan.exp_name,
-            fingerprint=plan.fingerprint,
+            fingerprint=plan.current_fingerprint,
             configuration=plan.configuration,
             status="running",
         )
@@ -138,7 +138,9 @@ def _run_trainer(plan: ScenePlan, claim: Claim) -> TrainerEnd:
         with contextlib.suppress(OSError):  # a file server that is away does not end a training
             claim.heartbeat()
 
-    environment = {**os.environ, **plan.environment, "TS_SCENE_FILE": str(_scene_file(plan))}
+    environment = {**os.environ, **plan.environment}
+    if plan.scene:  # what runs once for an experiment has none
+        environment["TS_SCENE_FILE"] = str(_scene_file(plan))
     command, environment = from_sources(plan.sources, runnable(plan.command), environment)
     limits = Limits(plan.time_limit_s, plan.kill_grace_s)
     return run_trainer(command, environment, plan.log, limits, heartbeat)

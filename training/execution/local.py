@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
@@ -51,24 +51,26 @@ class _Launch:
             self.failures += outcome.status == "failed"
 
 
-def prepare_launch(plan: Plan) -> None:
-    """Keep plan and sources, note that this process runs it, make what scenes need.
+def prepare_launch(plans: Sequence[Plan]) -> None:
+    """Keep plans and sources, note that this process runs them, make what scenes need.
 
     That is the data of synthetic scenes and, for scenes that run here, compiled code: the
     rasterizer's, or gsplat's where there are GPUs; nodes may have others. Raises FaultsError when
     any of it can't be written.
     """
-    _keep_sources(plan)
-    try:
-        write_atomically(plan.file, plan.to_json())
-        note_launcher(plan.file)
-    except OSError as error:
-        raise FaultsError([Fault("the plan can't be kept", str(error))]) from error
-    build_scene_data(plan)
-    if plan.slurm is None:
-        compile_rasterizer(plan, BUILD_TIMEOUT_S)
-    if plan.gpus:
-        prepare_gpu(plan, plan.gpus[0])
+    for plan in plans:
+        _keep_sources(plan)
+        try:
+            write_atomically(plan.file, plan.to_json())
+            note_launcher(plan.file)
+        except OSError as error:
+            raise FaultsError([Fault("the plan can't be kept", str(error))]) from error
+    build_scene_data(plans)
+    first = next((plan for plan in plans if plan.of("run")), plans[0])
+    if first.slurm is None:
+        compile_rasterizer(first, BUILD_TIMEOUT_S)
+    if first.gpus:
+        prepare_gpu(first, first.gpus[0])
 
 
 def _keep_sources(plan: Plan) -> None:
@@ -86,17 +88,18 @@ def _keep_sources(plan: Plan) -> None:
     remove_unneeded(reading.sources.folder, lambda: noted_snapshots(plan.roots))
 
 
-def build_scene_data(plan: Plan) -> None:
+def build_scene_data(plans: Sequence[Plan]) -> None:
     """Build missing data of synthetic scenes in a child process, since that imports torch.
 
     Raises FaultsError with what the child said.
     """
-    names = [scene.name for scene in plan.of("run") if scene.builds_data]
-    if not names:
+    scenes = [scene for plan in plans for scene in plan.of("run") if scene.builds_data]
+    if not scenes:
         return
-    folders = sorted({str(scene.scene_file.parent) for scene in plan.of("run")})
-    command = [sys.executable, "-m", "preprocess.synthetic", "--scenes-dir", folders[0]]
-    command += ["--scene-data-root", str(plan.roots.scene_data_root), *names]
+    names = dict.fromkeys(scene.name for scene in scenes)
+    folder = min(str(scene.scene_file.parent) for scene in scenes)
+    command = [sys.executable, "-m", "preprocess.synthetic", "--scenes-dir", folder]
+    command += ["--scene-data-root", str(plans[0].roots.scene_data_root), *names]
     result = subprocess.run(
         command,
         cwd=CHECKOUT,

@@ -6,6 +6,7 @@ SLURM_ARRAY_TASK_ID among the plan's scenes to run, whatever has been added to t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -78,7 +79,21 @@ def _reason_not_to_start(plan: Plan, scene: ScenePlan) -> str:
         return f"{plan.max_failures} scenes have failed (--max-failures)"
     if _attempts(plan, scene) > plan.max_retries:  # Slurm requeues a job without limit
         return f"started {plan.max_retries + 1} times already (--max-retries)"
+    if plan.stage and (missing := _not_made(scene)):
+        return f"{missing} is not done, which stage {' and '.join(plan.stage.after)} makes"
     return ""
+
+
+def _not_made(scene: ScenePlan) -> str:
+    """Return an output folder that a stage of a loop uses and that is not done; empty without one.
+
+    A job's dependency proves nothing: Slurm takes a job that it has forgotten for a success.
+    """
+    with contextlib.suppress(RecordError):
+        records = {folder: read_record(folder) for folder in scene.made_from}
+        missing = (folder for folder, each in records.items() if not each or each.status != "done")
+        return str(next(missing, ""))
+    return "one of them"
 
 
 def _attempts(plan: Plan, scene: ScenePlan) -> int:

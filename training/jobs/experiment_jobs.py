@@ -42,6 +42,18 @@ def jobs_of_experiment(jobs: Iterable[QueuedJob], like: Plan) -> list[StageJob]:
     ]
 
 
+def jobs_with_same_outputs(jobs: Iterable[QueuedJob], like: Plan) -> list[StageJob]:
+    """Return the jobs that would keep a plan's scenes from being submitted.
+
+    Those of its experiment; of a loop's stage those that write what it writes, since it waits for
+    the jobs of other stages.
+    """
+    found = jobs_of_experiment(jobs, like)
+    if like.stage is None:
+        return found
+    return [each for each in found if each.plan.output_subdir == like.output_subdir]
+
+
 def _plan_or_none(path: Path) -> Plan | None:
     """Return a job's plan; None where it can't be read (see `Experiment.warnings`)."""
     try:

@@ -110,9 +110,12 @@ def _is_open(record: RunRecord | None, never_started: NeverStarted) -> bool:
     """Return whether the record may get an attempt: of this configuration, not done, none since."""
     if record is None:
         return True
-    if record.status == "done" or not never_started.scene.is_configuration_of(record.fingerprint):
-        return False
-    return not attempts_since(record, never_started.plan.created)
+    with contextlib.suppress(RecordError):  # what it is made from can't be read
+        if never_started.scene.is_configuration_of(record.fingerprint):
+            return record.status != "done" and not attempts_since(
+                record, never_started.plan.created
+            )
+    return False
 
 
 def _with_attempt(
@@ -120,7 +123,10 @@ def _with_attempt(
 ) -> RunRecord:
     scene, last_output = never_started.scene, _last_output(never_started.log)
     record = record or RunRecord(
-        scene=scene.name, exp_name=scene.exp_name, fingerprint=scene.fingerprint, status="failed"
+        scene=scene.name,
+        exp_name=scene.exp_name,
+        fingerprint=scene.current_fingerprint,
+        status="failed",
     )
     start = max(never_started.plan.created, (end and end.start) or last_output)
     attempt = Attempt(

@@ -25,8 +25,6 @@ ARCHITECTURES = "TORCH_CUDA_ARCH_LIST"
 """Variable by which PyTorch is told for which GPUs to compile, e.g. `8.0;9.0`."""
 ARRAY_LOG = r"-(?P<array>\d+)_(?:(?P<offset>\d+)\+)?(?P<task>\d+)\.out"
 """Regular expression for what follows the job's name in the file name of an array task's log."""
-ARRAY_JOB = "<array_job_id>"
-"""Placeholder in a preview for an id that Slurm has yet to assign."""
 
 
 @dataclass(frozen=True)
@@ -43,22 +41,27 @@ def array_chunks(scenes: int, max_array_size: int) -> tuple[ArrayChunk, ...]:
     return tuple(ArrayChunk(start, min(max_array_size, scenes - start)) for start in starts)
 
 
-def array_job(plan: Plan, chunk: ArrayChunk, after: str = "") -> list[str]:
-    """Return the command line of one array; it starts when the job `after` has ended."""
+def array_job(
+    plan: Plan, chunk: ArrayChunk, after_ok: Sequence[str] = (), after_any: Sequence[str] = ()
+) -> list[str]:
+    """Return the command line of one array behind these jobs.
+
+    It is cancelled when one of `after_ok` fails, and starts however those of `after_any` end.
+    """
     slurm = slurm_of(plan)
     bound = f"%{slurm.parallelism}" if slurm.parallelism < chunk.count else ""
     return [
         *_sbatch(plan, slurm.job_name, slurm.time_s, f"%A_{_offset(chunk)}%a"),
         f"--array=0-{chunk.count - 1}{bound}",
         "--requeue",
-        *([f"--dependency=afterany:{after}"] if after else []),
+        *_dependency(after_ok, after_any),
         *_stage(plan.script, "array", plan, str(chunk.offset)),
     ]
 
 
-def chunks_wait(plan: Plan) -> bool:
+def arrays_wait(plans: Sequence[Plan]) -> bool:
     """Return whether each array waits for the previous one, so that the parallelism bounds all."""
-    return slurm_of(plan).parallelism < len(plan.of("run"))
+    return slurm_of(plans[0]).parallelism < sum(len(plan.of("run")) for plan in plans)
 
 
 def aggregate_job(plan: Plan, after_ok: Sequence[str], after_any: Sequence[str] = ()) -> list[str]:
@@ -69,12 +72,10 @@ def aggregate_job(plan: Plan, after_ok: Sequence[str], after_any: Sequence[str] 
     """
     if plan.aggregate is None:
         raise ValueError("the plan has no aggregate")
-    kinds = {"afterok": after_ok, "afterany": after_any}
-    waits = [":".join([kind, *ids]) for kind, ids in kinds.items() if ids]
     return [
         *_sbatch(plan, plan.aggregate.job_name, plan.aggregate.time_limit_s),
         "--requeue",
-        *([f"--dependency={','.join(waits)}", "--kill-on-invalid-dep=yes"] if waits else []),
+        *_dependency(after_ok, after_any),
         *_stage(plan.light_script, "aggregate", plan),
     ]
 
@@ -138,6 +139,13 @@ def slurm_of(plan: Plan) -> SlurmPlan:
     if plan.slurm is None:
         raise ValueError("not a plan for Slurm")
     return plan.slurm
+
+
+def _dependency(after_ok: Sequence[str], after_any: Sequence[str]) -> list[str]:
+    kinds = {"afterok": after_ok, "afterany": after_any}
+    waits = [":".join([kind, *ids]) for kind, ids in kinds.items() if ids]
+    kill = ["--kill-on-invalid-dep=yes"] if after_ok else []
+    return [f"--dependency={','.join(waits)}", *kill] if waits else []
 
 
 def _offset(chunk: ArrayChunk) -> str:

@@ -121,7 +121,11 @@ def ask_queue(plans: Sequence[Plan]) -> Queue:
     except client.SlurmError as error:
         return Queue(unknown=str(error)) if plans else Queue()
     ids = frozenset(job.job_id for job in jobs)
-    return Queue(tuple(jobs_of_experiment(jobs, plans[0])) if plans else (), ids)
+    found = jobs_of_experiment(jobs, plans[0]) if plans else []
+    if plans and plans[0].stage:  # of a loop: its experiment has other stages' jobs too
+        of_these = {plan.plan_id for plan in plans}
+        found = [each for each in found if each.plan.plan_id in of_these]
+    return Queue(tuple(found), ids)
 
 
 @dataclass(frozen=True)

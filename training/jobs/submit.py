@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 from preprocess.faults import FaultsError
-from training.display.plan_text import header, render
+from training.display.plan_text import overview, render
 from training.execution import local
 from training.jobs import sbatch_commands
 from training.jobs.current_plan import hold_queued, reconcile_plan
-from training.jobs.experiment_jobs import StageJob, jobs_by_scene, jobs_of_experiment
+from training.jobs.experiment_jobs import StageJob, jobs_by_scene, jobs_with_same_outputs
+from training.jobs.job_chain import JobChain, Submission
 from training.jobs.kept_scripts import discard_plan, keep_scripts
 from training.jobs.sbatch_check import check_with_sbatch, refusal_fault
+from training.plan.loop import with_remade
 from training.plan.model import Plan
 from training.plan.options import LaunchOptions
 from training.slurm import client
@@ -26,84 +27,63 @@ from training.system.console import say
 from training.system.exit_status import DONE, FAILED, INTERRUPTED
 
 
-@dataclass(frozen=True)
-class Submission:
-    """What one `--submit` submits."""
-
-    plan: Plan
-    chunks: tuple[sbatch_commands.ArrayChunk, ...]
-    waits_for: tuple[str, ...] = ()
-    """Array jobs of earlier submissions that have scenes of this plan; they must succeed."""
-    outlives: tuple[str, ...] = ()
-    """Jobs of a flow that have scenes of this plan; how they end says nothing about the scenes."""
-    aggregated_by: str = ""
-    """The queued job that aggregates the experiment, when no scene is left to submit."""
-
-    @property
-    def has_aggregate(self) -> bool:
-        """Whether an aggregate job is submitted: only where the scenes' outputs are to be merged.
-
-        A summary alone is not worth a job: `--status` and `python -m flows.report` give it.
-        """
-        aggregate = self.plan.aggregate
-        return aggregate is not None and bool(aggregate.command) and not self.aggregated_by
-
-    def array(self, chunk: sbatch_commands.ArrayChunk, previous: str) -> list[str]:
-        """Return the command line of one array; `previous` is the job of the chunk before it."""
-        waits = sbatch_commands.chunks_wait(self.plan)
-        return sbatch_commands.array_job(self.plan, chunk, after=previous if waits else "")
-
-    def aggregate(self, arrays: Iterable[str]) -> list[str]:
-        """Return the command line of the aggregate behind these arrays."""
-        return sbatch_commands.aggregate_job(self.plan, [*arrays, *self.waits_for], self.outlives)
-
-
-def preview(plan: Plan) -> str:
-    """Return the plan and the sbatch command lines that would submit it; works without Slurm."""
+def preview(plans: Sequence[Plan]) -> str:
+    """Return plans and the sbatch command lines that would submit them; works without Slurm."""
     try:
-        submission = _submission(plan, client.my_jobs(), client.max_array_size())
+        queue, size = client.my_jobs(), client.max_array_size()
     except client.SlurmError:
-        submission = _submission(plan, (), sbatch_commands.MAX_ARRAY_SIZE)
-    previous, lines = "", []
-    for chunk in submission.chunks:
-        lines.append(shlex.join(submission.array(chunk, previous)))
-        previous = sbatch_commands.ARRAY_JOB
-    if submission.has_aggregate:
-        lines.append(
-            shlex.join(submission.aggregate([sbatch_commands.ARRAY_JOB] * len(submission.chunks)))
-        )
-    return "\n".join([render(submission.plan), "", *lines])
+        queue, size = [], sbatch_commands.MAX_ARRAY_SIZE
+    submissions = [_submission(plan, queue, size) for plan in plans]
+    lines: list[str] = []
+
+    def write_down(command: list[str]) -> str:
+        lines.append(shlex.join(command))
+        return "<array_job_id>" if not plans[1:] else f"<{client.job_name_of(command)}>"
+
+    chain, parts = JobChain(write_down, submissions), []
+    for submission in submissions:
+        lines.clear()
+        chain.submit(submission)
+        parts.append("\n".join([render([submission.plan]), "", *lines]))
+    return "\n\n".join(parts)
 
 
-def submit(options: LaunchOptions, plan: Plan) -> int:
-    """Submit what is left of a plan; return exit status 0 when all of it is in the queue.
+def submit(options: LaunchOptions, plans: Sequence[Plan]) -> int:
+    """Submit what is left of plans; return exit status 0 when all of it is in the queue.
 
     Raises FaultsError for what Slurm refuses; nothing has been created then.
     """
+    warnings, plan = dict[str, None](), plans[0]
     try:
-        queue = client.my_jobs()
-        submission = _submission(reconcile_plan(plan, queue), queue, client.max_array_size())
-        warnings = check_with_sbatch(submission.plan, _first_of_each_kind(submission))
+        queue, size = client.my_jobs(), client.max_array_size()
+        plans = with_remade([reconcile_plan(plan, queue) for plan in plans])
+        submissions = [_submission(plan, queue, size) for plan in plans]
+        for each in submissions:
+            plan = each.plan
+            checked = check_with_sbatch(plan, _first_of_each_kind(each))
+            warnings |= dict.fromkeys(map(str, checked))
     except client.SlurmRefusedError as error:
         raise FaultsError([refusal_fault(plan, error)]) from error
     except client.SlurmError as error:
         say(f"nothing was submitted: {error}", sys.stderr)
         return FAILED
-    head = [*filter(None, [header(submission.plan)]), *map(str, warnings)]
-    say("\n".join([*head, _summary(submission)]))
-    if not submission.chunks and not submission.has_aggregate:
+    head = overview([each.plan for each in submissions])
+    say("\n".join(filter(None, [head, *warnings, *map(_summary, submissions)])))
+    if all(each.is_empty for each in submissions):
         return DONE
     if not options.yes and not _confirmed():
         say("nothing was submitted")
         return INTERRUPTED
-    keep_scripts(submission.plan)
-    local.prepare_launch(submission.plan)
-    return _submit(options, submission)
+    for each in submissions:
+        if not each.is_empty:
+            keep_scripts(each.plan)
+    local.prepare_launch([each.plan for each in submissions])
+    return _submit(options, submissions)
 
 
 def _submission(plan: Plan, queue: Iterable[QueuedJob], max_array_size: int) -> Submission:
     """Return what is left to submit: scenes that a job of the experiment has already are held."""
-    jobs = jobs_of_experiment(queue, plan)
+    jobs = jobs_with_same_outputs(queue, plan)
     arrays = jobs_by_scene(job for job in jobs if job.stage == "array")
     flows = jobs_by_scene(job for job in jobs if job.stage == "worker")
     left = hold_queued(plan, {**flows, **arrays})
@@ -159,31 +139,33 @@ def _confirmed() -> bool:
     return answer.strip().lower() in {"", "y", "yes"}
 
 
-def _submit(options: LaunchOptions, submission: Submission) -> int:
-    arrays: list[str] = []
-    command: list[str] = []
+def _submit(options: LaunchOptions, submissions: Sequence[Submission]) -> int:
+    chain = JobChain(client.submit, submissions, _sent)
     try:
-        for chunk in submission.chunks:
-            command = submission.array(chunk, arrays[-1] if arrays else "")
-            arrays.append(client.submit(command))
-            say(f"submitted: array job {arrays[-1]}, {chunk.count} scenes")
-        if submission.has_aggregate:
-            command = submission.aggregate(arrays)
-            job_id = client.submit(command)
-            say(f"submitted: aggregate job {job_id}")
-            with contextlib.suppress(OSError):  # then --status knows less of its end
-                write_atomically(submission.plan.aggregate_job, f"{job_id}\n")
+        for submission in submissions:
+            chain.submit(submission)
     except client.SlurmError as error:
-        if not arrays and submission.chunks and isinstance(error, client.SlurmRefusedError):
-            discard_plan(submission.plan)
+        if not chain.has_jobs and isinstance(error, client.SlurmRefusedError):
+            for each in submissions:
+                discard_plan(each.plan)
             raise FaultsError([refusal_fault(submission.plan, error)]) from error
-        say(_incomplete(str(error), arrays, command), sys.stderr)
+        say(_incomplete(str(error), chain.arrays, chain.command), sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        say(_incomplete("interrupted", arrays, command), sys.stderr)
+        say(_incomplete("interrupted", chain.arrays, chain.command), sys.stderr)
         return INTERRUPTED
     say(_next_commands(options))
     return DONE
+
+
+def _sent(plan: Plan, job_id: str, chunk: sbatch_commands.ArrayChunk | None) -> None:
+    if chunk:
+        name = f" of stage {plan.stage.name}" if plan.stage else ""
+        say(f"submitted: array job {job_id}{name}, {chunk.count} scenes")
+        return
+    say(f"submitted: aggregate job {job_id}")
+    with contextlib.suppress(OSError):  # then --status knows less of its end
+        write_atomically(plan.aggregate_job, f"{job_id}\n")
 
 
 def _incomplete(reason: str, arrays: list[str], command: list[str]) -> str:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from preprocess.faults import Fault, FaultsError, did_you_mean
-from preprocess.roots import VARIABLES
+from preprocess.roots import CHECKOUT, VARIABLES, expanded
 from preprocess.scene import Scene
 from preprocess.scene_data import training_folder, truth_folder
+from training.configuration.run_modes import AGGREGATE, GENERATE
 from training.system.paths import Roots
 
 if TYPE_CHECKING:
@@ -207,6 +208,17 @@ def evaluation_faults(
         if truth and truth.root.is_dir() and isinstance(wanted, list):
             found += unknown_camera_faults(wanted, truth.cameras(), CAMERAS)
     return found
+
+
+def refiner_data_faults(schema: Config, exp_name: str, roots: Roots) -> list[Fault]:
+    """Return a fault where the training set of run_mode=refiner_train is not there."""
+    folder = roots.experiment_folder(exp_name) / AGGREGATE.output_subdir
+    given = schema.refiner_train.dataset
+    file = CHECKOUT / expanded(given) if given else folder / AGGREGATE.expected_outputs[0]
+    if file.is_file():
+        return []
+    remedy = f"make it first with run_mode={GENERATE.name}, or set refiner_train.dataset"
+    return [Fault("the refiner's training set is not there", str(file), remedy)]
 
 
 def virtual_camera_faults(values: Mapping[str, Any], scenes: Sequence[Scene]) -> list[Fault]:

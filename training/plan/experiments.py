@@ -66,6 +66,27 @@ class Experiment:
         """Where its newest plan writes inside a scene's folder (`Plan.output_subdir`)."""
         return self.plans[0].output_subdir if self.plans else ""
 
+    @property
+    def stages(self) -> tuple[Experiment, ...]:
+        """The stages of the loop that was last started by this name, in order; else none.
+
+        Each has the plans of its experiment that write what it writes.
+        """
+        newest = self.plans[0].stage if self.plans else None
+        if newest is None or newest.loop != self.name:
+            return ()
+        files = {path.stem: path for path in _plan_files(self.roots)}
+        found = []
+        for plan_id in newest.plans:
+            with contextlib.suppress(PlanFileError, KeyError):
+                plan = read_plan(files[plan_id])
+                named = experiment_named(plan.exp_name, self.roots).plans
+                same = (each for each in named if each.output_subdir == plan.output_subdir)
+                found.append(
+                    Experiment(plan.exp_name, self.roots, tuple(each.file for each in same))
+                )
+        return tuple(found)
+
     def output(self, scene: str) -> Path:
         """Return a scene's output folder."""
         return self.roots.output_folder(scene, self.name, self.output_subdir)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from preprocess.roots import CHECKOUT
 from preprocess.scene import Scene
 from training.configuration.code_version import with_commit
 from training.configuration.fingerprint import fingerprint
-from training.configuration.run_modes import TRAIN
+from training.configuration.run_modes import GENERATE, REFINER_TRAIN, TRAIN
 from training.plan import checks
 from training.plan.former_records import FormerRecords
 from training.plan.gpu_checks import gpu_problems
@@ -44,24 +44,30 @@ from training.records.record import CodeVersion, RecordError, RunRecord, now, re
 from training.slurm.times import seconds_of
 from training.snapshots.manifest import SNAPSHOTS, Sources, entry
 from training.system.gpus import visible_gpus
-from training.system.paths import Roots, resolve_roots
+from training.system.paths import REFINER, Roots, resolve_roots
 
 if TYPE_CHECKING:
     from training.snapshots.sources import Reading
+    from training.trainer.config.schema import Config
 
 AGGREGATE_LOG = "aggregate.log"
 DEPTH_WEIGHT = "train.optimization.loss.depth"
+ONLY_REFINER = Scene(seq_name=REFINER, cam_id=0)
+"""Stands in a plan for what run_mode=refiner_train does once for all scenes."""
 
 
-def make_plan(options: LaunchOptions) -> Plan:
+def make_plan(
+    options: LaunchOptions, only: Collection[str] | None = None, *, judges_refiner: bool = True
+) -> Plan:
     """Check everything and return what will run; creates nothing.
 
-    Raises FaultsError with all faults at once. In a dry run, input that is not on this machine is
-    a warning of the plan instead.
+    `only`: names that are left of the chosen scenes. `judges_refiner`: False where earlier stages
+    are about to write a refiner and its data, which are not judged then. Raises FaultsError with
+    all faults at once. In a dry run, input that this machine lacks is a warning of the plan.
     """
-    launch = _check(options)
+    launch = _check(options, only, judges_refiner=judges_refiner)
     plan = _plan_without_scenes(launch)
-    scenes = tuple(_plan_scene(launch, plan, scene) for scene in launch.scenes)
+    scenes = tuple(_plan_scene(launch, plan, scene) for scene in launch.planned)
     warnings = (*plan.warnings, *other_code_warning(scenes))
     aggregate = _plan_aggregate(launch, plan) if options.auto_schedule_aggregate else None
     update = {"scenes": scenes, "aggregate": aggregate, "warnings": warnings}
@@ -95,6 +101,11 @@ class _Launch:
             return self._version_with_commit
         return self.script.code_version(record.code_version) if record else None
 
+    @property
+    def planned(self) -> Sequence[Scene]:
+        """What has an attempt and a record of its own: each scene, or once for all the refiner."""
+        return (ONLY_REFINER,) if self.script.mode is REFINER_TRAIN else self.scenes
+
     @cached_property
     def _version_with_commit(self) -> CodeVersion:
         return with_commit(self.script.code_version(), self.script.path.parent)
@@ -117,13 +128,16 @@ class _Launch:
         return FormerRecords(self.options, self.roots, self.script)
 
 
-def _check(options: LaunchOptions) -> _Launch:
+def _check(
+    options: LaunchOptions, only: Collection[str] | None, *, judges_refiner: bool
+) -> _Launch:
     """Read and check everything that the options name; raises FaultsError with all faults."""
     faults = checks.FaultCollector(_misplaced_flags(options))
     roots = faults.collect(resolve_roots, options.model_dump())
-    scenes = faults.collect(_choose_scenes, options) or []
+    scenes = faults.collect(choose_scenes, options) or []
     reading = _read_sources(options, roots) if roots and not options.dry_run else None
     faults.add(_too_many_scenes(options, scenes))
+    scenes = [scene for scene in scenes if only is None or scene.seq_name in only]
     script = faults.collect(load_train_script, options, roots)
     faults.add(script.faults if script else ())
     faults.add(_edited_meanwhile(options, reading))
@@ -145,6 +159,8 @@ def _check(options: LaunchOptions) -> _Launch:
         warnings = [*warnings, *of_gpus]
     if script and roots:
         absent = _absent_input(options, scenes, script, roots)
+        if judges_refiner and script.schema:
+            absent += _refiner_faults(options, script.schema, scenes, script, roots)
     if not options.dry_run:
         faults.add(absent)
     if faults.found or roots is None or script is None:
@@ -200,7 +216,8 @@ def _misplaced_flags(options: LaunchOptions) -> list[Fault]:
     return []
 
 
-def _choose_scenes(options: LaunchOptions) -> list[Scene]:
+def choose_scenes(options: LaunchOptions) -> list[Scene]:
+    """Return the scenes that the options choose; raises FaultsError."""
     registry = load_scenes(given_path(options, "scenes_dir"))
     return select_scenes(registry, options.scene_name_includes)
 
@@ -226,13 +243,25 @@ def _absent_input(
     faults = missing_data_of_all(scenes, roots.scene_data_root, with_depth=with_depth)
     for scene in scenes:
         faults += checks.input_file_faults(script.input_files(scene))
-    if script.schema and script.mode is TRAIN:
-        faults += checks.refiner_faults(script.schema, scenes)
     if script.schema and script.is_for_refiner:
         faults += checks.generation_faults(script.schema, options.exp_name, scenes, roots)
     if script.schema and script.is_evaluation:
         faults += checks.evaluation_faults(script.schema, options.exp_name, scenes, roots)
     return list(dict.fromkeys(faults))
+
+
+def _refiner_faults(
+    options: LaunchOptions,
+    schema: Config,
+    scenes: Sequence[Scene],
+    script: TrainScript,
+    roots: Roots,
+) -> list[Fault]:
+    if script.mode is TRAIN:
+        return checks.refiner_faults(schema, scenes)
+    if script.mode is REFINER_TRAIN:
+        return checks.refiner_data_faults(schema, options.exp_name, roots)
+    return []
 
 
 def _plan_without_scenes(launch: _Launch) -> Plan:
@@ -286,7 +315,7 @@ def _plan_aggregate(launch: _Launch, plan: Plan) -> AggregatePlan:
 
 def _plan_scene(launch: _Launch, plan: Plan, scene: Scene) -> ScenePlan:
     trained = _training_record(plan, scene)
-    planned = _undecided(launch, plan, scene, trained)
+    planned = _undecided(launch, plan, scene)
     record = _recorded(planned.output)
     update: dict[str, object] = {"code_version": launch.code_version(record)}
     if record and launch.former_records.count_as_current(record, scene, trained):
@@ -296,11 +325,11 @@ def _plan_scene(launch: _Launch, plan: Plan, scene: Scene) -> ScenePlan:
     return planned.model_copy(update={"action": action, "reason": reason})
 
 
-def _undecided(launch: _Launch, plan: Plan, scene: Scene, trained: RunRecord | None) -> ScenePlan:
+def _undecided(launch: _Launch, plan: Plan, scene: Scene) -> ScenePlan:
     """Return a scene's plan before its record has been looked at."""
     options, script = launch.options, launch.script
     scene_file = os.path.abspath(scene.file or "")
-    deciding = _deciding_values(script, scene, trained)
+    deciding = script.deciding_values(scene)
     variables = {
         **script.environment,
         **plan.roots.environment(),
@@ -308,10 +337,12 @@ def _undecided(launch: _Launch, plan: Plan, scene: Scene, trained: RunRecord | N
         "TS_SCENE_NAME": scene.seq_name,
         "TS_EXP_NAME": options.exp_name,
     }
+    if scene is ONLY_REFINER:
+        del variables["TS_SCENE_FILE"], variables["TS_SCENE_NAME"]
     return ScenePlan(
         name=scene.seq_name,
         exp_name=options.exp_name,
-        scene=scene.raw,
+        scene={} if scene is ONLY_REFINER else scene.raw,
         scene_file=Path(scene_file),
         action="run",
         reason="new",
@@ -319,6 +350,7 @@ def _undecided(launch: _Launch, plan: Plan, scene: Scene, trained: RunRecord | N
         environment=variables,
         output=plan.roots.output_folder(scene.seq_name, options.exp_name, plan.output_subdir),
         fingerprint=fingerprint(deciding, scene.raw),
+        made_from=_made_from(launch, plan.roots, scene),
         configuration=script.without_secrets(deciding),
         sources=plan.sources,
         retrain_other_code=options.rerun_triggers == "code",
@@ -330,14 +362,16 @@ def _undecided(launch: _Launch, plan: Plan, scene: Scene, trained: RunRecord | N
     )
 
 
-def _deciding_values(
-    script: TrainScript, scene: Scene, trained: RunRecord | None
-) -> dict[str, object]:
-    """Return what decides a scene's result: the configuration, and the model that is used."""
-    values: dict[str, object] = script.deciding_values(scene)
-    if trained is None:
-        return values
-    return {**values, "(model)": [str(attempt.end) for attempt in trained.attempts]}
+def _made_from(launch: _Launch, roots: Roots, scene: Scene) -> tuple[Path, ...]:
+    """Return the output folders of other runs that a run uses, existing or not."""
+    name, mode = launch.options.exp_name, launch.script.mode
+    if mode is REFINER_TRAIN:
+        shards = GENERATE.output_subdir
+        return tuple(roots.output_folder(each.seq_name, name, shards) for each in launch.scenes)
+    if mode and mode.output_subdir:  # with the model that the experiment has trained
+        return (roots.output_folder(scene.seq_name, name),)
+    refiner = launch.script.refiner_folder
+    return (refiner,) if refiner else ()
 
 
 def _training_record(plan: Plan, scene: Scene) -> RunRecord | None:

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
-from training.records.record import CodeVersion, now
+from training.configuration.fingerprint import combined, content_hash
+from training.configuration.run_modes import REFINER_TRAIN
+from training.records.expected_outputs import has_checkpoint
+from training.records.record import CodeVersion, now, read_record
 from training.snapshots.manifest import Sources
 from training.system.paths import Roots
 
@@ -54,6 +57,9 @@ class ScenePlan(BaseModel):
     output: Path
     fingerprint: str
     """Of the configuration and the scene: `training.configuration.fingerprint`."""
+    made_from: tuple[Path, ...] = ()
+    """Output folders of other runs that this one uses: a trained model, data, a refiner. How they
+    were last made belongs to `current_fingerprint`."""
     configuration: dict[str, Any] = {}
     """What the fingerprint is of: resolved values by dotted key, files by content, no secrets."""
     former_fingerprint: str = ""
@@ -75,9 +81,21 @@ class ScenePlan(BaseModel):
     retrain_done_before: datetime | None = None
     """With --force: a scene done before this moment is trained again."""
 
+    @property
+    def current_fingerprint(self) -> str:
+        """The fingerprint with what the records in `made_from` say now; raises RecordError.
+
+        They are read each time, since an earlier stage may write them after the plan was made.
+        """
+        made = [_last_made(folder) for folder in self.made_from]
+        return combined(self.fingerprint, made) if any(made) else self.fingerprint
+
     def is_configuration_of(self, recorded: str) -> bool:
-        """Return whether a recorded fingerprint is of this scene's configuration."""
-        return recorded in {self.fingerprint, self.former_fingerprint} - {""}
+        """Return whether a recorded fingerprint is of this scene's configuration.
+
+        Raises RecordError when a record of what it is made from can't be read.
+        """
+        return recorded in {self.current_fingerprint, self.former_fingerprint} - {""}
 
     @property
     def enough_failures(self) -> Path:
@@ -98,6 +116,20 @@ class ScenePlan(BaseModel):
     def command_line(self) -> str:
         """The command with its environment, quoted so that it can be pasted into a shell."""
         return quoted(self.command, self.environment)
+
+
+def _last_made(folder: Path) -> list[str]:
+    """Return what tells apart what an output folder has held; empty without a usable result.
+
+    Of a refiner its weights' hash, of others when the attempts ended that made it.
+    """
+    weights = folder / REFINER_TRAIN.expected_outputs[0]
+    if weights.is_file():
+        return [content_hash(weights)]
+    record = read_record(folder)
+    if record is None or not (record.status == "done" or has_checkpoint(folder)):
+        return []
+    return [str(attempt.end) for attempt in record.attempts]
 
 
 class AggregatePlan(BaseModel):
@@ -144,6 +176,20 @@ class SlurmPlan(BaseModel):
     """What is probably not meant in the script or the environment."""
 
 
+class LoopStage(BaseModel):
+    """Which stage of a refiner loop (`--loop`) a plan is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    after: tuple[str, ...]
+    """Names of the stages that must be done before it starts."""
+    loop: str
+    """The experiment that the loop is named after."""
+    plans: tuple[str, ...] = ()
+    """Ids of the plans of all stages of the loop, in the order in which they run."""
+
+
 class Plan(BaseModel):
     """What will run for all chosen scenes of one launch."""
 
@@ -171,6 +217,8 @@ class Plan(BaseModel):
     """None with --no-auto-schedule-aggregate."""
     slurm: SlurmPlan | None = None
     """None for a run on this machine."""
+    stage: LoopStage | None = None
+    """None for a plan that is no part of a refiner loop."""
     warnings: tuple[str, ...] = ()
 
     _reading: Reading | None = PrivateAttr(None)

@@ -83,6 +83,11 @@ class LaunchOptions(BaseModel):
     ] = ()
     """Hydra overrides, key=value, forwarded to the trainer untouched."""
 
+    loop: Annotated[bool, Flag("What to train", "--loop"), Field(title="Refiner loop")] = False
+    """Train, make DiFix data, tune the image refiner on the train groups, and train the test
+    groups' scenes with the views that it refines. For comparison they are also trained with
+    rendered and with captured views."""
+
     force: Annotated[bool, Flag("What to train", "--force"), Field(title="Done scenes too")] = False
     """Train again what is done; the previous outputs are kept under superseded/."""
 

@@ -43,9 +43,9 @@ def decide(plan: ScenePlan) -> tuple[Action, str]:
         if holder is not None and not holder.is_ending:
             return "held", f"being trained by {holder}"
         record = read_record(plan.output)
+        return ("run", "new") if record is None else _decide_by_record(plan, record)
     except RecordError as error:
         raise FaultsError([Fault(str(error))]) from error
-    return ("run", "new") if record is None else _decide_by_record(plan, record)
 
 
 def other_code_warning(scenes: Iterable[ScenePlan]) -> list[str]:
@@ -62,9 +62,9 @@ def is_done(plan: ScenePlan) -> bool:
     """Return whether the record says done, of this configuration, and its outputs exist."""
     try:
         record = read_record(plan.output)
+        return record is not None and is_current(record, plan) and _is_complete(record, plan)
     except RecordError:  # unknown is never success
         return False
-    return record is not None and is_current(record, plan) and _is_complete(record, plan)
 
 
 def _is_complete(record: RunRecord, plan: ScenePlan) -> bool:

@@ -28,6 +28,7 @@ from training.configuration.run_modes import (
     EVALUATE,
     GENERATE,
     INPUT_FILE_KEYS,
+    REFINER_TRAIN,
     RUN_MODES,
     TRAIN,
     RunMode,
@@ -93,12 +94,11 @@ class TrainScript:
 
     def command(self, scene: str, exp_name: str) -> tuple[str, ...]:
         """Return what the interpreter is given to train one scene."""
-        return (
-            str(self.path),
-            assignment(overrides.SCENE_KEY, scene),
-            assignment(overrides.EXPERIMENT_KEY, exp_name),
-            *self.overrides,
-        )
+        experiment = assignment(overrides.EXPERIMENT_KEY, exp_name)
+        if self.mode is REFINER_TRAIN:  # it is about all scenes
+            return (str(self.path), experiment, *self.overrides)
+        scene_name = assignment(overrides.SCENE_KEY, scene)
+        return (str(self.path), scene_name, experiment, *self.overrides)
 
     def aggregate_command(self, exp_name: str) -> tuple[str, ...]:
         """Return what it is given to merge the outputs of all scenes; empty without a merge."""
@@ -110,6 +110,18 @@ class TrainScript:
         others = (text for text in self.overrides if key_of(text) != MODE_KEY)
         experiment = assignment(overrides.EXPERIMENT_KEY, exp_name)
         return (str(self.path), f"{MODE_KEY}={mode.aggregated_by}", experiment, *others)
+
+    @property
+    def refiner_folder(self) -> Path | None:
+        """The folder of the refiner that novel views are refined with, existing or not.
+
+        None where none are refined, and for a file. A model id is taken for a folder too.
+        """
+        name = self.values.get(REFINER_KEY)
+        if self.mode is not TRAIN or not self.values.get(REFINER_SWITCH):
+            return None
+        folder = CHECKOUT / expanded(name) if isinstance(name, str) else None
+        return None if folder is None or folder.is_file() else folder
 
     def deciding_values(self, scene: Scene) -> dict[str, Any]:
         """Return what of the configuration decides a scene's result, files by their content.
@@ -210,14 +222,15 @@ class TrainScript:
 
 
 def _refiner_file(values: dict[str, Any]) -> dict[str, Path]:
-    """Return the weights of the image refiner, where one is used that is a file here."""
+    """Return the weights of the image refiner, where what is used is a file here.
+
+    Those in a folder count when they are used: an earlier stage may be about to write them.
+    """
     name = values.get(REFINER_KEY)
     if not values.get(REFINER_SWITCH) or not isinstance(name, str):
         return {}
-    from training.trainer.refiner.weights import local_file
-
-    found = local_file(name)
-    return {} if found is None else {REFINER_KEY: found}
+    path = CHECKOUT / expanded(name)
+    return {REFINER_KEY: path} if path.is_file() else {}
 
 
 @contextmanager
@@ -286,14 +299,10 @@ def _check_schema(resolved: dict[str, Any]) -> Config:
 
 
 def _mode_faults(mode: RunMode) -> list[Fault]:
-    if not mode.is_for_experiment:
-        return []
     generating = mode_generating_for(mode.name)
-    remedy = f"python {OWN_SCRIPT.relative_to(CHECKOUT)} run_mode={mode.name} shared.exp_name=NAME"
-    if generating:
-        remedy = (
-            f"give run_mode={generating.name}: what is done is left out, and the aggregate runs"
-        )
+    if generating is None:
+        return []
+    remedy = f"give run_mode={generating.name}: what is done is left out, and the aggregate runs"
     return [Fault("runs once for all scenes, not for each", f"run_mode={mode.name}", remedy)]
 
 

@@ -82,8 +82,7 @@ class WrittenComparison:
     def text(self) -> str:
         """The comparison for a terminal."""
         left_out = [f"{item.name}: {item.text}" for item in _left_out(self.comparison)]
-        few = [column for column in self.comparison.columns if "terminal" in column.shown_in]
-        return "\n".join(["", *aligned(_table(self.comparison, few)), "", *left_out])
+        return "\n".join(["", *aligned(_table(self.comparison)), "", *left_out])
 
 
 def compare(
@@ -162,7 +161,7 @@ def _document(comparison: Comparison, plots: Sequence[Picture], notes: Sequence[
         *left_out_below,
         *plots_below,
         Heading("Scenes"),
-        _table(comparison, comparison.columns),
+        _table(comparison),
     ]
     return Document(f"{comparison.ours} compared with {comparison.theirs}", tuple(blocks))
 
@@ -185,8 +184,9 @@ def _left_out(comparison: Comparison) -> list[Item]:
     return items + [Item(name, f"only in {comparison.theirs}") for name in comparison.only_theirs]
 
 
-def _table(comparison: Comparison, columns: Sequence[Column]) -> Table:
+def _table(comparison: Comparison) -> Table:
     """Return a line a scene, theirs, ours and the difference of each number, and the averages."""
+    columns = comparison.columns
     head = ["scene"]
     for column in columns:
         names = (comparison.theirs, comparison.ours)

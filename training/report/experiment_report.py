@@ -44,10 +44,12 @@ def experiment_report(
     on_gpus: bool = True,
     root: Path | None = None,
     aggregate: AggregateState | None = None,
+    comparison: Sequence[Block] = (),
 ) -> Document:
     """Return the whole report; `notes` say what went wrong with its pictures.
 
     `aggregate`: how the merge of the scenes' outputs stands; None where nothing is merged.
+    `comparison`: what the experiment's refiner loop has won.
     """
     source = f" in {root}" if root else ""
     done = [row for row in rows if row.is_done]
@@ -58,6 +60,7 @@ def experiment_report(
         Facts((*_facts(rows, spans, on_gpus=on_gpus), *_aggregate_fact(aggregate))),
         *map(Text, notes),
         *_not_done(rows, aggregate),
+        *comparison,
         *_averages_first(scenes),
         *plots_below,
         Heading("Scenes"),

@@ -12,6 +12,7 @@ from training.report.blocks import Document, Picture
 from training.report.experiment_report import experiment_report, title_of
 from training.report.html import to_html
 from training.report.known import plans_of, unreadable_plans
+from training.report.loop_section import loop_section
 from training.report.markdown import linked_from, to_markdown
 from training.report.plots.bars import (
     DURATION,
@@ -89,6 +90,7 @@ def write_report(
         on_gpus=on_gpus,
         root=roots.results_root,
         aggregate=recorded_aggregate(plans),
+        comparison=() if output_subdir else loop_section(plans, rows, roots),
     )
     page, report = write_document(place, "report", whole, notes)
     return WrittenReport(

@@ -13,6 +13,12 @@ from preprocess.roots import (
     resolve_root_folders,
 )
 
+EXPERIMENTS = "_experiments"
+"""Folder of the result root for what belongs to a whole experiment."""
+REFINER = "refiner"
+"""Output subfolder of the image refiner, of which an experiment has one: it is in the experiment's
+folder, not in a scene's."""
+
 
 class Roots(BaseModel):
     """The three folders that contain everything else; absolute paths."""
@@ -24,21 +30,28 @@ class Roots(BaseModel):
     state_root: Path
 
     def output_folder(self, scene: str, exp_name: str, output_subdir: str = "") -> Path:
-        """Return the output folder of a scene in an experiment.
+        """Return the output folder of a scene in an experiment; the refiner has one for all.
 
         `output_subdir`: the folder inside it that a run mode writes to.
         """
-        return self.results_root / scene / exp_name / output_subdir
+        folder = EXPERIMENTS if output_subdir == REFINER else scene
+        return self.results_root / folder / exp_name / output_subdir
 
     def outputs_with(self, file: str, exp_name: str, output_subdir: str = "") -> dict[str, Path]:
-        """Return, by scene, an experiment's output folders that contain a file of that name."""
+        """Return, by scene, an experiment's output folders that contain a file of that name.
+
+        The refiner's is under its own name.
+        """
+        if output_subdir == REFINER:
+            folder = self.output_folder(REFINER, exp_name, REFINER)
+            return {REFINER: folder} if (folder / file).exists() else {}
         found = self.results_root.glob(str(Path("*", exp_name, output_subdir, file)))
         root = self.results_root
         return {path.relative_to(root).parts[0]: path.parent for path in sorted(found)}
 
     def experiment_folder(self, exp_name: str) -> Path:
         """Return the folder that the aggregate of an experiment writes to."""
-        return self.results_root / "_experiments" / exp_name
+        return self.results_root / EXPERIMENTS / exp_name
 
     def environment(self) -> dict[str, str]:
         """Return the variables by which the trainer knows the roots."""

@@ -68,7 +68,7 @@ def state(name: str, message: str):
 def test_the_message_says_how_the_run_ended_and_where_to_look():
     """It has the end, the state's counts and names, the duration, and where to look."""
     failed = state("Failed", "1 of 2 scenes done; not done: a_1 (timeout)")
-    message = notice("exp", failed, None, 7200, "http://lab/runs/1")
+    message = notice("exp", failed, (), 7200, "http://lab/runs/1")
     assert message.subject == "exp: Failed"
     assert message.kind == "failure"
     assert message.body.splitlines() == [
@@ -80,13 +80,13 @@ def test_the_message_says_how_the_run_ended_and_where_to_look():
 
 def test_a_long_message_is_cut():
     """Chat services refuse long ones."""
-    message = notice("exp", state("Failed", "x" * 10_000), None, 1, "")
+    message = notice("exp", state("Failed", "x" * 10_000), (), 1, "")
     assert len(message.body) < LONGEST + 100
 
 
 def test_a_run_that_an_exception_ended_is_called_crashed():
     """It has no state."""
-    message = notice("exp", None, None, 1, "")
+    message = notice("exp", None, (), 1, "")
     assert (message.subject, message.kind) == ("exp: Crashed", "failure")
 
 

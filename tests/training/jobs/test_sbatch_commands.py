@@ -100,14 +100,24 @@ def test_an_array_larger_than_the_site_allows_is_split():
         (2002, 498),
     ]
     bounded = plan(2500, 10)
-    assert sbatch_commands.chunks_wait(bounded)
-    second = sbatch_commands.array_job(bounded, chunks[1], after="12")
+    assert sbatch_commands.arrays_wait([bounded])
+    second = sbatch_commands.array_job(bounded, chunks[1], after_any=["12"])
     assert "--array=0-1000%10" in second
     assert "--dependency=afterany:12" in second
+    assert not any("invalid-dep" in word for word in second)
     assert second[-1] == "1001"
-    assert not sbatch_commands.chunks_wait(plan(8, 8))
+    assert not sbatch_commands.arrays_wait([plan(8, 8)])
+    assert sbatch_commands.arrays_wait([plan(8, 8), plan(1, 8)])
     assert sbatch_commands.array_chunks(0, 1001) == ()
     assert [chunk.count for chunk in sbatch_commands.array_chunks(1001, 1001)] == [1001]
+
+
+def test_an_array_of_a_loop_is_cancelled_when_a_stage_before_it_fails():
+    """Else it would stay in the queue for ever."""
+    chunk = sbatch_commands.ArrayChunk(0, 8)
+    command = sbatch_commands.array_job(plan(), chunk, ["12"], ["11"])
+    assert "--dependency=afterok:12,afterany:11" in command
+    assert "--kill-on-invalid-dep=yes" in command
 
 
 def test_the_aggregate():

@@ -5,7 +5,7 @@ model.pt         the network, for difix.model_id=<this folder>
 tuned_on.json    the groups and scenes that it was trained on
 metrics.json     what it repairs on the groups that were held out
 examples.png     some of these
-training.pt      while it is trained: the state to continue from
+checkpoints/     while it is trained: the state to continue from
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from training.trainer.refiner.weights import SMALL_MODEL
 from training.trainer.scene_groups import groups_of
 from training.trainer.termination import SignalRequests, Terminated, TrainingError
 
-STATE = "training.pt"
+STATE = "checkpoints/last.pt"
 METRICS = "metrics.json"
 EXAMPLES = "examples.png"
 PROGRESS_STEPS = 50

@@ -62,7 +62,7 @@ def test_it_trains_on_the_train_groups_and_measures_on_the_others(dataset, capsy
     assert metrics["test_groups"] == ["synthetic/pair02"]
     assert metrics["psnr_before"] > 5
     assert (folder(dataset) / "examples.png").stat().st_size > 1000
-    assert not (folder(dataset) / "training.pt").exists()
+    assert not (folder(dataset) / "checkpoints" / "last.pt").exists()
     torch.load(folder(dataset) / "model.pt", weights_only=True)
 
 
@@ -206,10 +206,12 @@ def test_a_file_of_something_else_is_no_refiner(tmp_path):
         load_refiner(str(tmp_path), torch.device("cpu"))
 
 
-def test_the_launcher_says_how_it_is_started(capsys):
-    """It runs once for an experiment, not for each scene."""
-    assert (
-        run_launcher(["--run-all", "--exp-name", "e", "--overrides", "run_mode=refiner_train"]) == 2
-    )
+def test_the_launcher_says_when_there_is_no_data_to_train_with(capsys, tmp_path, monkeypatch):
+    """Before anything is started: exit status 2 and what makes it."""
+    monkeypatch.setenv("TS_RESULTS_ROOT", str(tmp_path / "results"))
+    flags = ["--run-all", "--exp-name", "e", "--overrides", "run_mode=refiner_train"]
+    assert run_launcher(flags) == 2
     said = capsys.readouterr().err
-    assert "training/simple_multi_human_trainer.py run_mode=refiner_train" in said
+    assert "the refiner's training set is not there" in said
+    assert "difix_data_generation_generate" in said
+    assert not (tmp_path / "results").exists()

@@ -1,0 +1,72 @@
+"""Loops with `loop_trainer.py` as the project's own trainer.
+
+`python tests/loop_lab.py training.run …` is `python training/run.py …` with it, and
+`python tests/loop_lab.py flows.train …` the flow.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+SCENES = ("synthetic_pair01_a", "synthetic_pair01_b", "synthetic_pair02_a", "synthetic_pair02_b")
+TEST_SCENES = SCENES[2:]
+HERE = Path(__file__).resolve()
+TRAINER = HERE.parent / "loop_trainer.py"
+LAUNCHER = (str(HERE), "training.run")
+FLOW = (str(HERE), "flows.train")
+FLAGS = ("--loop", "--run-all", "--no-snapshot")
+ORDER = (
+    *(f"exp_train_{name}" for name in SCENES),
+    *(f"exp_generate_{name}" for name in SCENES),
+    "aggregate",
+    "refiner",
+    *(
+        f"exp_{source}_train_{name}"
+        for source in ("refined", "rendered", "captured")
+        for name in TEST_SCENES
+    ),
+)
+"""What a whole loop starts, in the order in which one machine does with one worker."""
+
+
+def add_scenes(lab: Any) -> None:
+    for name in SCENES:
+        lab.add_scene(name)
+
+
+def order(lab: Any) -> list[str]:
+    """What has been started so far, in order."""
+    file = lab.root / "results" / "order.txt"
+    return file.read_text(encoding="utf-8").split() if file.exists() else []
+
+
+def forget(lab: Any) -> None:
+    (lab.root / "results" / "order.txt").unlink()
+
+
+def mark(lab: Any, name: str) -> Path:
+    """Tell the trainer to fail or to hang, as in `fail_refiner`, as long as the file is there."""
+    file = lab.root / "results" / name
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+    return file
+
+
+def use_stand_in() -> None:
+    """Let this process take `loop_trainer.py`, which needs no data, for our own trainer."""
+    from training.plan import loop, make_plan, train_script
+
+    for module in (loop, make_plan, train_script):
+        module.OWN_SCRIPT = TRAINER  # type: ignore[attr-defined]
+    make_plan._absent_input = lambda *_: []
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(HERE.parent.parent))
+    _, program, *arguments = sys.argv
+    use_stand_in()
+    main = importlib.import_module(program).main
+    sys.exit(main([*arguments, "--train-script", str(TRAINER)]))

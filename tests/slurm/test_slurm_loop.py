@@ -1,0 +1,94 @@
+"""`--loop` as a chain of dependent jobs on a real Slurm, and as a flow with jobs."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from loop_lab import FLAGS, FLOW, LAUNCHER, ORDER, SCENES, TEST_SCENES, add_scenes, mark, order
+
+from training.system.exit_status import DONE, FAILED, GOING_ON
+
+STAGES = ("train", "generate", "refiner", "refined", "rendered", "captured")
+
+
+@pytest.fixture
+def loop_lab(flow_lab):
+    """A lab on Slurm with a loop's scenes."""
+    add_scenes(flow_lab)
+    return flow_lab
+
+
+def submit(lab, *flags):
+    result = lab.run(*FLAGS, "--submit", *flags, program=LAUNCHER, stand_in=False)
+    assert result.returncode == DONE, result.stdout + result.stderr
+    return result
+
+
+def status(lab):
+    return lab.run("--status", stand_in=False)
+
+
+def wait_until_over(lab, eventually):
+    eventually(lambda: status(lab).returncode != GOING_ON, "the chain's end", 300)
+    return status(lab)
+
+
+def test_a_chain_of_jobs_is_a_whole_loop(loop_lab, eventually):
+    """All jobs are submitted at once, and each starts when what it needs is done."""
+    result = submit(loop_lab)
+    assert len(re.findall("submitted: array job", result.stdout)) == len(STAGES)
+    over = wait_until_over(loop_lab, eventually)
+    assert over.returncode == DONE, over.stdout
+    ran = order(loop_lab)
+    assert sorted(ran) == sorted(ORDER)
+    last_generated = max(ran.index(f"exp_generate_{name}") for name in SCENES)
+    refined = min(ran.index(f"exp_refined_train_{name}") for name in TEST_SCENES)
+    assert last_generated < ran.index("aggregate") < ran.index("refiner") < refined
+    again = submit(loop_lab)
+    assert "submitted" not in again.stdout
+    assert sorted(order(loop_lab)) == sorted(ORDER)
+
+
+def test_a_failed_stage_cancels_what_needs_it_and_the_same_command_resumes(loop_lab, eventually):
+    """Its dependents leave the queue; the report of the state says which stage failed and why."""
+    failing = mark(loop_lab, f"fail_exp_generate_{SCENES[0]}")
+    submit(loop_lab, "--max-retries", "0")
+    over = wait_until_over(loop_lab, eventually)
+    assert over.returncode == FAILED
+    assert "told to fail" in over.stdout
+    assert "refiner" not in order(loop_lab)
+    assert "exp_captured_train_synthetic_pair02_a" in order(loop_lab)
+    failing.unlink()
+    before = len(order(loop_lab))
+    submit(loop_lab)
+    over = wait_until_over(loop_lab, eventually)
+    assert over.returncode == DONE, over.stdout
+    left = [f"exp_generate_{SCENES[0]}", "aggregate", "refiner"]
+    left += [f"exp_refined_train_{name}" for name in TEST_SCENES]
+    assert sorted(order(loop_lab)[before:]) == sorted(left)
+
+
+def test_a_chain_is_cancelled_as_a_whole(loop_lab, eventually):
+    """--cancel by the loop's name ends the running stage and takes all others out of the queue."""
+    mark(loop_lab, "hang_refiner")
+    submit(loop_lab, "--kill-grace", "1")
+    eventually(lambda: "refiner" in order(loop_lab), "the refiner", 240)
+    shown = status(loop_lab)
+    assert shown.returncode == GOING_ON
+    assert "1 running" in shown.stdout
+    ended = loop_lab.run("--cancel", stand_in=False)
+    assert ended.returncode == DONE, ended.stdout + ended.stderr
+    assert not any("_refined_" in each for each in order(loop_lab))
+    assert status(loop_lab).returncode == FAILED
+
+
+def test_a_flow_runs_the_loop_in_jobs(loop_lab, prefect_api):
+    """The same stages by the flow, whose graph has the edges."""
+    flags = ("--cluster", "slurm", "--exp-name", "by_flow", "--slurm.scenes-per-job", "2")
+    result = loop_lab.run(*FLAGS, *flags, program=FLOW, stand_in=False)
+    assert result.returncode == DONE, result.stdout + result.stderr
+    assert len(order(loop_lab)) == len(ORDER)
+    run = prefect_api.only_run("by_flow")
+    ids = {name: each["id"] for name, each in prefect_api.task_runs(run).items()}
+    assert prefect_api.parents(run, "refiner: refiner") == {ids["generate: aggregate"]}
