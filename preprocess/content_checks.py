@@ -40,6 +40,8 @@ Given = ParamSpec("Given")
 SAMPLE_FRAMES = 8
 FULL = 0.99
 """A mask that covers more of the image is no segmentation."""
+LENS_TOLERANCE = 1.0
+"""Pixels that a lens may move an image's corner."""
 TURN_TOLERANCE = 1e-2
 """Of a rotation matrix times its transpose from the identity."""
 ABSENT = (errno.ENOENT, errno.ENOTDIR)
@@ -95,6 +97,50 @@ def check_contents(
     faults += _mask_faults(folder, camera, shots)
     faults += _unseen_people(folder, camera, shots, frames)
     return Contents(list(dict.fromkeys(faults)), shots)
+
+
+def content_doubts(
+    folder: SceneFolder, camera: int, frames: Sequence[int], *, with_depth: bool
+) -> list[str]:
+    """Return in one line each what may not be meant: missing depth, and a lens that distorts."""
+    lines = []
+    missing = [frame for frame in frames if not folder.depth(camera, frame).exists()]
+    if with_depth and missing:
+        where = folder.depth(camera, missing[0])
+        lines.append(
+            f"{where}: no depth of {len(missing)} of {len(frames)} frames; in these people's "
+            "distance follows from silhouettes alone (train.optimization.loss.depth=0: everywhere)"
+        )
+    shift = _lens_shift(folder, camera, frames[0])
+    if shift > LENS_TOLERANCE:
+        lines.append(
+            f"{folder.shared_cameras}: dist_coeffs of camera {camera} shift an image's corner by "
+            f"{shift:.0f} pixels and are not applied: undistort the images first"
+        )
+    return lines
+
+
+def _lens_shift(folder: SceneFolder, camera: int, frame: int) -> float:
+    """Return how far `dist_coeffs` (k1 k2 p1 p2 k3, as in OpenCV) move an image's corner, pixels.
+
+    0 where there are none. Source: Brown 1971.
+    """
+    import numpy as np
+
+    if folder.camera(camera, frame).parent.is_dir() or not folder.shared_cameras.is_file():
+        return 0.0
+    with np.load(folder.shared_cameras, allow_pickle=False) as file:
+        if "dist_coeffs" not in file or camera not in (ids := file["ids"].reshape(-1).tolist()):
+            return 0.0
+        given = file["dist_coeffs"][ids.index(camera)].ravel()[:5]
+        k1, k2, p1, p2, k3 = np.pad(given, (0, 5 - len(given)))
+        matrix = file["intrinsics"][ids.index(camera)]
+    x, y = matrix[:2, 2] / matrix[[0, 1], [0, 1]]  # the corner at pixel 0, mirrored: as far off
+    square = x * x + y * y
+    radial = k1 * square + k2 * square**2 + k3 * square**3
+    shift_x = x * radial + 2 * p1 * x * y + p2 * (square + 2 * x * x)
+    shift_y = y * radial + p1 * (square + 2 * y * y) + 2 * p2 * x * y
+    return float(np.hypot(matrix[0, 0] * shift_x, matrix[1, 1] * shift_y))
 
 
 def evenly_spread(items: Sequence[Item], count: int) -> list[Item]:

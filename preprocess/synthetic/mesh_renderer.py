@@ -62,7 +62,7 @@ def rasterize(pixels: Array, depth: Array, faces: Array, width: int, height: int
     # Image y points down, so faces that are seen from outside have negative area.
     kept = np.flatnonzero((area < -SLIVER) & (depth[faces] > NEAR).all(axis=1))
     face, x, y = _candidates(corners[kept], width, height)
-    weights = _barycentric(corners[kept][face], np.stack([x, y], axis=1) + 0.5)
+    weights = _barycentric(corners[kept], area[kept], face, x + 0.5, y + 0.5)
     inside = (weights >= 0).all(axis=1)
     face, pixel, weights = kept[face[inside]], (y * width + x)[inside], weights[inside]
     inverse = weights / depth[faces[face]]
@@ -94,11 +94,23 @@ def _candidates(corners: Array, width: int, height: int) -> tuple[Array, Array, 
     return face, low[face, 0] + within % columns, low[face, 1] + within // columns
 
 
-def _barycentric(corners: Array, points: Array) -> Array:
-    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
-    area = _edge(a, b, c)
-    first, second = _edge(b, c, points) / area, _edge(c, a, points) / area
+def _barycentric(corners: Array, area: Array, face: Array, x: Array, y: Array) -> Array:
+    """Return coordinates (M,3) of the points x, y (M,) in faces (M,) of `corners` (F,3,2).
+
+    `area` (F,) is that of `_edge`. What is the same for all points of a face is computed once.
+    """
+    a, b, c = (np.ascontiguousarray(corners[:, corner].T) for corner in range(3))
+    area = area[face]
+    first, second = (
+        _edge_at(start, end - start, face, x, y) / area for start, end in ((b, c), (c, a))
+    )
     return np.stack([first, second, 1 - first - second], axis=1)
+
+
+def _edge_at(start: Array, along: Array, face: Array, x: Array, y: Array) -> Array:
+    """Return twice the signed area of faces' edges (2,F) and points (M,), as `_edge` does."""
+    to_x, to_y = x - start[0][face], y - start[1][face]
+    return np.asarray(along[0][face] * to_y - along[1][face] * to_x)
 
 
 def vertex_normals(vertices: Array, faces: Array) -> Array:

@@ -21,7 +21,6 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from preprocess.faults import Fault, did_you_mean
 from preprocess.scene import Scene
-from preprocess.synthetic.random_people import random_people
 from preprocess.synthetic.wardrobe import PEOPLE, Person
 
 CAMERAS = (4, 16, 28, 40, 52, 64, 76, 88)
@@ -82,6 +81,9 @@ class Recipe(BaseModel):
     def cast(self) -> tuple[Person, ...]:
         """The people, as the action knows them: the first, the second, …."""
         if isinstance(self.people, RandomPeople):
+            # With numpy, which launchers that only check recipes do without.
+            from preprocess.synthetic.random_people import random_people
+
             return random_people(self.people.random, self.people.count)
         return tuple(PEOPLE[name] for name in self.people)
 

@@ -82,7 +82,8 @@ class WrittenComparison:
     def text(self) -> str:
         """The comparison for a terminal."""
         left_out = [f"{item.name}: {item.text}" for item in _left_out(self.comparison)]
-        return "\n".join(["", *aligned(_table(self.comparison)), "", *left_out])
+        few = [column for column in self.comparison.columns if "terminal" in column.shown_in]
+        return "\n".join(["", *aligned(_table(self.comparison, few)), "", *left_out])
 
 
 def compare(
@@ -161,7 +162,7 @@ def _document(comparison: Comparison, plots: Sequence[Picture], notes: Sequence[
         *left_out_below,
         *plots_below,
         Heading("Scenes"),
-        _table(comparison),
+        _table(comparison, comparison.columns),
     ]
     return Document(f"{comparison.ours} compared with {comparison.theirs}", tuple(blocks))
 
@@ -184,9 +185,8 @@ def _left_out(comparison: Comparison) -> list[Item]:
     return items + [Item(name, f"only in {comparison.theirs}") for name in comparison.only_theirs]
 
 
-def _table(comparison: Comparison) -> Table:
+def _table(comparison: Comparison, columns: Sequence[Column]) -> Table:
     """Return a line a scene, theirs, ours and the difference of each number, and the averages."""
-    columns = comparison.columns
     head = ["scene"]
     for column in columns:
         names = (comparison.theirs, comparison.ours)

@@ -1,7 +1,7 @@
 """The columns of numbers in all tables of scenes. A new column is one entry in `COLUMNS`.
 
 Report (Markdown, HTML, CSV), the terminal's table, the run page in Prefect's UI and the comparison
-of experiments take their columns from here.
+of experiments take their columns from here. docs/trainer.md, Evaluation, defines the numbers.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import Any, Literal, TypeGuard, get_args
 
 Numbers = Mapping[str, float]
 """A scene's numbers by key, as `numbers_of` returns them."""
-Place = Literal["report", "run page", "comparison"]
-"""A table that columns are chosen for; the report's are the terminal's too."""
+Place = Literal["report", "terminal", "run page", "comparison"]
+"""A table that columns are chosen for: a terminal and the run page have room for a few."""
 EVERYWHERE: frozenset[Place] = frozenset(get_args(Place))
 ONLY_IN_REPORT: frozenset[Place] = frozenset({"report"})
+IN_TERMINAL: frozenset[Place] = ONLY_IN_REPORT | {"terminal"}
+IN_COMPARISON: frozenset[Place] = ONLY_IN_REPORT | {"comparison"}
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,19 @@ def _psnr_gain(numbers: Numbers) -> float | None:
 
 COLUMNS = (
     Column("psnr", "PSNR", "dB"),
-    Column("psnr_gain", "gain", "dB", derive=_psnr_gain, shown_in=ONLY_IN_REPORT),
-    Column("psnr_foreground", "PSNR people", "dB", shown_in=ONLY_IN_REPORT),
+    Column("psnr_gain", "gain", "dB", derive=_psnr_gain, shown_in=IN_TERMINAL),
+    Column("psnr_foreground", "PSNR people", "dB", shown_in=IN_TERMINAL),
+    Column("psnr_true_poses", "PSNR true poses", "dB", shown_in=IN_COMPARISON),
     Column("ssim", "SSIM", digits=3),
+    Column("ssim_foreground", "SSIM people", digits=3, shown_in=ONLY_IN_REPORT),
+    Column("flip", "FLIP", digits=3, is_less_better=True, shown_in=IN_COMPARISON),
+    Column("lpips", "LPIPS", digits=3, is_less_better=True, shown_in=IN_COMPARISON),
+    Column("mask_iou", "mask IoU", digits=3, shown_in=IN_COMPARISON),
     Column("mpjpe_mm", "MPJPE", "mm", is_less_better=True, shown_in=EVERYWHERE - {"run page"}),
     Column("before_mpjpe_mm", "before", "mm", shown_in=ONLY_IN_REPORT),
+    Column("rr_mpjpe_mm", "RR-MPJPE", "mm", is_less_better=True, shown_in=IN_TERMINAL),
+    Column("pa_mpjpe_mm", "PA-MPJPE", "mm", is_less_better=True, shown_in=ONLY_IN_REPORT),
+    Column("mve_mm", "MVE", "mm", is_less_better=True, shown_in=ONLY_IN_REPORT),
     Column("samples", "samples", digits=0, combine="sum"),
     Column("dropped", "dropped", digits=0, combine="sum", is_less_better=True),
 )

@@ -50,7 +50,7 @@ def table(roots: Roots, exp_name: str, chosen: Iterable[str], output_subdir: str
     rows = collect(roots, exp_name, chosen, output_subdir)
     place = report_paths(roots, exp_name, output_subdir)
     page, report = place.file("report.html"), place.file("report.md")
-    lines = aligned(scene_table(rows))
+    lines = aligned(scene_table(rows, "terminal"))
     pages = [f"page: {page}"] if page.exists() else []
     pictures = [f"picture: {row.picture}" for row in rows if row.is_done and row.picture][:1]
     reports = [f"report: {report}"] if report.exists() else []

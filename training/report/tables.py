@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from training.report.blocks import Table
-from training.report.metrics import Column, flattened, used_columns
+from training.report.metrics import Column, Place, flattened, used_columns
 from training.report.scene_rows import Row
 
 SCENE_COLUMNS = ("scene", "state", "attempts", "time")
@@ -29,9 +29,9 @@ CSV_COLUMNS = (
 """What `metrics.csv` says of every scene, before the metrics."""
 
 
-def scene_table(rows: Sequence[Row]) -> Table:
+def scene_table(rows: Sequence[Row], place: Place = "report") -> Table:
     """Return the table of scenes: a line a scene, then averages by data set and over all."""
-    columns = used_columns(row.numbers for row in rows)
+    columns = used_columns((row.numbers for row in rows), place)
 
     def cells(numbers: Callable[[Column], float | None]) -> list[str]:
         return [column.text(numbers(column)) for column in columns]

@@ -141,7 +141,7 @@ def _content_faults(
     true_centers: Mapping[int, Any],
 ) -> list[Fault]:
     """Return what is wrong with the files of the source camera; say what is doubtful."""
-    from preprocess.content_checks import check_contents, fault_of
+    from preprocess.content_checks import check_contents, content_doubts, fault_of
 
     space = body_space(data)
     contents = check_contents(data, scene.cam_id, frames, space)
@@ -161,7 +161,9 @@ def _content_faults(
     found = check_geometry(
         data, scene.cam_id, contents.shots, body, space, other_cameras=true_centers
     )
-    for line in found.doubts:
+    with_depth = config.train.optimization.loss.depth > 0
+    doubts = content_doubts(data, scene.cam_id, frames, with_depth=with_depth)
+    for line in (*doubts, *found.doubts):
         print(f"warning: {line}", file=sys.stderr)
     return [*faults, *found.faults]
 

@@ -213,7 +213,8 @@ def _train_epoch(run: TrainingRun, epoch: int, stage: str) -> None:
     tasks = (partial(_step_views, run, order[step], choices[step]) for step in remaining)
     with closing(load_ahead(tasks, run.source.threads)) as loaded:
         for step in remaining:
-            _handle_signals(run)
+            if run.optimizers.frames == 0:  # a checkpoint holds no half batch
+                _handle_signals(run)
             done = (epoch * steps + step) / (optimization.epochs * steps)
             fraction = optimization.learning_rate.final_fraction**done
             loss = STAGES[stage](run, next(loaded), fraction)
@@ -224,6 +225,7 @@ def _train_epoch(run: TrainingRun, epoch: int, stage: str) -> None:
             position.loss_sum += loss
             position.step = step + 1
             position.iterations += 1
+        run.optimizers.finish_batch()
 
 
 def _step_views(run: TrainingRun, index: int, choice: float) -> list[StoredView]:

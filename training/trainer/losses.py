@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from training.trainer.cameras.views import View
 from training.trainer.config.schema import LossWeights
+from training.trainer.gaussians.interpenetration import interpenetration
 from training.trainer.gaussians.model import SceneModel
 from training.trainer.gaussians.render import Rendered
 
@@ -66,6 +67,8 @@ def pose_prior(model: SceneModel, index: int, weights: LossWeights, *, smooth: b
         rotations, trans = poses(around)
         uneven = angular_acceleration(rotations) + acceleration(trans)
         loss = loss + weights.pose_smoothness * uneven
+    if weights.interpenetration:
+        loss = loss + weights.interpenetration * interpenetration(model, index)
     return loss
 
 

@@ -68,7 +68,7 @@ def prepare_run(config: Config, inputs: TrainingInputs, requests: SignalRequests
     run = TrainingRun(
         config=config,
         model=model,
-        optimizers=make_optimizers(model, config.train.optimization.learning_rate),
+        optimizers=make_optimizers(model, config.train.optimization),
         source=source,
         source_id=inputs.cameras.source,
         smooth=has_neighbours(inputs.frames),
@@ -157,9 +157,14 @@ def make_novel_views(
     """Return the novel views that the configuration asks for; none is made yet."""
     if inputs.refiner is not None:
         print(f"image refiner {config.difix.model_id}: tuned on {inputs.refiner}", flush=True)
-    refiner = (
-        load_refiner(config.difix.model_id, source.device) if config.difix.trn_enable else None
-    )
+    settings, refiner = config.difix, None
+    if settings.trn_enable:
+        refiner = load_refiner(
+            settings.model_id,
+            source.device,
+            prompt=settings.prompt,
+            timesteps=settings.timesteps,
+        )
     return NovelViews(
         ids=inputs.cameras.novel,
         settings=config.train.nv_generation.trn_nv_gen,
@@ -168,6 +173,7 @@ def make_novel_views(
         source_id=inputs.cameras.source,
         truth=true_views,
         refiner=refiner,
+        is_reference_always_source=settings.is_prev_cam_always_source,
     )
 
 
@@ -193,7 +199,14 @@ def read_ground_truth(config: Config, inputs: TrainingInputs, reader: ViewReader
         bodies[space], why = _true_bodies(config, inputs, space, reader.device)
         if why:
             reasons[f"{space}_reason"] = why
-    return GroundTruth(reader, inputs.evaluated, bodies, lpips, reasons)
+    return GroundTruth(
+        reader,
+        inputs.evaluated,
+        bodies,
+        lpips,
+        downscale_factor=settings.nvs_eval.downscale_factor,
+        missing_reasons=reasons,
+    )
 
 
 def _true_bodies(

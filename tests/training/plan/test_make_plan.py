@@ -84,6 +84,21 @@ def test_a_wrong_data_root_is_one_fault(lab, options, number, lines):
     assert dry
 
 
+def test_depth_is_asked_for_only_where_it_is_trained_on(lab, options):
+    """A folder as Hi4D's is refused with the remedy, and planned where the remedy is taken."""
+    lab.add_scene("pair_a", cam_id=28)
+    folder = lab.root / "scenes" / "pair_a"
+    for part in ("images/28", "seg/img_seg_mask/28/all", "smpl", "cameras"):
+        (folder / part).mkdir(parents=True)
+    (folder / "cameras" / "rgb_cameras.npz").touch()
+    remedy = "train.optimization.loss.depth=0"
+    found = "\n".join(faults_of(options(dry_run=False)))
+    assert f"pair_a: no depth at: {folder / 'depths' / '28'}" in found
+    assert remedy in found
+    warnings = make_plan(options(overrides=(remedy,))).warnings
+    assert not [line for line in warnings if "pair_a" in line]
+
+
 MODE = "run_mode=difix_data_generation_generate"
 STRICT = "difix_data_generation.strict"
 

@@ -55,6 +55,43 @@ def test_a_column_is_shown_where_its_entry_says(plan, monkeypatch):
     assert "sharpness" not in json.dumps(table(RunFacts.of(plan), rows))
 
 
+def test_a_terminal_shows_a_few_columns_and_the_report_all(plan):
+    """A scene with every number fits a terminal of 120 characters; a pose error is among them."""
+    counts = ("samples", "dropped")
+    every = {each.key: 0.5 for each in metrics.COLUMNS if each.key not in counts}
+    for scene in plan.scenes:
+        end(page_state_of(plan), scene, **every, before={"psnr": 0.1, "mpjpe_mm": 80.0})
+    summary = summarise(plan.roots, "exp", [])
+    report = summary.report.read_text()
+    for name in ("PSNR true poses dB", "SSIM people", "FLIP", "mask IoU", "PA-MPJPE mm", "MVE mm"):
+        assert f"| {name} |" in report
+    head = terminal_table(plan.roots, "exp", []).splitlines()[1]
+    assert head.split("  ")[-1].strip() == "RR-MPJPE mm"
+    assert "MVE" not in head
+    assert len(head) < 120 - len("synthetic_pair02_dance")
+    compared = write_comparison(plan.roots, compare("exp", rows(plan), "other", rows(plan)))
+    page = next(file for file in compared.files if file.suffix == ".md").read_text()
+    assert "FLIP exp" in page
+    assert "FLIP" not in compared.text
+
+
+def test_metrics_of_earlier_versions_are_shown(plan):
+    """They lack what evaluations measure now: those columns are left out."""
+    old = {"psnr": 20.0, "ssim": 0.9, "lpips": None, "mpjpe_mm": 24.0, "lpips_reason": "no weights"}
+    for scene in plan.scenes:
+        end(page_state_of(plan), scene, **old, before={"psnr": 16.0, "mpjpe_mm": 69.0})
+    head = next(
+        line
+        for line in summarise(plan.roots, "exp", []).report.read_text().splitlines()
+        if line.startswith("| scene")
+    )
+    assert "| PSNR dB | gain dB | SSIM | MPJPE mm | before mm |" in head
+
+
+def rows(plan):
+    return page_state_of(plan).rows(now(), is_over=True)
+
+
 def test_a_derived_number_is_in_tables_and_csv(plan):
     """What training gained is after minus before; the trainer writes only these two."""
     end(page_state_of(plan), plan.scenes[0], psnr=20.5, before={"psnr": 16.0})

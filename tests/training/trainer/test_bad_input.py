@@ -290,6 +290,35 @@ def test_joints_that_a_file_has_itself_are_compared_with_the_models(damaged, cap
     assert "joints are 50 mm from joints_3d" in capsys.readouterr().err
 
 
+def test_depth_that_some_frames_lack_is_said(damaged, capsys):
+    """What is lost, and how to switch depth off; nothing where it is off."""
+    damaged.folder.depth(SOURCE, 3).unlink()
+    assert damaged.faults() == ""
+    said = capsys.readouterr().err
+    assert "depths/28/000003.npy: no depth of 1 of 5 frames" in said
+    assert "train.optimization.loss.depth=0" in said
+    assert damaged.faults("train.optimization.loss.depth=0") == ""
+    assert capsys.readouterr().err == ""
+
+
+def test_a_lens_that_distorts_is_said(damaged, capsys):
+    """Hi4D's dist_coeffs, by how far they move a corner: k1 alone, by hand."""
+    camera = np.load(damaged.folder.camera(SOURCE, 1))
+    damaged.folder.shared_cameras.parent.mkdir()
+    shutil.rmtree(damaged.folder.root / "all_cameras")
+    np.savez(
+        damaged.folder.shared_cameras,
+        ids=np.array([SOURCE]),
+        **{key: camera[key] for key in ("intrinsics", "extrinsics")},
+        dist_coeffs=np.array([[0.5, 0, 0, 0, 0]]),
+    )
+    assert damaged.faults() == ""
+    focal = camera["intrinsics"][0, 0, 0]
+    corner = np.hypot(32 / focal, 32 / focal)
+    expected = f"shift an image's corner by {focal * 0.5 * corner**3:.0f} pixels"
+    assert expected in capsys.readouterr().err
+
+
 def test_a_point_is_inside_a_body_by_its_winding_number():
     """A cube of side 2, and the bundled body at its spine, its armpit's outside and above."""
     corners = np.array([[x, y, z] for x in (-1.0, 1) for y in (-1.0, 1) for z in (-1.0, 1)])

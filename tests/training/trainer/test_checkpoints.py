@@ -72,6 +72,18 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tiny_scene, monkeypatch):
             assert again.read_bytes() == path.read_bytes()
 
 
+def test_a_run_stopped_within_a_batch_finishes_it_first(tiny_scene, monkeypatch):
+    """Batches of two in epochs of five frames: stopped in the third frame, it goes on to four."""
+    settings = ("train.optimization.batch_size=2", "train.optimization.grad_clip=0.1")
+    assert tiny_scene.train(*settings, exp_name="whole") == 0
+    with monkeypatch.context() as patch:
+        raise_at(patch, signal.SIGTERM, 3)
+        assert tiny_scene.train(*settings, exp_name="stopped") == 143
+    assert tiny_scene.checkpoint("stopped")["position"]["iterations"] == 4
+    assert tiny_scene.train(*settings, exp_name="stopped") == 0
+    assert_same(tiny_scene.checkpoint("stopped"), tiny_scene.checkpoint("whole"))
+
+
 def test_threads_cache_and_crop_do_not_change_what_is_trained(tiny_scene):
     """Views read by threads or not, kept or read again: the same bits, and the same checkpoint.
 

@@ -8,7 +8,7 @@ Type checker and tests refuse what is incomplete.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import roma
@@ -68,6 +68,21 @@ STRATEGIES: dict[Strategy, PlacementStrategy] = {
     "source_arc": source_arc,
 }
 """By the value of `train.nv_generation.trn_nv_gen.runtime_camera.strategy`."""
+
+
+def sides_outwards(
+    people: PeopleBounds, source: Camera, cameras: Sequence[Camera]
+) -> tuple[list[int], list[int]]:
+    """Return the indices of the cameras on each side of the source camera, from it outwards.
+
+    Sides are those of the half circles around the people, seen along their `up`.
+    """
+    ahead = _horizontal(source.position - people.center, people.up)
+    aside = torch.linalg.cross(people.up, ahead)
+    arms = [camera.position - people.center for camera in cameras]
+    angles = [math.atan2(float(arm @ aside), float(arm @ ahead)) for arm in arms]
+    outwards = sorted(range(len(cameras)), key=lambda at: abs(angles[at]))
+    return [at for at in outwards if angles[at] < 0], [at for at in outwards if angles[at] >= 0]
 
 
 def look_at(position: Tensor, target: Tensor, up: Tensor) -> Tensor:

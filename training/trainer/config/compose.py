@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -12,7 +12,7 @@ from preprocess.roots import CHECKOUT
 from training.configuration.interpolations import resolve
 from training.configuration.overrides import compose
 from training.configuration.run_modes import RUN_MODES
-from training.trainer.config.schema import Config, TargetCameras
+from training.trainer.config.schema import Config, GaussianParameter, TargetCameras
 
 CONFIG_FILE = CHECKOUT / "training" / "configs" / "train.yaml"
 REQUIRED = ("scene_name", "exp_name")
@@ -102,6 +102,7 @@ def _contradictions(config: Config) -> list[Fault]:
     if {"/", "\0"} & set(config.shared.exp_name) or config.shared.exp_name in ("", ".", ".."):
         remedy = "it names one folder: leave out slashes"
         faults.append(Fault("shared.exp_name can't be used", repr(config.shared.exp_name), remedy))
+    faults += _densification_faults(config)
     faults += _target_camera_faults(config.difix_data_generation.target_cameras)
     if config.pose_epochs > optimization.epochs:
         faults.append(
@@ -127,6 +128,23 @@ def _contradictions(config: Config) -> list[Fault]:
                 "set both or neither: train.nv_generation.trn_nv_gen.source, difix.trn_enable",
             )
         )
+    return faults
+
+
+def _densification_faults(config: Config) -> list[Fault]:
+    """Return a fault for each key that densification can't go with."""
+    optimization, kind = config.train.optimization, config.model.densification
+    if kind == "none":
+        return []
+    remedy = "leave it out, or set model.densification=none"
+    faults = []
+    if optimization.batch_size > 1:
+        what = f"model.densification={kind} counts one frame a step, but train.optimization"
+        faults.append(Fault(what, f"batch_size={optimization.batch_size}", remedy))
+    if set(optimization.train_params) != set(get_args(GaussianParameter)):
+        what = f"model.densification={kind} changes all parameters, but train.optimization"
+        value = f"train_params=[{','.join(optimization.train_params)}]"
+        faults.append(Fault(what, value, remedy))
     return faults
 
 

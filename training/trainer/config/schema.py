@@ -23,12 +23,14 @@ Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
 Filled = Annotated[list[Count], Field(min_length=1)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Timesteps = Annotated[list[Annotated[int, Field(ge=0, lt=1000)]], Field(min_length=1)]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 ImageSource = Literal["rendered", "refined", "captured"]
 Strategy = Literal["static_orbit", "source_arc"]
 """The keys of STRATEGIES in cameras/strategies.py, which this module can't import: it has torch."""
 CpuRasterizer = Literal["auto", "compiled", "pytorch"]
 LpipsNetwork = Literal["vgg", "alex"]
+GaussianParameter = Literal["position", "scale", "rotation", "opacity", "color"]
 Auto = Literal["auto"]
 
 
@@ -125,6 +127,7 @@ class LossWeights(Section):
     scale: Rate
     pose_prior: Rate
     pose_smoothness: Rate
+    interpenetration: Rate
 
 
 class Optimization(Section):
@@ -137,6 +140,11 @@ class Optimization(Section):
     sample_every: Positive
     use_bbox_crop: bool
     bbox_pad: Count
+    batch_size: Positive
+    train_params: Annotated[list[GaussianParameter], Field(min_length=1)]
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
+    weight_decay: Rate
+    grad_clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None
     learning_rate: LearningRates
     loss: LossWeights
 
@@ -145,6 +153,12 @@ class PoseEval(Section):
     """Which poses are evaluated."""
 
     eval_smpl: bool
+
+
+class ViewEval(Section):
+    """How views are compared."""
+
+    downscale_factor: Annotated[int, Field(ge=1, le=8)]
 
 
 class Evaluation(Section):
@@ -158,6 +172,7 @@ class Evaluation(Section):
     eval_lpips: LpipsNetwork
     eval_videos: bool
     pose_eval: PoseEval
+    nvs_eval: ViewEval
 
 
 class RuntimeCamera(Section):
@@ -167,6 +182,8 @@ class RuntimeCamera(Section):
     elevation_deg: Annotated[float, Field(gt=-90, lt=90)]
     margin: Annotated[float, Field(ge=1)]
     arc_deg: Annotated[float, Field(gt=0, le=360)]
+    body_radius_m: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    up: Auto | Annotated[list[float], Field(min_length=3, max_length=3)]
 
 
 class TrainingViews(Section):
@@ -187,9 +204,20 @@ class NovelViewGeneration(Section):
     trn_nv_gen: TrainingViews
 
 
+class TrainDifix(Section):
+    """Keys of the image refiner in their other place: those of `difix` refer to them."""
+
+    trn_enable: bool
+    model_id: str
+    is_prev_cam_always_source: bool
+    prompt: str
+    timesteps: Timesteps
+
+
 class Train(Section):
     """Everything about `run_mode=train`."""
 
+    difix: TrainDifix
     optimization: Optimization
     evaluation: Evaluation
     nv_generation: NovelViewGeneration
@@ -200,6 +228,9 @@ class Difix(Section):
 
     trn_enable: bool
     model_id: str
+    is_prev_cam_always_source: bool
+    prompt: str
+    timesteps: Timesteps
     same_group: Literal["refuse", "label"]
 
 

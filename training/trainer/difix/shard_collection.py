@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from preprocess.faults import Fault, FaultsError
 from training.trainer.config.schema import EXPERIMENTS, Config, under_checkout
-from training.trainer.difix.sample_names import sample_id
+from training.trainer.difix.sample_names import as_named_today, sample_id
 from training.trainer.difix.shard import (
     FOLDER,
     SCHEMA_VERSION,
@@ -26,7 +26,7 @@ from training.trainer.scene_groups import Group
 
 PLAN_VARIABLE = "TS_PLAN_FILE"
 """Names the launcher's plan file, of which `exp_name` and `scenes[].name` are read."""
-SAMPLE_ID = re.compile(r"(?P<scene>.+)__tcam\d+__rccam\d+__tf\d+__rf\d+")
+SAMPLE_ID = re.compile(r"(?P<scene>.+)__tcam\d+__rc?cam\d+__tf\d+__rf\d+")
 Kind = Literal["missing", "unfinished", "foreign"]
 
 
@@ -155,7 +155,7 @@ def _foreign_ids(shard: Shard, expected: ShardRequirements) -> str:
 
 def _is_own(sample: Sample, shard: Shard) -> bool:
     own = sample_id(shard.scene, sample.target_camera, sample.ref_camera, sample.target_frame)
-    return sample.sample_id == own
+    return as_named_today(sample.sample_id) == own
 
 
 def _owner(stray: str, expected: ShardRequirements) -> str:

@@ -28,6 +28,7 @@ from training.trainer.evaluation.metrics import (
     pa_mpjpe,
     psnr,
     rr_mpjpe,
+    scaled_down,
     similarity_map,
 )
 from training.trainer.evaluation.perceptual import Lpips, flip_map
@@ -55,7 +56,7 @@ PERSON_NUMBERS = ("psnr", "ssim", "mask_iou")
 TRUE_POSES = "_true_poses"
 """Ends the names of numbers of renders in the true poses, instead of the model's own."""
 MIN_ALPHA = 0.5
-"""Alpha from which a pixel counts as a person's."""
+"""Alpha, or part of a pixel that a mask covers, from which the pixel counts as a person's."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class GroundTruth:
     evaluated: EvaluatedViews
     bodies: Mapping[str, TrueBodies | None]
     lpips: Lpips | None
+    downscale_factor: int = 1
     missing_reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -127,7 +129,7 @@ def evaluate(
     for count, (index, views) in enumerate(groupby(truth.views(), lambda view: view.index), 1):
         posed = {ending: each.gaussians_at(index) for ending, each in models.items()}
         for view in views:
-            of_image, of_people = _view_rows(posed, view, background, truth.lpips)
+            of_image, of_people = _view_rows(posed, view, background, truth)
             images.append(of_image)
             people += of_people
         if progress:
@@ -161,7 +163,7 @@ def write_csv(path: Path, rows: Sequence[TableRow]) -> None:
 
 
 def _view_rows(
-    posings: Mapping[str, PosedGaussians], view: View, background: float, lpips: Lpips | None
+    posings: Mapping[str, PosedGaussians], view: View, background: float, truth: GroundTruth
 ) -> tuple[TableRow, list[TableRow]]:
     """Return the row of a view, and those of the people who are visible in it."""
     of_image: TableRow = {"camera": view.camera_id, "frame": view.frame}
@@ -172,7 +174,7 @@ def _view_rows(
     }
     for ending, posed in posings.items():
         rendered = render(posed, view.camera, background)
-        image, people = compare_view(rendered, view, lpips)
+        image, people = compare_view(rendered, view, truth.lpips, truth.downscale_factor)
         of_image |= {f"{name}{ending}": value for name, value in image.items()}
         for person, row in of_people.items():
             row |= {f"{name}{ending}": value for name, value in people[person].items()}
@@ -180,15 +182,18 @@ def _view_rows(
 
 
 def compare_view(
-    rendered: Rendered, view: View, lpips: Lpips | None
+    rendered: Rendered, view: View, lpips: Lpips | None, downscale_factor: int = 1
 ) -> tuple[Numbers, list[Numbers]]:
     """Return the numbers of IMAGE_NUMBERS for a view and of PERSON_NUMBERS for each person."""
-    image = rendered.image.clamp(0, 1)
-    similarity, difference = similarity_map(image, view.image), flip_map(image, view.image)
-    true, predicted = view.masks > 0, rendered.person_alpha > MIN_ALPHA
+    image, target, masks, alphas = (
+        scaled_down(each, downscale_factor)
+        for each in (rendered.image.clamp(0, 1), view.image, view.masks, rendered.person_alpha)
+    )
+    similarity, difference = similarity_map(image, target), flip_map(image, target)
+    true, predicted = masks > MIN_ALPHA, alphas > MIN_ALPHA
     people = [
         Numbers(
-            psnr=psnr(image, view.image, true[..., person]),
+            psnr=psnr(image, target, true[..., person]),
             ssim=mean_of_map(similarity, true[..., person]),
             mask_iou=mask_iou(predicted[..., person], true[..., person]),
         )
@@ -196,14 +201,14 @@ def compare_view(
     ]
     anyone = true.any(-1)
     whole = Numbers(
-        psnr=psnr(image, view.image),
-        psnr_foreground=psnr(image, view.image, anyone),
+        psnr=psnr(image, target),
+        psnr_foreground=psnr(image, target, anyone),
         ssim=mean_of_map(similarity),
         ssim_foreground=mean_of_map(similarity, anyone),
         mask_iou=_mean(person["mask_iou"] for person in people),
         flip=mean_of_map(difference),
         flip_foreground=mean_of_map(difference, anyone.to(difference.device)),
-        lpips=lpips(image, view.image) if lpips else None,
+        lpips=lpips(image, target) if lpips else None,
     )
     return whole, people
 

@@ -7,6 +7,7 @@ from typing import cast
 import roma
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 MILLIMETRES = 1000.0
 PELVIS = 0
@@ -20,6 +21,16 @@ ALIGNMENT = {
     "mve_mm": "none: world coordinates",
 }
 """How poses are aligned with the truth before they are compared, by key of metrics.json."""
+
+
+def scaled_down(image: Tensor, factor: int) -> Tensor:
+    """Return an image (H, W, C) smaller by a whole factor: the means of squares of its pixels.
+
+    Rows and columns beyond the last whole square are left out.
+    """
+    if factor == 1:
+        return image
+    return functional.avg_pool2d(image.movedim(-1, 0), factor).movedim(0, -1)
 
 
 def psnr(rendered: Tensor, target: Tensor, inside: Tensor | None = None) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,10 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from training.trainer.evaluation.pictures import to_pil_image
-from training.trainer.refiner.weights import local_path
+from training.trainer.refiner.weights import PROMPT, TIMESTEP, local_path
 
-PROMPT = "remove degradation"
-TIMESTEP = 199
 SIDE_MULTIPLE = 8  # the network works on sides that are multiples of this, pixels
 
 
@@ -26,7 +25,14 @@ class DifixRefiner:
     then runs: name a model that you trust.
     """
 
-    def __init__(self, model_id: str, device: torch.device) -> None:
+    def __init__(
+        self,
+        model_id: str,
+        device: torch.device,
+        prompt: str = PROMPT,
+        timesteps: Sequence[int] = (TIMESTEP,),
+    ) -> None:
+        self._prompt, self._timesteps = prompt, list(timesteps)
         name = str(local_path(model_id) or model_id)
         self._pipeline: Any = (
             _pipeline_class()
@@ -39,11 +45,11 @@ class DifixRefiner:
         """Return the repaired image (H, W, 3) in [0, 1]; the network sees it scaled a little."""
         picture = to_pil_image(render)
         repaired = self._pipeline(
-            PROMPT,
+            self._prompt,
             image=fitting(picture),
             ref_image=fitting(to_pil_image(reference)),
-            num_inference_steps=1,
-            timesteps=[TIMESTEP],
+            num_inference_steps=len(self._timesteps),
+            timesteps=self._timesteps,
             guidance_scale=0.0,
         ).images[0]
         return to_tensor(repaired.resize(picture.size, Image.Resampling.LANCZOS)).to(render.device)

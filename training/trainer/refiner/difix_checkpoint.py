@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from training.trainer.evaluation.pictures import to_pil_image
-from training.trainer.refiner.difix import PROMPT, TIMESTEP, fitting, to_tensor
-from training.trainer.refiner.weights import BASE_MODEL, local_path
+from training.trainer.refiner.difix import fitting, to_tensor
+from training.trainer.refiner.weights import BASE_MODEL, PROMPT, TIMESTEP, local_path
 from training.trainer.termination import TrainingError
 
 ADAPTER = "vae_skip"
@@ -50,7 +50,16 @@ class BaseParts:
 class TunedDifixRefiner:
     """A tuned DiFix behind the interface of a refiner: one step of diffusion."""
 
-    def __init__(self, model_id: str, device: torch.device, parts: BaseParts | None = None) -> None:
+    def __init__(
+        self,
+        model_id: str,
+        device: torch.device,
+        parts: BaseParts | None = None,
+        *,
+        prompt: str = PROMPT,
+        timestep: int = TIMESTEP,
+    ) -> None:
+        self._timestep = timestep
         path = local_path(model_id) or Path(model_id)
         content = read_checkpoint(path)
         self._parts, self._device = parts or base_parts(), device
@@ -59,7 +68,7 @@ class TunedDifixRefiner:
         for module in self._parts.modules:
             module.eval().requires_grad_(requires_grad=False).to(device)
         self._parts.scheduler.set_timesteps(1, device=device)
-        self._prompt = self._encoded_prompt()
+        self._prompt = self._encoded(prompt)
 
     @torch.inference_mode()
     def refine(self, render: Tensor, reference: Tensor) -> Tensor:
@@ -73,10 +82,10 @@ class TunedDifixRefiner:
         return to_tensor(image.resize(picture.size)).to(render.device)
 
     def _denoised(self, images: Tensor) -> Tensor:
-        """Return images (V, 3, H, W) in [-1, 1] after one step from TIMESTEP."""
+        """Return images (V, 3, H, W) in [-1, 1] after one step of diffusion."""
         vae, unet = self._parts.vae, self._parts.unet
         scale = vae.config.scaling_factor
-        step = torch.tensor([TIMESTEP], device=self._device)
+        step = torch.tensor([self._timestep], device=self._device)
         # The mean, where the authors draw: the same render is always repaired in the same way.
         latents = vae.encode(images).latent_dist.mode() * scale
         prompt = self._prompt.expand(len(images), -1, -1)
@@ -86,10 +95,10 @@ class TunedDifixRefiner:
         return decoded
 
     @torch.inference_mode()
-    def _encoded_prompt(self) -> Tensor:
+    def _encoded(self, prompt: str) -> Tensor:
         tokenizer = self._parts.tokenizer
         tokens = tokenizer(
-            PROMPT,
+            prompt,
             max_length=tokenizer.model_max_length,
             padding="max_length",
             truncation=True,

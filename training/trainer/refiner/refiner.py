@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from training.trainer.refiner.weights import kind_of
+from training.trainer.refiner.weights import PROMPT, TIMESTEP, kind_of
+from training.trainer.termination import TrainingError
 
 if TYPE_CHECKING:
     import torch
@@ -18,8 +20,17 @@ class Refiner(Protocol):
         """Return the repaired image (H, W, 3) in [0, 1]; `reference` is a source view's image."""
 
 
-def load_refiner(model_id: str, device: torch.device) -> Refiner:
-    """Load the weights that `model_id` names; raises TrainingError when they are unusable."""
+def load_refiner(
+    model_id: str,
+    device: torch.device,
+    *,
+    prompt: str = PROMPT,
+    timesteps: Sequence[int] = (TIMESTEP,),
+) -> Refiner:
+    """Load the weights that `model_id` names; raises TrainingError when they are unusable.
+
+    `prompt` and `timesteps`, a step of diffusion each, are for DiFix models.
+    """
     kind = kind_of(model_id)
     if kind == "small":
         from training.trainer.refiner.network import load_small_refiner
@@ -28,7 +39,10 @@ def load_refiner(model_id: str, device: torch.device) -> Refiner:
     if kind == "checkpoint":
         from training.trainer.refiner.difix_checkpoint import TunedDifixRefiner
 
-        return TunedDifixRefiner(model_id, device)
+        if len(timesteps) > 1:
+            what = f"{model_id} is tuned for one step, not for difix.timesteps={list(timesteps)}"
+            raise TrainingError(f"{what}: name one, e.g. [{TIMESTEP}]")
+        return TunedDifixRefiner(model_id, device, prompt=prompt, timestep=timesteps[0])
     from training.trainer.refiner.difix import DifixRefiner
 
-    return DifixRefiner(model_id, device)
+    return DifixRefiner(model_id, device, prompt, timesteps)

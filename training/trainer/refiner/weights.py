@@ -11,6 +11,9 @@ from preprocess.faults import Fault
 from training.trainer.config.schema import Difix, under_checkout
 
 Kind = Literal["small", "checkpoint", "diffusers"]
+PROMPT = "remove degradation"
+TIMESTEP = 199
+"""Prompt and noise level that DiFix models are trained with."""
 SMALL_MODEL = "model.pt"
 DIFFUSERS_INDEX = "model_index.json"
 CHECKPOINT_SUFFIX = ".pkl"

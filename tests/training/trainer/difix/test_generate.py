@@ -54,7 +54,7 @@ def test_a_shard_has_every_camera_and_frame(shards, difix_built):
     folder, shard = shards.shard_folder(), shards.shard()
     name, frames = shards.name, (1, 2, 4)
     ids = [
-        f"{name}__tcam{camera}__rccam28__tf{frame:06d}__rf{frame:06d}"
+        f"{name}__tcam{camera}__rcam28__tf{frame:06d}__rf{frame:06d}"
         for frame in frames
         for camera in (4, 52)
     ]

@@ -261,6 +261,23 @@ def test_two_shards_with_one_sample_id_are_an_error(shards, capsys):
     assert hug not in [line.split(":")[0].strip() for line in said.splitlines()]
 
 
+def test_samples_named_as_before_are_merged(shards):
+    """Version 0.1.0 wrote rccam where shards now, and those of other trainers, have rcam."""
+    name = shards.scenes[0]
+    folder = shards.shard_folder(name)
+    samples = shards.shard(name)["samples"]
+    for sample in samples:
+        new, old = sample["sample_id"], sample["sample_id"].replace("__rcam", "__rccam")
+        assert old != new
+        (folder / "samples" / new).rename(folder / "samples" / old)
+        edit(folder / "samples" / old / "meta.json", sample_id=old)
+        sample["sample_id"] = old
+    edit(folder / "shard.json", samples=samples)
+    assert shards.aggregate() == 0
+    merged = json.loads((shards.dataset / "difix" / "data.json").read_text("utf-8"))
+    assert {sample["sample_id"] for sample in samples} <= merged["train"].keys()
+
+
 def test_a_shard_of_another_group_or_version_is_foreign(shards, capsys):
     """This run's patterns decide about the group."""
     edit(shards.shard_folder(shards.scenes[0]) / "shard.json", group="pair07")

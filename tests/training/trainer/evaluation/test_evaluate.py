@@ -11,8 +11,9 @@ import torch
 
 from preprocess.body.body_model import load_body
 from training.trainer.config.compose import load_config
-from training.trainer.evaluation.evaluate import IMAGE_NUMBERS, evaluate
+from training.trainer.evaluation.evaluate import IMAGE_NUMBERS, compare_view, evaluate
 from training.trainer.evaluation.evaluated_views import EvaluatedViews
+from training.trainer.gaussians.render import Rendered
 from training.trainer.input_checks import check_inputs
 from training.trainer.setup import make_model, open_readers, read_ground_truth
 
@@ -109,3 +110,20 @@ def test_without_true_poses_only_images_are_compared(truth):
     assert errors == dict.fromkeys(("mpjpe_mm", "rr_mpjpe_mm", "pa_mpjpe_mm", "mve_mm"))
     assert not [key for key in found.summary if "true_poses" in key]
     assert found.poses == []
+
+
+def test_views_can_be_compared_at_half_their_size(tiny_scene):
+    """Errors that alternate from pixel to pixel are gone there, and people's pixels stay theirs."""
+    config = load_config(tiny_scene.arguments("train.evaluation.nvs_eval.downscale_factor=2"))
+    inputs = check_inputs(config)
+    _, reader = open_readers(config, inputs, 2, torch.device("cpu"))
+    assert read_ground_truth(config, inputs, reader).downscale_factor == 2
+    view = reader.view(16, 0)
+    signs = torch.tensor([[0.1, -0.1], [-0.1, 0.1]]).repeat(32, 32)[..., None]
+    grey = replace(view, image=torch.full_like(view.image, 0.5))
+    drawn = Rendered(grey.image + signs, view.masks, view.masks.sum(-1), view.masks.sum(-1))
+    whole, _ = compare_view(drawn, grey, None)
+    half, people = compare_view(drawn, grey, None, 2)
+    assert whole["psnr"] == pytest.approx(20, abs=1e-3)
+    assert half["psnr"] > 100
+    assert [person["mask_iou"] for person in people] == pytest.approx([1, 1])

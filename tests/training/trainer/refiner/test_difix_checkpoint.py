@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.trainer.config.schema import Difix
+from training.trainer.config.compose import load_config
 from training.trainer.refiner import weights
 from training.trainer.refiner.difix_checkpoint import BaseParts, TunedDifixRefiner, add_skips
 from training.trainer.refiner.refiner import load_refiner
@@ -120,6 +120,11 @@ def content(**changed):
     return saved | changed
 
 
+def difix_settings(model_id):
+    config = load_config(["shared.scene_name=s", "shared.exp_name=e"])
+    return config.difix.model_copy(update={"trn_enable": True, "model_id": model_id})
+
+
 def saved(tmp_path, what=None):
     path = tmp_path / "model_2001.pkl"
     torch.save(content() if what is None else what, path)
@@ -180,7 +185,7 @@ def test_without_the_base_model_it_is_refused_before_torch_loads_it(tmp_path, mo
     monkeypatch.setattr(weights, "_is_cached", lambda _: False)
     path = saved(tmp_path)
     assert kind_of(str(path)) == "checkpoint"
-    difix = Difix(trn_enable=True, model_id=str(path), same_group="refuse")
+    difix = difix_settings(str(path))
     (fault,) = missing_refiner(difix)
     assert fault.value == "stabilityai/sd-turbo"
     monkeypatch.setattr(weights, "_is_cached", lambda _: True)
@@ -195,7 +200,7 @@ def test_the_folder_of_its_training_names_its_last_checkpoint(tmp_path, monkeypa
     monkeypatch.setattr(weights, "_is_cached", lambda _: False)
     (tmp_path / "checkpoints").mkdir()
     path = saved(tmp_path / "checkpoints")
-    difix = Difix(trn_enable=True, model_id=str(tmp_path), same_group="refuse")
+    difix = difix_settings(str(tmp_path))
     assert f"difix.model_id={path}" in missing_refiner(difix)[0].remedy
 
 
