@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -28,33 +28,53 @@ from training.trainer.gaussians.render import covered_box, render
 from training.trainer.gaussians.visibility import color_hidden_gaussians
 from training.trainer.losses import (
     SSIM_WINDOW,
+    add_terms,
     color_loss,
     gaussian_prior,
     pose_prior,
     shape_loss,
+    total,
 )
 from training.trainer.novel_views import NovelViews
 from training.trainer.optimizers import Optimizers
 from training.trainer.output_files import OutputFolder
 from training.trainer.termination import SignalRequests, Terminated, TrainingError
 
+Losses = dict[str, float]
+"""The weighted terms of a step's loss, by their names in `train.optimization.loss`."""
 MOST_VIEWS = 60
 """Enough to see everyone from each camera in all poses of a video; each costs an iteration."""
 
 
 @dataclass
 class Position:
-    """How far training is: whole epochs, steps of the next epoch and the sum of their losses.
+    """How far training is: whole epochs, steps of the next epoch and the sums of their losses.
 
-    Its fields are keys of the checkpoint.
+    `term_sums` are those of the terms, by their names in `train.optimization.loss`. Its fields are
+    keys of the checkpoint.
     """
 
     epoch: int = 0
     step: int = 0
     loss_sum: float = 0.0
+    term_sums: dict[str, float] = field(default_factory=dict)
     iterations: int = 0
     novel_views_made: bool = False
     seconds: float = 0.0
+
+    def add(self, terms: Mapping[str, float]) -> None:
+        """Count a step whose loss had these terms."""
+        self.loss_sum += sum(terms.values())
+        for name, value in terms.items():
+            self.term_sums[name] = self.term_sums.get(name, 0.0) + value
+        self.step += 1
+        self.iterations += 1
+
+    def mean_losses(self) -> dict[str, float]:
+        """Return the mean over this epoch's steps of the loss, and of each term as `loss_rgb`."""
+        sums = {"loss": self.loss_sum}
+        sums |= {f"loss_{name}": value for name, value in self.term_sums.items()}
+        return {name: value / max(self.step, 1) for name, value in sums.items()}
 
 
 @dataclass
@@ -110,10 +130,9 @@ def train(run: TrainingRun) -> None:
             color_hidden_gaussians(run.model, views_of_all(run))
         stage = "poses" if epoch < run.config.pose_epochs else "gaussians"
         _train_epoch(run, epoch, stage)
-        run.reports.report_epoch(
-            epoch + 1, stage, position.loss_sum / max(position.step, 1), started
-        )
-        position.epoch, position.step, position.loss_sum = epoch + 1, 0, 0.0
+        run.reports.report_epoch(epoch + 1, stage, position.mean_losses(), started)
+        position.epoch, position.step = epoch + 1, 0
+        position.loss_sum, position.term_sums = 0.0, {}
         last = position.epoch == epochs
         if last or position.epoch % settings.evaluation.eval_every_epoch == 0:
             run.reports.report_evaluation(run.model, position.epoch, run_facts(run))
@@ -121,24 +140,25 @@ def train(run: TrainingRun) -> None:
             save(run)
 
 
-def fit_pose(run: TrainingRun, views: list[StoredView], fraction: float) -> float:
+def fit_pose(run: TrainingRun, views: list[StoredView], fraction: float) -> Losses:
     """Take a step of the first stage: move one frame's poses towards its silhouettes and depth.
 
-    `views` are of one frame; learning rates are multiplied by `fraction`. Returns the loss.
+    `views` are of one frame; learning rates are multiplied by `fraction`. Returns the
+    terms of the loss.
     """
     weights = run.config.train.optimization.loss
     index = views[0].index
     gaussians = run.model.gaussians_at(index)
-    loss = pose_prior(run.model, index, weights, smooth=run.smooth[index])
+    terms = pose_prior(run.model, index, weights, smooth=run.smooth[index])
     for view, weight in _weighted_views(run, views, gaussians):
         rendered = render(gaussians, view.camera, run.config.model.background)
-        loss = loss + weight * shape_loss(rendered, view, weights)
-    torch.autograd.backward(loss)
+        add_terms(terms, shape_loss(rendered, view, weights), weight)
+    torch.autograd.backward(total(terms))
     run.optimizers.step(poses=True, gaussians=False, fraction=fraction)
-    return float(loss.detach())
+    return _values(terms)
 
 
-def fit_all(run: TrainingRun, views: list[StoredView], fraction: float) -> float:
+def fit_all(run: TrainingRun, views: list[StoredView], fraction: float) -> Losses:
     """Take a step of the second stage: move the Gaussians towards everything that one frame shows.
 
     The poses move too, unless configured otherwise. Arguments and result as for `fit_pose`.
@@ -147,8 +167,8 @@ def fit_all(run: TrainingRun, views: list[StoredView], fraction: float) -> float
     weights = optimization.loss
     index = views[0].index
     gaussians = run.model.gaussians_at(index)
-    loss = pose_prior(run.model, index, weights, smooth=run.smooth[index])
-    loss = loss + gaussian_prior(run.model, weights)
+    terms = pose_prior(run.model, index, weights, smooth=run.smooth[index])
+    terms |= gaussian_prior(run.model, weights)
     seen: list[Seen] = []
     weighted = _weighted_views(run, views, gaussians)
     for stored, (view, weight) in zip(views, weighted, strict=True):
@@ -156,15 +176,21 @@ def fit_all(run: TrainingRun, views: list[StoredView], fraction: float) -> float
         seen += [] if shifts is None else [Seen(view.camera, stored.camera, shifts)]
         rendered = render(gaussians, view.camera, run.config.model.background, shifts=shifts)
         color = color_loss(rendered, view, weights, edges=run.novel.captured)
-        loss = loss + weight * (color + shape_loss(rendered, view, weights))
-    torch.autograd.backward(loss)
+        add_terms(terms, color | shape_loss(rendered, view, weights), weight)
+    torch.autograd.backward(total(terms))
     poses = optimization.tune_poses_with_gaussians
     run.optimizers.step(poses=poses, gaussians=True, fraction=fraction)
     if run.densification:
         optimizer = run.optimizers.gaussians
         iteration = run.iteration_of_second_stage()
         run.densification.step(run.model.gaussians, optimizer, iteration, gaussians, seen)
-    return float(loss.detach())
+    return _values(terms)
+
+
+def _values(terms: Mapping[str, Tensor]) -> Losses:
+    """Return the terms as numbers, fetched from the device at once."""
+    values = torch.stack([term.detach() for term in terms.values()]).tolist()
+    return dict(zip(terms, values, strict=True))
 
 
 def views_of_all(run: TrainingRun) -> Iterator[View]:
@@ -188,7 +214,7 @@ def views_of_all(run: TrainingRun) -> Iterator[View]:
             yield stored.view(run.source.background, run.source.device, box)
 
 
-STAGES: dict[str, Callable[[TrainingRun, list[StoredView], float], float]] = {
+STAGES: dict[str, Callable[[TrainingRun, list[StoredView], float], Losses]] = {
     "poses": fit_pose,
     "gaussians": fit_all,
 }
@@ -217,14 +243,13 @@ def _train_epoch(run: TrainingRun, epoch: int, stage: str) -> None:
                 _handle_signals(run)
             done = (epoch * steps + step) / (optimization.epochs * steps)
             fraction = optimization.learning_rate.final_fraction**done
-            loss = STAGES[stage](run, next(loaded), fraction)
+            terms = STAGES[stage](run, next(loaded), fraction)
+            loss = sum(terms.values())
             if not math.isfinite(loss):
                 frame = run.source.frames[order[step]]
                 what = f"the loss became {loss} in epoch {epoch + 1} at frame {frame}"
                 raise TrainingError(f"{what}: lower train.optimization.learning_rate.*")
-            position.loss_sum += loss
-            position.step = step + 1
-            position.iterations += 1
+            position.add(terms)
         run.optimizers.finish_batch()
 
 

@@ -1,14 +1,14 @@
 """The losses that training minimises.
 
-First the weighted sums that one step adds up (`shape_loss`, `color_loss`, `pose_prior`,
-`gaussian_prior`), then their terms. A view that is a part of an image has the loss of the whole
-image, provided that nothing else of it shows people or Gaussians. Weights are the keys of
-`train.optimization.loss`.
+First what one step adds up (`shape_loss`, `color_loss`, `pose_prior`, `gaussian_prior`), each the
+weighted terms by their names in `train.optimization.loss`; then how terms are computed. A view that
+is a part of an image has the loss of the whole image, provided that nothing else of it shows people
+or Gaussians.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -27,19 +27,33 @@ from training.trainer.gaussians.render import Rendered
 SSIM_WINDOW = 7  # pixels
 C1, C2 = 0.01**2, 0.03**2  # stabilisers of SSIM, for images in [0, 1]
 MIN_ALPHA_FOR_DEPTH = 0.5
+Terms = dict[str, Tensor]
+"""Weighted terms of a loss by their names, which are keys of `train.optimization.loss`."""
 
 
-def shape_loss(rendered: Rendered, view: View, weights: LossWeights) -> Tensor:
+def total(terms: Mapping[str, Tensor]) -> Tensor:
+    """Return the sum of terms, which is what training minimises."""
+    return torch.stack(list(terms.values())).sum()
+
+
+def add_terms(terms: Terms, more: Mapping[str, Tensor], weight: float) -> None:
+    """Add `more`, multiplied by a view's weight, to the terms of the same names."""
+    for name, term in more.items():
+        terms[name] = weight * term + terms[name] if name in terms else weight * term
+
+
+def shape_loss(rendered: Rendered, view: View, weights: LossWeights) -> Terms:
     """Return the error of silhouettes and depth, by which poses are fitted before colours."""
-    loss = weights.silhouette * silhouette_loss(rendered.person_alpha, view.masks) * view.share()
+    silhouette = silhouette_loss(rendered.person_alpha, view.masks)
+    terms = {"silhouette": weights.silhouette * silhouette * view.share()}
     if view.depth is not None and weights.depth:
-        loss = loss + weights.depth * depth_loss(rendered.depth, rendered.facing, view.depth)
-    return loss
+        terms["depth"] = weights.depth * depth_loss(rendered.depth, rendered.facing, view.depth)
+    return terms
 
 
 def color_loss(
     rendered: Rendered, view: View, weights: LossWeights, *, edges: bool = False
-) -> Tensor:
+) -> Terms:
     """Compare the people's colours with the view, inside their silhouettes or with the `edges`.
 
     At an edge the image mixes in what is behind. From one camera alone Gaussians would learn that
@@ -48,28 +62,29 @@ def color_loss(
     image = rendered.image
     if not edges:
         image = torch.where(view.interior[..., None], image, view.image)
-    loss = weights.rgb * rgb_loss(image, view.image) * view.share()
+    terms = {"rgb": weights.rgb * rgb_loss(image, view.image) * view.share()}
     if weights.ssim:
-        loss = loss + weights.ssim * ssim_loss(image, view.image) * view.share(SSIM_WINDOW)
-    return loss
+        share = view.share(SSIM_WINDOW)
+        terms["ssim"] = weights.ssim * ssim_loss(image, view.image) * share
+    return terms
 
 
-def pose_prior(model: SceneModel, index: int, weights: LossWeights, *, smooth: bool) -> Tensor:
+def pose_prior(model: SceneModel, index: int, weights: LossWeights, *, smooth: bool) -> Terms:
     """Penalise poses at a frame index that leave their estimates or change unevenly over time.
 
     The latter only where `smooth`, which `has_neighbours` tells.
     """
     poses = model.poses
     turns, _ = poses.corrections(torch.tensor([index], device=poses.betas.device))
-    loss = weights.pose_prior * turns.square().mean()
+    terms = {"pose_prior": weights.pose_prior * turns.square().mean()}
     if weights.pose_smoothness and smooth:
         around = torch.tensor([index - 1, index, index + 1], device=poses.betas.device)
         rotations, trans = poses(around)
         uneven = angular_acceleration(rotations) + acceleration(trans)
-        loss = loss + weights.pose_smoothness * uneven
+        terms["pose_smoothness"] = weights.pose_smoothness * uneven
     if weights.interpenetration:
-        loss = loss + weights.interpenetration * interpenetration(model, index)
-    return loss
+        terms["interpenetration"] = weights.interpenetration * interpenetration(model, index)
+    return terms
 
 
 def has_neighbours(frames: Sequence[int]) -> list[bool]:
@@ -86,13 +101,13 @@ def has_neighbours(frames: Sequence[int]) -> list[bool]:
     ]
 
 
-def gaussian_prior(model: SceneModel, weights: LossWeights) -> Tensor:
+def gaussian_prior(model: SceneModel, weights: LossWeights) -> Terms:
     """Penalise Gaussians that leave the body's surface or their initial size."""
     gaussians = model.gaussians
-    return (
-        weights.offset * gaussians.offsets.square().sum(-1).mean()
-        + weights.scale * (gaussians.scales - gaussians.first_scales).square().mean()
-    )
+    return {
+        "offset": weights.offset * gaussians.offsets.square().sum(-1).mean(),
+        "scale": weights.scale * (gaussians.scales - gaussians.first_scales).square().mean(),
+    }
 
 
 def rgb_loss(image: Tensor, target: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from training.trainer.gaussians import render as render_module
 from training.trainer.gaussians.densification import Seen, _info
 from training.trainer.gaussians.rasterizer import RasterOutput
 from training.trainer.gaussians.render import render
-from training.trainer.losses import color_loss, gaussian_prior, pose_prior, shape_loss
+from training.trainer.losses import color_loss, gaussian_prior, pose_prior, shape_loss, total
 
 GPU = torch.device("meta")
 SIZE = 64
@@ -71,9 +71,9 @@ def test_a_training_step_stays_on_its_device(monkeypatch: pytest.MonkeyPatch, sh
     with OnePlace():
         posed = model.gaussians_at(0)
         rendered = render(posed, seen_by, 1.0)
-        loss = color_loss(rendered, view, weights) + shape_loss(rendered, view, weights)
-        loss = loss + pose_prior(model, 0, weights) + gaussian_prior(model, weights)
-        torch.autograd.backward(loss)
+        terms = color_loss(rendered, view, weights) | shape_loss(rendered, view, weights)
+        terms |= pose_prior(model, 0, weights, smooth=False) | gaussian_prior(model, weights)
+        torch.autograd.backward(total(terms))
     for name, parameter in model.gaussians.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.device == GPU, name

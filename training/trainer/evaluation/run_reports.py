@@ -60,12 +60,19 @@ class RunReports:
         """Evaluate the model before any training; raises OSError."""
         self.initial_summary = self._evaluate(model, epoch=0).summary
 
-    def report_epoch(self, epoch: int, stage: str, loss: float, started: float) -> None:
-        """Report the end of an epoch (the first is 1) that `started` at that monotonic time."""
-        numbers = {"loss": loss, "seconds": time.monotonic() - started}
+    def report_epoch(
+        self, epoch: int, stage: str, losses: Mapping[str, float], started: float
+    ) -> None:
+        """Report the end of an epoch (the first is 1) that `started` at that monotonic time.
+
+        `losses` are the mean `loss`, and its terms, which are logged alone.
+        """
+        seconds = time.monotonic() - started
+        numbers = {"loss": losses["loss"], "seconds": seconds}
         epochs = self.config.train.optimization.epochs
         report_progress({"epoch": epoch, "epochs": epochs, "stage": stage} | _rounded(numbers))
-        self._log({f"train/{name}": value for name, value in numbers.items()}, epoch)
+        logged = {**losses, "seconds": seconds}
+        self._log({f"train/{name}": value for name, value in logged.items()}, epoch)
 
     def report_evaluation(self, model: SceneModel, epoch: int, facts: Mapping[str, Any]) -> None:
         """Evaluate after `epoch` epochs and write the CSVs, the picture and metrics.json.

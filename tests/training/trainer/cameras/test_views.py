@@ -21,7 +21,7 @@ from training.trainer.gaussians.body_parameters import BodyParameters
 from training.trainer.gaussians.model import Gaussians, Poses, SceneModel
 from training.trainer.gaussians.render import covered_box, render
 from training.trainer.gaussians.surface import spread_points
-from training.trainer.losses import SSIM_WINDOW, color_loss, shape_loss
+from training.trainer.losses import SSIM_WINDOW, color_loss, shape_loss, total
 
 FRAMES = (1, 2, 3, 5, 6)
 CPU = torch.device("cpu")
@@ -172,10 +172,10 @@ def test_the_loss_of_the_part_with_people_is_that_of_the_whole_image(built, mode
     for view in (stored.view(1.0, CPU), stored.view(1.0, CPU, box)):
         model.zero_grad(set_to_none=True)
         rendered = render(model.gaussians_at(0), view.camera, 1.0)
-        terms = [shape_loss(rendered, view, weights), color_loss(rendered, view, weights)]
-        torch.autograd.backward(sum(terms))
+        terms = shape_loss(rendered, view, weights) | color_loss(rendered, view, weights)
+        torch.autograd.backward(total(terms))
         gradients = [model.gaussians.colors.grad, model.gaussians.offsets.grad]
-        results.append([*terms, *gradients, model.poses.shifts.weight.grad.to_dense()])
+        results.append([*terms.values(), *gradients, model.poses.shifts.weight.grad.to_dense()])
     for whole, part in zip(*results, strict=True):
         torch.testing.assert_close(
             part, whole, rtol=1e-5, atol=1e-5 * float(whole.detach().abs().max())

@@ -64,8 +64,9 @@ def test_colours_of_edges_count_only_where_asked():
     view = View(1, 1, 0, None, target, masks, None)
     seen = Rendered(drawn, masks, masks[..., 0], masks[..., 0], masks[..., 0])
     weights = LossWeights.model_construct(rgb=1.0, ssim=0.0)
-    assert float(losses.color_loss(seen, view, weights)) == 0
-    assert float(losses.color_loss(seen, view, weights, edges=True)) == pytest.approx(8 / 256)
+    assert float(losses.color_loss(seen, view, weights)["rgb"]) == 0
+    counted = losses.color_loss(seen, view, weights, edges=True)
+    assert float(losses.total(counted)) == pytest.approx(8 / 256)
 
 
 def test_even_motion_costs_nothing():
