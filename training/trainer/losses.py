@@ -184,7 +184,7 @@ class _WindowMeans(Function):
 
 
 def _window_means(images: Tensor) -> Tensor:
-    means: Tensor = _WindowMeans.apply(images)
+    means: Tensor = _WindowMeans.apply(images)  # type: ignore[no-untyped-call]
     return means
 
 
