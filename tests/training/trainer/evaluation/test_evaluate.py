@@ -121,7 +121,8 @@ def test_views_can_be_compared_at_half_their_size(tiny_scene):
     view = reader.view(16, 0)
     signs = torch.tensor([[0.1, -0.1], [-0.1, 0.1]]).repeat(32, 32)[..., None]
     grey = replace(view, image=torch.full_like(view.image, 0.5))
-    drawn = Rendered(grey.image + signs, view.masks, view.masks.sum(-1), view.masks.sum(-1))
+    alpha = view.masks.sum(-1)
+    drawn = Rendered(grey.image + signs, view.masks, alpha, alpha, alpha)
     whole, _ = compare_view(drawn, grey, None)
     half, people = compare_view(drawn, grey, None, 2)
     assert whole["psnr"] == pytest.approx(20, abs=1e-3)
