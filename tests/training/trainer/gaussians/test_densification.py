@@ -22,6 +22,14 @@ RATES = SimpleNamespace(
     pose_rotation=1e-3, pose_translation=1e-3, shape=1e-3, position=3e-4, scale=5e-3,
     rotation=2e-3, opacity=2e-2, color=5e-2, harmonics=2.5e-3,
 )  # fmt: skip
+SETTINGS = SimpleNamespace(
+    learning_rate=RATES,
+    train_params=["position", "scale", "rotation", "opacity", "color"],
+    lr=None,
+    weight_decay=0.0,
+    batch_size=1,
+    grad_clip=None,
+)
 
 
 def settings(kind, limit=10_000):
@@ -66,7 +74,7 @@ def assert_consistent(model, optimizers):
 def test_new_gaussians_keep_everything_of_the_one_they_are_made_of(kind, sh_degree):
     """Person, triangle, skinning weights and what they show; training goes on with them."""
     model = make_scene(sh_degree)
-    optimizers = make_optimizers(model, RATES)
+    optimizers = make_optimizers(model, SETTINGS)
     with torch.no_grad():  # some that nobody would miss, some that show another's colour
         model.gaussians.opacities[::7] = -9.0
         model.gaussians.colored_by[1:40:2] = torch.arange(0, 40, 2)
@@ -91,7 +99,7 @@ def test_new_gaussians_keep_everything_of_the_one_they_are_made_of(kind, sh_degr
 def test_what_is_drawn_does_not_jump_when_a_gaussian_is_split():
     """The rotation, which gsplat has in another order, is back in ours: the image stays alike."""
     model = make_scene()
-    optimizers = make_optimizers(model, RATES)
+    optimizers = make_optimizers(model, SETTINGS)
     densification = Densification(settings("default"), seed=0, epochs=4, frames=2)
     densification.strategy.grow_grad2d = 0.0
     with torch.no_grad():
@@ -112,7 +120,7 @@ def test_strategies_end_in_the_middle_of_the_stage_and_at_the_limit():
     """So that the last Gaussians are trained, and memory is bounded."""
     for kind, limit, iterations in (("default", 2 * COUNT, 6), ("mcmc", 250, 8)):
         model = make_scene()
-        optimizers = make_optimizers(model, RATES)
+        optimizers = make_optimizers(model, SETTINGS)
         densification = Densification(settings(kind, limit), seed=0, epochs=4, frames=2)
         counts = []
         for iteration in range(iterations):
@@ -153,11 +161,11 @@ def test_radii_are_those_of_gsplat():
 def test_a_state_with_another_number_of_gaussians_is_loaded():
     """Into the parameters that the optimizer has already."""
     grown, fresh = make_scene(1), make_scene(1)
-    optimizers = make_optimizers(grown, RATES)
+    optimizers = make_optimizers(grown, SETTINGS)
     densification = Densification(settings("mcmc"), seed=0, epochs=4, frames=2)
     for iteration in range(3):
         train_step(grown, optimizers, densification, iteration)
-    again = make_optimizers(fresh, RATES)
+    again = make_optimizers(fresh, SETTINGS)
     fresh.load_state_dict(grown.state_dict())
     again.load_state_dict(optimizers.state_dict())
     assert len(fresh.gaussians.person) > 2 * COUNT

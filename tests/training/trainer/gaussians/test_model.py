@@ -25,7 +25,7 @@ from training.trainer.gaussians.ply_export import ply_bytes
 from training.trainer.gaussians.render import render
 from training.trainer.gaussians.surface import spread_points
 from training.trainer.gaussians.visibility import color_hidden_gaussians, max_contributions
-from training.trainer.refiner.difix import DifixRefiner
+from training.trainer.refiner import difix
 
 COUNT = 300
 
@@ -172,7 +172,7 @@ def test_a_refiner_s_images_are_what_novel_views_show(model, tmp_path):
             return view(model)
 
     made = novel_views.NovelViews((100,), None, tmp_path, Source(), 28, None, Inverted())
-    refined = made._rendered(model, 100, camera(), 0)
+    refined = made._rendered(model, (100, 0), camera(), view(model).image)
     plain = view(model)
     torch.testing.assert_close(refined.image, 1 - plain.image.clamp(0, 1))
     assert refined.depth.max() > 2
@@ -184,18 +184,25 @@ def test_difix_gets_images_it_can_work_on_and_gives_back_the_size_asked(monkeypa
     calls = {}
 
     class Pipeline:
+        from_pretrained = classmethod(lambda cls, *_, **__: cls())
+        to = set_progress_bar_config = lambda self, *_, **__: self
+
         def __call__(self, prompt, **given):
             calls.update(given, prompt=prompt)
             return type("Output", (), {"images": [Image.new("RGB", given["image"].size, "red")]})
 
-    refiner = DifixRefiner.__new__(DifixRefiner)
-    monkeypatch.setattr(refiner, "_pipeline", Pipeline(), raising=False)
+    monkeypatch.setattr(difix, "_pipeline_class", lambda: Pipeline)
+    refiner = difix.DifixRefiner("any", torch.device("cpu"))
     refined = refiner.refine(torch.rand(50, 70, 3), torch.rand(50, 70, 3))
     assert refined.shape == (50, 70, 3)
     torch.testing.assert_close(refined[0, 0], torch.tensor([1.0, 0.0, 0.0]))
     assert calls["image"].size == calls["ref_image"].size == (64, 48)
     assert calls["prompt"] == "remove degradation"
     assert (calls["num_inference_steps"], calls["timesteps"]) == (1, [199])
+    other = difix.DifixRefiner("any", torch.device("cpu"), "clean", (399, 99))
+    other.refine(torch.rand(50, 70, 3), torch.rand(50, 70, 3))
+    assert calls["prompt"] == "clean"
+    assert (calls["num_inference_steps"], calls["timesteps"]) == (2, [399, 99])
 
 
 def test_a_ply_holds_the_colours_sizes_and_turns_of_the_model(model):
