@@ -36,6 +36,14 @@ ATTACHED = ("person", "corners", "shares", "weights", "first_scales")
 """Buffers that a new Gaussian takes over from the one that it was made of."""
 ORIGIN = "origin"
 """Name of a column that says which row before a step each row was made of."""
+GRADIENT = 2e-4
+"""gsplat's threshold of the gradient in the image above which a Gaussian is cloned or split."""
+GROWTH = 0.05
+"""Of the Gaussians, what is added at a time: those with the largest gradients.
+
+As MCMC does. The threshold alone is for scenes of a million Gaussians: where there are thousands,
+each has a larger part of the gradient, and all are above it every time.
+"""
 MAX_SIGMAS = 3.33
 """Standard deviations at which gsplat ends a Gaussian that is opaque."""
 SCENE_SCALE_M = 1.0
@@ -90,9 +98,8 @@ class Densification:
         `posed` and `seen`: what that iteration rendered. Random choices follow from seed and
         iteration alone, so a resumed run makes the same.
         """
-        count = len(gaussians.person)
-        if self.kind == "default" and count >= self.limit:
-            return
+        if self.kind == "default":
+            self._bound_growth(iteration, len(gaussians.person))
         torch.manual_seed(self.seed * 1_000_003 + iteration)
         before = _Before(gaussians)
         parameters, optimizers = _as_gsplat_names_them(gaussians, optimizer)
@@ -104,6 +111,16 @@ class Densification:
                 rate = optimizers["means"].param_groups[0]["lr"]
                 self.strategy.step_post_backward(*arguments, {}, lr=rate)
         before.update(gaussians, parameters)
+
+    def _bound_growth(self, iteration: int, count: int) -> None:
+        """Have the strategy add GROWTH at most, and not beyond the limit: by its threshold."""
+        gradients = self.state["grad2d"]
+        if gradients is None or iteration % self.strategy.refine_every:
+            return
+        allowed = max(min(int(GROWTH * count), self.limit - count), 0)
+        mean = gradients / self.state["count"].clamp(min=1)
+        last = float(mean.topk(allowed + 1).values[-1])  # above it are so many
+        self.strategy.grow_grad2d = max(GRADIENT, last)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the strategy has gathered since it last acted, for the checkpoint."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 
 import pytest
 import torch
 from two_people import COUNT, camera, make_scene
 
+from training.trainer.gaussians import densification as densification_module
 from training.trainer.gaussians.densification import (
     ATTACHED,
     Densification,
@@ -96,12 +98,13 @@ def test_new_gaussians_keep_everything_of_the_one_they_are_made_of(kind, sh_degr
     assert (model.gaussians.scales - sizes[origin]).abs().max() > 0.15
 
 
-def test_what_is_drawn_does_not_jump_when_a_gaussian_is_split():
+def test_what_is_drawn_does_not_jump_when_a_gaussian_is_split(monkeypatch):
     """The rotation, which gsplat has in another order, is back in ours: the image stays alike."""
     model = make_scene()
     optimizers = make_optimizers(model, SETTINGS)
     densification = Densification(settings("default"), seed=0, epochs=4, frames=2)
-    densification.strategy.grow_grad2d = 0.0
+    monkeypatch.setattr(densification_module, "GROWTH", 0.9)
+    monkeypatch.setattr(densification_module, "GRADIENT", 0.0)
     with torch.no_grad():
         before = render(model.gaussians_at(0), camera(), 1.0).alpha
     for iteration in range(3):
@@ -129,6 +132,20 @@ def test_strategies_end_in_the_middle_of_the_stage_and_at_the_limit():
         assert counts[-1] == limit
     assert counts[1] < counts[2]
     assert len(set(counts[4:])) == 1
+
+
+def test_the_number_grows_slowly_however_large_the_gradients_are():
+    """5 % at a time, those with the largest gradients; else all would be doubled every epoch."""
+    model = make_scene()
+    optimizers = make_optimizers(model, RATES)
+    densification = Densification(settings("default"), seed=0, epochs=10, frames=2)
+    counts = []
+    for iteration in range(9):
+        train_step(model, optimizers, densification, iteration)
+        counts.append(len(model.gaussians.person))
+    assert counts[-1] > 1.1 * 2 * COUNT
+    # One more iteration counts between the bound and the strategy's own look.
+    assert all(after <= 1.1 * before for before, after in itertools.pairwise(counts))
 
 
 def test_colours_stay_when_their_owner_is_removed():
