@@ -10,6 +10,7 @@ from page_lab import planned
 
 from flows.runner.dispatch import JobsError
 from flows.slurm import connection, node_check, polling, probe
+from preprocess.faults import Fault, FaultsError
 from training.slurm.client import SlurmAwayError
 from training.slurm.parsers import QueuedJob
 
@@ -68,6 +69,24 @@ def test_a_probe_names_a_project_that_can_not_be_imported(plan, monkeypatch):
     report = report_of(plan)
     assert report["import"].startswith("ModuleNotFoundError: ")
     assert "results" not in report
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_probe_names_what_training_on_a_gpu_lacks(plan, monkeypatch, asks):
+    """Where the Slurm script asks for GPUs: in the trainer's words, before any job with one."""
+
+    def fail(_):
+        raise FaultsError([Fault("there is no nvcc", remedy="module load cuda")])
+
+    for name in ("_connect", "_compile_rasterizer"):
+        monkeypatch.setattr(probe, name, lambda _: None)
+    monkeypatch.setattr("training.jobs.sbatch_commands.asks_for_gpus", lambda _: asks)
+    monkeypatch.setattr("training.execution.prepare_gpu.prepare_gpu", fail)
+    assert probe.main([str(plan.file)]) == int(asks)
+    report = json.loads(probe.report_file(plan.roots.state_root, plan.plan_id).read_text())
+    assert report["scheduler"] == "ok"
+    assert ("no nvcc" in report["gpu"]) == asks
+    assert set(node_check.REMEDIES) == set(node_check.FAULTS) == set(probe.STEPS)
 
 
 class FakeSlurm:

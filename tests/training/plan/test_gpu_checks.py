@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 
 from preprocess.faults import Fault, FaultsError
-from training.execution import local, prepare_gpu
 from training.plan import gpu_checks
 from training.plan.make_plan import make_plan
 from training.plan.options import LaunchOptions, checked_options
@@ -86,34 +85,3 @@ def test_a_plan_for_cuda_is_refused_with_the_other_faults(lab, monkeypatch):
     assert "PyTorch is a build without CUDA" in str(caught.value)
     assert "sed" in str(caught.value)
     assert "device=cpu" in str(caught.value)
-
-
-def plan_with(command, gpus=("0",)):
-    scene = SimpleNamespace(command=command, environment={"GIVEN": "1"})
-    return SimpleNamespace(of=lambda _: (scene,), sources=None, gpus=gpus)
-
-
-def test_the_trainer_is_prepared_on_one_gpu_with_the_scene_s_configuration(monkeypatch, tmp_path):
-    """Another trainer is left alone; what ours says when it fails is the fault."""
-    trainer = tmp_path / "trainer.py"
-    trainer.write_text(
-        "import os, sys\n"
-        "sys.exit(f\"{sys.argv[1:]} {os.environ['CUDA_VISIBLE_DEVICES']} {os.environ['GIVEN']}\")"
-    )
-    plan = plan_with(("python", str(trainer), "device=cuda"))
-    prepare_gpu.prepare_gpu(plan, "3")
-    monkeypatch.setattr(prepare_gpu, "OWN_SCRIPT", trainer)
-    with pytest.raises(FaultsError, match=r"\['--prepare-gpu', 'device=cuda'\] 3 1"):
-        prepare_gpu.prepare_gpu(plan, "3")
-
-
-@pytest.mark.parametrize(("gpus", "prepared"), [(("5", "6"), ["5"]), ((), [])])
-def test_a_launch_prepares_once_where_there_are_gpus(monkeypatch, gpus, prepared):
-    """After everything else that can go wrong, before the first scene."""
-    seen = []
-    for name in ("_keep_sources", "write_atomically", "note_launcher", "build_scene_data"):
-        monkeypatch.setattr(local, name, lambda *_: None)
-    monkeypatch.setattr(local, "compile_rasterizer", lambda *_: None)
-    monkeypatch.setattr(local, "prepare_gpu", lambda _, gpu: seen.append(gpu))
-    local.prepare_launch(SimpleNamespace(gpus=gpus, slurm=None, file=None, to_json=lambda: ""))
-    assert seen == prepared
