@@ -108,7 +108,8 @@ class Densification:
             if self.kind == "default":
                 self.strategy.step_post_backward(*arguments, _info(posed, seen))
             else:
-                rate = optimizers["means"].param_groups[0]["lr"]
+                means = optimizers.get("means")
+                rate = means.param_groups[0]["lr"] if means else 0.0
                 self.strategy.step_post_backward(*arguments, {}, lr=rate)
         before.update(gaussians, parameters)
 
@@ -155,9 +156,9 @@ def _as_gsplat_names_them(
     parameters, optimizers = dict[str, nn.Parameter](), dict[str, Any]()
     for name, attribute in TRAINED.items():
         if (parameter := getattr(gaussians, attribute, None)) is not None:
-            group = groups[id(parameter)]
             parameters[name] = parameter
-            optimizers[name] = SimpleNamespace(param_groups=[group], state=optimizer.state)
+            if group := groups.get(id(parameter)):  # else it is frozen
+                optimizers[name] = SimpleNamespace(param_groups=[group], state=optimizer.state)
     carried = {name: getattr(gaussians, name) for name in ATTACHED}
     carried[ORIGIN] = torch.arange(len(gaussians.person), device=gaussians.offsets.device)
     frozen = {name: nn.Parameter(value, requires_grad=False) for name, value in carried.items()}

@@ -9,6 +9,7 @@ import pytest
 import torch
 from two_people import COUNT, camera, make_scene
 
+from training.trainer.config.compose import load_config
 from training.trainer.gaussians import densification as densification_module
 from training.trainer.gaussians.densification import (
     ATTACHED,
@@ -20,18 +21,7 @@ from training.trainer.gaussians.densification import (
 from training.trainer.gaussians.render import render
 from training.trainer.optimizers import make_optimizers
 
-RATES = SimpleNamespace(
-    pose_rotation=1e-3, pose_translation=1e-3, shape=1e-3, position=3e-4, scale=5e-3,
-    rotation=2e-3, opacity=2e-2, color=5e-2, harmonics=2.5e-3,
-)  # fmt: skip
-SETTINGS = SimpleNamespace(
-    learning_rate=RATES,
-    train_params=["position", "scale", "rotation", "opacity", "color"],
-    lr=None,
-    weight_decay=0.0,
-    batch_size=1,
-    grad_clip=None,
-)
+SETTINGS = load_config(["shared.scene_name=a", "shared.exp_name=e"]).train.optimization
 
 
 def settings(kind, limit=10_000):
@@ -52,6 +42,19 @@ def train_step(model, optimizers, densification, iteration):
 def made_of(model):
     """Give each Gaussian of a model a name that its copies keep: its place on the body."""
     return [tuple(row) for row in model.gaussians.shares.tolist()]
+
+
+def test_parameters_that_are_not_trained_are_carried_all_the_same():
+    """With train_params without positions: they grow with the rest, and stay frozen."""
+    frozen = SETTINGS.model_copy(update={"train_params": ["scale", "opacity"]})
+    for kind in ("default", "mcmc"):
+        model = make_scene()
+        optimizers = make_optimizers(model, frozen)
+        densification = Densification(settings(kind), seed=0, epochs=4, frames=2)
+        for iteration in range(3):
+            train_step(model, optimizers, densification, iteration)
+        assert len(model.gaussians.offsets) == len(model.gaussians.person) > 2 * COUNT
+        assert not model.gaussians.offsets.requires_grad
 
 
 def assert_consistent(model, optimizers):
@@ -137,7 +140,7 @@ def test_strategies_end_in_the_middle_of_the_stage_and_at_the_limit():
 def test_the_number_grows_slowly_however_large_the_gradients_are():
     """5 % at a time, those with the largest gradients; else all would be doubled every epoch."""
     model = make_scene()
-    optimizers = make_optimizers(model, RATES)
+    optimizers = make_optimizers(model, SETTINGS)
     densification = Densification(settings("default"), seed=0, epochs=10, frames=2)
     counts = []
     for iteration in range(9):
