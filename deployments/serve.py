@@ -47,7 +47,7 @@ from flows.server.settings import (
     set_defaults,
 )
 from preprocess.faults import Fault, FaultsError
-from preprocess.roots import CHECKOUT
+from preprocess.roots import CHECKOUT, variables_of_installed_copy
 from training.system.atomic_write import write_atomically
 from training.system.console import say
 from training.system.exit_status import FAILED, INTERRUPTED, USAGE
@@ -181,7 +181,7 @@ def _process_worker(
     settings: Settings, folder: Path, lock: int, stops: StopCount
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start the process that executes runs; at the end, give it the time to end them."""
-    variables = {**settings, **os.environ}
+    variables = {**settings, **os.environ, **variables_of_installed_copy()}
     variables.pop(SERVER_PASSWORD, None)
     with (folder / LOG).open("wb") as log:
         process_worker = subprocess.Popen(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from preprocess.faults import Fault, FaultsError
-from preprocess.roots import CHECKOUT
+from preprocess.roots import start_folder
 
 FORMAT = "2-"
 """Begins every fingerprint; those of the version before have no such prefix."""
@@ -69,11 +69,12 @@ def with_contents(values: Mapping[str, Any], files: Mapping[str, Path]) -> dict[
 
 
 def files_named(values: Mapping[str, Any], outputs: Iterable[Path]) -> dict[str, Path]:
-    """Return by key the existing files that values name; relative paths start at the checkout.
+    """Return by key the existing files that values name; relative paths start at `start_folder`.
 
     Files below the `outputs` folders are left out: a run writes them itself.
     """
-    texts = {key: CHECKOUT / value for key, value in values.items() if isinstance(value, str)}
+    start = start_folder()
+    texts = {key: start / value for key, value in values.items() if isinstance(value, str)}
     folders = [Path(os.path.abspath(folder)) for folder in outputs]
     return {
         key: path

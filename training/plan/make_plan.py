@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from preprocess.faults import MOST_NAMES, Fault, FaultsError, grouped
 from preprocess.registry import left_out_warning, load_scenes, select_scenes
-from preprocess.roots import CHECKOUT
+from preprocess.roots import CHECKOUT, variables_of_installed_copy
 from preprocess.scene import Scene
 from training.configuration.code_version import with_commit
 from training.configuration.fingerprint import fingerprint
@@ -304,6 +304,7 @@ def _plan_aggregate(launch: _Launch, plan: Plan) -> AggregatePlan:
         environment={
             **launch.script.environment,
             **plan.roots.environment(),
+            **variables_of_installed_copy(),
             "TS_PLAN_FILE": str(plan.file),
             "TS_EXP_NAME": options.exp_name,
         },
@@ -333,6 +334,7 @@ def _undecided(launch: _Launch, plan: Plan, scene: Scene) -> ScenePlan:
     variables = {
         **script.environment,
         **plan.roots.environment(),
+        **variables_of_installed_copy(),
         "TS_SCENE_FILE": scene_file,
         "TS_SCENE_NAME": scene.seq_name,
         "TS_EXP_NAME": options.exp_name,

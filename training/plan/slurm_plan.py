@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from preprocess.faults import Fault, FaultsError
-from preprocess.roots import CHECKOUT, absolute
+from preprocess.roots import absolute, shipped
 from training.plan.model import ENDING_SLACK_S, SlurmPlan
 from training.plan.options import LaunchOptions
 from training.slurm.times import seconds_of
@@ -116,7 +116,7 @@ def _missing_commands(options: LaunchOptions) -> list[Fault]:
 def _script_path(options: LaunchOptions) -> Path:
     default = LaunchOptions.model_fields["slurm_script"].default
     given = options.slurm_script
-    return CHECKOUT / default if given == default else absolute(given)
+    return shipped(default) if given == default else absolute(given)
 
 
 def _time_s(options: LaunchOptions, script: SlurmScript) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preprocess.faults import Fault, FaultsError
-from preprocess.roots import CHECKOUT, absolute, expanded
+from preprocess.roots import CHECKOUT, absolute, shipped, under_checkout
 from preprocess.scene import Scene
 from training.configuration import overrides
 from training.configuration.code_version import (
@@ -215,9 +215,7 @@ class TrainScript:
         if self.mode is None:
             return files_named(values, self.output_roots)
         named = {key: values.get(key) for key in self._input_keys}
-        files = {
-            key: CHECKOUT / expanded(name) for key, name in named.items() if isinstance(name, str)
-        }
+        files = {key: under_checkout(name) for key, name in named.items() if isinstance(name, str)}
         return files | _refiner_file(values)
 
 
@@ -254,9 +252,14 @@ def load_train_script(options: LaunchOptions, roots: Roots | None) -> TrainScrip
 
 
 def given_path(options: LaunchOptions, option: str) -> Path:
-    """Return a path option: a given one starts at the caller's folder, the default at ours."""
+    """Return a path option: a given one starts at the caller's folder, the default at ours.
+
+    The default trainer is the one beside these sources.
+    """
     value, default = getattr(options, option), LaunchOptions.model_fields[option].default
-    return CHECKOUT / default if value == default else absolute(value)
+    if value != default:
+        return absolute(value)
+    return CHECKOUT / default if option == "train_script" else shipped(default)
 
 
 def _own_script(options: LaunchOptions, roots: Roots | None) -> TrainScript:

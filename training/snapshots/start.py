@@ -80,7 +80,7 @@ def _variables(
     paths = list(dict.fromkeys(_import_paths(sources, manifest, environment)))
     variables = {"PYTHONPATH": os.pathsep.join(paths)}
     if sources.root == CHECKOUT:
-        variables[CHECKOUT_VARIABLE] = str(CHECKOUT)
+        variables[CHECKOUT_VARIABLE] = environment.get(CHECKOUT_VARIABLE, str(CHECKOUT))
     return variables
 
 

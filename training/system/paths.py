@@ -7,11 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from preprocess.roots import (
-    PATHS_FILE,
-    VARIABLES,
-    resolve_root_folders,
-)
+from preprocess.roots import VARIABLES, resolve_root_folders
 
 EXPERIMENTS = "_experiments"
 """Folder of the result root for what belongs to a whole experiment."""
@@ -61,7 +57,7 @@ class Roots(BaseModel):
 def resolve_roots(
     flags: Mapping[str, str],
     environ: Mapping[str, str] | None = None,
-    paths_file: Path = PATHS_FILE,
+    paths_file: Path | None = None,
 ) -> Roots:
     """Resolve the roots as `preprocess.roots.resolve_root_folders` does; raises the same errors."""
     return Roots(**resolve_root_folders(flags, environ, paths_file))

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from preprocess.data_checks import missing_data
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from preprocess.layout import SceneFolder
+from preprocess.roots import under_checkout
 from preprocess.scene import Scene
 from preprocess.scene_data import (
     SceneDataError,
@@ -26,7 +27,7 @@ from preprocess.scene_data import (
     truth_folder,
 )
 from training.trainer.cameras.camera_ids import CameraIds, choose_cameras
-from training.trainer.config.schema import Config, under_checkout
+from training.trainer.config.schema import Config
 from training.trainer.evaluation.evaluated_views import EvaluatedViews, choose_views
 from training.trainer.evaluation.experiment_loggers import missing_logger_packages
 from training.trainer.output_files import OutputFolder

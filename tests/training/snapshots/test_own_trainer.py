@@ -15,7 +15,7 @@ TRAIN = """\
 def _train(config: Config, requests: SignalRequests) -> None:
     import json, os, time
     from training.trainer.losses import __file__ as losses
-    from training.trainer.config.schema import under_checkout
+    from preprocess.roots import under_checkout
     config.output.joinpath("ready.txt").touch()
     while not config.output.parent.parent.joinpath("go.txt").exists():
         time.sleep(0.02)

@@ -5,14 +5,13 @@ train.yaml's comments say what each key means.
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from preprocess.roots import CHECKOUT, CHECKOUT_VARIABLE, expanded
+from preprocess.roots import under_checkout
 from training.configuration.run_modes import RunModeName
 
 EXPERIMENTS = "_experiments"
@@ -324,13 +323,3 @@ class Config(Section):
         return (
             under_checkout(self.shared.results_root) / self.shared.scene_name / self.shared.exp_name
         )
-
-
-def under_checkout(path: str) -> Path:
-    """Return an absolute path; a relative one starts at the checkout.
-
-    In a trainer that runs from a copy of the checkout, files that the copy has are read there.
-    """
-    given = expanded(path)
-    copied = CHECKOUT / given
-    return copied if copied.is_file() else Path(os.environ.get(CHECKOUT_VARIABLE, CHECKOUT), given)

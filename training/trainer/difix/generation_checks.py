@@ -8,13 +8,13 @@ from pathlib import Path
 
 from preprocess.faults import Fault, FaultsError
 from preprocess.layout import SceneFolder
+from preprocess.roots import under_checkout
 from preprocess.scene import Scene
 from preprocess.scene_data import body_space, training_folder, truth_folder
 from training.trainer.config.schema import (
     Config,
     DifixDataGeneration,
     TargetCameras,
-    under_checkout,
 )
 from training.trainer.difix.shard import FOLDER, ShardFolder
 from training.trainer.input_checks import collect_faults, data_faults, read_scene, training_frames

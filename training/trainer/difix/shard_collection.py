@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from preprocess.faults import Fault, FaultsError
-from training.trainer.config.schema import EXPERIMENTS, Config, under_checkout
+from preprocess.roots import under_checkout
+from training.trainer.config.schema import EXPERIMENTS, Config
 from training.trainer.difix.sample_names import as_named_today, sample_id
 from training.trainer.difix.shard import (
     FOLDER,

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from preprocess.body.body_model import BodyFileError, BodyModel, Space, load_body, stack_bodies
 from preprocess.faults import Fault, FaultsError
+from preprocess.roots import under_checkout
 from preprocess.scene import Gender
-from training.trainer.config.schema import Model, under_checkout
+from training.trainer.config.schema import Model
 
 
 def load_people_bodies(model: Model, space: Space, genders: Sequence[Gender] | None) -> BodyModel:

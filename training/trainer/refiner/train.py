@@ -24,9 +24,10 @@ import torch
 from torch.nn import functional
 
 from preprocess.faults import Fault, FaultsError
+from preprocess.roots import under_checkout
 from training.configuration.run_modes import AGGREGATE, REFINER_TRAIN
 from training.system.atomic_write import write_atomically, write_json_atomically
-from training.trainer.config.schema import Config, RefinerTrain, under_checkout
+from training.trainer.config.schema import Config, RefinerTrain
 from training.trainer.evaluation.experiment_loggers import report_progress
 from training.trainer.refiner.assess import assess, chosen, write_examples
 from training.trainer.refiner.network import (

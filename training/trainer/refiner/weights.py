@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from preprocess.faults import Fault
-from training.trainer.config.schema import Difix, under_checkout
+from preprocess.roots import under_checkout
+from training.trainer.config.schema import Difix
 
 Kind = Literal["small", "checkpoint", "diffusers"]
 PROMPT = "remove degradation"
