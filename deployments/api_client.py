@@ -5,6 +5,7 @@ from __future__ import annotations
 from flows.server.external_api import ApiClient, api_client, check_credentials, check_reachable
 from flows.server.settings import API_URL, Settings
 from preprocess.faults import Fault, FaultsError
+from training.system.typed_command import spelled
 
 
 def connect(settings: Settings) -> ApiClient:
@@ -14,7 +15,7 @@ def connect(settings: Settings) -> ApiClient:
     """
     url = settings.get(API_URL)
     if not url:
-        remedy = f"export {API_URL}=http://HOST:PORT/api, or run python -m deployments.serve"
+        remedy = f"export {API_URL}=http://HOST:PORT/api, or run {spelled('ui')}"
         raise FaultsError([Fault("no Prefect server is named", remedy=remedy)])
     check_reachable(url, settings)
     check_credentials(url, settings)

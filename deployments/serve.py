@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -53,6 +53,7 @@ from training.system.console import say
 from training.system.exit_status import FAILED, INTERRUPTED, USAGE
 from training.system.paths import resolve_roots
 from training.system.processes import adopt_orphans
+from training.system.typed_command import spelled
 
 PORT = 4200
 LOG = "worker.log"
@@ -67,10 +68,10 @@ OWN_DEFAULTS = {  # of a server for one person
 }
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C or SIGTERM (exit status 130); 2 for a fault, 1 when a part of it died."""
-    parser = ArgumentParser(prog="python -m deployments.serve", description=__doc__)
-    parser.parse_args()  # it takes no arguments, and says so
+    parser = ArgumentParser(prog=spelled("ui"), description=__doc__)
+    parser.parse_args(argv)  # it takes no arguments, and says so
     adopt_orphans()
     with first_stop_interrupts() as stops, ExitStack() as stack:
         try:

@@ -15,17 +15,17 @@ if __name__ == "__main__":
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from preprocess.faults import Fault, FaultsError
-from training.cli.parser import parse_options
+from training.cli.parser import parse_options, reporting_faults
 from training.plan.options import Flag, LaunchOptions, flag_of, folder_name
 from training.report.comparison import compare, write_comparison
 from training.report.known import scenes_by_subdir
 from training.report.scene_rows import collect
 from training.report.summary import summarise, table
-from training.system.console import escape_unencodable, say
-from training.system.exit_status import DONE, FAILED, INTERRUPTED, USAGE
+from training.system.console import say
+from training.system.exit_status import DONE, FAILED
 from training.system.paths import Roots, resolve_roots
+from training.system.typed_command import spelled
 
-PROG = "python -m flows.report"
 DESCRIPTION = "Write the report of an experiment from its records: page, table, plots."
 
 
@@ -54,17 +54,16 @@ class ReportOptions(BaseModel):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write and print the report; return 0 when all was written, even if scenes have failed."""
-    escape_unencodable()
+    return reporting_faults(lambda: _main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    options = parse_options(argv, ReportOptions, spelled("report"), DESCRIPTION)
     try:
-        report(parse_options(argv, ReportOptions, PROG, DESCRIPTION))
-    except FaultsError as error:
-        say(str(error), sys.stderr)
-        return USAGE
+        report(options)
     except OSError as error:
         say(f"the report can't be written: {error}", sys.stderr)
         return FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
     return DONE
 
 

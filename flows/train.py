@@ -30,6 +30,7 @@ from training.report.summary import table
 from training.run import Plans, run_command, write_summary
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED, INTERRUPTED
+from training.system.typed_command import spelled
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Plan and run; return exit status 0 only if every chosen scene is done."""
-    return run_command(argv, FlowOptions, "python -m flows.train", launch)
+    return run_command(argv, FlowOptions, spelled("train"), launch)
 
 
 def launch(options: FlowOptions, plans: Plans) -> int:

@@ -17,8 +17,7 @@ if __name__ == "__main__":
 
     exec_job_stage(sys.argv[1:])  # in a Slurm job, where nothing of the launcher is needed
 
-from preprocess.faults import FaultsError
-from training.cli.parser import parse_options
+from training.cli.parser import parse_options, reporting_faults
 from training.display.plan_text import header, not_started, overview, render
 from training.display.terminal import terminal
 from training.jobs.job_entry import refuse_stage
@@ -26,11 +25,14 @@ from training.plan.loop import blockers, make_plans
 from training.plan.model import Plan
 from training.plan.options import LaunchOptions
 from training.plan.scene_decision import is_done
-from training.system.console import escape_unencodable, say
-from training.system.exit_status import DONE, FAILED, INTERRUPTED, USAGE
+from training.system.console import say
+from training.system.exit_status import DONE, FAILED, INTERRUPTED
+from training.system.typed_command import spelled
 
 NOTIFY_URL = "TS_NOTIFY_URL"
 """A secret of the flow; trainers and jobs of the launcher would inherit it."""
+ONE_EXPERIMENT = {"--exp-name", "--watch", "--logs", "--cancel", "--help", "-h"}
+"""Flags with which --status is not about all experiments."""
 Options = TypeVar("Options", bound=LaunchOptions)
 Plans = Sequence[Plan]
 """In the order in which they run: one, with --loop those of its stages."""
@@ -38,8 +40,17 @@ Plans = Sequence[Plan]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Plan, then run here or submit; return the exit status, see `training.system.exit_status`."""
+    return _main(argv, "launch")
+
+
+def submit_command(argv: Sequence[str]) -> int:
+    """Submit as `--submit` does; return the exit status."""
+    return _main(["--submit", *argv], "submit")
+
+
+def _main(argv: Sequence[str] | None, subcommand: str) -> int:
     os.environ.pop(NOTIFY_URL, None)
-    return run_command(argv, LaunchOptions, "training/run.py", launch, preview)
+    return run_command(argv, LaunchOptions, spelled(subcommand), launch, preview)
 
 
 def run_command(
@@ -54,27 +65,33 @@ def run_command(
     Parses the options, makes the plan (with --loop those of all stages) and hands both to `launch`,
     with --dry-run to `preview`. Faults are printed, and their status is 2.
     """
-    escape_unencodable()
     arguments = sys.argv[1:] if argv is None else list(argv)
-    before = "nothing was started:\n"
-    try:
+
+    def run() -> int:
         refuse_stage(arguments)
+        if _asks_for_all_experiments(arguments):
+            from training.cli.experiment_list import MOST_ENDED, list_experiments
+
+            folders = [argument for argument in arguments if argument != "--status"]
+            return reporting_faults(lambda: list_experiments(folders, prog, MOST_ENDED))
         options = parse_options(arguments, model, prog)
         if options.only_looks:
-            before = ""
             from training.cli.experiment_commands import experiment_command
 
-            return experiment_command(options)
+            return reporting_faults(lambda: experiment_command(options))
         plans = make_plans(options)
         if options.dry_run:
             say(preview(options, plans))
             return DONE
         return launch(options, plans)
-    except FaultsError as error:
-        say(f"{before}{error}", sys.stderr)
-        return USAGE
-    except KeyboardInterrupt:
-        return INTERRUPTED
+
+    return reporting_faults(run, before="nothing was started:\n")
+
+
+def _asks_for_all_experiments(arguments: Sequence[str]) -> bool:
+    """Return whether a command line says --status and names no experiment."""
+    flags = {argument.partition("=")[0] for argument in arguments}
+    return "--status" in flags and not flags & ONE_EXPERIMENT
 
 
 def preview(options: LaunchOptions, plans: Plans) -> str:

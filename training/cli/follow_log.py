@@ -14,6 +14,7 @@ from training.plan.model import LOG
 from training.records.record import RecordError, read_record
 from training.records.scene_state import is_running, living_holder
 from training.system.scene_log import PROGRESS
+from training.system.typed_command import spelled
 
 POLL_S = 0.5
 CHUNK = 2**20
@@ -30,7 +31,7 @@ def follow(experiment: Experiment, scene: str) -> None:
     output = experiment.output(scene)
     try:
         if not (output / LOG).exists() and not attempt_goes_on(output):
-            remedy = f"see --status --exp-name {experiment.name}"
+            remedy = f"see {spelled('status')} --exp-name {experiment.name}"
             raise FaultsError([Fault("the scene has not started: it has no log", scene, remedy)])
         for text in follow_lines(output):
             sys.stdout.write(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel
@@ -12,6 +12,8 @@ from pydantic.fields import FieldInfo
 
 from preprocess.faults import Fault, FaultsError, did_you_mean, nearest
 from training.plan.options import checked_options, flag_name, flag_of
+from training.system.console import escape_unencodable, say
+from training.system.exit_status import INTERRUPTED, USAGE
 
 Model = TypeVar("Model", bound=BaseModel)
 LAUNCH = "Train one 3D-Gaussian-splat model per scene."
@@ -24,6 +26,29 @@ class _Parser(argparse.ArgumentParser):
         raise FaultsError([Fault(message, remedy=f"see {self.prog} --help")])
 
 
+class _HelpFormatter(argparse.HelpFormatter):
+    """Wraps help at the terminal's width and begins a line for each example."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        wrap = super()._split_lines
+        return [line for part in text.splitlines() for line in wrap(part, width)]
+
+
+def reporting_faults(body: Callable[[], int], before: str = "") -> int:
+    """Return the exit status of a command's body; its faults are printed, and their status is 2.
+
+    `before` is printed above the faults.
+    """
+    escape_unencodable()
+    try:
+        return body()
+    except FaultsError as error:
+        say(f"{before}{error}", sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
 def build_parser(
     model: type[BaseModel], prog: str, description: str = LAUNCH
 ) -> argparse.ArgumentParser:
@@ -32,19 +57,19 @@ def build_parser(
         prog=prog,
         description=description,
         allow_abbrev=False,
-        formatter_class=argparse.RawTextHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     groups: dict[str, Any] = {}
     for field, info in model.model_fields.items():
         flag = flag_of(field, model)
         if flag.group not in groups:
             groups[flag.group] = parser.add_argument_group(flag.group)
-        groups[flag.group].add_argument(
-            flag_name(field, model),
-            dest=field,
-            help=_help_text(info, flag.example),
-            **_argument(info),
-        )
+        name, help_text = flag_name(field, model), _help_text(info, flag.example)
+        if name.startswith("-"):
+            more = {"dest": field, **argument_of(info)}
+            groups[flag.group].add_argument(name, help=help_text, **more)
+        else:
+            groups[flag.group].add_argument(field, metavar=name, help=help_text)
     return parser
 
 
@@ -93,7 +118,7 @@ def _flag_and_value(flag: str, value: Any) -> list[str]:
     return [flag, *items]
 
 
-def _argument(info: FieldInfo) -> dict[str, Any]:
+def argument_of(info: FieldInfo) -> dict[str, Any]:
     """Return argparse's keywords for a field; what is not given is left to the model's default."""
     common: dict[str, Any] = {"default": argparse.SUPPRESS}
     if info.annotation is bool:
@@ -111,4 +136,5 @@ def _argument(info: FieldInfo) -> dict[str, Any]:
 def _help_text(info: FieldInfo, example: str) -> str:
     empty = info.is_required() or info.default in ("", (), False)
     default = "" if empty else f" (default: {info.default})"
-    return f"{info.description or ''}{default}\ne.g. {example}".replace("%", "%%")
+    text = " ".join((info.description or "").split())
+    return f"{text}{default}\ne.g. {example}".replace("%", "%%")

@@ -57,7 +57,7 @@ def render(snapshot: Snapshot, most_scenes: int | None = None) -> str:
     scenes = snapshot.scenes if most_scenes is None else _first(snapshot, most_scenes)
     left_out = len(snapshot.scenes) - len(scenes)
     more = [f"… and {left_out} more scenes"] if left_out else []
-    table = _aligned([HEADINGS, *map(_cells, scenes)])
+    table = aligned([HEADINGS, *map(_cells, scenes)])
     failures = _failures(snapshot, MOST_FAILURES if most_scenes is None else 1)
     below = [*_jobs(snapshot.queue.jobs), *failures, *_counts(snapshot)]
     return "\n".join([*table, *more, "", *below])
@@ -83,7 +83,8 @@ def _cells(each: SceneState) -> tuple[str, ...]:
     )
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines whose columns begin at the same places."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 

@@ -11,7 +11,7 @@ from training.jobs.aggregate_status import aggregate_state, reconcile_aggregate
 from training.jobs.experiment_jobs import StageJob, jobs_by_scene, jobs_of_experiment
 from training.jobs.reconcile import reconcile_all
 from training.plan.aggregate_state import AggregateState
-from training.plan.experiments import Experiment
+from training.plan.experiments import MOST_PLANS, Experiment
 from training.plan.model import LOG, Plan
 from training.records.claim import Holder
 from training.records.record import RecordError, RunRecord, now, read_record
@@ -95,6 +95,27 @@ def take_snapshot(experiment: Experiment) -> Snapshot:
     if not queue.unknown:
         reconcile_all(map(experiment.output, names), queue.my_job_ids, plans)
         reconcile_aggregate(plans, queue.my_job_ids)
+    return _look(experiment, queue)
+
+
+def survey(experiments: Iterable[Experiment]) -> list[Snapshot]:
+    """Return how many experiments stand, with one query to Slurm and records as they are.
+
+    Of each experiment the newest plan counts, and those that a process of this host runs.
+    """
+    chosen = [_with_newest_plans(each) for each in experiments]
+    plans = [plan for each in chosen for plan in each.plans[:1]]
+    queue = _my_jobs() if any(plan.slurm for plan in plans) else _MyJobs()
+    return [_look(each, queue.of(each.plans)) for each in chosen]
+
+
+def _with_newest_plans(experiment: Experiment) -> Experiment:
+    newest, others = experiment.plan_files[:1], experiment.plan_files[1:MOST_PLANS]
+    return replace(experiment, plan_files=(*newest, *filter(living_launcher, others)))
+
+
+def _look(experiment: Experiment, queue: Queue) -> Snapshot:
+    plans, names = experiment.plans, experiment.scenes
     looks = {name: _Look.at(name, experiment.output(name)) for name in names}
     jobs = jobs_by_scene(each for each in queue.jobs if each.stage == "array")
     launchers = {plan.plan_id: living_launcher(plan.file) for plan in plans}
@@ -116,16 +137,38 @@ def ask_queue(plans: Sequence[Plan]) -> Queue:
     """Return the queued jobs of these plans with one query; none where no plan is for Slurm."""
     if plans and not any(plan.slurm for plan in plans):
         return Queue()
+    return _my_jobs().of(plans)
+
+
+@dataclass(frozen=True)
+class _MyJobs:
+    """One answer of Slurm's: all jobs of this user."""
+
+    jobs: tuple[QueuedJob, ...] = ()
+    unknown: str = ""
+
+    def of(self, plans: Sequence[Plan]) -> Queue:
+        """Return what it says of the experiment that these plans are of."""
+        if not plans:
+            return Queue(my_job_ids=self._ids)
+        if self.unknown:
+            return Queue(unknown=self.unknown if any(plan.slurm for plan in plans) else "")
+        found = jobs_of_experiment(self.jobs, plans[0])
+        if plans[0].stage:  # of a loop: its experiment has other stages' jobs too
+            of_these = {plan.plan_id for plan in plans}
+            found = [each for each in found if each.plan.plan_id in of_these]
+        return Queue(tuple(found), self._ids)
+
+    @property
+    def _ids(self) -> frozenset[str]:
+        return frozenset(job.job_id for job in self.jobs)
+
+
+def _my_jobs() -> _MyJobs:
     try:
-        jobs = client.my_jobs()
+        return _MyJobs(tuple(client.my_jobs()))
     except client.SlurmError as error:
-        return Queue(unknown=str(error)) if plans else Queue()
-    ids = frozenset(job.job_id for job in jobs)
-    found = jobs_of_experiment(jobs, plans[0]) if plans else []
-    if plans and plans[0].stage:  # of a loop: its experiment has other stages' jobs too
-        of_these = {plan.plan_id for plan in plans}
-        found = [each for each in found if each.plan.plan_id in of_these]
-    return Queue(tuple(found), ids)
+        return _MyJobs(unknown=str(error))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from training.slurm.times import slurm_time
 from training.system.atomic_write import write_atomically
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED, INTERRUPTED
+from training.system.typed_command import spelled
 
 
 def preview(plans: Sequence[Plan]) -> str:
@@ -180,8 +181,5 @@ def _next_commands(options: LaunchOptions) -> str:
     for root in ("results_root", "state_root"):
         if value := getattr(options, root):
             same += ["--" + root.replace("_", "-"), value]
-    lines = (
-        f"{verb}: {shlex.join(['python', 'training/run.py', f'--{verb}', *same])}"
-        for verb in ("watch", "cancel")
-    )
-    return "\n".join(lines)
+    again = shlex.join(same)
+    return f"watch: {spelled('status')} --watch {again}\ncancel: {spelled('cancel')} {again}"

@@ -105,6 +105,16 @@ def find_experiment(name: str, roots: Roots) -> Experiment:
     return experiment
 
 
+def all_experiments(roots: Roots) -> list[Experiment]:
+    """Return all experiments that have a plan or a record, by name."""
+    files: dict[str, list[Path]] = {name: [] for name in _recorded_names(roots)}
+    for path in _plan_files(roots):
+        files.setdefault(_experiment_of(path), []).append(path)
+    return [
+        Experiment(name, roots, tuple(sorted(files[name], reverse=True))) for name in sorted(files)
+    ]
+
+
 def experiment_named(name: str, roots: Roots) -> Experiment:
     """Return the experiment of that name, whether or not there is anything of it."""
     files = [path for path in _plan_files(roots) if _experiment_of(path) == name]
@@ -133,8 +143,11 @@ def noted_snapshots(roots: Roots) -> set[str]:
 
 
 def _known_names(roots: Roots) -> list[str]:
-    recorded = {path.parent.name for path in roots.results_root.glob(f"*/*/{RECORD}")}
-    return sorted(recorded | {_experiment_of(path) for path in _plan_files(roots)})
+    return sorted(_recorded_names(roots) | {_experiment_of(path) for path in _plan_files(roots)})
+
+
+def _recorded_names(roots: Roots) -> set[str]:
+    return {path.parent.name for path in roots.results_root.glob(f"*/*/{RECORD}")}
 
 
 def _plan_files(roots: Roots) -> list[Path]:

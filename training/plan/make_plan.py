@@ -45,6 +45,7 @@ from training.slurm.times import seconds_of
 from training.snapshots.manifest import SNAPSHOTS, Sources, entry
 from training.system.gpus import visible_gpus
 from training.system.paths import REFINER, Roots, resolve_roots
+from training.system.typed_command import spelled
 
 if TYPE_CHECKING:
     from training.snapshots.sources import Reading
@@ -209,10 +210,10 @@ def _misplaced_flags(options: LaunchOptions) -> list[Fault]:
     """Return a fault for a flag of the launcher's array given to the flow, or the other way."""
     if options.submit and type(options) is not LaunchOptions:
         remedy = "for the flow say --cluster slurm"
-        return [Fault("--submit belongs to training/run.py", remedy=remedy)]
+        return [Fault(f"--submit belongs to {spelled('launch')}", remedy=remedy)]
     if options.submit and options.slurm_scenes_per_job > 1:
         remedy = "leave it out: each job of an array trains one scene; or use the flow"
-        return [Fault("--slurm.scenes-per-job belongs to python -m flows.train", remedy=remedy)]
+        return [Fault(f"--slurm.scenes-per-job belongs to {spelled('train')}", remedy=remedy)]
     return []
 
 

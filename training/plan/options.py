@@ -30,7 +30,10 @@ KEYS_AND_VALUES: JsonDict = {"items": {"type": "string", "pattern": OVERRIDE.pat
 
 @dataclass(frozen=True)
 class Flag:
-    """How the command line shows an option: group, example, and name if not the field's own."""
+    """How the command line shows an option: group, example, and name if not the field's own.
+
+    A name that does not begin with - is of a value that is given without a flag.
+    """
 
     group: str
     example: str

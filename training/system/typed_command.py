@@ -6,6 +6,7 @@ a message recommends is spelled as the user has begun.
 
 from __future__ import annotations
 
+PROGRAM = "training-scheduler"
 AS_SCRIPTS = {
     "train": "python -m flows.train",
     "launch": "python training/run.py",
@@ -16,7 +17,7 @@ AS_SCRIPTS = {
     "report": "python -m flows.report",
     "ui": "python -m deployments.serve",
 }
-"""How each subcommand of `training-scheduler` is spelled without it."""
+"""How a subcommand of the program is spelled without it; the others are the program's alone."""
 _program = ""
 
 
@@ -27,5 +28,7 @@ def set_program(name: str) -> None:
 
 
 def spelled(subcommand: str) -> str:
-    """Return a command line for one of `AS_SCRIPTS`' keys, in the user's spelling."""
-    return f"{_program} {subcommand}" if _program else AS_SCRIPTS[subcommand]
+    """Return a command line for a subcommand, in the user's spelling where it has several."""
+    if _program or subcommand not in AS_SCRIPTS:
+        return f"{_program or PROGRAM} {subcommand}"
+    return AS_SCRIPTS[subcommand]
