@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-PACKAGES = ("training", "flows", "deployments", "preprocess")
+PACKAGES = ("training", "flows", "deployments", "preprocess", "training_scheduler")
 TEXTS = ("Makefile", "*.md", "docs/**/*.md", "**/*.slurm", "deployments/*.yaml")
 DOTTED = rf"(?:{'|'.join(PACKAGES)})(?:\.\w+)+"
-MODULE = re.compile(DOTTED)
+MODULE = re.compile(rf"{DOTTED}(?<!\.pt)")  # not training.pt, a file
 ENTRY_POINT = re.compile(rf"({DOTTED}):(\w+)")
 COMMAND = re.compile(rf"-m ({DOTTED})")
 GUARD = re.compile(r'^if __name__ == "__main__":', re.MULTILINE)
@@ -72,15 +72,15 @@ def test_a_module_that_is_named_by_text_can_be_run(module, named_in):
 
 @pytest.mark.parametrize(("module", "name"), sorted(entry_points()))
 def test_an_entry_point_that_is_named_by_text_exists(module, name):
-    """`flows.flow:train_scenes`: the module has such a function or variable."""
+    """`flows.flow:train_scenes`: the module has such a function, class or variable."""
     spec = find_spec(module)
     assert spec is not None, f"there is no module {module}"
     assert spec.origin is not None
     nodes = ast.walk(ast.parse(Path(spec.origin).read_text(encoding="utf-8")))
     defined = {
-        node.name if isinstance(node, ast.FunctionDef) else node.id
+        node.name if isinstance(node, ast.FunctionDef | ast.ClassDef) else node.id
         for node in nodes
-        if isinstance(node, ast.FunctionDef)
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
         or (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
     }
     assert name in defined

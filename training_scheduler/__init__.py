@@ -1,7 +1,7 @@
 """The console command `training-scheduler`, above all other packages.
 
-Open `command.py` first: the table of subcommands, each the function of a module that is imported
-when it is typed. `completion.py` answers a shell's Tab with `completion_words.py`, without the
-heavy imports of the commands themselves; `version.py` does --version. May use everything; nothing
-imports it.
+Open `subcommands.py` first: the table of subcommands, each with the function that `command.py`
+imports and calls when it is typed. `completion.py` answers a shell's Tab, with words from
+`completion_words.py` and without the heavy imports of the commands themselves; `version.py` does
+--version. May use everything; nothing imports it.
 """

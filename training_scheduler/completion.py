@@ -9,12 +9,13 @@ from typing import Any
 
 import argcomplete
 from argcomplete.completers import DirectoriesCompleter, FilesCompleter, SuppressCompleter
+from argcomplete.shell_integration import shellcode
 
 from training.system.console import say
 from training.system.exit_status import DONE
 from training.system.typed_command import PROGRAM, spelled
 from training_scheduler import completion_words
-from training_scheduler.command import COMMANDS, build_parser
+from training_scheduler.subcommands import COMMANDS, build_parser
 
 SHELLS = ("bash", "zsh", "fish")
 HOW = """Print the shell code that completes this command's arguments with Tab. In ~/.bashrc:
@@ -31,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("shell", choices=SHELLS)
     shell = parser.parse_args(argv).shell
     _flags()  # kept for the first Tab
-    say(argcomplete.shellcode([PROGRAM], shell=shell))
+    say(shellcode([PROGRAM], shell=shell))
     return DONE
 
 

@@ -111,7 +111,7 @@ def _stamp(models: Mapping[str, str]) -> list[Any]:
         path = CHECKOUT / f"{module.replace('.', '/')}.py"
         with contextlib.suppress(OSError):
             found.append([str(path), path.stat().st_mtime_ns, path.stat().st_size])
-    return json.loads(json.dumps(found))
+    return list(json.loads(json.dumps(found)))
 
 
 def _cache_file() -> Path:

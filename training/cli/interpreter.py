@@ -8,11 +8,17 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
+from preprocess.roots import is_checkout
 from training.system.exit_status import USAGE
 
 OLDEST = (3, 11)
 LAUNCHER = ("pydantic", "yaml", "psutil", "hydra", "omegaconf")
 """What `training/run.py` imports. It works without Prefect."""
+OF_A_CHECKOUT = (
+    "start the command with the project's own .venv/bin/python, or activate it"
+    " (. .venv/bin/activate); `make demo` creates it"
+)
+OF_AN_INSTALLED_COPY = "install training-scheduler with its packages, by pip without --no-deps"
 FLOW = (*LAUNCHER, "httpx", "prefect", "prefect_dask", "distributed", "dask_jobqueue")
 
 
@@ -25,8 +31,6 @@ def require(packages: tuple[str, ...]) -> None:
         problem = f"lacks {', '.join(missing)}"
     else:
         return
-    sys.stderr.write(
-        f"{sys.executable} {problem}: start the command with the project's own .venv/bin/python, or"
-        " activate it (. .venv/bin/activate); `make demo` creates it\n"
-    )
+    remedy = OF_A_CHECKOUT if is_checkout() else OF_AN_INSTALLED_COPY
+    sys.stderr.write(f"{sys.executable} {problem}: {remedy}\n")
     sys.exit(USAGE)

@@ -55,6 +55,7 @@ def build_parser(
     """Return a parser with one flag for each field of `model`, in groups, each with an example."""
     parser = _Parser(
         prog=prog,
+        usage=" ".join([prog, *_required(model), "[options]"]),
         description=description,
         allow_abbrev=False,
         formatter_class=_HelpFormatter,
@@ -71,6 +72,14 @@ def build_parser(
         else:
             groups[flag.group].add_argument(field, metavar=name, help=help_text)
     return parser
+
+
+def _required(model: type[BaseModel]) -> list[str]:
+    """Return what a command line can't do without, as its usage shows it."""
+    names = [
+        flag_name(field, model) for field, info in model.model_fields.items() if info.is_required()
+    ]
+    return [f"{name} TEXT" if name.startswith("-") else name for name in names]
 
 
 def parse_options(
