@@ -12,11 +12,12 @@ import pytest
 import yaml
 
 from preprocess.faults import FaultsError
+from preprocess.roots import CHECKOUT
 from training.configuration.run_modes import RUN_MODES
 from training.simple_multi_human_trainer import FUNCTIONS
 from training.trainer.cameras.strategies import STRATEGIES
 from training.trainer.config.compose import CONFIG_FILE, load_config
-from training.trainer.config.schema import CHECKOUT, Config, Section
+from training.trainer.config.schema import Config, Section
 from training.trainer.refiner.weights import PACKAGES
 
 REQUIRED = ("shared.scene_name=a", "shared.exp_name=b")
