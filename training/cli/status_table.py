@@ -28,7 +28,7 @@ def render_all(snapshots: Sequence[Snapshot], most_scenes: int | None = None) ->
         return render(snapshots[0], most_scenes)
     shown = [each for each in snapshots if not each.is_done and _has_begun(each)]
     tables = [f"\nstage {_stage_of(each)}\n{render(each, most_scenes)}" for each in shown]
-    return "\n".join([*_aligned([STAGE_HEADINGS, *map(_stage_cells, snapshots)]), *tables])
+    return "\n".join([*aligned([STAGE_HEADINGS, *map(_stage_cells, snapshots)]), *tables])
 
 
 def _has_begun(snapshot: Snapshot) -> bool:

@@ -137,7 +137,11 @@ def ask_queue(plans: Sequence[Plan]) -> Queue:
     """Return the queued jobs of these plans with one query; none where no plan is for Slurm."""
     if plans and not any(plan.slurm for plan in plans):
         return Queue()
-    return _my_jobs().of(plans)
+    queue = _my_jobs().of(plans)
+    if not plans or not plans[0].stage:
+        return queue
+    of_these = {plan.plan_id for plan in plans}  # a loop's experiment has other stages' jobs too
+    return replace(queue, jobs=tuple(each for each in queue.jobs if each.plan.plan_id in of_these))
 
 
 @dataclass(frozen=True)
@@ -153,11 +157,7 @@ class _MyJobs:
             return Queue(my_job_ids=self._ids)
         if self.unknown:
             return Queue(unknown=self.unknown if any(plan.slurm for plan in plans) else "")
-        found = jobs_of_experiment(self.jobs, plans[0])
-        if plans[0].stage:  # of a loop: its experiment has other stages' jobs too
-            of_these = {plan.plan_id for plan in plans}
-            found = [each for each in found if each.plan.plan_id in of_these]
-        return Queue(tuple(found), self._ids)
+        return Queue(tuple(jobs_of_experiment(self.jobs, plans[0])), self._ids)
 
     @property
     def _ids(self) -> frozenset[str]:

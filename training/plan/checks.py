@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from preprocess.faults import Fault, FaultsError, did_you_mean
-from preprocess.roots import CHECKOUT, VARIABLES, expanded
+from preprocess.roots import VARIABLES, expanded
 from preprocess.scene import Scene
 from preprocess.scene_data import training_folder, truth_folder
 from training.configuration.run_modes import AGGREGATE, GENERATE
@@ -214,7 +214,7 @@ def refiner_data_faults(schema: Config, exp_name: str, roots: Roots) -> list[Fau
     """Return a fault where the training set of run_mode=refiner_train is not there."""
     folder = roots.experiment_folder(exp_name) / AGGREGATE.output_subdir
     given = schema.refiner_train.dataset
-    file = CHECKOUT / expanded(given) if given else folder / AGGREGATE.expected_outputs[0]
+    file = start_folder() / expanded(given) if given else folder / AGGREGATE.expected_outputs[0]
     if file.is_file():
         return []
     remedy = f"make it first with run_mode={GENERATE.name}, or set refiner_train.dataset"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from preprocess.faults import Fault, FaultsError
-from preprocess.roots import CHECKOUT, absolute, shipped, under_checkout
+from preprocess.roots import CHECKOUT, absolute, expanded, shipped, start_folder, under_checkout
 from preprocess.scene import Scene
 from training.configuration import overrides
 from training.configuration.code_version import (
@@ -120,7 +120,7 @@ class TrainScript:
         name = self.values.get(REFINER_KEY)
         if self.mode is not TRAIN or not self.values.get(REFINER_SWITCH):
             return None
-        folder = CHECKOUT / expanded(name) if isinstance(name, str) else None
+        folder = start_folder() / expanded(name) if isinstance(name, str) else None
         return None if folder is None or folder.is_file() else folder
 
     def deciding_values(self, scene: Scene) -> dict[str, Any]:
@@ -227,7 +227,7 @@ def _refiner_file(values: dict[str, Any]) -> dict[str, Path]:
     name = values.get(REFINER_KEY)
     if not values.get(REFINER_SWITCH) or not isinstance(name, str):
         return {}
-    path = CHECKOUT / expanded(name)
+    path = start_folder() / expanded(name)
     return {REFINER_KEY: path} if path.is_file() else {}
 
 
