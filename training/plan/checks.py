@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from preprocess.faults import Fault, FaultsError, did_you_mean
-from preprocess.roots import VARIABLES, expanded
+from preprocess.roots import VARIABLES, expanded, start_folder
 from preprocess.scene import Scene
 from preprocess.scene_data import training_folder, truth_folder
 from training.configuration.run_modes import AGGREGATE, GENERATE
