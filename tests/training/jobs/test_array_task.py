@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from training.jobs import array_task
+from training.plan.model import LoopStage
 from training.records.outcome import Outcome
 from training.records.record import Attempt, Cause, RunRecord, write_record
 
@@ -51,6 +52,34 @@ def test_a_mark_beside_the_plan_keeps_a_task_from_starting(plan, mark, reason):
     plan.file.parent.mkdir(parents=True)
     plan.file.with_suffix(f".{mark}").touch()
     assert reason in array_task._reason_not_to_start(plan, plan.scenes[0])
+
+
+def test_a_stage_of_a_loop_starts_nothing_unless_what_it_uses_is_done(plan):
+    """Slurm takes a job that it has forgotten for one that succeeded: the record decides."""
+    stage = LoopStage(name="refined", after=("refiner",), loop="exp")
+    plan = plan.model_copy(update={"stage": stage})
+    used = give_record(plan, SINCE)
+    scene = plan.scenes[1].model_copy(update={"made_from": (used.output,)})
+    reason = array_task._reason_not_to_start(plan, scene)
+    assert reason == f"{used.output} is not done, which stage refiner makes"
+    give_record(plan, SINCE, cause=Cause.OK)
+    assert array_task._reason_not_to_start(plan, scene) == ""
+    (used.output / "run.json").write_text("{")
+    assert "not done" in array_task._reason_not_to_start(plan, scene)
+
+
+def test_a_fingerprint_is_of_what_is_used_as_it_is_then(plan):
+    """A scene is planned before what it uses is made; made again, the scene is out of date."""
+    used, scene = plan.scenes[0], plan.scenes[1]
+    scene = scene.model_copy(update={"made_from": (used.output,)})
+    assert scene.current_fingerprint == scene.fingerprint
+    give_record(plan, SINCE, cause=Cause.OK)
+    once = scene.current_fingerprint
+    assert once != scene.fingerprint
+    assert scene.current_fingerprint == once
+    give_record(plan, SINCE, SINCE, cause=Cause.OK)
+    assert scene.current_fingerprint != once
+    assert not scene.is_configuration_of(once)
 
 
 def test_failures_since_the_plan_was_made_are_counted(plan):
