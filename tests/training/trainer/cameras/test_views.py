@@ -172,7 +172,10 @@ def test_the_loss_of_the_part_with_people_is_that_of_the_whole_image(built, mode
     for view in (stored.view(1.0, CPU), stored.view(1.0, CPU, box)):
         model.zero_grad(set_to_none=True)
         rendered = render(model.gaussians_at(0), view.camera, 1.0)
-        terms = shape_loss(rendered, view, weights) | color_loss(rendered, view, weights)
+        terms = shape_loss(rendered, view, weights)
+        for edges in (False, True):
+            colors = color_loss(rendered, view, weights, edges=edges)
+            terms |= {f"{name}, edges {edges}": term for name, term in colors.items()}
         torch.autograd.backward(total(terms))
         gradients = [model.gaussians.colors.grad, model.gaussians.offsets.grad]
         results.append([*terms.values(), *gradients, model.poses.shifts.weight.grad.to_dense()])
