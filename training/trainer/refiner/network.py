@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +17,31 @@ from training.trainer.refiner.weights import SMALL_MODEL, local_path
 from training.trainer.termination import TrainingError
 
 STRIDE = 8  # pixels that one cell of the deepest level covers
-REFERENCE_SIDE = 128  # pixels; references of any size are seen as such a square
+REFERENCE_SIDE = 64  # pixels; references of any size are seen as such a square
 HEADS = 4
 
 
 class RefinerNetwork(nn.Module):
     """Repairs a render with a true image of the same people.
 
-    Both go through levels of 1/2, 1/4 and 1/8 of the resolution; at the last one every cell of the
-    render attends to all cells of the reference, so that it may take up colours and patterns from
-    wherever they are seen there. The last layer begins at zero: an untrained network changes
+    Both go through levels of all, 1/2, 1/4 and 1/8 of the resolution; at the last one every cell of
+    the render attends to all cells of the reference, so that it may take up colours and patterns
+    from wherever they are seen there. The last layer begins at zero: an untrained network changes
     nothing.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        widths = (channels, 2 * channels, 4 * channels)
+        widths = (channels, 2 * channels, 4 * channels, 4 * channels)
         self.channels = channels
         self.render_levels = _levels(widths)
         self.reference_levels = _levels(widths)
-        self.attention = CrossAttention(widths[2])
-        self.after_attention = _Block(widths[2], widths[2])
-        self.up_1 = _Block(widths[2] + widths[1], widths[1])
-        self.up_0 = _Block(widths[1] + widths[0], widths[0])
-        self.residual = nn.Conv2d(widths[0], 3 * 4, 3, padding=1)
+        self.attention = CrossAttention(widths[-1])
+        self.ascents = nn.ModuleList(
+            nn.Conv2d(deeper, width, 1) for width, deeper in pairwise(widths)
+        )
+        self.ascended = nn.ModuleList(_Block(width, width) for width in widths)
+        self.residual = nn.Conv2d(channels, 3, 3, padding=1)
         for parameter in self.residual.parameters():
             nn.init.zeros_(parameter)
 
@@ -50,11 +53,13 @@ class RefinerNetwork(nn.Module):
         """
         whole = image_places(*reference.shape[-2:]).to(reference).expand(len(reference), -1, -1, -1)
         seen = _through(self.reference_levels, torch.cat([reference, whole], dim=1))[-1]
-        half, quarter, eighth = _through(self.render_levels, torch.cat([render, places], dim=1))
-        eighth = self.after_attention(self.attention(eighth, seen))
-        quarter = self.up_1(torch.cat([_doubled(eighth), quarter], dim=1))
-        half = self.up_0(torch.cat([_doubled(quarter), half], dim=1))
-        return render + functional.pixel_shuffle(self.residual(half), 2)
+        maps = _through(self.render_levels, torch.cat([render, places], dim=1))
+        cells = self.ascended[-1](self.attention(maps[-1], seen))
+        for level in reversed(range(len(self.ascents))):
+            cells = maps[level] + _doubled(self.ascents[level](cells))
+            cells = self.ascended[level](cells)
+        repaired: Tensor = render + self.residual(cells)
+        return repaired
 
 
 class CrossAttention(nn.Module):
@@ -148,19 +153,21 @@ class _Block(nn.Module):
         return first + functional.gelu(self.second(first))
 
 
-def _levels(widths: tuple[int, int, int]) -> nn.ModuleList:
-    return nn.ModuleList(
-        _Block(4 * before, after)
-        for before, after in zip((3 + 2, *widths[:2]), widths, strict=True)
-    )
+def _levels(widths: Sequence[int]) -> nn.ModuleList:
+    """Return a block for each level, after the first with a layer that halves the resolution."""
+    halving = [
+        nn.Sequential(nn.Conv2d(before, after, 2, stride=2), _Block(after, after))
+        for before, after in pairwise(widths)
+    ]
+    return nn.ModuleList([_Block(3 + 2, widths[0]), *halving])
 
 
 def _through(levels: nn.ModuleList, images: Tensor) -> list[Tensor]:
-    """Return the map of each level, the next always of half the resolution."""
-    maps = [images]
+    """Return the map of each level."""
+    maps: list[Tensor] = []
     for level in levels:
-        maps.append(level(functional.pixel_unshuffle(maps[-1], 2)))
-    return maps[1:]
+        maps.append(level(maps[-1] if maps else images))
+    return maps
 
 
 def _doubled(cells: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from training.trainer.termination import TrainingError
 SPLITS = ("train", "test")
 FILES = ("image", "target_image", "ref_image")
 KEPT_BYTES = 2**29  # of decoded images in memory; further ones are read again
-MOST_BENT = 0.4  # logarithm of the exponent of a channel's tone curve
+MOST_BENT = 0.1  # logarithm of the exponent of a channel's tone curve
 VISIBLE = 8  # levels of 255 by which a pixel differs from the background to count as a person's
 
 

@@ -196,7 +196,8 @@ def _take_step(run: RefinerRun) -> float:
     for group in run.optimizer.param_groups:
         done = run.step / settings.steps
         group["lr"] = settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
-    loss = functional.l1_loss(run.network(render, places, reference), target)
+    # Squared, as PSNR counts: where an edge may lie here or there, its mean is the best answer.
+    loss = functional.mse_loss(run.network(render, places, reference), target)
     run.optimizer.zero_grad()
     torch.autograd.backward(loss)
     torch.nn.utils.clip_grad_norm_(run.network.parameters(), CLIP)
