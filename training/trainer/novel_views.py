@@ -20,6 +20,7 @@ from training.trainer.evaluation.pictures import to_pil_image
 from training.trainer.gaussians.model import SceneModel
 from training.trainer.gaussians.render import Rendered, render
 from training.trainer.refiner.refiner import Refiner
+from training.trainer.refiner.silhouettes import person_masks
 from training.trainer.termination import TrainingError
 
 PELVIS, NECK = 0, 12
@@ -105,11 +106,12 @@ class NovelViews:
         camera = camera.to(self.source.device)
         rendered = render(model.gaussians_at(index), camera, self.source.background)
         image = rendered.image.clamp(0, 1)
+        masks = (rendered.person_alpha > MIN_COVERAGE).float()
         if self.refiner is not None:
             image = self.refiner.refine(image, reference)
-        frame = self.source.frames[index]
-        masks = (rendered.person_alpha > MIN_COVERAGE).float()
-        return View(camera_id, frame, index, camera, image, masks, _covered_depth(rendered))
+            masks = person_masks(image, rendered.person_alpha, self.source.background)
+        depth = torch.where(masks.amax(-1) > 0, _covered_depth(rendered), 0.0)
+        return View(camera_id, self.source.frames[index], index, camera, image, masks, depth)
 
 
 def people_bounds(model: SceneModel, frames: int, settings: RuntimeCamera) -> PeopleBounds:

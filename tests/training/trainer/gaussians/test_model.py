@@ -158,7 +158,7 @@ def test_hidden_gaussians_borrow_from_seen_ones_of_the_same_person(model):
 
 
 def test_a_refiner_s_images_are_what_novel_views_show(model, tmp_path):
-    """Any object with `refine` does; masks and depth stay the model's."""
+    """Any object with `refine` does; depth stays the model's, masks follow the image."""
 
     class Inverted:
         def refine(self, render, reference):
@@ -172,10 +172,12 @@ def test_a_refiner_s_images_are_what_novel_views_show(model, tmp_path):
             return view(model)
 
     made = novel_views.NovelViews((100,), None, tmp_path, Source(), 28, None, Inverted())
-    refined = made._rendered(model, (100, 0), camera(), view(model).image)
     plain = view(model)
+    refined = made._rendered(model, (100, 0), camera(), plain.image)
     torch.testing.assert_close(refined.image, 1 - plain.image.clamp(0, 1))
     assert refined.depth.max() > 2
+    rendered = render(model.gaussians_at(0), camera(), 1.0)
+    assert refined.masks.sum() > 1.2 * (rendered.person_alpha > 0.5).sum()
     assert (refined.camera_id, refined.frame) == (100, 7)
 
 
