@@ -209,7 +209,7 @@ def training(device: torch.device, size: Size, folder: Path) -> Numbers:
     frames = len(run.source.frames)
     turns = iter(range(10**9))
 
-    def step_of(stage: Callable[..., float]) -> Callable[[], None]:
+    def step_of(stage: Callable[..., dict[str, float]]) -> Callable[[], None]:
         return lambda: void(stage(run, [run.source.stored(run.source_id, next(turns) % frames)], 1))
 
     for name, stage in (("poses", fit_pose), ("gaussians", fit_all)):

@@ -164,7 +164,7 @@ def measure_iterations(run: Any, phases: Phases, stage: str, iterations: int) ->
     fit, cpu, elapsed = loop.STAGES[stage], list[float](), list[float]()
     last = [time.process_time(), time.monotonic()]
 
-    def measured(*arguments: Any) -> float:
+    def measured(*arguments: Any) -> dict[str, float]:
         loss = fit(*arguments)
         now = [time.process_time(), time.monotonic()]
         cpu.append(now[0] - last[0])
