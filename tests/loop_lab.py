@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ HERE = Path(__file__).resolve()
 TRAINER = HERE.parent / "loop_trainer.py"
 LAUNCHER = (str(HERE), "training.run")
 FLOW = (str(HERE), "flows.train")
+DEADLINE_S = 500
 FLAGS = ("--loop", "--run-all", "--no-snapshot")
 ORDER = (
     *(f"exp_train_{name}" for name in SCENES),
@@ -41,6 +43,13 @@ def order(lab: Any) -> list[str]:
     """What has been started so far, in order."""
     file = lab.root / "results" / "order.txt"
     return file.read_text(encoding="utf-8").split() if file.exists() else []
+
+
+def run_loop(lab: Any, program: tuple[str, ...], *flags: str) -> subprocess.CompletedProcess[str]:
+    """Run a loop to its end: some twenty processes, one after the other."""
+    process = lab.popen(*FLAGS, *flags, program=program, stand_in=False)
+    out, err = process.communicate(timeout=DEADLINE_S)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def forget(lab: Any) -> None:

@@ -5,7 +5,18 @@ from __future__ import annotations
 import signal
 
 import pytest
-from loop_lab import FLAGS, FLOW, ORDER, SCENES, TEST_SCENES, add_scenes, forget, mark, order
+from loop_lab import (
+    FLAGS,
+    FLOW,
+    ORDER,
+    SCENES,
+    TEST_SCENES,
+    add_scenes,
+    forget,
+    mark,
+    order,
+    run_loop,
+)
 
 
 @pytest.fixture
@@ -16,13 +27,9 @@ def loop_lab(lab, prefect_api):
     return lab
 
 
-def run_loop(lab, exp_name, *flags):
-    return lab.run(*FLAGS, "--exp-name", exp_name, *flags, program=FLOW, stand_in=False)
-
-
 def test_the_graph_shows_the_chain(loop_lab, prefect_api):
     """Each scene's data hangs on its training, the refiner on the merge, refined views on it."""
-    result = run_loop(loop_lab, "exp", "--workers", "2")
+    result = run_loop(loop_lab, FLOW, "--workers", "2")
     assert result.returncode == 0, result.stdout + result.stderr
     assert sorted(order(loop_lab)) == sorted(ORDER)
     run = prefect_api.only_run("exp")
@@ -49,7 +56,7 @@ def test_the_graph_shows_the_chain(loop_lab, prefect_api):
 def test_a_failed_stage_is_named_by_the_flow_run(loop_lab, prefect_api):
     """What needs it is not started, the rest is done; the same command then does what is left."""
     failing = mark(loop_lab, f"fail_loop_generate_{SCENES[0]}")
-    result = run_loop(loop_lab, "loop")
+    result = run_loop(loop_lab, FLOW, "--exp-name", "loop")
     assert result.returncode == 1
     run = prefect_api.only_run("loop")
     assert run["state"]["type"] == "FAILED"
@@ -60,7 +67,7 @@ def test_a_failed_stage_is_named_by_the_flow_run(loop_lab, prefect_api):
     assert "captured: 2 of 2 scenes done" in message
     failing.unlink()
     forget(loop_lab)
-    result = run_loop(loop_lab, "loop")
+    result = run_loop(loop_lab, FLOW, "--exp-name", "loop")
     assert result.returncode == 0, result.stdout + result.stderr
     left = [f"loop_generate_{SCENES[0]}", "aggregate", "refiner"]
     assert order(loop_lab) == [*left, *(f"loop_refined_train_{name}" for name in TEST_SCENES)]

@@ -5,7 +5,18 @@ from __future__ import annotations
 import re
 
 import pytest
-from loop_lab import FLAGS, FLOW, LAUNCHER, ORDER, SCENES, TEST_SCENES, add_scenes, mark, order
+from loop_lab import (
+    FLAGS,
+    FLOW,
+    LAUNCHER,
+    ORDER,
+    SCENES,
+    TEST_SCENES,
+    add_scenes,
+    mark,
+    order,
+    run_loop,
+)
 
 from training.system.exit_status import DONE, FAILED, GOING_ON
 
@@ -86,7 +97,7 @@ def test_a_chain_is_cancelled_as_a_whole(loop_lab, eventually):
 def test_a_flow_runs_the_loop_in_jobs(loop_lab, prefect_api):
     """The same stages by the flow, whose graph has the edges."""
     flags = ("--cluster", "slurm", "--exp-name", "by_flow", "--slurm.scenes-per-job", "2")
-    result = loop_lab.run(*FLAGS, *flags, program=FLOW, stand_in=False)
+    result = run_loop(loop_lab, FLOW, *flags)
     assert result.returncode == DONE, result.stdout + result.stderr
     assert len(order(loop_lab)) == len(ORDER)
     run = prefect_api.only_run("by_flow")

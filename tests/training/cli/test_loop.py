@@ -7,16 +7,25 @@ import shutil
 import signal
 
 import pytest
-from loop_lab import FLAGS, LAUNCHER, ORDER, SCENES, TEST_SCENES, add_scenes, forget, mark, order
-
-LOOK = ("--status",)
+from loop_lab import (
+    FLAGS,
+    LAUNCHER,
+    ORDER,
+    SCENES,
+    TEST_SCENES,
+    add_scenes,
+    forget,
+    mark,
+    order,
+    run_loop,
+)
 
 
 @pytest.fixture
 def loop_lab(lab):
     """A lab with two train and two test scenes, `loop` to run the loop, `look` for its status."""
     add_scenes(lab)
-    lab.loop = lambda *more: lab.run(*FLAGS, *more, program=LAUNCHER, stand_in=False)
+    lab.loop = lambda *more: run_loop(lab, LAUNCHER, *more)
     lab.look = lambda *flags: lab.run(*flags, stand_in=False)
     return lab
 
