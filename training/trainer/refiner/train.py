@@ -151,7 +151,7 @@ def finish(run: RefinerRun) -> None:
     (run.folder / SMALL_MODEL).unlink(missing_ok=True)  # never beside another's tuned_on.json
     write_tuned_on(run.folder, tuned_on)
     write_examples(run.folder / EXAMPLES, refiner, measured, run.reader)
-    write_json_atomically(run.folder / METRICS, metrics)
+    write_json_atomically(run.folder / METRICS, {**metrics, "picture": EXAMPLES})
     facts = {"identity": run.identity, **tuned_on.content()}
     save_network(run.folder / SMALL_MODEL, run.network, facts)
     (run.folder / STATE).unlink(missing_ok=True)

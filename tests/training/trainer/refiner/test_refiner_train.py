@@ -61,7 +61,7 @@ def test_it_trains_on_the_train_groups_and_measures_on_the_others(dataset, capsy
     assert (metrics["train_samples"], metrics["samples"]) == (14, 16)
     assert metrics["test_groups"] == ["synthetic/pair02"]
     assert metrics["psnr_before"] > 5
-    assert (folder(dataset) / "examples.png").stat().st_size > 1000
+    assert (folder(dataset) / metrics["picture"]).stat().st_size > 1000  # reports show it
     assert not (folder(dataset) / "checkpoints" / "last.pt").exists()
     torch.load(folder(dataset) / "model.pt", weights_only=True)
 
