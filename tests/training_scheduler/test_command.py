@@ -70,7 +70,6 @@ def test_the_options_of_a_subcommand_are_those_that_a_shell_completes(name, caps
         (["cancel"], "training-scheduler cancel --help"),
         (["train", "--submit", "--exp-name", "e"], "--submit belongs to training-scheduler launch"),
     ],
-    ids=" ".join,
 )
 def test_errors_name_the_command_that_was_typed(arguments, spelling, capsys):
     """Status 2, and no script's name."""
