@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 
 from preprocess.layout import SceneFolder
+from preprocess.roots import CHECKOUT
 from preprocess.scene_data import SceneDataError, load_image, load_mask
-from training.trainer.config.schema import CHECKOUT
 from training.trainer.difix import generate, pipeline, shard, true_views
 
 KEY = "difix_data_generation"

@@ -17,9 +17,9 @@ import pytest
 import torch
 from PIL import Image
 
+from preprocess.roots import CHECKOUT
 from training.plan.model import Plan, ScenePlan
 from training.system.paths import Roots
-from training.trainer.config.schema import CHECKOUT
 from training.trainer.difix import merge_shards
 
 KEY = "difix_data_generation"
