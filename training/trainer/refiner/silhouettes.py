@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-VISIBLE = 0.1  # by which a channel differs from the background where people are
+VISIBLE = 0.1  # by which a channel differs from the background at least where people are
+OUTLINE = 0.4  # of the contrast beside it: a blurred outline makes nobody thicker
 COVERED = 0.5  # alpha from which the render shows a person
 REACH_SHARE = 1 / 24  # of the longer side: how far a refiner may move an outline
 
@@ -23,7 +24,9 @@ def person_masks(image: Tensor, person_alpha: Tensor, background: float) -> Tens
     anyone = alpha.sum(1, keepdim=True).clamp(max=1)
     near = (_largest(anyone, reach) > COVERED)[0, 0]
     inside = (-_largest(-anyone, reach) > COVERED)[0, 0]
-    differs = (image - background).abs().amax(-1) > VISIBLE
+    contrast = (image - background).abs().amax(-1)[None, None]
+    around_it = _largest(contrast, 1)
+    differs = ((contrast > OUTLINE * around_it) & (around_it > VISIBLE))[0, 0]
     # The surroundings decide where nobody covers the pixel itself.
     around = functional.avg_pool2d(alpha, 2 * reach + 1, stride=1, padding=reach)
     whose = functional.one_hot((alpha + around)[0].argmax(0), person_alpha.shape[-1])

@@ -36,3 +36,10 @@ def test_clothes_of_the_background_s_colour_make_no_hole():
     image, alpha = scene()
     image[20:24, 14:17] = 1.0
     torch.testing.assert_close(person_masks(image, alpha, 1.0), alpha)
+
+
+def test_a_blurred_outline_makes_nobody_thicker():
+    """It lies where the image is halfway to the background."""
+    image, alpha = scene()
+    image[8:40, 9], image[8:40, 30] = 0.75, 0.9
+    torch.testing.assert_close(person_masks(image, alpha, 1.0), alpha)
