@@ -38,7 +38,8 @@ def test_a_launch_prepares_once_where_there_are_gpus(monkeypatch, gpus, prepared
         monkeypatch.setattr(local, name, lambda *_: None)
     monkeypatch.setattr(local, "compile_rasterizer", lambda *_: None)
     monkeypatch.setattr(local, "prepare_gpu", lambda _, gpu: seen.append(gpu))
-    local.prepare_launch(SimpleNamespace(gpus=gpus, slurm=None, file=None, to_json=lambda: ""))
+    plan = SimpleNamespace(gpus=gpus, slurm=None, file=None, to_json=str, of=lambda _: ())
+    local.prepare_launch([plan])
     assert seen == prepared
 
 
