@@ -41,12 +41,6 @@ def local_path(model_id: str) -> Path | None:
     return path if path.exists() else None
 
 
-def local_file(model_id: str) -> Path | None:
-    """Return the one file that decides what a refiner does; None for a folder of diffusers."""
-    path = under_checkout(model_id)
-    return next((each for each in (path / SMALL_MODEL, path) if each.is_file()), None)
-
-
 def missing_refiner(difix: Difix) -> list[Fault]:
     """Return faults for what `difix.trn_enable` needs and this machine lacks; loads nothing."""
     if not difix.trn_enable:
