@@ -29,10 +29,10 @@ def loop_lab(lab, prefect_api):
 
 def test_the_graph_shows_the_chain(loop_lab, prefect_api):
     """Each scene's data hangs on its training, the refiner on the merge, refined views on it."""
-    result = run_loop(loop_lab, FLOW, "--workers", "2")
+    result = run_loop(loop_lab, FLOW, "--exp-name", "chain", "--workers", "2")
     assert result.returncode == 0, result.stdout + result.stderr
-    assert sorted(order(loop_lab)) == sorted(ORDER)
-    run = prefect_api.only_run("exp")
+    assert sorted(order(loop_lab)) == sorted(name.replace("exp_", "chain_") for name in ORDER)
+    run = prefect_api.only_run("chain")
     assert run["state"]["type"] == "COMPLETED"
     assert run["state"]["message"].startswith("train: 4 of 4 scenes done; generate: 4 of 4")
     ids = {name: each["id"] for name, each in prefect_api.task_runs(run).items()}
@@ -49,16 +49,16 @@ def test_the_graph_shows_the_chain(loop_lab, prefect_api):
     for scene in TEST_SCENES:
         assert parents(f"refined: {scene}") == {"refiner: refiner"}
         assert parents(f"rendered: {scene}") == parents(f"captured: {scene}") == set()
-    report = loop_lab.root / "results/_experiments/exp/report.md"
+    report = loop_lab.root / "results/_experiments/chain/report.md"
     assert "won of what captured views gain" in report.read_text()
 
 
 def test_a_failed_stage_is_named_by_the_flow_run(loop_lab, prefect_api):
     """What needs it is not started, the rest is done; the same command then does what is left."""
-    failing = mark(loop_lab, f"fail_loop_generate_{SCENES[0]}")
-    result = run_loop(loop_lab, FLOW, "--exp-name", "loop")
+    failing = mark(loop_lab, f"fail_chain_failed_generate_{SCENES[0]}")
+    result = run_loop(loop_lab, FLOW, "--exp-name", "chain_failed")
     assert result.returncode == 1
-    run = prefect_api.only_run("loop")
+    run = prefect_api.only_run("chain_failed")
     assert run["state"]["type"] == "FAILED"
     message = run["state"]["message"]
     assert f"generate: 3 of 4 scenes done; not done: {SCENES[0]} (trainer_error)" in message
@@ -67,20 +67,20 @@ def test_a_failed_stage_is_named_by_the_flow_run(loop_lab, prefect_api):
     assert "captured: 2 of 2 scenes done" in message
     failing.unlink()
     forget(loop_lab)
-    result = run_loop(loop_lab, FLOW, "--exp-name", "loop")
+    result = run_loop(loop_lab, FLOW, "--exp-name", "chain_failed")
     assert result.returncode == 0, result.stdout + result.stderr
-    left = [f"loop_generate_{SCENES[0]}", "aggregate", "refiner"]
-    assert order(loop_lab) == [*left, *(f"loop_refined_train_{name}" for name in TEST_SCENES)]
+    left = [f"chain_failed_generate_{SCENES[0]}", "aggregate", "refiner"]
+    assert order(loop_lab) == [*left, *(f"chain_failed_refined_train_{name}" for name in TEST_SCENES)]
 
 
 def test_a_stop_ends_the_flow_run_and_begins_no_stage(loop_lab, prefect_api, eventually):
     """Ctrl-C while the refiner is tuned: it ends as cancelled, and so does the flow run."""
     mark(loop_lab, "hang_refiner")
-    flags = ("--exp-name", "stopped", "--kill-grace", "1")
+    flags = ("--exp-name", "chain_stopped", "--kill-grace", "1")
     process = loop_lab.popen(*FLAGS, *flags, program=FLOW, stand_in=False)
     eventually(lambda: "refiner" in order(loop_lab), "the refiner")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=90)
     assert process.returncode == 130
     assert order(loop_lab)[-1] == "refiner"
-    assert prefect_api.only_run("stopped")["state"]["type"] == "CANCELLED"
+    assert prefect_api.only_run("chain_stopped")["state"]["type"] == "CANCELLED"

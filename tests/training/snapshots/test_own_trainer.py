@@ -34,6 +34,8 @@ def _generate("""
 def copy(lab) -> Path:
     """A copy of the checkout whose trainer says what it uses instead of training."""
     root = lab.root / "checkout"
+    root.mkdir()
+    shutil.copy(CHECKOUT / "pyproject.toml", root)  # a checkout's, not an installed copy's
     for package in ("training", "preprocess"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(CHECKOUT / package, root / package, ignore=ignored)
