@@ -70,7 +70,10 @@ def test_a_failed_stage_is_named_by_the_flow_run(loop_lab, prefect_api):
     result = run_loop(loop_lab, FLOW, "--exp-name", "chain_failed")
     assert result.returncode == 0, result.stdout + result.stderr
     left = [f"chain_failed_generate_{SCENES[0]}", "aggregate", "refiner"]
-    assert order(loop_lab) == [*left, *(f"chain_failed_refined_train_{name}" for name in TEST_SCENES)]
+    assert order(loop_lab) == [
+        *left,
+        *(f"chain_failed_refined_train_{name}" for name in TEST_SCENES),
+    ]
 
 
 def test_a_stop_ends_the_flow_run_and_begins_no_stage(loop_lab, prefect_api, eventually):
