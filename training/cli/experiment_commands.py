@@ -9,14 +9,16 @@ from collections.abc import Sequence
 
 from preprocess.faults import Fault, FaultsError
 from training.cli.cancel import cancel, describe_active
-from training.cli.follow_log import follow
+from training.cli.follow_log import follow, last_written
 from training.cli.status_table import render_all
+from training.execution.launcher_process import living_launcher
 from training.jobs.status import Snapshot, take_snapshot
 from training.plan.experiments import Experiment, find_experiment
 from training.plan.options import LaunchOptions
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED, GOING_ON
 from training.system.paths import resolve_roots
+from training.system.typed_command import spelled
 
 REFRESH_S = 5.0
 CLEAR = "\x1b[H\x1b[2J"
@@ -33,7 +35,7 @@ def experiment_command(options: LaunchOptions) -> int:
     if options.logs or options.cancel:  # --status shows them below its table
         _say_warnings(experiment)
     if options.logs:
-        follow(experiment, options.logs)
+        follow(_writing(experiment, options.logs), options.logs)
         return DONE
     if options.cancel:
         return _cancel(experiment, dry_run=options.dry_run)
@@ -43,6 +45,13 @@ def experiment_command(options: LaunchOptions) -> int:
 def _parts(experiment: Experiment) -> tuple[Experiment, ...]:
     """Return what an experiment consists of: the stages of its loop, or itself."""
     return experiment.stages or (experiment,)
+
+
+def _writing(experiment: Experiment, scene: str) -> Experiment:
+    """Return the stage of a loop, in the loop's own experiment, that wrote a scene's log last."""
+    own = [each for each in experiment.stages if each.name == experiment.name]
+    having = [each for each in own if scene in each.scenes]
+    return max(having, key=lambda each: last_written(each.output(scene)), default=experiment)
 
 
 def _say_warnings(experiment: Experiment) -> None:
@@ -69,7 +78,21 @@ def exit_status(snapshots: Sequence[Snapshot]) -> int:
     return DONE if all(snapshot.is_done for snapshot in snapshots) else FAILED
 
 
+def _check_is_no_stage(experiment: Experiment) -> None:
+    """Raise FaultsError for a stage of a loop that a process of this host runs.
+
+    That process goes on with the other stages: to end it would end all of the loop.
+    """
+    newest = experiment.plans[0] if experiment.plans else None
+    stage = newest.stage if newest else None
+    if newest and stage and stage.loop != experiment.name and living_launcher(newest.file):
+        what = f"one process runs all of the loop {stage.loop}"
+        remedy = f"end the loop: {spelled('cancel')} --exp-name {stage.loop}"
+        raise FaultsError([Fault(what, experiment.name, remedy)])
+
+
 def _cancel(experiment: Experiment, *, dry_run: bool) -> int:
+    _check_is_no_stage(experiment)
     if dry_run:
         active = map(describe_active, map(take_snapshot, _parts(experiment)))
         say("\n".join(["would be cancelled", *dict.fromkeys(active)]))

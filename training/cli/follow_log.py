@@ -42,6 +42,14 @@ def follow(experiment: Experiment, scene: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def last_written(output: Path) -> float:
+    """Return when a scene's log was last written to, in seconds since 1970; 0 without a log."""
+    try:
+        return (output / LOG).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def attempt_goes_on(output: Path) -> bool:
     """Return whether an attempt of the scene runs; raises RecordError when its files don't say."""
     record = read_record(output)

@@ -26,7 +26,7 @@ def render_all(snapshots: Sequence[Snapshot], most_scenes: int | None = None) ->
     """
     if len(snapshots) == 1:
         return render(snapshots[0], most_scenes)
-    shown = [each for each in snapshots if not each.is_done and _has_begun(each)]
+    shown = [each for each in snapshots if not each.is_complete and _has_begun(each)]
     tables = [f"\nstage {_stage_of(each)}\n{render(each, most_scenes)}" for each in shown]
     return "\n".join([*aligned([STAGE_HEADINGS, *map(_stage_cells, snapshots)]), *tables])
 

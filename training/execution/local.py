@@ -100,14 +100,19 @@ def build_scene_data(plans: Sequence[Plan]) -> None:
     folder = min(str(scene.scene_file.parent) for scene in scenes)
     command = [sys.executable, "-m", "preprocess.synthetic", "--scenes-dir", folder]
     command += ["--scene-data-root", str(plans[0].roots.scene_data_root), *names]
-    result = subprocess.run(
-        command,
-        cwd=CHECKOUT,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=BUILD_TIMEOUT_S,
-        check=False,
-    )
+    try:
+        result = subprocess.run(
+            command,
+            cwd=CHECKOUT,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=BUILD_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        remedy = "what was built is kept: run the same command again"
+        value = f"stopped after {BUILD_TIMEOUT_S} s"
+        raise FaultsError([Fault("scene data can't be built", value, remedy)]) from error
     if result.returncode != 0:
         raise FaultsError([Fault("scene data can't be built", result.stderr.strip())])
 

@@ -65,10 +65,18 @@ class Snapshot:
 
     @property
     def is_done(self) -> bool:
-        """Whether scenes and aggregate are done, nothing is active, and every plan was read."""
+        """Whether it is complete and nothing of it is active."""
+        return self.is_complete and not self.is_active
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether scenes and aggregate are done, and every plan was read.
+
+        A stage of a loop is complete while the process that runs the loop goes on.
+        """
         if self.experiment.warnings or (self.aggregate and not self.aggregate.is_done):
             return False
-        return len(self.of("done")) == len(self.scenes) and not self.is_active
+        return len(self.of("done")) == len(self.scenes)
 
     @property
     def is_active(self) -> bool:
@@ -101,7 +109,8 @@ def take_snapshot(experiment: Experiment) -> Snapshot:
 def survey(experiments: Iterable[Experiment]) -> list[Snapshot]:
     """Return how many experiments stand, with one query to Slurm and records as they are.
 
-    Of each experiment the newest plan counts, and those that a process of this host runs.
+    Of each experiment the newest plan counts, of a loop's that of its first stage, and those that
+    a process of this host runs.
     """
     chosen = [_with_newest_plans(each) for each in experiments]
     plans = [plan for each in chosen for plan in each.plans[:1]]
@@ -110,18 +119,32 @@ def survey(experiments: Iterable[Experiment]) -> list[Snapshot]:
 
 
 def _with_newest_plans(experiment: Experiment) -> Experiment:
-    newest, others = experiment.plan_files[:1], experiment.plan_files[1:MOST_PLANS]
-    return replace(experiment, plan_files=(*newest, *filter(living_launcher, others)))
+    counting = _first_stage(experiment) or experiment.plan_files[:1]
+    others = (each for each in experiment.plan_files[:MOST_PLANS] if each not in counting)
+    return replace(experiment, plan_files=(*counting, *filter(living_launcher, others)))
+
+
+def _first_stage(experiment: Experiment) -> tuple[Path, ...]:
+    """Return the file of the first stage's plan, where the newest plan is of this loop."""
+    newest = replace(experiment, plan_files=experiment.plan_files[:1]).plans
+    stage = newest[0].stage if newest else None
+    if stage is None or stage.loop != experiment.name:
+        return ()
+    return tuple(each for each in experiment.plan_files if each.stem == stage.plans[0])
 
 
 def _look(experiment: Experiment, queue: Queue) -> Snapshot:
     plans, names = experiment.plans, experiment.scenes
     looks = {name: _Look.at(name, experiment.output(name)) for name in names}
-    jobs = jobs_by_scene(each for each in queue.jobs if each.stage == "array")
+    current = experiment.current_plans
+    arrays = (each for each in queue.jobs if each.stage == "array")
+    jobs = jobs_by_scene(
+        each for each in arrays if each.plan.output_subdir == experiment.output_subdir
+    )
     launchers = {plan.plan_id: living_launcher(plan.file) for plan in plans}
     at_work = {plan_id for plan_id, launcher in launchers.items() if launcher}
     at_work |= {each.plan.plan_id for each in queue.jobs if each.stage in {"worker", "probe"}}
-    waiting = _waiting([plan for plan in plans if plan.plan_id in at_work], looks)
+    waiting = _waiting([plan for plan in current if plan.plan_id in at_work], looks)
     scenes = tuple(look.state(jobs.get(name), name in waiting) for name, look in looks.items())
     return Snapshot(
         experiment=experiment,

@@ -45,6 +45,12 @@ class Experiment:
         return tuple(plan for plan in plans if plan.roots.results_root == root)
 
     @property
+    def current_plans(self) -> tuple[Plan, ...]:
+        """Those of its plans that write to the folders that its newest plan writes to."""
+        plans = self.plans
+        return tuple(each for each in plans if each.output_subdir == plans[0].output_subdir)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """One line for each of its newest plans that can't be read: why, and what to do."""
         found = []
@@ -57,8 +63,8 @@ class Experiment:
 
     @property
     def scenes(self) -> list[str]:
-        """The names of all its scenes: chosen in a plan, or with a record."""
-        planned = (scene.name for plan in self.plans for scene in plan.scenes)
+        """The names of its scenes: chosen in a plan, or with a record, below `output_subdir`."""
+        planned = (scene.name for plan in self.current_plans for scene in plan.scenes)
         return sorted({*planned, *self.roots.outputs_with(RECORD, self.name, self.output_subdir)})
 
     @property

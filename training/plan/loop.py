@@ -25,7 +25,7 @@ from training.plan.train_script import (
     given_path,
     load_train_script,
 )
-from training.system.paths import REFINER, resolve_roots
+from training.system.paths import REFINER, Roots, resolve_roots
 
 SOURCE, CAMERAS = f"{NOVEL_VIEWS}.source", f"{NOVEL_VIEWS}.num_cameras"
 SET_BY_LOOP = (
@@ -75,8 +75,9 @@ def _make_loop(options: LaunchOptions) -> tuple[Plan, ...]:
     faults.add(_override_faults(options))
     options = options.model_copy(update={"overrides": _users_own(options)})
     test_scenes = faults.collect(_test_scenes, options)
+    roots = faults.collect(resolve_roots, options.model_dump())
     plans = []
-    for stage in _stages(options):
+    for stage in _stages(options, roots):
         only = test_scenes if stage.is_comparison else None
         given = _options_of(stage, options)
         plan = faults.collect(make_plan, given, only, judges_refiner=False)
@@ -86,9 +87,9 @@ def _make_loop(options: LaunchOptions) -> tuple[Plan, ...]:
     return _linked(with_remade(plans))
 
 
-def _stages(options: LaunchOptions) -> tuple[_Stage, ...]:
-    roots = resolve_roots(options.model_dump())
-    refiner = roots.output_folder(REFINER, options.exp_name, REFINER)
+def _stages(options: LaunchOptions, roots: Roots | None) -> tuple[_Stage, ...]:
+    """Return the stages in order; `roots` is None where they could not be resolved."""
+    refiner = roots.output_folder(REFINER, options.exp_name, REFINER) if roots else REFINER
     cameras = f"{CAMERAS}={assigned(options.overrides, CAMERAS) or DEFAULT_CAMERAS}"
     use = {"refined": (f"{REFINER_SWITCH}=true", assignment(REFINER_KEY, str(refiner)))}
     before = (
@@ -204,10 +205,10 @@ def _flag_faults(options: LaunchOptions) -> list[Fault]:
     found = []
     if given_path(options, "train_script") != OWN_SCRIPT:
         remedy = "leave --train-script out, or launch the stages one by one"
-        found.append(Fault("--loop is of the project's own trainer", options.train_script, remedy))
+        found.append(Fault("--loop needs the project's own trainer", options.train_script, remedy))
     if not options.auto_schedule_aggregate:
         remedy = "leave it out: the refiner needs the data that the aggregate merges"
-        found.append(Fault("--loop goes without --no-auto-schedule-aggregate", remedy=remedy))
+        found.append(Fault("--loop excludes --no-auto-schedule-aggregate", remedy=remedy))
     longest = max((experiment_of(options.exp_name, source) for source in SOURCES), key=len)
     if len(longest) > LONGEST_NAME:
         remedy = f"use at most {LONGEST_NAME - len(longest) + len(options.exp_name)} characters"

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
+from preprocess.faults import FaultsError
 from training.configuration.fingerprint import combined, content_hash
 from training.configuration.run_modes import REFINER_TRAIN
 from training.records.expected_outputs import has_checkpoint
-from training.records.record import CodeVersion, now, read_record
+from training.records.record import CodeVersion, RecordError, now, read_record
 from training.snapshots.manifest import Sources
 from training.system.paths import Roots
 
@@ -121,11 +122,15 @@ class ScenePlan(BaseModel):
 def _last_made(folder: Path) -> list[str]:
     """Return what tells apart what an output folder has held; empty without a usable result.
 
-    Of a refiner its weights' hash, of others when the attempts ended that made it.
+    Of a refiner its weights' hash, of others when the attempts ended that made it. Raises
+    RecordError for weights or a record that can't be read.
     """
     weights = folder / REFINER_TRAIN.expected_outputs[0]
     if weights.is_file():
-        return [content_hash(weights)]
+        try:
+            return [content_hash(weights)]
+        except FaultsError as error:
+            raise RecordError(str(error)) from error
     record = read_record(folder)
     if record is None or not (record.status == "done" or has_checkpoint(folder)):
         return []

@@ -33,11 +33,13 @@ class _Gains:
 
 
 def loop_section(plans: Iterable[Plan], rows: Sequence[Row], roots: Roots) -> list[Block]:
-    """Return the comparison of an experiment's loop, given its own rows; empty without a loop.
+    """Return what the loop of an experiment has won, given the experiment's rows.
 
-    `plans`: those of the experiment's training.
+    Empty for an experiment that is no loop's own, such as those that it is compared with. `plans`:
+    those of the experiment's training.
     """
-    loop = next((plan.stage.loop for plan in plans if plan.stage), None)
+    loops = (plan.exp_name for plan in plans if plan.stage and plan.stage.loop == plan.exp_name)
+    loop = next(loops, None)
     if loop is None:
         return []
     found = {source: collect(roots, experiment_of(loop, source), ()) for source in SOURCES}

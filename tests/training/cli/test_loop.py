@@ -43,6 +43,8 @@ def test_a_loop_runs_its_stages_in_order_and_then_has_nothing_to_do(loop_lab):
     assert "won of what captured views gain" in report
     assert "25%" in report
     assert "| synthetic_pair02_a | 20.00 | +0.50 | +1.00 | +4.00 |" in report
+    refined = (loop_lab.root / "results/_experiments/exp_refined/report.md").read_text()
+    assert "captured views gain" not in refined
     forget(loop_lab)
     again = loop_lab.loop()
     assert again.returncode == 0, said(again)
@@ -146,6 +148,10 @@ def test_faults_of_all_stages_are_found_before_the_first(loop_lab):
     assert "all chosen scenes are of test groups" in result.stderr
     result = loop_lab.loop("--no-auto-schedule-aggregate")
     assert result.returncode == 2
+    result = loop_lab.loop("--results-root", "$NOWHERE/results", "--overrides", "foo=1")
+    assert result.returncode == 2
+    assert "$NOWHERE/results" in result.stderr
+    assert "foo=1" in result.stderr
     assert not (loop_lab.root / "results").exists()
 
 

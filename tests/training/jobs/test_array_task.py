@@ -6,10 +6,13 @@ from datetime import timedelta
 
 import pytest
 
+from preprocess.faults import Fault, FaultsError
 from training.jobs import array_task
+from training.plan import model
 from training.plan.model import LoopStage
+from training.plan.scene_decision import is_done
 from training.records.outcome import Outcome
-from training.records.record import Attempt, Cause, RunRecord, write_record
+from training.records.record import Attempt, Cause, RecordError, RunRecord, write_record
 
 BEFORE, SINCE = timedelta(days=-1), timedelta(seconds=5)
 
@@ -80,6 +83,23 @@ def test_a_fingerprint_is_of_what_is_used_as_it_is_then(plan):
     give_record(plan, SINCE, SINCE, cause=Cause.OK)
     assert scene.current_fingerprint != once
     assert not scene.is_configuration_of(once)
+
+
+def test_what_uses_weights_that_can_not_be_read_is_not_done(plan, monkeypatch):
+    """Another user's refiner: unknown is never success, and no traceback."""
+
+    def refuse(path):
+        raise FaultsError([Fault("a file of the configuration can't be read", str(path))])
+
+    scene = plan.scenes[1].model_copy(update={"made_from": (plan.scenes[0].output,)})
+    give_record(plan.model_copy(update={"scenes": (scene,)}), SINCE, cause=Cause.OK)
+    assert is_done(scene)
+    plan.scenes[0].output.mkdir(parents=True)
+    (plan.scenes[0].output / "model.pt").touch()
+    monkeypatch.setattr(model, "content_hash", refuse)
+    assert not is_done(scene)
+    with pytest.raises(RecordError, match=r"model\.pt"):
+        _ = scene.current_fingerprint
 
 
 def test_failures_since_the_plan_was_made_are_counted(plan):
