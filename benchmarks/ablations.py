@@ -69,7 +69,8 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--print", action="store_true", help="run nothing")
     given = parser.parse_args()
-    path = given.results_root / "ablations.json"
+    root = given.results_root.resolve()  # run.py starts elsewhere
+    path = root / "ablations.json"
     results = _read(path)
     if not given.print:
         wanted = [
@@ -77,7 +78,7 @@ def main() -> None:
         ]
         for row, seed, scene in wanted:
             if not _has(results, row, seed, scene):
-                results.append(_train(given.results_root, row, seed, scene))
+                results.append(_train(root, row, seed, scene))
                 path.write_text(json.dumps([asdict(each) for each in results], indent=1), "utf-8")
     print("\n".join(_table(results)))
 

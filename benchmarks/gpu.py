@@ -79,16 +79,9 @@ class Size:
     seconds: float
 
 
+RENDERS = ((96, 96, 2_000), (256, 256, 8_000), (1280, 940, 100_000))
 SIZES = {
-    "full": Size(
-        ((96, 96, 2_000), (256, 256, 8_000), (1280, 940, 100_000)),
-        (940, 1280),
-        50_000,
-        4,
-        96,
-        50,
-        15.0,
-    ),
+    "full": Size(RENDERS, (940, 1280), 50_000, 4, 96, 50, 15.0),
     "tiny": Size(((24, 32, 50),), (48, 64), 60, 2, 32, 2, 0.2),
 }
 
@@ -107,12 +100,9 @@ def main(arguments: list[str] | None = None) -> int:
         return USAGE
     try:
         numbers = measure(torch.device(given.device), SIZES[given.size])
-    except FaultsError as error:
+    except (FaultsError, TrainingError) as error:
         print(error, file=sys.stderr)
-        return USAGE
-    except TrainingError as error:
-        print(error, file=sys.stderr)
-        return FAILED
+        return USAGE if isinstance(error, FaultsError) else FAILED
     page, content = markdown(numbers), json.dumps(numbers, indent=1)
     print(f"{page}\n```json\n{content}\n```")
     if given.output:
@@ -177,23 +167,18 @@ def difference(name: str, values: list[Tensor]) -> Numbers:
 def rendering(device: torch.device, height: int, width: int, count: int, seconds: float) -> Numbers:
     """Return the milliseconds of rendering with its backward pass, on `device` and on CPU."""
 
-    def step_on(where: torch.device) -> Callable[[], None]:
+    def milliseconds(where: torch.device) -> float:
         parts = [part.to(where).requires_grad_() for part in cloud(count)]
         seen_by = camera(height, width).to(where)
 
         def step() -> None:
-            features, depth, alpha = draw(rasterize, parts, seen_by)
-            torch.autograd.backward(features.sum() + depth.sum() + alpha.sum())
+            sums = [each.sum() for each in draw(rasterize, parts, seen_by)]
+            torch.autograd.backward(torch.stack(sums).sum())
 
-        return step
+        return 1e3 / per_second(step, where, seconds)
 
-    cpu = torch.device("cpu")
-    return {
-        "pixels": f"{width} x {height}",
-        "Gaussians": count,
-        device.type: 1e3 / per_second(step_on(device), device, seconds),
-        "CPU": 1e3 / per_second(step_on(cpu), cpu, seconds),
-    }
+    row: Numbers = {"pixels": f"{width} x {height}", "Gaussians": count}
+    return row | {device.type: milliseconds(device), "CPU": milliseconds(torch.device("cpu"))}
 
 
 def training(device: torch.device, size: Size, folder: Path) -> Numbers:
@@ -209,15 +194,15 @@ def training(device: torch.device, size: Size, folder: Path) -> Numbers:
     frames = len(run.source.frames)
     turns = iter(range(10**9))
 
-    def step_of(stage: Callable[..., dict[str, float]]) -> Callable[[], None]:
-        return lambda: void(stage(run, [run.source.stored(run.source_id, next(turns) % frames)], 1))
+    def step_of(stage: Callable[..., dict[str, float]]) -> Callable[[], object]:
+        return lambda: stage(run, [run.source.stored(run.source_id, next(turns) % frames)], 1)
 
     for name, stage in (("poses", fit_pose), ("gaussians", fit_all)):
         numbers[f"{name}, iterations/s"] = per_second(step_of(stage), device, size.seconds)
         numbers[f"{name}, memory, MB"] = memory(device)
     with torch.no_grad():
         numbers["poses alone, iterations/s"] = per_second(
-            lambda: void(run.model.gaussians_at(next(turns) % frames)), device, size.seconds
+            lambda: run.model.gaussians_at(next(turns) % frames), device, size.seconds
         )
     image = run.source.view(run.source_id, 0)
     numbers["gsplat's example, iterations/s"] = per_second(
@@ -235,12 +220,10 @@ def example_step(run: TrainingRun, target: Tensor, seen_by: Camera) -> Callable[
     with torch.no_grad():
         posed = run.model.gaussians_at(0)
         scales = run.model.gaussians.scales.clone()
-    quaternions = torch.zeros_like(posed.means[:, [0, 0, 0, 0]])
-    quaternions[:, 0] = 1
     values = {
         "means": posed.means,
         "scales": scales,
-        "quats": quaternions,
+        "quats": posed.means.new_tensor([1, 0, 0, 0]).expand(len(posed.means), 4),
         "opacities": posed.opacities.logit(),
         "colors": torch.zeros_like(posed.means),
     }
@@ -288,10 +271,9 @@ def whole_trainings(device: torch.device, size: Size, folder: Path) -> list[Numb
     scene = build_scene(folder / "small", [size.small, size.small], 8)
     rows = []
     for kind in dict.fromkeys((device.type, "cpu")):
-        arguments = [*scene, f"shared.exp_name={kind}", f"device={kind}"]
+        keys = [f"device={kind}", f"train.optimization.epochs={size.epochs}"]
         started = time.monotonic()
-        epochs = f"train.optimization.epochs={size.epochs}"
-        if train_scene([*arguments, epochs]) != DONE:
+        if train_scene([*scene, f"shared.exp_name={kind}", *keys]) != DONE:
             raise TrainingError(f"training on {kind} failed: what it says is above")
         found = next((folder / "small" / "results").glob(f"*/{kind}/metrics.json"))
         metrics = json.loads(found.read_text(encoding="utf-8"))
@@ -353,7 +335,7 @@ def draw(function: Callable[..., Any], parts: list[Tensor], seen_by: Camera) -> 
     return list(output if isinstance(output, tuple) else vars(output).values())
 
 
-def per_second(step: Callable[[], None], device: torch.device, seconds: float) -> float:
+def per_second(step: Callable[[], object], device: torch.device, seconds: float) -> float:
     """Return how often `step` runs a second, after three times that are not counted."""
     for _ in range(3):
         step()
@@ -384,10 +366,6 @@ def memory(device: torch.device) -> int:
 def since(started: float) -> float:
     """Return the seconds since a moment of `time.monotonic`."""
     return round(time.monotonic() - started, 1)
-
-
-def void(_: object) -> None:
-    """Forget a result."""
 
 
 def markdown(numbers: Numbers) -> str:

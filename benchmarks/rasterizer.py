@@ -2,7 +2,7 @@
 
 `python benchmarks/rasterizer.py` builds the scene synthetic_pair01_wave in a temporary folder and
 takes its people as they are before training. It renders them forward and backward with both
-rasterizers in turn, at the demo's size and at larger ones, then trains the scene with both in turn
+rasterizers in turn, in images of three sizes, then trains the scene with both in turn
 (`--trainings 0` leaves that out). CPU seconds, user and system, so that a busy machine changes
 little; ratios are medians over rounds. One thread.
 """
@@ -39,8 +39,8 @@ from training.trainer.termination import SignalRequests  # noqa: E402
 
 NAME = "synthetic_pair01_wave"
 TRAINER = CHECKOUT / "training" / "simple_multi_human_trainer.py"
-SIZES = ((1, 1_000), (2, 3_000), (10, 50_000))
-"""Times the image's size, Gaussians a person."""
+SIZES = ((96, 1_000), (192, 3_000), (960, 50_000))
+"""Side of the square image, pixels, and Gaussians a person."""
 
 
 def main() -> None:
@@ -56,10 +56,10 @@ def main() -> None:
         print(
             "| Gaussians | image | pytorch ms | compiled ms | times faster |\n" + "|---" * 5 + "|"
         )
-        for times, count in SIZES:
-            measure = _rendering(Path(folder), times, count)
-            size = f"{96 * times} x {96 * times}"
-            _print_row([f"{2 * count:,}", size], _interleave(measure, given.rounds), 1e3)
+        for side, count in SIZES:
+            measure = _rendering(Path(folder), side, count)
+            names = [f"{2 * count:,}", f"{side} x {side}"]
+            _print_row(names, _interleave(measure, given.rounds), 1e3)
         if given.trainings:
             print("\n| training of | pytorch s | compiled s | times faster |\n" + "|---" * 4 + "|")
             rounds = _interleave(partial(_train, Path(folder)), given.trainings)
@@ -89,21 +89,20 @@ def _arguments(folder: Path, name: str) -> list[str]:
     ]
 
 
-def _rendering(folder: Path, times: int, count: int) -> Callable[[CpuRasterizer], float]:
+def _rendering(folder: Path, side: int, count: int) -> Callable[[CpuRasterizer], float]:
     """Return a function that renders once, forward and backward, and returns its CPU seconds.
 
-    With `count` Gaussians a person, and an image `times` as large as the scene's.
+    With `count` Gaussians a person, and a square image of `side` pixels.
     """
-    arguments = [*_arguments(folder, f"size_{times}"), f"model.gaussians_per_person={count}"]
+    arguments = [*_arguments(folder, f"size_{side}"), f"model.gaussians_per_person={count}"]
     config = load_config(arguments)
     run = prepare_run(config, check_inputs(config), SignalRequests())
     with torch.no_grad():
         people = run.model.gaussians_at(0)
     parts = (people.means, people.covars, people.opacities, people.features)
-    small = run.source.view(run.source_id, 0).camera
-    scale = torch.tensor([times, times, 1.0])[:, None]
-    size = (small.width * times, small.height * times)
-    camera = Camera(small.viewmat, small.intrinsics * scale, *size)
+    seen_by = run.source.view(run.source_id, 0).camera
+    scale = torch.tensor([side / seen_by.width, side / seen_by.height, 1.0])[:, None]
+    camera = Camera(seen_by.viewmat, seen_by.intrinsics * scale, side, side)
 
     def render(name: CpuRasterizer) -> float:
         rasterize = cpu_rasterizer(name)
