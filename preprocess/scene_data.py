@@ -140,6 +140,7 @@ def load_camera(folder: SceneFolder, camera: int, frame: int) -> CameraData:
 def _load_shared_camera(path: Path, camera: int) -> CameraData:
     """Read a camera of a file that has all, in the public layout of Hi4D."""
     arrays = _read_npz(path, ("ids", "intrinsics", "extrinsics"))
+    _check(path, "ids", arrays["ids"], arrays["ids"].shape)
     ids = arrays["ids"].reshape(-1).tolist()
     for name, expected in (("intrinsics", (len(ids), 3, 3)), ("extrinsics", (len(ids), 3, 4))):
         _check(path, name, arrays[name], expected)

@@ -26,7 +26,7 @@ from preprocess.synthetic.recipe import recipe_faults
 STAMP = "recipe.json"
 VERSION = 2
 """Part of every built folder's stamp: raise it when the same recipe would give other data."""
-LEFTOVER_AGE = 3600  # seconds; building takes a few
+LEFTOVER_AGE = 24 * 3600  # seconds; building a long scene of large images may take an hour
 
 
 def ensure_scene_data(scenes: Iterable[Scene], scene_data_root: Path) -> list[Path]:

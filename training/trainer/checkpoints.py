@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from preprocess.faults import Fault, FaultsError
 from training.configuration.overrides import leaves
@@ -24,14 +26,19 @@ IGNORED_PREFIXES = (
     "difix_data_generation.",
     "refiner_train.",
     "difix.same_group",
+    "train.difix.",
     "train.evaluation.eval_",
     "train.evaluation.pose_eval.",
+    "train.evaluation.nvs_eval.",
 )
 """Keys that say where a run lies, how it reads, computes, is watched and evaluated, what its
-model is for.
+model is for; and `train.difix`, whose values are those of `difix`.
 
 All other keys decide what training does.
 """
+
+ESTIMATES = {"poses.first_pose": "pose", "poses.first_trans": "trans"}
+"""Keys of a model's state that are data of the scene, one row a frame, and what they are."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any], identity: dict[str, Any]) -> None:
@@ -103,6 +110,24 @@ def refuse_different(path: Path, made_with: dict[str, Any], identity: dict[str, 
     ]
     if faults:
         raise FaultsError(faults)
+
+
+def refuse_other_data(
+    path: Path, saved: Mapping[str, Tensor], current: Mapping[str, Tensor]
+) -> None:
+    """Raise FaultsError where a model was trained on other frames or estimated poses than now.
+
+    Both are named as in a model's state. The people would be in the wrong places.
+    """
+    for key, what in ESTIMATES.items():
+        then, now = saved[key], current[key].cpu()
+        if not torch.equal(then, now):
+            value = f"{what} {tuple(then.shape)} then, {tuple(now.shape)} now"
+            if then.shape == now.shape:
+                value = f"other {what} than now"
+            remedy = "put the old data back, or delete the checkpoint and train the scene again"
+            trained = f"{path} was trained on other frames or body parameters"
+            raise FaultsError([Fault(trained, value, remedy)])
 
 
 def _set_aside(path: Path) -> Path:

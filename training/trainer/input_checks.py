@@ -1,4 +1,4 @@
-"""Find everything that is wrong with a run's inputs before torch is imported."""
+"""Find everything that is wrong with a run's inputs before anything is trained."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from training.trainer.cameras.camera import PixelBox
 from training.trainer.cameras.view import StoredView, View
 from training.trainer.cameras.views import ViewReader, load_ahead
-from training.trainer.checkpoints import load_checkpoint, save_checkpoint
+from training.trainer.checkpoints import load_checkpoint, refuse_other_data, save_checkpoint
 from training.trainer.config.schema import Config
 from training.trainer.evaluation.run_reports import RunReports
 from training.trainer.gaussians.densification import Densification, Seen
@@ -119,12 +119,13 @@ def train(run: TrainingRun) -> None:
     """
     settings, position = run.config.train, run.position
     epochs = settings.optimization.epochs
-    if position.epoch == epochs:  # finished before: write the outputs once more
-        run.reports.report_evaluation(run.model, epochs, run_facts(run))
     for epoch in range(position.epoch, epochs):
+        if epoch and position.step == 0 and epoch % settings.evaluation.eval_every_epoch == 0:
+            _evaluate(run)
         started = time.monotonic()
         if epoch >= run.config.nv_gen_epoch:
-            run.novel.make_or_load(run.model, made=position.novel_views_made)
+            made, progress = position.novel_views_made, partial(_handle_signals, run)
+            run.novel.make_or_load(run.model, made=made, progress=progress)
             position.novel_views_made = True
         if position.step == 0 and epoch in _epochs_that_reveal_gaussians(run):
             color_hidden_gaussians(run.model, views_of_all(run))
@@ -134,10 +135,15 @@ def train(run: TrainingRun) -> None:
         position.epoch, position.step = epoch + 1, 0
         position.loss_sum, position.term_sums = 0.0, {}
         last = position.epoch == epochs
-        if last or position.epoch % settings.evaluation.eval_every_epoch == 0:
-            run.reports.report_evaluation(run.model, position.epoch, run_facts(run))
         if last or position.epoch % settings.optimization.checkpoint_every_epoch == 0:
             save(run)
+    _evaluate(run)  # also where all epochs were trained before: outputs may be missing
+
+
+def _evaluate(run: TrainingRun) -> None:
+    """Evaluate between two epochs and report; raises Terminated after SIGTERM, OSError."""
+    progress = partial(_handle_signals, run)
+    run.reports.report_evaluation(run.model, run.position.epoch, run_facts(run), progress)
 
 
 def fit_pose(run: TrainingRun, views: list[StoredView], fraction: float) -> Losses:
@@ -293,7 +299,7 @@ def _epoch_order(seed: int, epoch: int, steps: int) -> tuple[list[int], list[flo
     return order.tolist(), torch.rand(steps, generator=generator).tolist()
 
 
-def _handle_signals(run: TrainingRun) -> None:
+def _handle_signals(run: TrainingRun, *_progress: object) -> None:
     """Save where a signal asked for it; raises Terminated where one asked to stop."""
     if run.requests.save:
         save(run)
@@ -323,11 +329,12 @@ def save(run: TrainingRun) -> None:
 def resume(run: TrainingRun) -> bool:
     """Continue from the checkpoint if there is one; return whether there was.
 
-    Raises FaultsError when another configuration made it, OSError.
+    Raises FaultsError when another configuration or other data made it, OSError.
     """
     state = load_checkpoint(run.output.checkpoint, run.identity)
     if state is None:
         return False
+    refuse_other_data(run.output.checkpoint, state["model"], run.model.state_dict())
     run.position = Position(**state["position"])
     run.model.load_state_dict(state["model"])
     run.optimizers.load_state_dict(state["optimizers"])

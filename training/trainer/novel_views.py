@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,13 +18,12 @@ from training.trainer.cameras.views import View, ViewReader
 from training.trainer.config.schema import RuntimeCamera, TrainingViews
 from training.trainer.evaluation.pictures import to_pil_image
 from training.trainer.gaussians.model import SceneModel
-from training.trainer.gaussians.render import Rendered, render
+from training.trainer.gaussians.render import COVERED, Rendered, render
 from training.trainer.refiner.refiner import Refiner
 from training.trainer.refiner.silhouettes import person_masks
 from training.trainer.termination import TrainingError
 
 PELVIS, NECK = 0, 12
-MIN_COVERAGE = 0.5  # alpha from which a pixel counts as a person's
 MIN_FACING = 0.1  # of it shows a surface that faces the camera, for the depth to be known
 
 
@@ -50,17 +49,20 @@ class NovelViews:
         """Whether true images of other cameras are trained on now."""
         return self.reader is not None and self.settings.source == "captured"
 
-    def make_or_load(self, model: SceneModel, *, made: bool) -> None:
+    def make_or_load(
+        self, model: SceneModel, *, made: bool, progress: Callable[[], None] = lambda: None
+    ) -> None:
         """Make the views, or find those that an earlier attempt `made`, and open `reader` on them.
 
         They are read back from files in both cases, so that a resumed run trains on the same bytes.
+        `progress` is called after each view that is made, and what it raises ends the making.
 
         Raises TrainingError when files that were made are gone, OSError.
         """
         if self.reader is not None or not self.ids:
             return
         if not made:
-            self._make(model)
+            self._make(model, progress)
         elif not self.folder.is_dir():
             raise TrainingError(
                 f"{self.folder}: the novel views that the checkpoint was trained with are gone; "
@@ -69,11 +71,12 @@ class NovelViews:
         self.reader = self.source.for_folder(SceneFolder(self.folder))
 
     @torch.no_grad()
-    def _make(self, model: SceneModel) -> None:
+    def _make(self, model: SceneModel, progress: Callable[[], None]) -> None:
         partial = self.folder.with_name(f".{self.folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         for view in self._views(model):
             write_view(SceneFolder(partial), view)
+            progress()
         shutil.rmtree(self.folder, ignore_errors=True)
         partial.rename(self.folder)
 
@@ -106,7 +109,7 @@ class NovelViews:
         camera = camera.to(self.source.device)
         rendered = render(model.gaussians_at(index), camera, self.source.background)
         image = rendered.image.clamp(0, 1)
-        masks = (rendered.person_alpha > MIN_COVERAGE).float()
+        masks = (rendered.person_alpha > COVERED).float()
         if self.refiner is not None:
             image = self.refiner.refine(image, reference)
             masks = person_masks(image, rendered.person_alpha, self.source.background)
@@ -120,7 +123,7 @@ def people_bounds(model: SceneModel, frames: int, settings: RuntimeCamera) -> Pe
     points = joints.flatten(0, -2)
     center = (points.amin(0) + points.amax(0)) / 2
     upright = (joints[..., NECK, :] - joints[..., PELVIS, :]).flatten(0, -2).mean(0)
-    if settings.up != "auto":
+    if settings.up is not None:
         upright = torch.tensor(settings.up, dtype=upright.dtype)
     radius = float((points - center).norm(dim=-1).max()) + settings.body_radius_m
     return PeopleBounds(center, radius, upright / upright.norm())
@@ -146,7 +149,7 @@ def write_view(folder: SceneFolder, view: View) -> None:
 
 def _covered_depth(rendered: Rendered) -> Tensor:
     return torch.where(
-        (rendered.alpha > MIN_COVERAGE) & (rendered.facing > MIN_FACING),
+        (rendered.alpha > COVERED) & (rendered.facing > MIN_FACING),
         rendered.depth / rendered.facing.clamp(min=MIN_FACING),
         0.0,
     )

@@ -52,7 +52,7 @@ MEGABYTE = 2**20
 def prepare_run(config: Config, inputs: TrainingInputs, requests: SignalRequests) -> TrainingRun:
     """Load everything and restore the last checkpoint, or evaluate the initial model.
 
-    Raises FaultsError, SceneDataError, OSError.
+    Raises FaultsError, SceneDataError, OSError; Terminated after SIGTERM.
     """
     device = choose_device(config.device)
     estimated = read_body_parameters(inputs.data, inputs.frames, inputs.space)
@@ -80,7 +80,7 @@ def prepare_run(config: Config, inputs: TrainingInputs, requests: SignalRequests
         densification=_densification(config, len(inputs.frames)),
     )
     if not resume(run):
-        reports.evaluate_initial(model)
+        reports.evaluate_initial(model, requests.stop_if_asked)
     reports.loggers = open_loggers(config, output, run.position.epoch)
     return run
 

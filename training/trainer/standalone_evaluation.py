@@ -45,7 +45,7 @@ from training.trainer.gaussians.model import SceneModel
 from training.trainer.input_checks import EvaluationInputs, TrainingInputs, training_frames
 from training.trainer.output_files import OutputFolder
 from training.trainer.setup import choose_device, open_readers, read_ground_truth, views_to_show
-from training.trainer.termination import SignalRequests, Terminated, TrainingError
+from training.trainer.termination import SignalRequests, TrainingError
 from training.trainer.trained_model import read_trained, trained_model
 
 SAMPLE_EVERY = "train.optimization.sample_every"
@@ -129,8 +129,7 @@ class _Report:
 
         def progress(done: int, of: int) -> None:
             report_progress({"frames": done, "of": of})
-            if requests.stop:
-                raise Terminated
+            requests.stop_if_asked()
 
         settings, background = self.config.train.evaluation, self.config.model.background
         in_true_poses = settings.eval_true_poses

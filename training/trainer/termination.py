@@ -30,6 +30,11 @@ class SignalRequests:
         signal.signal(signal.SIGTERM, self._handle)
         signal.signal(signal.SIGUSR1, self._handle)
 
+    def stop_if_asked(self, *_: object) -> None:
+        """Raise Terminated where SIGTERM has come and nothing has to be saved first."""
+        if self.stop:
+            raise Terminated
+
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         self.save = True
         self.stop = self.stop or number == signal.SIGTERM

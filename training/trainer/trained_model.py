@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from preprocess.body.body_model import BodyModel
-from preprocess.faults import Fault, FaultsError
 from preprocess.scene import Scene
-from training.trainer.checkpoints import read_checkpoint, refuse_different, run_identity
+from training.trainer.checkpoints import (
+    read_checkpoint,
+    refuse_different,
+    refuse_other_data,
+    run_identity,
+)
 from training.trainer.config.schema import Config
 from training.trainer.gaussians.body_parameters import BodyParameters
 from training.trainer.gaussians.model import SceneModel
@@ -22,7 +24,6 @@ from training.trainer.termination import TrainingError
 
 RENDER_KEYS = ("model.", "scene.cam_id", "scene.seq_name")
 """Prefixes of the keys in a checkpoint's identity that a render depends on."""
-INITIAL_POSES = {"poses.first_pose": "pose", "poses.first_trans": "trans"}
 
 
 def read_trained(config: Config, scene: Scene) -> dict[str, Any] | None:
@@ -53,7 +54,8 @@ def trained_model(
     Raises FaultsError when it was trained on others.
     """
     weights = content["state"]["model"]
-    _refuse_other_data(OutputFolder(config.output).checkpoint, weights, estimated)
+    now = {"poses.first_pose": estimated.pose, "poses.first_trans": estimated.trans}
+    refuse_other_data(OutputFolder(config.output).checkpoint, weights, now)
     counts = torch.bincount(weights["gaussians.person"]).tolist()
     model = make_model(config.seed, body, estimated, counts, device, settings=config.model)
     model.load_state_dict(weights)
@@ -62,17 +64,3 @@ def trained_model(
 
 def _render_keys(identity: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in identity.items() if key.startswith(RENDER_KEYS)}
-
-
-def _refuse_other_data(path: Path, weights: dict[str, Tensor], estimated: BodyParameters) -> None:
-    """Raise FaultsError when frames or estimated poses are not those of the training.
-
-    The people would be rendered in the wrong places.
-    """
-    for name, field in INITIAL_POSES.items():
-        then, now = weights[name], getattr(estimated, field)
-        if not torch.equal(then, now):
-            value = f"{field} {tuple(then.shape)} then, {tuple(now.shape)} now"
-            remedy = "train the scene again with the data as it is, or put the old data back"
-            what = f"{path} was trained on other frames or body parameters"
-            raise FaultsError([Fault(what, value, remedy)])

@@ -7,11 +7,13 @@ import resource
 import shutil
 import signal
 
+import numpy as np
 import pytest
 import torch
 
-from training.trainer import loop
+from training.trainer import loop, novel_views
 from training.trainer.checkpoints import load_checkpoint, save_checkpoint
+from training.trainer.evaluation import evaluate
 from training.trainer.gaussians.model import SceneModel
 
 
@@ -198,6 +200,68 @@ def test_a_checkpoint_of_another_configuration_is_refused_by_key(tiny_scene, cap
     assert "another seed: 0 then, 3 now" in error
     assert "another train.optimization.loss.rgb: 0.8 then, 0.5 now" in error
     assert "epochs" not in error
+
+
+def test_other_evaluations_and_the_other_place_of_a_key_are_no_other_configuration(tiny_scene):
+    """How images are compared decides nothing; train.difix says what difix says."""
+    keys = ("difix.prompt=clean", "train.evaluation.nvs_eval.downscale_factor=2")
+    assert tiny_scene.train("train.optimization.epochs=1", "train.difix.prompt=clean") == 0
+    assert tiny_scene.train("train.optimization.epochs=1", *keys) == 0
+
+
+def test_a_checkpoint_of_other_frames_is_refused(tiny_scene, tmp_path, capsys):
+    """As after a frame was named in skip_frames.csv; and with other estimates of these frames."""
+    one_epoch = "train.optimization.epochs=1"
+    assert tiny_scene.train(one_epoch) == 0
+    moved = tmp_path / "moved"
+    shutil.copytree(tiny_scene.data, moved)
+    elsewhere = f"shared.scene_data_root={moved}"
+    folder = moved / tiny_scene.name
+    (folder / "skip_frames.csv").write_text(f"2,{tiny_scene.skipped}", encoding="utf-8")
+    assert tiny_scene.train(one_epoch, elsewhere) == 2
+    error = capsys.readouterr().err
+    assert "was trained on other frames or body parameters: pose (5, 2, 55, 3) then, (4, " in error
+    assert "delete the checkpoint" in error
+    (folder / "skip_frames.csv").write_text(str(tiny_scene.skipped), encoding="utf-8")
+    assert tiny_scene.train(one_epoch, elsewhere) == 0
+    path = folder / "smplx" / "000001.npz"
+    arrays = dict(np.load(path))
+    np.savez(path, **(arrays | {"trans": arrays["trans"] + np.float32(0.001)}))
+    capsys.readouterr()
+    assert tiny_scene.train(one_epoch, elsewhere) == 2
+    assert "body parameters: other trans than now" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("at", ["first", "middle", "views", "last"])
+def test_sigterm_ends_what_is_between_epochs_at_once(tiny_scene, monkeypatch, at):
+    """Evaluations and novel views take minutes at full size; they are made again afterwards."""
+    settings = (*tiny_scene.rendered, "train.evaluation.eval_every_epoch=2")
+    assert tiny_scene.train(*settings, exp_name="whole") == 0
+    module, name, after = {
+        "first": (evaluate, "_view_rows", 1),
+        "middle": (evaluate, "_view_rows", 16),  # 5 frames in 3 cameras each time
+        "views": (novel_views, "write_view", 1),
+        "last": (evaluate, "_view_rows", 31),
+    }[at]
+    done, function = [], getattr(module, name)
+
+    def interrupted(*arguments):
+        done.append(1)
+        if len(done) == after:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return function(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, interrupted)
+        assert tiny_scene.train(*settings) == 143
+    assert len(done) < after + 3
+    assert tiny_scene.train(*settings) == 0
+    assert_same(tiny_scene.checkpoint(), tiny_scene.checkpoint("whole"))
+    assert_same(tiny_scene.metrics() | {"exp_name": "whole"}, tiny_scene.metrics("whole"))
+    tables = sorted(path.name for path in (tiny_scene.output() / "evaluation").glob("*.csv"))
+    assert tables == sorted(
+        path.name for path in (tiny_scene.output("whole") / "evaluation").glob("*.csv")
+    )
 
 
 def test_a_moved_folder_and_other_tracking_are_no_other_configuration(tiny_scene, tmp_path):

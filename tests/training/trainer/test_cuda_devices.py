@@ -25,6 +25,7 @@ from training.trainer.gaussians.densification import Seen, _info
 from training.trainer.gaussians.rasterizer import RasterOutput
 from training.trainer.gaussians.render import render
 from training.trainer.losses import color_loss, gaussian_prior, pose_prior, shape_loss, total
+from training.trainer.refiner.network import RefinerNetwork, SmallRefiner
 
 GPU = torch.device("meta")
 SIZE = 64
@@ -88,6 +89,18 @@ def test_metrics_stay_on_their_device():
     with OnePlace():
         errors = [measure(joints, joints) for measure in (mpjpe, rr_mpjpe, pa_mpjpe)]
     assert {each.device for each in errors} == {GPU}
+
+
+def test_a_refiner_works_on_its_device_whatever_images_it_is_given():
+    """Samples that it is measured on are read on the CPU; the result goes back there, at the end.
+
+    Here that last copy can't be made: `meta` has no values.
+    """
+    refiner, image = SmallRefiner(RefinerNetwork(8), GPU), torch.zeros(40, 52, 3)
+    with OnePlace(), pytest.raises(NotImplementedError, match="copy out of meta"):
+        refiner.refine(image, image)
+    with OnePlace():
+        assert refiner.refine(image.to(GPU), image.to(GPU)).shape == image.shape
 
 
 @pytest.mark.parametrize("operation", [torch.add, torch.matmul, torch.dot])

@@ -98,6 +98,13 @@ def test_a_camera_that_the_file_lacks_is_named_with_those_it_has(hi4d, capsys):
     assert "rgb_cameras.npz has no camera 28; it has 4, 16" in capsys.readouterr().err
 
 
+def test_camera_ids_that_are_no_numbers_are_said(hi4d, capsys):
+    arrays = dict(np.load(hi4d.folder.shared_cameras))
+    np.savez(hi4d.folder.shared_cameras, **(arrays | {"ids": arrays["ids"].astype(str)}))
+    assert hi4d.train(WITHOUT_DEPTH) == 2
+    assert "rgb_cameras.npz: ids is <U" in capsys.readouterr().err
+
+
 def taller(path: Path) -> Path:
     """The bundled body, a tenth larger: a man's file of another model."""
     arrays = dict(np.load(BODY_FILE))

@@ -20,6 +20,7 @@ MAX_SH_DEGREE = 3  # of what viewers of 3DGS files show
 Name = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # seeds of epochs and steps are made from it
 Filled = Annotated[list[Count], Field(min_length=1)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Timesteps = Annotated[list[Annotated[int, Field(ge=0, lt=1000)]], Field(min_length=1)]
@@ -41,6 +42,18 @@ def _check_group_pattern(pattern: str) -> str:
     if groups != 1:
         raise ValueError("expected a regular expression with one (group)")
     return pattern
+
+
+def _check_direction(direction: list[float]) -> list[float]:
+    if not any(direction):
+        raise ValueError("expected a direction, not [0,0,0]")
+    return direction
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Direction = Annotated[
+    list[Finite], Field(min_length=3, max_length=3), AfterValidator(_check_direction)
+]
 
 
 class Section(BaseModel):
@@ -179,10 +192,10 @@ class RuntimeCamera(Section):
 
     strategy: Strategy
     elevation_deg: Annotated[float, Field(gt=-90, lt=90)]
-    margin: Annotated[float, Field(ge=1)]
+    margin: Annotated[float, Field(ge=1, allow_inf_nan=False)]
     arc_deg: Annotated[float, Field(gt=0, le=360)]
     body_radius_m: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    up: Auto | Annotated[list[float], Field(min_length=3, max_length=3)]
+    up: Direction | None
 
 
 class TrainingViews(Section):
@@ -281,7 +294,7 @@ class Config(Section):
     """train.yaml with overrides, interpolations resolved."""
 
     run_mode: RunModeName
-    seed: Count
+    seed: Seed
     device: Literal["auto", "cpu", "cuda"]
     cpu_rasterizer: CpuRasterizer
     shared: Shared

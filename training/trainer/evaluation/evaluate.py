@@ -34,7 +34,7 @@ from training.trainer.evaluation.metrics import (
 from training.trainer.evaluation.perceptual import Lpips, flip_map
 from training.trainer.gaussians.body_parameters import BodyParameters
 from training.trainer.gaussians.model import PosedGaussians, SceneModel
-from training.trainer.gaussians.render import Rendered, render
+from training.trainer.gaussians.render import COVERED, Rendered, render
 
 TableRow = dict[str, Any]
 Numbers = dict[str, float | None]
@@ -55,8 +55,6 @@ IMAGE_NUMBERS = (
 PERSON_NUMBERS = ("psnr", "ssim", "mask_iou")
 TRUE_POSES = "_true_poses"
 """Ends the names of numbers of renders in the true poses, instead of the model's own."""
-MIN_ALPHA = 0.5
-"""Alpha, or part of a pixel that a mask covers, from which the pixel counts as a person's."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +188,7 @@ def compare_view(
         for each in (rendered.image.clamp(0, 1), view.image, view.masks, rendered.person_alpha)
     )
     similarity, difference = similarity_map(image, target), flip_map(image, target)
-    true, predicted = masks > MIN_ALPHA, alphas > MIN_ALPHA
+    true, predicted = masks > COVERED, alphas > COVERED
     people = [
         Numbers(
             psnr=psnr(image, target, true[..., person]),

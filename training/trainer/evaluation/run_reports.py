@@ -20,6 +20,7 @@ from training.trainer.evaluation.evaluate import (
     EvaluationResult,
     GroundTruth,
     Numbers,
+    Progress,
     evaluate,
     rendered_image,
     write_csv,
@@ -56,9 +57,9 @@ class RunReports:
     loggers: Sequence[ExperimentLogger] = ()
     initial_summary: Numbers = field(default_factory=dict)
 
-    def evaluate_initial(self, model: SceneModel) -> None:
+    def evaluate_initial(self, model: SceneModel, progress: Progress | None = None) -> None:
         """Evaluate the model before any training; raises OSError."""
-        self.initial_summary = self._evaluate(model, epoch=0).summary
+        self.initial_summary = self._evaluate(model, 0, progress).summary
 
     def report_epoch(
         self, epoch: int, stage: str, losses: Mapping[str, float], started: float
@@ -74,12 +75,19 @@ class RunReports:
         logged = {**losses, "seconds": seconds}
         self._log({f"train/{name}": value for name, value in logged.items()}, epoch)
 
-    def report_evaluation(self, model: SceneModel, epoch: int, facts: Mapping[str, Any]) -> None:
+    def report_evaluation(
+        self,
+        model: SceneModel,
+        epoch: int,
+        facts: Mapping[str, Any],
+        progress: Progress | None = None,
+    ) -> None:
         """Evaluate after `epoch` epochs and write the CSVs, the picture and metrics.json.
 
-        `facts` about the run are added to metrics.json. Raises OSError.
+        `facts` about the run are added to metrics.json; `progress` is called after each frame, and
+        what it raises ends the evaluation. Raises OSError.
         """
-        evaluated = self._evaluate(model, epoch)
+        evaluated = self._evaluate(model, epoch, progress)
         picture = self._write_picture(model, epoch)
         if self._is_last(epoch) and self.config.train.evaluation.eval_videos:
             self._write_videos(model, epoch)
@@ -94,10 +102,14 @@ class RunReports:
         for logger in self.loggers:
             logger.close()
 
-    def _evaluate(self, model: SceneModel, epoch: int) -> EvaluationResult:
+    def _evaluate(
+        self, model: SceneModel, epoch: int, progress: Progress | None
+    ) -> EvaluationResult:
         in_true_poses = self._is_last(epoch) and self.config.train.evaluation.eval_true_poses
         background = self.config.model.background
-        evaluated = evaluate(model, self.truth, background, in_true_poses=in_true_poses)
+        evaluated = evaluate(
+            model, self.truth, background, in_true_poses=in_true_poses, progress=progress
+        )
         write_tables(self.output, epoch, evaluated)
         return evaluated
 

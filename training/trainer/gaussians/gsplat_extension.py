@@ -132,12 +132,16 @@ def compile_into(folder: Path) -> None:
     # gsplat's own default is 10 compilers, each with gigabytes: more than a small job has.
     cores = os.environ.get("SLURM_CPUS_PER_TASK") or str(len(os.sched_getaffinity(0)))
     settings = {BUILD_ROOT: str(folder), ARCHITECTURES: architectures()}
-    result = subprocess.run(
-        [sys.executable, "-c", "import gsplat.cuda._backend"],
-        env={"MAX_JOBS": cores, **os.environ, **settings},
-        timeout=COMPILE_TIMEOUT_S,
-        check=False,
-    )
+    try:
+        result = subprocess.run(
+            [sys.executable, "-c", "import gsplat.cuda._backend"],
+            env={"MAX_JOBS": cores, **os.environ, **settings},
+            timeout=COMPILE_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        what = f"gsplat's CUDA code was not compiled within {COMPILE_TIMEOUT_S} s: use more cores"
+        raise TrainingError(what) from error
     if result.returncode != 0 or not _library(folder).is_file():
         raise TrainingError("gsplat's CUDA code can't be compiled: what its compiler says is above")
 

@@ -19,6 +19,10 @@ REACH = math.sqrt(2 * math.log(1 / MIN_ALPHA))
 """Standard deviations from its center at which an opaque Gaussian's alpha falls to MIN_ALPHA."""
 
 
+COVERED = 0.5
+"""Alpha from which a pixel shows a person."""
+
+
 @dataclass(frozen=True)
 class Rendered:
     """What a camera sees of P people.

@@ -70,4 +70,4 @@ def _images(refiner: Refiner, pair: Pair, reader: PairReader) -> tuple[Tensor, .
     render, target, reference = (
         torch.from_numpy(image.copy()).float() / 255 for image in reader.images(pair)
     )
-    return render, refiner.refine(render, reference).cpu(), target, reference
+    return render, refiner.refine(render, reference), target, reference

@@ -101,17 +101,17 @@ class SmallRefiner:
     """A trained `RefinerNetwork` behind the interface of a refiner."""
 
     def __init__(self, network: RefinerNetwork, device: torch.device) -> None:
-        self._network = network.eval().to(device)
+        self._network, self._device = network.eval().to(device), device
 
     @torch.inference_mode()
     def refine(self, render: Tensor, reference: Tensor) -> Tensor:
-        """Return the repaired image (H, W, 3) in [0, 1]."""
+        """Return the repaired image (H, W, 3) in [0, 1], on the device that the render is on."""
         height, width = render.shape[:2]
-        places = image_places(height, width).to(render)
-        square = reference_square(reference.permute(2, 0, 1))
-        planes = [_padded(each[None]) for each in (render.permute(2, 0, 1), places)]
+        square = reference_square(reference.to(self._device).permute(2, 0, 1))
+        parts = (render.permute(2, 0, 1), image_places(height, width))
+        planes = [_padded(each[None].to(self._device)) for each in parts]
         repaired: Tensor = self._network(*planes, square[None])[0, :, :height, :width]
-        return repaired.permute(1, 2, 0).clamp(0, 1).clone()
+        return repaired.permute(1, 2, 0).clamp(0, 1).clone().to(render.device)
 
 
 def save_network(path: Path, network: RefinerNetwork, facts: dict[str, Any]) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
+from training.trainer.gaussians.render import COVERED
+
 VISIBLE = 0.1  # by which a channel differs from the background at least where people are
 OUTLINE = 0.4  # of the contrast beside it: a blurred outline makes nobody thicker
-COVERED = 0.5  # alpha from which the render shows a person
 REACH_SHARE = 1 / 24  # of the longer side: how far a refiner may move an outline
 
 

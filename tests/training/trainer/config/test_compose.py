@@ -146,6 +146,9 @@ def test_all_faults_come_at_once_each_with_its_remedy():
         ("train.evaluation.eval_frames=0", "greater than or equal to 1"),
         ("train.evaluation.eval_cameras=[]", "at least 1 item"),
         ("train.evaluation.eval_cameras=[a]", "eval_cameras has a wrong value: ['a']"),
+        ("seed=4294967296", "less than 4294967296"),
+        (f"{VIEWS}.runtime_camera.up=[0,0,0]", "expected a direction, not [0,0,0]"),
+        (f"{VIEWS}.runtime_camera.up=[0,inf,0]", "finite"),
         ("model.gaussians_per_person=many", "valid: auto, or expected a valid integer"),
         ("+train.more=1", "train.yaml has no such key"),
         ("train.optimization.pose_epochs=60", "60 of 50"),
@@ -165,6 +168,13 @@ def test_all_faults_come_at_once_each_with_its_remedy():
 def test_a_wrong_value_is_named_with_what_is_right(override, said):
     """One fault each."""
     assert said in faults(override)
+
+
+def test_a_direction_that_is_up_can_be_given():
+    """As the comment of its key says."""
+    names = ("shared.scene_name=a", "shared.exp_name=b")
+    config = load_config([*names, f"{VIEWS}.runtime_camera.up=[0,-1,0.5]"])
+    assert config.train.nv_generation.trn_nv_gen.runtime_camera.up == [0, -1, 0.5]
 
 
 def test_novel_views_that_would_come_too_late_are_refused():

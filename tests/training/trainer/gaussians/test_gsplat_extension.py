@@ -13,6 +13,7 @@ import pytest
 
 from preprocess.faults import FaultsError
 from training.trainer.gaussians import gsplat_extension
+from training.trainer.termination import TrainingError
 
 ARCHITECTURES = "TORCH_CUDA_ARCH_LIST"
 GSPLAT = """
@@ -78,6 +79,19 @@ def test_four_scenes_that_start_at_once_compile_gsplat_once(made_up, tmp_path):
     assert "MAX_JOBS=3 TORCH_CUDA_ARCH_LIST=8.0;9.0\n" in "".join(said)
     (folder,) = (tmp_path / "state" / "compiled").glob("gsplat-*/")
     assert folder.name.endswith("_gpu-8.0+9.0")
+
+
+def test_a_compiler_that_never_ends_is_given_up(monkeypatch, tmp_path):
+    """With a sentence, not a traceback of the library that waits."""
+
+    def never_ends(*_, timeout, **__):
+        raise subprocess.TimeoutExpired("compile", timeout)
+
+    monkeypatch.setenv(ARCHITECTURES, "8.0")
+    monkeypatch.setattr(gsplat_extension, "missing_compilers", list)
+    monkeypatch.setattr(gsplat_extension.subprocess, "run", never_ends)
+    with pytest.raises(TrainingError, match="not compiled within 3600 s"):
+        gsplat_extension.compile_into(tmp_path)
 
 
 def test_another_kind_of_gpu_has_code_of_its_own(monkeypatch, tmp_path):
