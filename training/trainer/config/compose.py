@@ -29,13 +29,14 @@ def load_config(overrides: Sequence[str]) -> Config:
     """
     composed = compose(CONFIG_FILE, overrides, reserved={})
     content, faults = composed.content, [*composed.faults]
-    mode = RUN_MODES.get(str(content["run_mode"]))
-    if mode and mode.is_for_experiment and content["shared"]["scene_name"] == MISSING:
-        content["shared"]["scene_name"] = ""  # it is about all scenes
+    mode = RUN_MODES.get(str(content.get("run_mode")))
+    shared = content.get("shared", {})
+    if mode and mode.is_for_experiment and shared.get("scene_name") == MISSING:
+        shared["scene_name"] = ""  # it is about all scenes
     faults += [
         Fault(f"shared.{key} is missing", remedy=f"add shared.{key}=NAME")
         for key in REQUIRED
-        if content["shared"][key] == MISSING
+        if shared.get(key) == MISSING
     ]
     try:
         config = check_schema(resolve(content))

@@ -206,7 +206,9 @@ def test_few_epochs_need_no_other_key():
     assert (config.pose_epochs, config.nv_gen_epoch) == (0, 0)
 
 
-@pytest.mark.parametrize("key", ["train.evaluation", "seed"])
+@pytest.mark.parametrize(
+    "key", ["train.evaluation", "seed", "run_mode", "shared.exp_name", "model"]
+)
 def test_a_needed_key_that_an_override_removes_is_named_alone(key):
     """Not with the whole section around it as its value."""
     assert faults(f"~{key}") == (
