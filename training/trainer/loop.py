@@ -320,6 +320,7 @@ def save(run: TrainingRun) -> None:
         "model": run.model.state_dict(),
         "optimizers": run.optimizers.state_dict(),
         "before": run.reports.initial_summary,
+        "evaluated": _what_is_evaluated(run),
     }
     if run.densification:
         state["densification"] = run.densification.state_dict()
@@ -329,19 +330,29 @@ def save(run: TrainingRun) -> None:
 def resume(run: TrainingRun) -> bool:
     """Continue from the checkpoint if there is one; return whether there was.
 
-    Raises FaultsError when another configuration or other data made it, OSError.
+    Where evaluations are of other views now, the model before training is evaluated again: its
+    numbers stand beside those of the trained one. Raises FaultsError when another configuration or
+    other data made the checkpoint, OSError.
     """
     state = load_checkpoint(run.output.checkpoint, run.identity)
     if state is None:
         return False
     refuse_other_data(run.output.checkpoint, state["model"], run.model.state_dict())
+    if state.get("evaluated") == _what_is_evaluated(run):
+        run.reports.initial_summary = state["before"]
+    else:
+        run.reports.evaluate_initial(run.model, run.requests.stop_if_asked)
     run.position = Position(**state["position"])
     run.model.load_state_dict(state["model"])
     run.optimizers.load_state_dict(state["optimizers"])
     if run.densification:
         run.densification.load_state_dict(state["densification"], run.source.device)
-    run.reports.initial_summary = state["before"]
     return True
+
+
+def _what_is_evaluated(run: TrainingRun) -> dict[str, Any]:
+    """Return the settings that decide what the numbers of an evaluation mean."""
+    return run.config.train.evaluation.model_dump(exclude={"eval_every_epoch", "eval_videos"})
 
 
 def run_facts(run: TrainingRun) -> dict[str, Any]:

@@ -209,6 +209,16 @@ def test_other_evaluations_and_the_other_place_of_a_key_are_no_other_configurati
     assert tiny_scene.train("train.optimization.epochs=1", *keys) == 0
 
 
+def test_before_and_after_are_of_the_same_views(tiny_scene, monkeypatch):
+    """A stopped run goes on with evaluations of fewer frames: both are evaluated on these."""
+    fewer = "train.evaluation.eval_frames=[1]"
+    assert tiny_scene.train(fewer, exp_name="whole") == 0
+    raise_at(monkeypatch, signal.SIGTERM, 7)
+    assert tiny_scene.train() == 143
+    assert tiny_scene.train(fewer) == 0
+    assert tiny_scene.metrics()["before"] == tiny_scene.metrics("whole")["before"]
+
+
 def test_a_checkpoint_of_other_frames_is_refused(tiny_scene, tmp_path, capsys):
     """As after a frame was named in skip_frames.csv; and with other estimates of these frames."""
     one_epoch = "train.optimization.epochs=1"
