@@ -42,7 +42,8 @@ REQUEUE_TIMEOUT_S = 60
 def main(argv: list[str]) -> int:
     """Train the task's scene; return exit status 0 only if it is done."""
     block_signals()
-    job_ends = time.monotonic() - START_S
+    started = time.monotonic()
+    job_ends = started - START_S
     plan = read_plan(Path(argv[0]))
     scene = plan.of("run")[int(argv[1]) + int(os.environ["SLURM_ARRAY_TASK_ID"])]
     job_ends += slurm_of(plan).time_s
@@ -53,6 +54,8 @@ def main(argv: list[str]) -> int:
         reconcile_previous_run(scene, own_job_id())
     compile_rasterizer(plan, COMPILE_TIMEOUT_S)
     _prepare_gpu(plan)
+    if time.monotonic() - started > START_S and _requeue_for_whole_time(scene):
+        return FAILED
     outcome = _run_with_retries(plan, scene, job_ends)
     say(f"{outcome}, log {outcome.log}")
     if outcome.status == "failed":
@@ -70,6 +73,23 @@ def _prepare_gpu(plan: Plan) -> None:
             prepare_gpu(plan)
         except FaultsError as error:
             say(f"{error}")
+
+
+def _requeue_for_whole_time(scene: ScenePlan) -> bool:
+    """Requeue this task once, since compiling has taken of the scene's time; return whether it was.
+
+    What was compiled is kept, so the next run of the job starts the trainer in time.
+    """
+    if is_started_again():
+        return False
+    say(f"{scene.name}: requeued before its start, since compiling has taken of the job's time")
+    try:
+        client.requeue(own_job_id())
+    except client.SlurmError as error:
+        say(f"{scene.name}: started all the same: {error}")
+        return False
+    signal.sigtimedwait(STOP_SIGNALS, REQUEUE_TIMEOUT_S)
+    return True
 
 
 def _reason_not_to_start(plan: Plan, scene: ScenePlan) -> str:

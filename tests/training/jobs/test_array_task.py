@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -55,6 +56,45 @@ def test_a_mark_beside_the_plan_keeps_a_task_from_starting(plan, mark, reason):
     plan.file.parent.mkdir(parents=True)
     plan.file.with_suffix(f".{mark}").touch()
     assert reason in array_task._reason_not_to_start(plan, plan.scenes[0])
+
+
+@pytest.mark.parametrize(
+    ("compiling_s", "restarts", "slurm_refuses", "told"),
+    [
+        (29, "0", False, ["started"]),
+        (300, "0", False, ["requeued"]),
+        (300, "1", False, ["started"]),
+        (300, "0", True, ["requeued", "started"]),
+    ],
+)
+def test_a_job_whose_time_went_to_compiling_is_requeued_once(  # noqa: PLR0917 - a case
+    plan, monkeypatch, compiling_s, restarts, slurm_refuses, told
+):
+    """A scene gets its whole time; where Slurm refuses to requeue, it starts all the same."""
+    seen, clock = [], iter([0, compiling_s])
+
+    def requeue(_):
+        seen.append("requeued")
+        if slurm_refuses:
+            raise array_task.client.SlurmError("no")
+
+    def run(*_):
+        seen.append("started")
+        return Outcome(scene="a", status="done", log=plan.scenes[0].log)
+
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
+    monkeypatch.setattr(array_task.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(array_task.client, "requeue", requeue)
+    monkeypatch.setattr(array_task.signal, "sigtimedwait", lambda *_: None)
+    monkeypatch.setattr(array_task, "read_plan", lambda _: plan)
+    monkeypatch.setattr(array_task, "slurm_of", lambda _: SimpleNamespace(time_s=600))
+    monkeypatch.setattr(array_task, "_run_with_retries", run)
+    for name in ("block_signals", "reconcile_previous_run", "compile_rasterizer", "_prepare_gpu"):
+        monkeypatch.setattr(array_task, name, lambda *_: None)
+    status = array_task.main(["plan.json", "0"])
+    assert (seen, status) == (told, 0 if "started" in told else 1)
 
 
 def test_a_stage_of_a_loop_starts_nothing_unless_what_it_uses_is_done(plan):
