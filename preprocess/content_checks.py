@@ -8,6 +8,7 @@ checked when it is read.
 from __future__ import annotations
 
 import errno
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -112,6 +113,11 @@ def content_doubts(
             "distance follows from silhouettes alone (train.optimization.loss.depth=0: everywhere)"
         )
     shift = _lens_shift(folder, camera, frames[0])
+    if math.isnan(shift):
+        lines.append(
+            f"{folder.shared_cameras}: dist_coeffs can't be used: expected numbers, one row a "
+            "camera; whether its lens distorts is not known"
+        )
     if shift > LENS_TOLERANCE:
         lines.append(
             f"{folder.shared_cameras}: dist_coeffs of camera {camera} shift an image's corner by "
@@ -123,7 +129,7 @@ def content_doubts(
 def _lens_shift(folder: SceneFolder, camera: int, frame: int) -> float:
     """Return how far `dist_coeffs` (k1 k2 p1 p2 k3, as in OpenCV) move an image's corner, pixels.
 
-    0 where there are none. Source: Brown 1971.
+    0 where there are none, nan where they are no rows of numbers. Source: Brown 1971.
     """
     import numpy as np
 
@@ -132,7 +138,10 @@ def _lens_shift(folder: SceneFolder, camera: int, frame: int) -> float:
     with np.load(folder.shared_cameras, allow_pickle=False) as file:
         if "dist_coeffs" not in file or camera not in (ids := file["ids"].reshape(-1).tolist()):
             return 0.0
-        given = file["dist_coeffs"][ids.index(camera)].ravel()[:5]
+        coefficients = file["dist_coeffs"]
+        if coefficients.shape[:1] != (len(ids),) or coefficients.dtype.kind not in "fiu":
+            return math.nan
+        given = coefficients[ids.index(camera)].ravel()[:5]
         k1, k2, p1, p2, k3 = np.pad(given, (0, 5 - len(given)))
         matrix = file["intrinsics"][ids.index(camera)]
     x, y = matrix[:2, 2] / matrix[[0, 1], [0, 1]]  # the corner at pixel 0, mirrored: as far off

@@ -210,9 +210,11 @@ def stack_bodies(bodies: Sequence[BodyModel]) -> BodyModel:
         return first
     for body in bodies:
         alike = body.parents == first.parents and torch.equal(body.faces, first.faces)
+        alike = alike and body.template.shape == first.template.shape
         names = body._own_tensors().keys()  # noqa: SLF001 - of the same class
         if not alike or names != first._own_tensors().keys():  # noqa: SLF001
-            raise BodyFileError("body files of one scene differ in faces, joints or directions")
+            what = "vertices, faces, joints or directions"
+            raise BodyFileError(f"body files of one scene differ in {what}")
     fields = {
         name: [_first_directions(getattr(body, name), name, bodies) for body in bodies]
         for name in first._own_tensors()  # noqa: SLF001

@@ -122,7 +122,7 @@ def test_bodies_of_different_kinds_are_not_stacked(tmp_path: Path) -> None:
     first = load_body(model_file(tmp_path / "a.npz"), "smpl")
     faces = np.zeros((9, 3), np.uint32)
     second = load_body(model_file(tmp_path / "b.npz", f=faces), "smpl")
-    with pytest.raises(BodyFileError, match="differ in faces"):
+    with pytest.raises(BodyFileError, match="differ in vertices, faces"):
         stack_bodies([first, second])
 
 

@@ -174,6 +174,7 @@ def test_a_job_in_the_background_redraws_nothing(lab, on_terminal, eventually):
     command = subprocess.list2cmdline([*LAUNCHER, *lab.arguments("--run-all", "--workers", "2")])
     terminal.write(f"{command} &\n".encode())
     eventually(lambda: "a_2 done" in terminal.seen, "a line")
+    eventually(lab.output("a_1").is_dir, "the other scene")
     let_go(lab, "a_1")
     eventually(lambda: "report: " in terminal.seen, "the end")
     assert "2 of 2" not in terminal.all

@@ -9,6 +9,8 @@ import shutil
 import pytest
 from PIL import Image
 
+from training.trainer.evaluation import run_reports
+
 pytestmark = pytest.mark.training
 
 
@@ -96,8 +98,9 @@ def test_another_model_than_the_checkpoint_s_is_refused_by_key(trained, capsys):
     assert "another model.background" in capsys.readouterr().err
 
 
-def test_videos_show_each_evaluated_camera(trained):
-    """Target beside render, a page a frame; only where asked for."""
+def test_videos_show_each_evaluated_camera(trained, monkeypatch):
+    """Target beside render, a page a frame up to a bound; only where asked for."""
+    monkeypatch.setattr(run_reports, "VIDEO_FRAMES", 4)
     folder, _ = evaluated(trained, "train.evaluation.eval_cameras=1")
     assert not list(folder.rglob("*.webp"))
     shutil.rmtree(folder)
@@ -106,4 +109,4 @@ def test_videos_show_each_evaluated_camera(trained):
     (video,) = folder.rglob("*.webp")
     assert video.name == "video_camera_52_epoch_0003.webp"
     with Image.open(video) as pages:
-        assert (pages.n_frames, pages.size) == (5, (128, 64))
+        assert (pages.n_frames, pages.size) == (4, (128, 64))

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from preprocess.content_checks import evenly_spread
 from training.system.atomic_write import write_json_atomically
 from training.trainer.cameras.camera_ids import CameraIds
 from training.trainer.cameras.views import View
@@ -35,6 +36,8 @@ from training.trainer.evaluation.pictures import (
 )
 from training.trainer.gaussians.model import SceneModel
 from training.trainer.output_files import OutputFolder
+
+VIDEO_FRAMES = 300
 
 
 @dataclass
@@ -193,10 +196,13 @@ def evaluated_metrics(evaluated: EvaluationResult, truth: GroundTruth) -> dict[s
 def write_camera_video(
     path: Path, model: SceneModel, truth: GroundTruth, camera: int, background: float
 ) -> None:
-    """Write target | render of a camera over the evaluated frames; raises OSError."""
+    """Write target | render of a camera over evaluated frames; raises OSError.
+
+    At most VIDEO_FRAMES of them, evenly spread: a video is in memory until it is written.
+    """
 
     def frames() -> Iterator[Sequence[Tensor]]:
-        for index in truth.evaluated.indices:
+        for index in evenly_spread(truth.evaluated.indices, VIDEO_FRAMES):
             view = truth.reader.view(camera, index)
             yield view.image, rendered_image(model, view, background)
 
