@@ -28,12 +28,15 @@ PREAMBLE = """\
 ts_file={folder}/"${{SLURM_JOB_ID}}-${{SLURM_RESTART_COUNT:-0}}.entry"
 if [ "${{TS_JOB_ENTRY:-}}" != "$ts_file" ]; then
   export TS_JOB_ENTRY="$ts_file"
-  "$0" "$@" &
-  ts_script=$!
   ts_runs() {{ # whether training/run.py, which got the plan $1, has registered and runs
     ts_entry=$(cat "$ts_file" 2>/dev/null) && grep -qFe "$1" "/proc/$ts_entry/cmdline" 2>/dev/null
   }}
   ts_forward() {{ # signal $1 came: send $2 to training/run.py, and $1 to a script that traps it
+    ts_script=${{!:-}}
+    if [ -z "$ts_script" ]; then
+      [ "$2" != TERM ] || exit 143
+      return 0
+    fi
     if ts_runs "$3"; then
       kill -s "$2" "$ts_entry" || :
     elif [ "$2" = TERM ]; then
@@ -42,6 +45,9 @@ if [ "${{TS_JOB_ENTRY:-}}" != "$ts_file" ]; then
     case " {trapped} " in *" $1 "*) kill -s "$1" "$ts_script" || : ;; esac
   }}
 {traps}
+  # After the traps: a signal that comes before they are set ends a job that has started nothing.
+  "$0" "$@" &
+  ts_script=$!
   ts_status=0
   wait "$ts_script" || ts_status=$?
   while kill -0 "$ts_script" 2>/dev/null; do

@@ -119,6 +119,12 @@ def test_before_anything_has_registered_the_script_itself_is_ended(start):
     assert process.wait(timeout=30) == 128 + signal.SIGTERM
 
 
+def test_no_signal_finds_a_started_script_without_its_handlers():
+    """A signal between the script's start and a handler's would end the shell by its default."""
+    preamble = with_forwarding(bash(RUN), FOLDER)
+    assert preamble.rindex("  trap ") < preamble.index('"$0" "$@" &')
+
+
 def test_a_process_that_got_the_number_of_one_that_ended_is_left_alone(start, tmp_path):
     """The file's process must have got this job's plan."""
     with subprocess.Popen(["sleep", "60"]) as innocent:
