@@ -1,8 +1,9 @@
-"""What puts the flow into Prefect's UI: deployments, and the processes that execute their runs.
+"""What users start: the console command, and the flow in Prefect's UI.
 
-`prefect.yaml` says what is offered. `serve` is where to start: it brings up a server, deploys and
-runs the process worker (`process_worker`), which executes each flow run in a process of its own
-(`engine`). `check` finds the faults of `prefect.yaml` without Prefect, `deploy` sends it to a
+`console` holds the command `training-scheduler`, all of whose subcommands live elsewhere.
+`prefect.yaml` says what the UI offers. `serve` is where to start: it brings up a server, deploys
+and runs the process worker (`process_worker`), which executes each flow run in a process of its
+own (`engine`). `check` finds the faults of `prefect.yaml` without Prefect, `deploy` sends it to a
 server by `api_client`; `crash_automation` and `orphaned_runs` end runs whose process died.
 This package may use `flows` and everything below; nothing imports it.
 """

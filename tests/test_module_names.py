@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-PACKAGES = ("training", "flows", "deployments", "preprocess", "training_scheduler")
+PACKAGES = ("training", "flows", "deployments", "preprocess")
 TEXTS = ("Makefile", "*.md", "docs/**/*.md", "**/*.slurm", "deployments/*.yaml")
 DOTTED = rf"(?:{'|'.join(PACKAGES)})(?:\.\w+)+"
 MODULE = re.compile(rf"{DOTTED}(?<!\.pt)")  # not training.pt, a file

@@ -11,11 +11,11 @@ import argcomplete
 from argcomplete.completers import DirectoriesCompleter, FilesCompleter, SuppressCompleter
 from argcomplete.shell_integration import shellcode
 
+from deployments.console import completion_words
+from deployments.console.subcommands import COMMANDS, build_parser
 from training.system.console import say
 from training.system.exit_status import DONE
 from training.system.typed_command import PROGRAM, spelled
-from training_scheduler import completion_words
-from training_scheduler.subcommands import COMMANDS, build_parser
 
 SHELLS = ("bash", "zsh", "fish")
 HOW = """Print the shell code that completes this command's arguments with Tab. In ~/.bashrc:

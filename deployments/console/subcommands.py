@@ -78,7 +78,7 @@ COMMANDS = {
     ),
     "completion": Command(
         "print the shell code that completes this command's arguments",
-        "training_scheduler.completion:main",
+        "deployments.console.completion:main",
         packages=("argcomplete", "yaml"),
     ),
 }

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from deployments.console.subcommands import COMMANDS, build_parser
 from training.cli.interpreter import require
 from training.system.console import say
 from training.system.exit_status import DONE, USAGE
 from training.system.typed_command import PROGRAM, set_program
-from training_scheduler.subcommands import COMMANDS, build_parser
 
 COMPLETES = "_ARGCOMPLETE"
 """Set by the shell function of `training-scheduler completion` when Tab is pressed."""
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Do a subcommand and return its exit status; `program` is how the user typed this command."""
     set_program(program)
     if COMPLETES in os.environ:
-        from training_scheduler.completion import complete
+        from deployments.console.completion import complete
 
         complete(program)
     arguments = sys.argv[1:] if argv is None else list(argv)
@@ -46,7 +46,7 @@ def _without_subcommand(arguments: Sequence[str], program: str) -> int:
         say(str(fault), sys.stderr)
         return USAGE
     if parser.parse_args(arguments).version:
-        from training_scheduler.version import versions
+        from deployments.console.version import versions
 
         say(versions())
     return DONE

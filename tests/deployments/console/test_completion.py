@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from training_scheduler import completion_words
-from training_scheduler.completion import COMPLETERS, FILES, FOLDERS
-from training_scheduler.subcommands import COMMANDS
+from deployments.console import completion_words
+from deployments.console.completion import COMPLETERS, FILES, FOLDERS
+from deployments.console.subcommands import COMMANDS
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[3]
 HEAVY = ("torch", "prefect", "dask", "hydra", "omegaconf", "pydantic")
 OBSERVED = f"""
 import atexit, os, sys
@@ -23,7 +23,7 @@ def seen(status):
     print([name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
     end(status)
 os._exit = seen
-from training_scheduler.command import main
+from deployments.console.command import main
 main()
 """
 
@@ -146,7 +146,7 @@ def test_scene_files_that_cannot_be_read_are_left_out(tmp_path):
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_shell_gets_its_code(shell, capsys):
     """Which names the command to complete."""
-    from training_scheduler.command import main
+    from deployments.console.command import main
 
     assert main(["completion", shell]) == 0
     assert "training-scheduler" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The console command `training-scheduler`, above all other packages.
+"""The console command `training-scheduler`, above all other modules.
 
 Open `subcommands.py` first: the table of subcommands, each with the function that `command.py`
 imports and calls when it is typed. `completion.py` answers a shell's Tab, with words from

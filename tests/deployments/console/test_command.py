@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from deployments.console import command, version
+from deployments.console.subcommands import COMMANDS
 from preprocess import roots
 from training.cli import interpreter
 from training.system import typed_command
-from training_scheduler import command, version
-from training_scheduler.subcommands import COMMANDS
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[3]
 DONE, USAGE, GOING_ON = 0, 2, 3
 
 
@@ -122,7 +122,7 @@ def test_missing_packages_are_one_line(monkeypatch, capsys):
 def test_versions_are_told_without_importing_what_they_are_of():
     """One process, as typed: torch alone takes seconds to import."""
     code = (
-        "import sys; from training_scheduler.command import main; status = main(['--version']);"
+        "import sys; from deployments.console.command import main; status = main(['--version']);"
         "heavy = {'torch', 'prefect', 'dask', 'distributed', 'pydantic'} & set(sys.modules);"
         "sys.exit(f'imported: {heavy}' if heavy else status)"
     )
@@ -169,7 +169,7 @@ def test_the_wheel_has_every_file_that_is_no_module():
         for package, found in tool["setuptools"]["package-data"].items()
         for glob in found
     ]
-    packages = ["training_scheduler", "deployments", "flows", "training", "preprocess"]
+    packages = ["deployments", "flows", "training", "preprocess"]
     tracked = subprocess.run(
         ["git", "ls-files", *packages], cwd=CHECKOUT, capture_output=True, text=True, check=True
     ).stdout.split()
@@ -183,7 +183,7 @@ def test_a_reader_that_has_gone_ends_nothing():
     read_end, write_end = os.pipe()
     os.close(read_end)
     ended = subprocess.run(
-        [sys.executable, "-m", "training_scheduler", "--version"],
+        [sys.executable, "-m", "deployments.console", "--version"],
         cwd=CHECKOUT,
         stdout=write_end,
         stderr=subprocess.PIPE,
