@@ -1,6 +1,7 @@
 # Each target sets up all that it needs in .venv; nothing else on the machine is touched.
 PYTHON ?= python3
 BIN := .venv/bin
+MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 SLURM = PYTHONPATH=tests/slurm $(PYTHON) -B -m private_slurm
 
 .PHONY: help demo ui test test-fast test-newest lint docs screenshots clean slurm-up slurm-down
@@ -31,14 +32,16 @@ test-newest: ## contract tests and a flow with the newest libraries, in a few mi
 	.venv-newest/bin/python -m pip install --quiet --no-deps --editable .
 	.venv-newest/bin/python tests/contracts/newest.py report
 
-lint: .venv/.dev ## ruff, mypy, and the layers' contracts
+lint: .venv/.dev ## ruff, mypy, the layers' contracts, and the documentation's links
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MKDOCS) --site-dir .venv/site
 
-docs: .venv/.trainer ## docs/flags.md from the options' definition
+docs: .venv/.dev ## docs/flags.md from the options' definition, and the pages as a site in site/
 	$(BIN)/python -m flows.flags_page
+	$(MKDOCS) --site-dir site
 
 # The folder is named and emptied by pytest: it shows in the pictures.
 screenshots: .venv/.dev ## docs/images: the form, a run's page and the report, in a few minutes
@@ -52,7 +55,7 @@ slurm-down: ## end it and all that runs on it
 	@$(SLURM) down
 
 clean: ## what `make` made; results in outputs/ stay
-	rm -rf .venv .venv-newest
+	rm -rf .venv .venv-newest site
 
 .venv/.trainer: .venv/.python pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable ".[trainer]"

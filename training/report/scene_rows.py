@@ -23,7 +23,7 @@ from training.system.paths import Roots
 
 SHARD = "shard.json"
 CONTACT_SHEET = "contact_sheet.png"
-"""The picture of a scene's DiFix samples; see `docs/data.md`."""
+"""The picture of a scene's DiFix samples; see `docs/difix.md`."""
 TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;?]*[@-~]")
 """What sets a terminal's colours in a trainer's output (ECMA-48, CSI sequences)."""
 
