@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from preprocess.faults import Fault, FaultsError
 from training.cli.parser import parse_options, reporting_faults
 from training.plan.options import Flag, LaunchOptions, flag_of, folder_name
+from training.report.as_json import to_json
 from training.report.comparison import compare, write_comparison
 from training.report.known import scenes_by_subdir
 from training.report.scene_rows import collect
@@ -39,6 +40,10 @@ class ReportOptions(BaseModel):
 
     compare: Annotated[str, Flag("What to report", "--compare other_exp")] = ""
     """Another experiment of the same result root, to set beside it, scene by scene."""
+
+    as_json: Annotated[bool, Flag("What to report", "--json", "--json")] = False
+    """Print the report as JSON, and write no file: rows (a scene each, with state, settings that
+    differ from the defaults, and metrics) and averages."""
 
     results_root: Annotated[str, flag_of("results_root", LaunchOptions)] = ""
     """Where results are (TS_RESULTS_ROOT)."""
@@ -68,12 +73,15 @@ def _main(argv: Sequence[str] | None) -> int:
 
 
 def report(options: ReportOptions) -> None:
-    """Write and print the report, and the comparison if there is one.
+    """Write and print the report, and the comparison if there is one; or print them as JSON.
 
     Raises FaultsError before anything is written, OSError when a file can't be written.
     """
     flags = {"results_root": options.results_root, "state_root": options.state_root}
     roots = resolve_roots(flags)
+    if options.as_json:
+        say(_as_json(options, roots))
+        return
     ours = scenes_by_subdir(options.exp_name, roots)
     theirs = _scenes_to_compare(options, ours, roots) if options.compare else {}
     for output_subdir, scenes in ours.items():
@@ -86,6 +94,17 @@ def report(options: ReportOptions) -> None:
             result = write_comparison(roots, compared, output_subdir)
             say("\n".join([result.text, *result.notes]))
             _say_paths(result.files)
+
+
+def _as_json(options: ReportOptions, roots: Roots) -> str:
+    names = [options.exp_name, *filter(None, [options.compare])]
+    return to_json(
+        [
+            (name, output_subdir, collect(roots, name, scenes, output_subdir))
+            for name in names
+            for output_subdir, scenes in scenes_by_subdir(name, roots).items()
+        ]
+    )
 
 
 def _scenes_to_compare(

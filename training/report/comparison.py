@@ -145,7 +145,7 @@ def psnr_differences(comparison: Comparison) -> Plot | None:
     made.set_xlabel("PSNR difference, dB")
     charts.legend(made)
     title = f"PSNR: {comparison.ours} minus {comparison.theirs}"
-    return Plot("psnr", title, charts.png(made), note)
+    return Plot("psnr", title, made, note)
 
 
 def _document(comparison: Comparison, plots: Sequence[Picture], notes: Sequence[str]) -> Document:

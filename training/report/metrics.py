@@ -7,7 +7,7 @@ of experiments take their columns from here. docs/trainer.md, Evaluation, define
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal, TypeGuard, get_args
@@ -85,6 +85,14 @@ def used_columns(scenes: Iterable[Numbers], place: Place = "report") -> list[Col
     """Return the columns of a table that at least one of these scenes has a number for."""
     keys = {key for numbers in scenes for key in numbers}
     return [each for each in COLUMNS if place in each.shown_in and each.key in keys]
+
+
+def combined_numbers(scenes: Sequence[Numbers]) -> dict[str, float]:
+    """Return each number that a scene has, combined over those that have it as its column says."""
+    columns = {each.key: each for each in COLUMNS}
+    keys = dict.fromkeys(key for numbers in scenes for key in numbers)
+    found = {key: columns.get(key, Column(key, key)).combined(scenes) for key in keys}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def flattened(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from training.records.scene_state import (
     recorded_state,
 )
 from training.report.metrics import numbers_of
+from training.report.settings import Settings, changed_settings
 from training.system.paths import Roots
 
 SHARD = "shard.json"
@@ -37,6 +38,8 @@ class Row(SceneState):
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """The content of a done scene's `metrics.json`; empty for others."""
     picture: Path | None = None
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    """What decided its result, as its record says; empty without a record."""
 
     @property
     def is_done(self) -> bool:
@@ -63,6 +66,11 @@ class Row(SceneState):
         """The metrics that are numbers, by the keys of `training.report.metrics`."""
         return numbers_of(self.metrics)
 
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings that differ from the trainer's defaults."""
+        return changed_settings(self.configuration)
+
 
 def collect(
     roots: Roots, exp_name: str, chosen: Iterable[str], output_subdir: str = ""
@@ -88,6 +96,7 @@ def row_of(scene: str, output: Path) -> Row:
         total_s=recorded.elapsed_s or 0.0,
         metrics=metrics,
         picture=_picture(metrics, output),
+        configuration=record.configuration if record else {},
     )
 
 

@@ -32,6 +32,7 @@ from training.system.paths import Roots
 
 FEWEST_FOR_PLOTS = 2
 """Of a single scene the table says everything."""
+PLOT_FORMATS = ("png", "pdf", "svg")
 Draw = Callable[[], Plot | None]
 
 
@@ -102,18 +103,26 @@ def write_report(
     )
 
 
-def write_plots(place: ReportPaths, drawings: dict[str, Draw], notes: list[str]) -> list[Picture]:
-    """Draw and write plots by name; of one that fails, add a note and delete the older file."""
+def write_plots(
+    place: ReportPaths, drawings: dict[str, Draw], notes: list[str], formats: Sequence[str] = ()
+) -> list[Picture]:
+    """Draw and write plots by name; of one that fails, add a note and delete the older file.
+
+    `formats`: those that each plot is written in besides PNG.
+    """
     pictures: list[Picture] = []
     faults: dict[str, list[str]] = {}
     for name, draw in drawings.items():
-        path = place.file(f"{name}.png")
-        plot = _drawn(name, draw, faults)
-        if plot is None:
-            path.unlink(missing_ok=True)
-            continue
-        write_atomically(path, plot.png)
-        pictures.append(Picture(path, plot.title, plot.note, is_plot=True))
+        plot, files = _drawn(name, draw, ("png", *formats), faults)
+        for file_format in PLOT_FORMATS:
+            path = place.file(f"{name}.{file_format}")
+            if file_format in files:
+                write_atomically(path, files[file_format])
+            else:
+                path.unlink(missing_ok=True)
+        if plot:
+            picture = place.file(f"{name}.png")
+            pictures.append(Picture(picture, plot.title, plot.note, is_plot=True))
     notes += [f"not drawn: {', '.join(names)} ({fault})" for fault, names in faults.items()]
     return pictures
 
@@ -142,14 +151,20 @@ def _drawings(rows: Sequence[Row], spans: Sequence[Span]) -> dict[str, Draw]:
     }
 
 
-def _drawn(name: str, draw: Draw, faults: dict[str, list[str]]) -> Plot | None:
-    """Draw a plot; of one that fails, add its name to `faults`, under what went wrong."""
+def _drawn(
+    name: str, draw: Draw, formats: Sequence[str], faults: dict[str, list[str]]
+) -> tuple[Plot | None, dict[str, bytes]]:
+    """Draw a plot; return it and its files' contents by format, None and none without one.
+
+    Of one that fails, add its name to `faults`, under what went wrong.
+    """
     try:
         with warnings.catch_warnings(action="ignore"):  # about characters that the font lacks
-            return draw()
+            plot = draw()
+            return plot, {each: plot.saved(each) for each in formats} if plot else {}
     except Exception as error:  # noqa: BLE001 - no picture is worth a summary
         faults.setdefault(f"{type(error).__name__}: {error}", []).append(name)
-        return None
+        return None, {}
 
 
 def _encodable(text: str) -> str:

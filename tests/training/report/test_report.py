@@ -52,12 +52,15 @@ def attempt(cause, begin=0, minutes=60, *, message="", job="", host="n1"):
     )
 
 
-def record(roots, scene, *attempts, exp_name="exp", output_subdir="", **metrics):
+def record(
+    roots, scene, *attempts, exp_name="exp", output_subdir="", configuration=None, **metrics
+):
     """Write the record of a scene; without attempts, one that took an hour and is done."""
     attempts = attempts or (attempt(Cause.OK),)
     status = status_of(attempts[-1].cause)
     made = RunRecord(scene=scene, exp_name=exp_name, fingerprint="f", status=status)
-    made = made.model_copy(update={"attempts": attempts, "metrics": metrics})
+    update = {"attempts": attempts, "metrics": metrics, "configuration": configuration or {}}
+    made = made.model_copy(update=update)
     write_record(roots.output_folder(scene, exp_name, output_subdir), made)
 
 
@@ -194,6 +197,25 @@ def test_two_experiments_are_compared_scene_by_scene(roots, capsys):
     assert (first["scene"], first["psnr_old"], first["psnr_difference"]) == ("a_1", "20.0", "2.0")
     assert (folder(roots) / "compare_old_psnr.png").is_file()
     assert "a_3: only in exp" in capsys.readouterr().out
+
+
+def test_a_report_as_json_has_rows_and_averages(roots, capsys):
+    """Exact numbers, states and changed settings, of both experiments; no file is written."""
+    settings = {"(script)": "simple_multi_human_trainer.py", "seed": 7, "model.sh_degree": 0}
+    record(roots, "a_1", psnr=20.123456789, samples=3)
+    record(roots, "a_2", configuration=settings, psnr=22.0, samples=4)
+    record(roots, "a_3", attempt(Cause.TIMEOUT, message="too slow"))
+    record(roots, "a_1", exp_name="old", psnr=19.0)
+    assert main(["--exp-name", "exp", "--json", "--compare", "old"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    first, second, third, old = content["rows"]
+    assert (first["metrics"]["psnr"], second["settings"]) == (20.123456789, {"seed": 7})
+    assert (third["state"], third["cause"], third["message"]) == ("failed", "timeout", "too slow")
+    assert (old["experiment"], old["metrics"]) == ("old", {"psnr": 19.0})
+    exp, _ = content["averages"]
+    assert (exp["scenes"], exp["done"], exp["metrics"]["samples"]) == (3, 2, 7)
+    assert exp["metrics"]["psnr"] == pytest.approx(21.0617283945)
+    assert not folder(roots).exists()
 
 
 @pytest.mark.parametrize(

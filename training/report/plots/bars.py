@@ -12,7 +12,7 @@ from training.report.plots.timeline import Kind, Span
 from training.report.scene_rows import Row
 
 if TYPE_CHECKING:
-    pass
+    from matplotlib.axes import Axes
 
 BINS = 40
 PSNR, SAMPLES, DURATION = "psnr_by_scene", "samples_by_scene", "duration_by_scene"
@@ -49,7 +49,7 @@ def samples_by_scene(rows: Sequence[Row]) -> Plot | None:
     charts.legend(made)
     cut = len(shown) < len(found)
     note = charts.unnamed(len(found), f"the {len(shown)} with the most.") if cut else ""
-    return Plot(SAMPLES, "Samples by scene", charts.png(made), note)
+    return Plot(SAMPLES, "Samples by scene", made, note)
 
 
 def duration_by_scene(spans: Sequence[Span]) -> Plot | None:
@@ -67,7 +67,7 @@ def duration_by_scene(spans: Sequence[Span]) -> Plot | None:
     return Plot(DURATION, "Duration by scene", draw(ordered), note)
 
 
-def _named_psnr(rows: Sequence[Row]) -> bytes:
+def _named_psnr(rows: Sequence[Row]) -> Axes:
     made = charts.axes(rows=len(rows))
     after = [row.numbers["psnr"] for row in rows]
     known = _known_before(rows)
@@ -90,10 +90,10 @@ def _named_psnr(rows: Sequence[Row]) -> bytes:
     made.margins(x=0.08)
     made.set_xlabel("PSNR of held-out cameras, dB")
     charts.legend(made)
-    return charts.png(made)
+    return made
 
 
-def _ranked_psnr(rows: Sequence[Row]) -> bytes:
+def _ranked_psnr(rows: Sequence[Row]) -> Axes:
     made = charts.axes()
     known = _known_before(rows)
     after = [row.numbers["psnr"] for row in rows]
@@ -105,7 +105,7 @@ def _ranked_psnr(rows: Sequence[Row]) -> bytes:
     made.set_ylabel("PSNR of held-out cameras, dB")
     made.margins(x=0.01)
     charts.legend(made)
-    return charts.png(made)
+    return made
 
 
 def _known_before(rows: Sequence[Row]) -> dict[int, float]:
@@ -118,7 +118,7 @@ def _seconds(spans: Sequence[Span]) -> float:
     return sum((span.end - span.start).total_seconds() for span in spans)
 
 
-def _named_durations(scenes: Sequence[Sequence[Span]]) -> bytes:
+def _named_durations(scenes: Sequence[Sequence[Span]]) -> Axes:
     made = charts.axes(rows=len(scenes))
     unit, name = charts.time_unit(_seconds(scenes[0]))
     seen: set[Kind] = set()
@@ -134,10 +134,10 @@ def _named_durations(scenes: Sequence[Sequence[Span]]) -> bytes:
     charts.name_rows(made, [spans[0].scene for spans in scenes])
     made.set_xlabel(name)
     charts.legend(made)
-    return charts.png(made)
+    return made
 
 
-def _binned_durations(scenes: Sequence[Sequence[Span]]) -> bytes:
+def _binned_durations(scenes: Sequence[Sequence[Span]]) -> Axes:
     made = charts.axes()
     unit, name = charts.time_unit(_seconds(scenes[0]))
     done = [_seconds(spans) / unit for spans in scenes if spans[-1].kind == "done"]
@@ -146,4 +146,4 @@ def _binned_durations(scenes: Sequence[Sequence[Span]]) -> bytes:
     made.set_xlabel(name)
     made.set_ylabel("scenes")
     charts.legend(made)
-    return charts.png(made)
+    return made

@@ -36,12 +36,18 @@ DASHED: dict[str, Any] = {"color": INK, "linewidth": 1, "linestyle": (0, (4, 3))
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot as PNG file, with its title."""
+    """A finished plot with its title."""
 
     name: str
     title: str
-    png: bytes
+    axes: Axes
     note: str = ""
+
+    def saved(self, file_format: str = "png") -> bytes:
+        """Return the content of its file: png, or pdf and svg, which are drawn with vectors."""
+        stream = io.BytesIO()
+        self.axes.figure.savefig(stream, format=file_format)  # type: ignore[union-attr]
+        return stream.getvalue()
 
 
 def axes(rows: int = 0, height_in: float = 4.0) -> Axes:
@@ -94,13 +100,6 @@ def legend(made: Axes) -> None:
             fontsize=8.5,
             borderaxespad=0.2,
         )
-
-
-def png(made: Axes) -> bytes:
-    """Return the finished plot as PNG file."""
-    stream = io.BytesIO()
-    made.figure.savefig(stream, format="png")  # type: ignore[union-attr]
-    return stream.getvalue()
 
 
 def time_unit(seconds: float) -> tuple[float, str]:

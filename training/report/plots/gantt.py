@@ -39,7 +39,7 @@ def gantt(spans: Sequence[Span]) -> Plot | None:
     made.margins(x=0.01)
     made.set_xlabel(f"{name} since {spans_begin(spans)}")
     charts.legend(made)
-    return Plot(GANTT, "Scenes over machines and time", charts.png(made), _note(rows, clock, named))
+    return Plot(GANTT, "Scenes over machines and time", made, _note(rows, clock, named))
 
 
 def spans_begin(spans: Sequence[Span]) -> str:

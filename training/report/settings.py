@@ -1,0 +1,86 @@
+"""What scenes were trained with: the settings that differ from the defaults."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
+
+from preprocess.faults import FaultsError
+from preprocess.roots import under_checkout
+from training.configuration.fingerprint import content_hash, without_ignored
+from training.configuration.interpolations import resolve_what_is_known
+from training.configuration.launch_arguments import key_of
+from training.configuration.overrides import SET_BY_US, compose
+from training.plan.train_script import OWN_CONFIG, OWN_SCRIPT
+
+SCRIPT = "(script)"
+"""Key of a recorded configuration that names the trainer's script."""
+CONTENT = "content"
+"""Key that stands for a file in a recorded configuration: its content's hash, not its path."""
+HASH_LETTERS = 7
+
+Settings = dict[str, Any]
+"""Values by dotted key."""
+
+
+def changed_settings(configuration: Mapping[str, Any], command: str = "") -> Settings:
+    """Return the settings of a recorded configuration that differ from the trainer's defaults.
+
+    Those of another script are the overrides of its recorded `command`: its defaults are its own
+    affair. Keys that the defaults have and the record lacks are left out: they are newer.
+    """
+    if configuration.get(SCRIPT) != OWN_SCRIPT.name:
+        return overrides_of(command) or _without_script(configuration)
+    defaults = own_defaults()
+    return {
+        key: shown(value)
+        for key, value in _without_script(configuration).items()
+        if key not in defaults or not _is_default(value, defaults[key])
+    }
+
+
+def overrides_of(command: str) -> Settings:
+    """Return by key the overrides of a trainer's recorded command line, without the launcher's."""
+    words = shlex.split(command)
+    start = next((place for place, word in enumerate(words) if word.endswith(".py")), len(words))
+    given = [word for word in words[start + 1 :] if "=" in word and key_of(word) not in SET_BY_US]
+    return {key_of(word): word.partition("=")[2] for word in given}
+
+
+@cache
+def own_defaults() -> Settings:
+    """Return what decides a result in today's train.yaml, resolved, by dotted key."""
+    return without_ignored(resolve_what_is_known(compose(OWN_CONFIG, ()).content))
+
+
+def different_settings(configurations: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return the keys in which recorded configurations differ, with the value in each.
+
+    None where one lacks the key.
+    """
+    found = [{key: shown(value) for key, value in each.items()} for each in configurations]
+    keys = dict.fromkeys(key for each in found for key in each)
+    values = {key: [each.get(key) for each in found] for key in keys}
+    return {key: each for key, each in values.items() if any(one != each[0] for one in each)}
+
+
+def shown(value: Any) -> Any:
+    """Return a recorded value as it is shown: of a file the beginning of its content's hash."""
+    if isinstance(value, dict) and value.keys() == {CONTENT}:
+        return f"file {str(value[CONTENT])[:HASH_LETTERS]}"
+    return value
+
+
+def _without_script(configuration: Mapping[str, Any]) -> Settings:
+    return {key: value for key, value in configuration.items() if key != SCRIPT}
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    if isinstance(value, dict) and value.keys() == {CONTENT} and isinstance(default, str):
+        try:
+            return bool(value[CONTENT] == content_hash(under_checkout(default)))
+        except FaultsError:
+            return False
+    return bool(value == default)
