@@ -7,27 +7,25 @@ checked when it is read.
 
 from __future__ import annotations
 
-import errno
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from preprocess.faults import Fault
+from preprocess.header_checks import camera_faults, collect, people_faults, size_faults, sizes_of
 from preprocess.layout import EVERYONE, SceneFolder
 from preprocess.scene_data import (
     CameraData,
     SceneDataError,
     Space,
-    image_file,
+    depth_size_error,
     load_body_parameters,
     load_camera,
     load_depth,
     load_image,
     load_mask,
-    picture_size,
 )
 
 if TYPE_CHECKING:
@@ -35,17 +33,12 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-Found = TypeVar("Found")
 Item = TypeVar("Item")
-Given = ParamSpec("Given")
 SAMPLE_FRAMES = 8
 FULL = 0.99
 """A mask that covers more of the image is no segmentation."""
 LENS_TOLERANCE = 1.0
 """Pixels that a lens may move an image's corner."""
-TURN_TOLERANCE = 1e-2
-"""Of a rotation matrix times its transpose from the identity."""
-ABSENT = (errno.ENOENT, errno.ENOTDIR)
 SKIP = "name the frame in skip_frames.csv, or make it again"
 
 
@@ -79,19 +72,19 @@ def check_contents(
     """Check the source camera's frames; raises OSError or SceneDataError when the disk fails."""
     faults: list[Fault] = []
     parameters = {
-        frame: _collect(faults, load_body_parameters, folder, frame, space) for frame in frames
+        frame: collect(faults, load_body_parameters, folder, frame, space) for frame in frames
     }
-    cameras = {frame: _collect(faults, load_camera, folder, camera, frame) for frame in frames}
+    cameras = {frame: collect(faults, load_camera, folder, camera, frame) for frame in frames}
     people = max((len(each["betas"]) for each in parameters.values() if each), default=0)
-    faults += _people_faults(folder, parameters, space)
-    sizes = {frame: _collect(faults, _sizes, folder, camera, frame, people) for frame in frames}
-    faults += _size_faults(folder, camera, sizes)
-    faults += _camera_faults(folder, camera, cameras, sizes)
+    faults += people_faults(folder, parameters, space)
+    sizes = {frame: collect(faults, sizes_of, folder, camera, frame, people) for frame in frames}
+    faults += size_faults(folder, camera, sizes)
+    faults += camera_faults(folder, camera, cameras, sizes)
     shots: list[Shot] = []
     for frame in evenly_spread(frames, SAMPLE_FRAMES):
         if sizes[frame] is None:
             continue
-        shot = _collect(faults, _read_shot, folder, camera, frame, people)
+        shot = collect(faults, _read_shot, folder, camera, frame, people)
         seen, bodies = cameras[frame], parameters[frame]
         if shot and seen and bodies and len(bodies["betas"]) == people:
             shots.append(Shot(frame, seen, *shot, bodies))
@@ -159,111 +152,6 @@ def evenly_spread(items: Sequence[Item], count: int) -> list[Item]:
     return [items[round(at * (len(items) - 1) / (count - 1))] for at in range(count)]
 
 
-def fault_of(error: SceneDataError) -> Fault:
-    """Return an error about a file as a fault; raises it again when the disk itself fails."""
-    number = getattr(error.__cause__, "errno", None)
-    if number is not None and number not in ABSENT:
-        raise error
-    return Fault(str(error))
-
-
-def _collect(
-    faults: list[Fault], read: Callable[Given, Found], *args: Given.args, **named: Given.kwargs
-) -> Found | None:
-    try:
-        return read(*args, **named)
-    except SceneDataError as error:
-        faults.append(fault_of(error))
-        return None
-
-
-def _people_faults(
-    folder: SceneFolder, parameters: dict[int, dict[str, Array] | None], space: Space
-) -> list[Fault]:
-    """Return a fault where frames have body parameters of different numbers of people."""
-    counts = {frame: len(each["betas"]) for frame, each in parameters.items() if each}
-    if len(set(counts.values())) <= 1:
-        return []
-    value = ", ".join(f"{count} in {n} frames" for count, n in _tally(counts.values()))
-    where = (folder.smplx(0) if space == "smplx" else folder.smpl(0)).parent
-    remedy = "give every frame everyone's parameters, or name the others in skip_frames.csv"
-    return [Fault(f"{where}: the number of people differs between frames", value, remedy)]
-
-
-def _sizes(folder: SceneFolder, camera: int, frame: int, people: int) -> tuple[int, int]:
-    """Return the image's width and height; raises SceneDataError where a mask has others."""
-    image = image_file(folder, camera, frame)
-    size = picture_size(image)
-    for person in (*range(people), EVERYONE):
-        mask = folder.mask(camera, person, frame)
-        other = picture_size(mask)
-        if other != size:
-            raise SceneDataError(
-                f"{mask} is {other[0]}x{other[1]}, its image {size[0]}x{size[1]}; "
-                "make masks in the images' size"
-            )
-    return size
-
-
-def _size_faults(
-    folder: SceneFolder, camera: int, sizes: dict[int, tuple[int, int] | None]
-) -> list[Fault]:
-    tally = _tally(size for size in sizes.values() if size)
-    if len(tally) <= 1:
-        return []
-    usual = tally[0][0]
-    odd = next(frame for frame, size in sizes.items() if size and size != usual)
-    value = ", ".join(f"{width}x{height} in {n} frames" for (width, height), n in tally)
-    what = f"{folder.image(camera, 0).parent}: images have different sizes"
-    remedy = f"scale all of a camera's to one size ({image_file(folder, camera, odd)} is another)"
-    return [Fault(what, value, remedy)]
-
-
-def _camera_faults(
-    folder: SceneFolder,
-    camera: int,
-    cameras: dict[int, CameraData | None],
-    sizes: dict[int, tuple[int, int] | None],
-) -> list[Fault]:
-    """Return faults of cameras that can't be pinhole cameras of their images."""
-    faults = []
-    for frame, data in cameras.items():
-        size = sizes[frame]
-        what = _camera_fault(data, size) if data and size else None
-        if what:
-            path = camera_file(folder, camera, frame)
-            faults.append(Fault(f"{path}: {what[0]}", what[1], what[2]))
-    return faults
-
-
-def camera_file(folder: SceneFolder, camera: int, frame: int) -> Path:
-    """Return the file that a camera is read from."""
-    path = folder.camera(camera, frame)
-    return path if path.parent.is_dir() else folder.shared_cameras
-
-
-def _camera_fault(data: CameraData, size: tuple[int, int]) -> tuple[str, str, str] | None:
-    """Return what is wrong with a camera of images of `size`, the value and the remedy."""
-    import numpy as np
-
-    turn, (focal_x, focal_y) = data.extrinsics[:, :3], data.intrinsics[[0, 1], [0, 1]]
-    if abs(turn @ turn.T - np.eye(3)).max() > TURN_TOLERANCE or np.linalg.det(turn) < 0:
-        value = f"rotation times its transpose is {np.round(turn @ turn.T, 3).tolist()}"
-        return "extrinsics have no rotation", value, "write [R|t], world-to-camera, OpenCV axes"
-    center = data.intrinsics[:2, 2]
-    if focal_x <= 0 or focal_y <= 0:
-        return "intrinsics have a focal length of", f"{focal_x:g}, {focal_y:g}", "write pixels"
-    if not ((center > 0) & (center < np.array(size))).all():
-        value = f"({center[0]:g}, {center[1]:g}) of {size[0]}x{size[1]} pixels"
-        remedy = "scale intrinsics together with the images"
-        return (
-            "intrinsics are of another image size: the principal point lies outside",
-            value,
-            remedy,
-        )
-    return None
-
-
 def _read_shot(
     folder: SceneFolder, camera: int, frame: int, people: int
 ) -> tuple[Array, Array, Array | None]:
@@ -276,10 +164,7 @@ def _read_shot(
     path = folder.depth(camera, frame)
     depth = load_depth(folder, camera, frame) if path.exists() else None
     if depth is not None and depth.shape != everyone.shape:
-        raise SceneDataError(
-            f"{path}: depth is {depth.shape}, its image {everyone.shape}; "
-            "make depth in the images' size"
-        )
+        raise depth_size_error(path, depth.shape, everyone.shape)
     return np.stack(masks) if masks else everyone[None][:0], everyone, depth
 
 
@@ -340,8 +225,3 @@ def _shows(folder: SceneFolder, camera: int, person: int, frame: int) -> bool:
         return bool(load_mask(folder, camera, person, frame).any())
     except SceneDataError:
         return False
-
-
-def _tally(values: Iterable[Any]) -> list[tuple[Any, int]]:
-    """Return each value with how often it comes, the most frequent first."""
-    return Counter(values).most_common()

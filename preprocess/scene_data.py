@@ -8,6 +8,8 @@ paths and starts without them.
 from __future__ import annotations
 
 import math
+import os
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -41,6 +43,8 @@ PARAMETER_SHAPES: dict[Space, dict[str, tuple[int, ...]]] = {
 }
 """Shapes per person; in the files there is an axis of P people in front."""
 
+PNG_HEAD = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"
+PNG_END, JPEG_END = b"IEND", b"\xff\xd9"
 GENDERS: tuple[Gender, ...] = ("neutral", "female", "male")
 HALF = 127
 UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, TypeError)
@@ -93,13 +97,24 @@ def image_file(folder: SceneFolder, camera: int, frame: int) -> Path:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """Return a picture's width and height by its header alone; raises SceneDataError."""
+    """Return a picture's width and height by its header.
+
+    One whose end is not that of its kind is decoded, to tell a cut file from one with more behind
+    its end. Raises SceneDataError.
+    """
     from PIL import Image
 
-    _require_file(path, "a picture")
+    size = _require_file(path, "a picture")
     try:
-        with Image.open(path) as picture:
-            return picture.size
+        with path.open("rb") as file:
+            head, end = file.read(len(PNG_HEAD) + 8), os.pread(file.fileno(), 16, max(0, size - 16))
+            if head.startswith(PNG_HEAD) and PNG_END in end:
+                width, height = struct.unpack(">II", head[len(PNG_HEAD) :])
+                return width, height
+            with Image.open(file) as picture:
+                if picture.format != "JPEG" or JPEG_END not in end:
+                    picture.load()
+                return picture.size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise SceneDataError(f"{path} is not a whole picture: {error}") from error
 
@@ -118,12 +133,28 @@ def load_depth(folder: SceneFolder, camera: int, frame: int) -> Array:
     Raises SceneDataError.
     """
     path = folder.depth(camera, frame)
-    depth = _read_npy(path)
-    if len(depth.shape) != len(("H", "W")) or depth.dtype.kind != "f":
-        expected = "expected (H,W) floating point, metres"
-        raise SceneDataError(f"{path}: depth is {depth.dtype} {depth.shape}; {expected}")
+    depth = _read_depth(path)
     _check_finite(path, "depth", depth, "write 0 where it is unknown")
     return depth.astype("float32")
+
+
+def check_depth_header(
+    folder: SceneFolder, camera: int, frame: int, size: tuple[int, int] | None
+) -> None:
+    """Check depth by its header and its file's length alone; `size` is the image's, if known.
+
+    Raises SceneDataError.
+    """
+    path = folder.depth(camera, frame)
+    shape = _read_depth(path, mapped=True).shape
+    if size and shape != size[::-1]:
+        raise depth_size_error(path, shape, size[::-1])
+
+
+def depth_size_error(path: Path, shape: tuple[int, ...], image: tuple[int, ...]) -> SceneDataError:
+    """Return the error of depth (H,W) that has not its image's."""
+    what = f"{path}: depth is {shape}, its image {image}"
+    return SceneDataError(f"{what}; make depth in the images' size")
 
 
 def load_camera(folder: SceneFolder, camera: int, frame: int) -> CameraData:
@@ -222,15 +253,19 @@ def _read_image(path: Path, mode: Literal["RGB", "L"]) -> Array:
         raise SceneDataError(f"{path} is not a whole picture: {error}") from error
 
 
-def _read_npy(path: Path) -> Array:
+def _read_depth(path: Path, *, mapped: bool = False) -> Array:
+    """Read an array and check its shape and type; `mapped`: its content is not read."""
     import numpy as np
 
     _require_file(path, "a .npy array")
     try:
-        array: Array = np.load(path, allow_pickle=False)
+        depth: Array = np.load(path, "r" if mapped else None, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise SceneDataError(f"{path} is not a whole .npy array: {error}") from error
-    return array
+    if len(depth.shape) != len(("H", "W")) or depth.dtype.kind != "f":
+        expected = "expected (H,W) floating point, metres"
+        raise SceneDataError(f"{path}: depth is {depth.dtype} {depth.shape}; {expected}")
+    return depth
 
 
 def _read_npz(path: Path, names: tuple[str, ...]) -> dict[str, Array]:
@@ -249,7 +284,8 @@ def _read_npz(path: Path, names: tuple[str, ...]) -> dict[str, Array]:
         raise SceneDataError(f"{path} is not a whole .npz file: {error}; {expected}") from error
 
 
-def _require_file(path: Path, expected: str) -> None:
+def _require_file(path: Path, expected: str) -> int:
+    """Return the file's size in bytes; raises SceneDataError where there is none."""
     try:
         size = path.stat().st_size
     except OSError as error:
@@ -257,6 +293,7 @@ def _require_file(path: Path, expected: str) -> None:
     if size == 0:
         remedy = "where a frame failed, name it in skip_frames.csv"
         raise SceneDataError(f"{path} is empty; expected {expected} ({remedy})")
+    return size
 
 
 def _check(path: Path, name: str, array: Array, expected: tuple[int, ...]) -> None:

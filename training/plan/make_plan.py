@@ -21,6 +21,7 @@ from training.configuration.code_version import with_commit
 from training.configuration.fingerprint import fingerprint
 from training.configuration.run_modes import GENERATE, REFINER_TRAIN, TRAIN
 from training.plan import checks
+from training.plan.file_checks import scene_file_faults
 from training.plan.former_records import FormerRecords
 from training.plan.gpu_checks import gpu_problems
 from training.plan.model import AggregatePlan, Plan, ScenePlan, SlurmPlan, new_plan_id
@@ -242,6 +243,8 @@ def _absent_input(
         return []
     with_depth = not script.is_for_refiner and bool(script.values.get(DEPTH_WEIGHT, 1))
     faults = missing_data_of_all(scenes, roots.scene_data_root, with_depth=with_depth)
+    if not faults:
+        faults = scene_file_faults(script, scenes, roots)
     for scene in scenes:
         faults += checks.input_file_faults(script.input_files(scene))
     if script.schema and script.is_for_refiner:

@@ -21,6 +21,7 @@ from preprocess.scene_data import (
     SceneDataError,
     Space,
     body_space,
+    load_body_parameters,
     load_camera,
     load_genders,
     training_folder,
@@ -115,19 +116,51 @@ def _inputs(config: Config) -> TrainingInputs:
     if frames is not None:
         others = _true_centers(truth, scene.cam_id, frames[0])
         faults += _content_faults(config, scene, data, frames, others)
-    true_cameras = truth.cameras() if truth else []
-    cameras = collect_faults(faults, lambda: choose_cameras(config, scene.cam_id, true_cameras))
-    if cameras is None or frames is None:
+    if frames is None:
+        true_cameras = truth.cameras() if truth else []
+        collect_faults(faults, lambda: choose_cameras(config, scene.cam_id, true_cameras))
         raise FaultsError(faults)
-    settings = config.train.evaluation
-    evaluated = collect_faults(
-        faults, lambda: choose_views(settings, cameras, true_cameras, frames)
-    )
+    chosen = collect_faults(faults, lambda: chosen_views(config, scene, truth, frames))
+    if truth and chosen and not faults:
+        faults += truth_faults(config, (data, truth), frames, chosen)
     refiner = collect_faults(faults, lambda: _relation(scene, config))
-    if faults or evaluated is None:
+    if faults or chosen is None:
         raise FaultsError(faults)
     space = body_space(data)
-    return TrainingInputs(scene, data, truth, cameras, frames, evaluated, space, refiner)
+    return TrainingInputs(scene, data, truth, chosen[0], frames, chosen[1], space, refiner)
+
+
+def chosen_views(
+    config: Config, scene: Scene, truth: SceneFolder | None, frames: Sequence[int]
+) -> tuple[CameraIds, EvaluatedViews]:
+    """Return every camera's use, and what is evaluated of a model that is trained on `frames`.
+
+    Raises FaultsError.
+    """
+    true_cameras = truth.cameras() if truth else []
+    cameras = choose_cameras(config, scene.cam_id, true_cameras)
+    return cameras, choose_views(config.train.evaluation, cameras, true_cameras, frames)
+
+
+def truth_faults(
+    config: Config,
+    folders: tuple[SceneFolder, SceneFolder],
+    frames: Sequence[int],
+    chosen: tuple[CameraIds, EvaluatedViews],
+) -> list[Fault]:
+    """Return what headers say is wrong with the true views and bodies that a training run reads.
+
+    `folders` are those of the training data and of the truth.
+    """
+    from preprocess.header_checks import check_truth_headers
+
+    (data, truth), (cameras, evaluated) = folders, chosen
+    shown = [frames[index] for index in evaluated.indices]
+    wanted: dict[int, Sequence[int]] = dict.fromkeys(evaluated.cameras, shown)
+    if config.train.nv_generation.trn_nv_gen.source == "captured":
+        wanted |= dict.fromkeys(cameras.novel, frames)
+    people = len(load_body_parameters(data, frames[0], body_space(data))["betas"])
+    return check_truth_headers(truth, wanted, frames, people)
 
 
 def _relation(scene: Scene, config: Config) -> Relation | None:
@@ -142,7 +175,8 @@ def _content_faults(
     true_centers: Mapping[int, Any],
 ) -> list[Fault]:
     """Return what is wrong with the files of the source camera; say what is doubtful."""
-    from preprocess.content_checks import check_contents, content_doubts, fault_of
+    from preprocess.content_checks import check_contents, content_doubts
+    from preprocess.header_checks import fault_of
 
     space = body_space(data)
     contents = check_contents(data, scene.cam_id, frames, space)

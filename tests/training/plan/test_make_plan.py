@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
+import numpy as np
 import pytest
+from scene_files import write_scene
 
 from preprocess.faults import FaultsError
+from preprocess.layout import SceneFolder
 from training.plan.make_plan import make_plan
 from training.plan.options import LaunchOptions, checked_options
 from training.slurm.times import seconds_of
@@ -87,16 +91,33 @@ def test_a_wrong_data_root_is_one_fault(lab, options, number, lines):
 def test_depth_is_asked_for_only_where_it_is_trained_on(lab, options):
     """A folder as Hi4D's is refused with the remedy, and planned where the remedy is taken."""
     lab.add_scene("pair_a", cam_id=28)
-    folder = lab.root / "scenes" / "pair_a"
-    for part in ("images/28", "seg/img_seg_mask/28/all", "smpl", "cameras"):
-        (folder / part).mkdir(parents=True)
-    (folder / "cameras" / "rgb_cameras.npz").touch()
+    folder = write_scene(lab.root / "scenes" / "pair_a").root
+    shutil.rmtree(folder / "depths")
     remedy = "train.optimization.loss.depth=0"
     found = "\n".join(faults_of(options(dry_run=False)))
     assert f"pair_a: no depth at: {folder / 'depths' / '28'}" in found
     assert remedy in found
     warnings = make_plan(options(overrides=(remedy,))).warnings
     assert not [line for line in warnings if "pair_a" in line]
+
+
+def test_files_that_cannot_be_trained_on_are_found_before_the_queue(lab, options):
+    """A cut image, a mask that is missing, an array of another shape: all of all scenes at once."""
+    for name in ("pair_a", "pair_b"):
+        lab.add_scene(name, cam_id=28)
+        folder = write_scene(lab.root / "scenes" / name, frames=(1, 2, 3))
+    image, mask = folder.image(28, 2), folder.mask(28, "all", 1)
+    image.write_bytes(image.read_bytes()[:-40])
+    mask.unlink()
+    np.savez(folder.camera(28, 3), intrinsics=np.eye(3)[None], extrinsics=np.eye(4)[None])
+    SceneFolder(lab.root / "scenes" / "pair_a").smplx(1).write_bytes(b"")
+    found = "\n".join(faults_of(options(dry_run=False, run_all=True)))
+    assert f"{image} is not a whole picture" in found
+    assert f"{mask}: No such file or directory" in found
+    assert f"{folder.camera(28, 3)}: extrinsics is float64 (1, 4, 4)" in found
+    assert "pair_a/smplx/000001.npz is empty" in found
+    warnings = "\n".join(make_plan(options(run_all=True)).warnings)
+    assert str(image) in warnings, "a dry run says it, and shows the plan"
 
 
 MODE = "run_mode=difix_data_generation_generate"

@@ -7,8 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-
-from preprocess.layout import EVERYONE, SceneFolder
+from scene_files import write_scene
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 TRAIN = """\
@@ -44,11 +43,7 @@ def copy(lab) -> Path:
     script.write_text(before + TRAIN + rest.split("def _generate(", 1)[1])
     for name in ("a_0", "a_1"):
         lab.add_scene(name)
-        data = SceneFolder(lab.root / "scenes" / name)
-        for file in (data.image(28, 0), data.camera(28, 0), data.mask(28, EVERYONE, 0)):
-            file.parent.mkdir(parents=True, exist_ok=True)
-        data.smplx(0).parent.mkdir(parents=True, exist_ok=True)
-        data.depth(28, 0).parent.mkdir(parents=True, exist_ok=True)
+        write_scene(lab.root / "scenes" / name)
     return root
 
 

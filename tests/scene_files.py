@@ -1,0 +1,46 @@
+"""A scene's files as small as they can be: sound by their headers, and without people in view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from preprocess.layout import EVERYONE, SceneFolder
+from preprocess.scene_data import PARAMETER_SHAPES
+
+WIDTH, HEIGHT = 8, 6
+
+
+def write_scene(
+    root: Path, cameras: Sequence[int] = (28,), frames: Sequence[int] = (1, 2), people: int = 2
+) -> SceneFolder:
+    """Write images, masks, depth and cameras, and bodies in SMPL-X's layout; return the folder."""
+    folder = SceneFolder(root)
+    for frame in frames:
+        shapes = PARAMETER_SHAPES["smplx"].items()
+        bodies = {key: np.zeros((people, *shape), np.float32) for key, shape in shapes}
+        np.savez(placed(folder.smplx(frame)), **bodies)
+        for camera in cameras:
+            write_view(folder, camera, frame, people)
+    return folder
+
+
+def write_view(folder: SceneFolder, camera: int, frame: int, people: int) -> None:
+    Image.new("RGB", (WIDTH, HEIGHT)).save(placed(folder.image(camera, frame)))
+    for person in (*range(people), EVERYONE):
+        Image.new("L", (WIDTH, HEIGHT)).save(placed(folder.mask(camera, person, frame)))
+    np.save(placed(folder.depth(camera, frame)), np.ones((HEIGHT, WIDTH), np.float32))
+    intrinsics = np.array([[9.0, 0, WIDTH / 2], [0, 9, HEIGHT / 2], [0, 0, 1]])
+    np.savez(
+        placed(folder.camera(camera, frame)),
+        intrinsics=intrinsics[None],
+        extrinsics=np.eye(4)[None, :3],
+    )
+
+
+def placed(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
