@@ -31,7 +31,7 @@ from flows.parameters import values_of, with_flow_parameters
 from flows.run_page.page import RunPage
 from flows.runner.dispatch import JobsError
 from flows.runner.local_cluster import local_cluster
-from flows.runner.log_filter import install_task_log_filter
+from flows.runner.log_filter import install_log_filters
 from flows.runner.scene_events import CancelledElsewhereError, SceneEvents, task_prefix
 from flows.runner.task_runner import SceneTaskRunner
 from flows.runner.tasks import aggregate_experiment, stop_scenes, train_one_scene
@@ -68,7 +68,7 @@ def run_plans(options: FlowOptions, plans: Sequence[Plan]) -> State[Any]:
     """
     channels_of(options.notify)
     if not options.verbose:
-        install_task_log_filter()
+        install_log_filters()
     given = _plans_to_run.set(plans)
     try:
         # Prefect's types give up on a flow that itself returns a state.
@@ -113,22 +113,31 @@ aggregate = task(name="aggregate", task_run_name="aggregate", **TASK_OPTIONS)(ag
 @with_flow_parameters
 def train_scenes(**values: Any) -> State[Any]:
     """Train the chosen scenes, then summarise their experiment; the records decide how it ends."""
+    if not _plans_to_run.get():  # started by Prefect, which has no --verbose
+        install_log_filters()
     with notify_when_finished(str(values["exp_name"])) as ending:
         ending.state = _train_scenes(values, ending)
+        _log_end(ending.state)
         return ending.state
+
+
+def _log_end(state: State[Any]) -> None:
+    """Log how the flow run ends, in as many lines as its message has."""
+    level = logging.ERROR if state.is_failed() else logging.INFO
+    get_run_logger().log(level, "%s: %s", state.name, state.message)
 
 
 def _train_scenes(values: dict[str, Any], ending: Ending) -> State[Any]:
     try:
         options = checked_options(FlowOptions, values)
         ending.channels = channels_of(options.notify)
+        _tag_flow_run(exp=options.exp_name, cluster=options.cluster)
         get_run_logger().info("the same from a terminal: %s", _command(options))
         plans = _plans_to_run.get() or _make_plans(options)
         prepare_launch(plans)
         ending.plans = plans
     except FaultsError as error:
         return Failed(message=f"nothing was started: {error}")
-    _tag_flow_run(f"exp:{options.exp_name}", f"cluster:{options.cluster}")
     return _run_in_sequence(plans)
 
 
@@ -206,11 +215,7 @@ def _command(options: FlowOptions) -> str:
 
 
 def _make_plans(options: FlowOptions) -> Sequence[Plan]:
-    """Make the plans of a run that Prefect's UI or a schedule has started, without --verbose.
-
-    Raises FaultsError.
-    """
-    install_task_log_filter()
+    """Make the plans of a run that Prefect's UI or a schedule has started; raises FaultsError."""
     plans: Sequence[Plan] = make_plans(options)
     for warning in dict.fromkeys(each for plan in plans for each in plan.warnings):
         say(f"warning: {warning}")  # a command line shows them in its header
@@ -253,11 +258,16 @@ def final_state(plan: Plan, fault: str = "") -> State[Any]:
     return Completed(message=idle + count)
 
 
-def _tag_flow_run(*names: str) -> None:
-    """Tag the flow run, not its task runs: each would ask the server for concurrency limits."""
+def _tag_flow_run(**tags: str) -> None:
+    """Give the flow run the tags NAME:VALUE, and take away those of a run that it is a copy of.
+
+    Its task runs get none: each would ask the server for concurrency limits.
+    """
     if run := current_flow_run():
+        others = {each for each in run.tags if each.partition(":")[0] not in tags}
         with get_client(sync_client=True) as client:
-            client.update_flow_run(run.id, tags={*run.tags, *names})
+            own = {f"{name}:{value}" for name, value in tags.items()}
+            client.update_flow_run(run.id, tags=others | own)
 
 
 def _run_page(plan: Plan) -> RunPage:

@@ -9,6 +9,7 @@ here has a test in `tests/contracts/test_prefect.py`.
 
 from __future__ import annotations
 
+import logging
 import runpy
 import shlex
 from collections.abc import Callable, Iterable, Sequence
@@ -54,6 +55,10 @@ __all__ = [
 
 TASK_RUN_LOGGER = "prefect.task_runs"
 """The logger of all task runs' messages: the engine's own and those of `get_run_logger`."""
+FLOW_RUN_LOGGERS = ("prefect.flow_runs", "prefect.engine")
+"""The loggers of flow runs' messages: that of `get_run_logger`, and the engine's."""
+FINAL_STATE_MESSAGE = "Finished in state "
+"""What the engine's message about the end of a run begins with."""
 MOST_BLOCKS = 200
 """The largest page that Prefect's API returns."""
 
@@ -126,6 +131,11 @@ def flow_run_url(flow_run_id: UUID) -> str:
     if not get_current_settings().server.ui.enabled:
         return ""
     return url_for("flow-run", flow_run_id) or ""
+
+
+def says_final_state(record: logging.LogRecord) -> bool:
+    """Return whether a log record is the engine's message about the end of a run."""
+    return str(record.msg).startswith(FINAL_STATE_MESSAGE)
 
 
 def send_buffered(timeout_s: float) -> None:

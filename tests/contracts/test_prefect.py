@@ -177,6 +177,29 @@ def test_task_runs_log_under_one_name():
         assert task_run_logger(run).logger.name == "prefect.task_runs"
 
 
+def test_the_end_of_a_run_is_logged_in_known_words_by_known_loggers():
+    """prefect.flow_runs and prefect.engine; "Finished in state ..." by both engines."""
+    with prefect_contract(
+        "the log of a run's end",
+        f"{ADAPTER} FLOW_RUN_LOGGERS, FINAL_STATE_MESSAGE",
+        "to say how a run ended once, without a traceback",
+    ):
+        from prefect import engine, flow_engine, task_engine
+        from prefect.client.schemas.objects import FlowRun
+        from prefect.exceptions import CancelledRun, FailedRun
+        from prefect.logging.loggers import flow_run_logger
+        from prefect.states import Cancelled, Failed, get_state_exception
+
+        from flows.adapters.prefect_adapter import FINAL_STATE_MESSAGE, FLOW_RUN_LOGGERS
+
+        used = (flow_run_logger(FlowRun(flow_id=uuid4())).logger, engine.engine_logger)
+        assert tuple(each.name for each in used) == FLOW_RUN_LOGGERS
+        for module in (flow_engine, task_engine):
+            assert f'f"{FINAL_STATE_MESSAGE}' in inspect.getsource(module)
+        for state, error in ((Failed(message="a"), FailedRun), (Cancelled(), CancelledRun)):
+            assert type(get_state_exception(state)) is error
+
+
 # The flow run
 
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,13 +139,20 @@ class Served:
         place = {"scenes_dir": str(self.root / "registry"), "train_script": str(STAND_IN)}
         return {"exp_name": exp_name, **place, "kill_grace": 1, **more}
 
-    def submit(self, name: str, **parameters: Any) -> httpx.Response:
+    def submit(self, name: str, tags: Sequence[str] = (), **parameters: Any) -> httpx.Response:
         """Create a run as the form does."""
         path = f"/deployments/{self.deployment(name)['id']}/create_flow_run"
-        return self.ask("POST", path, parameters=parameters, state={"type": "SCHEDULED"})
+        given = {"parameters": parameters, "tags": list(tags)}
+        return self.ask("POST", path, **given, state={"type": "SCHEDULED"})
 
     def state(self, run_id: str) -> dict[str, Any]:
         return self.ask("GET", f"/flow_runs/{run_id}").json()["state"]
+
+    def log(self, run_id: str) -> list[str]:
+        """Return the messages of a run's log."""
+        wanted = {"flow_run_id": {"any_": [run_id]}}
+        found = self.ask("POST", "/logs/filter", logs=wanted, sort="TIMESTAMP_ASC").json()
+        return [each["message"] for each in found]
 
     def ended(self, run_id: str, deadline_s: float = PATIENT_S) -> dict[str, Any]:
         """Wait for the end of a run; return its final state."""

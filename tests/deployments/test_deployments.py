@@ -56,14 +56,16 @@ def test_everything_is_there_and_strangers_are_not(served):
 
 
 def test_a_run_from_the_form_is_trained_and_recorded(served):
-    """Completed, with its records; its log says the same as a command line; no password leaks."""
+    """Completed, with its records; its log says the same as a command line; no password leaks.
+
+    A copy of another experiment's run ("Copy to new run") loses its tags and keeps one's own.
+    """
     run = served.submit(
         "train-scenes/local", **served.parameters("form", overrides=["text=a b", "do=ok"])
     ).json()
     assert served.ended(run["id"])["message"] == "2 of 2 scenes done"
     assert served.causes("a_1", "form") == served.causes("a_2", "form") == ["ok"]
-    found = served.ask("POST", "/logs/filter", logs={"flow_run_id": {"any_": [run["id"]]}}).json()
-    (line,) = [each["message"] for each in found if "from a terminal" in each["message"]]
+    (line,) = [each for each in served.log(run["id"]) if "from a terminal" in each]
     assert "python -m flows.train --exp-name form --run-all" in line
     assert "--overrides 'text=a b' do=ok" in line
     inherited = json.loads((served.output("a_1", "form") / "environment.json").read_text())
@@ -71,10 +73,19 @@ def test_a_run_from_the_form_is_trained_and_recorded(served):
     own = {"resource": {"id": [f"prefect.flow-run.{run['id']}"]}}
     heartbeats = {**own, "event": {"name": [HEARTBEAT]}}
     assert served.ask("POST", "/events/filter", filter=heartbeats).json()["total"] >= 1
+    same = served.parameters("form", overrides=["text=a b", "do=ok"])
     again = served.submit(
-        "train-scenes/local", **served.parameters("form", overrides=["text=a b", "do=ok"])
+        "train-scenes/local", ["exp:other", "cluster:slurm", "own"], **same
     ).json()
     assert served.ended(again["id"])["message"] == "nothing to do: 2 of 2 scenes done"
+    tags = served.ask("GET", f"/flow_runs/{again['id']}").json()["tags"]
+    assert sorted(tags) == ["cluster:local", "exp:form", "own"]
+
+
+def log_until(served, run_id: str, last: str) -> list[str]:
+    """The messages of a run's log once one of them begins with `last`."""
+    log = served.log(run_id)
+    return log if any(each.startswith(last) for each in log) else []
 
 
 @pytest.mark.parametrize(
@@ -104,6 +115,8 @@ def test_a_cancel_from_the_ui_ends_the_trainer(served, eventually, alive):
     assert served.ended(run)["type"] == "CANCELLED"
     eventually(lambda: not alive(trainer), "the trainer's end", BOUND_S)
     eventually(lambda: served.causes("a_1", "cancelled") == ["cancelled"], "the record", BOUND_S)
+    log = eventually(lambda: log_until(served, run, "Cancelled: "), "the run's last line")
+    assert not [each for each in log if "Traceback" in each or "Finished in state" in each]
 
 
 def test_a_schedule_fires_and_does_not_overlap(served, eventually):

@@ -104,15 +104,21 @@ def test_a_run_from_the_form_has_its_page(ui, served):
     assert [(row["scene"], row["state"]) for row in rows] == [("a_1", "done"), ("a_2", "done")]
 
 
-@pytest.mark.usefixtures("served")
-def test_what_only_the_flow_can_refuse_is_told_in_words(ui):
-    """The run is Failed, not crashed, and says what is wrong and the nearest right key."""
+def test_what_only_the_flow_can_refuse_is_told_in_words(ui, served, eventually):
+    """The run is Failed, not crashed, and says what is wrong and the nearest right key.
+
+    Its log ends with the same in as many lines, without Prefect's traceback.
+    """
     ui.open_form("local")
     ui.fill("What to train: Experiment", "refused")
     ui.add_row("What to train: Overrides", "train.optimization.epoch=3")
     ui.submit()
-    ui.view_run()
+    run = ui.view_run()
     ui.shows_state("Failed")
+    told = "Failed: nothing was started: an override names a key"
+    eventually(lambda: served.log(run)[-1].startswith(told), "the last line of the log")
+    assert "\n    -> did you mean train.optimization.epochs" in served.log(run)[-1]
+    assert "Traceback" not in "".join(served.log(run))
     ui.click("Details")
     ui.until(lambda: ui.says("nothing was started"), "the message")
     assert ui.says("did you mean train.optimization.epochs")

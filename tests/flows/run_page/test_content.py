@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from page_lab import end, page_state_of, planned, record, roots_in, started
 from PIL import Image
+from prefect.exceptions import CancelledRun, FailedRun
 
 from flows.run_page.content import RunFacts, artifact_key, ended_line, progress, started_line, table
 from flows.run_page.page_state import Started
 from flows.run_page.report_artifact import report
-from flows.runner.log_filter import TaskLogFilter
+from flows.runner.log_filter import FlowLogFilter, TaskLogFilter
 from training.records.outcome import Outcome
 from training.records.record import Cause, now
 from training.slurm.job_states import JobLocation
@@ -226,6 +227,18 @@ def test_log_lines_name_the_scene_and_of_a_failure_give_the_last_words(plan_of):
 
 def test_prefects_own_log_lines_pass_only_where_they_say_something_new():
     """Not for every hook and every state; crashes and errors in hooks, yes."""
-    passes = TaskLogFilter().filter
+    passes, state = TaskLogFilter().filter, "Finished in state Failed('a failed')"
     assert not passes(logging.LogRecord("x", logging.INFO, "", 1, "Running hook", (), None))
+    assert not passes(logging.LogRecord("x", logging.ERROR, "", 1, state, (), None))
     assert passes(logging.LogRecord("x", logging.ERROR, "", 1, "Crash detected!", (), None))
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"), [(FailedRun("1 of 2"), False), (CancelledRun(), False), (OSError(), True)]
+)
+def test_the_end_of_a_flow_run_is_told_once_without_a_traceback(error, passes):
+    """Prefect raises the state that the flow has returned; other errors are news."""
+    record = logging.LogRecord("x", logging.ERROR, "", 1, "exited", (), (type(error), error, None))
+    assert FlowLogFilter().filter(record) is passes
+    state = "Finished in state Failed('a\\n    -> b')"
+    assert not FlowLogFilter().filter(logging.LogRecord("x", logging.INFO, "", 1, state, (), None))
