@@ -14,11 +14,13 @@ if __name__ == "__main__":
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from preprocess.faults import Fault, FaultsError
+from preprocess.faults import Fault
 from training.cli.parser import parse_options, reporting_faults
+from training.plan.checks import FaultCollector
 from training.plan.options import Flag, LaunchOptions, flag_of, folder_name
 from training.report.as_json import to_json
-from training.report.comparison import compare, write_comparison
+from training.report.comparison import compare
+from training.report.comparison_page import write_comparison
 from training.report.known import scenes_by_subdir
 from training.report.scene_rows import collect
 from training.report.summary import summarise, table
@@ -38,8 +40,10 @@ class ReportOptions(BaseModel):
     exp_name: Annotated[str, Flag("What to report", "--exp-name my_exp")]
     """The experiment; its report goes to <results>/_experiments/<experiment>/."""
 
-    compare: Annotated[str, Flag("What to report", "--compare other_exp")] = ""
-    """Another experiment of the same result root, to set beside it, scene by scene."""
+    compare: Annotated[
+        tuple[str, ...], Flag("What to report", "--compare other_exp another_exp")
+    ] = ()
+    """Other experiments of the same result root, to set beside it, scene by scene."""
 
     as_json: Annotated[bool, Flag("What to report", "--json", "--json")] = False
     """Print the report as JSON, and write no file: rows (a scene each, with state, settings that
@@ -51,10 +55,15 @@ class ReportOptions(BaseModel):
     state_root: Annotated[str, flag_of("state_root", LaunchOptions)] = ""
     """Where plans are (TS_STATE_ROOT), from which it is known how long scenes waited."""
 
-    @field_validator("exp_name", "compare")
+    @field_validator("exp_name")
     @classmethod
-    def _names_are_folder_names(cls, value: str) -> str:
-        return folder_name(value) if value else value
+    def _name_is_a_folder_name(cls, value: str) -> str:
+        return folder_name(value)
+
+    @field_validator("compare")
+    @classmethod
+    def _names_are_folder_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(folder_name, dict.fromkeys(value)))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,25 +92,27 @@ def report(options: ReportOptions) -> None:
         say(_as_json(options, roots))
         return
     ours = scenes_by_subdir(options.exp_name, roots)
-    theirs = _scenes_to_compare(options, ours, roots) if options.compare else {}
+    others = _scenes_to_compare(options, ours, roots)
     for output_subdir, scenes in ours.items():
         written = summarise(roots, options.exp_name, scenes, output_subdir)
         say(table(roots, options.exp_name, scenes, output_subdir))
         _say_paths(written.files)
-        if output_subdir in theirs:
-            rows = collect(roots, options.compare, theirs[output_subdir], output_subdir)
-            compared = compare(options.exp_name, written.rows, options.compare, rows)
+        found = [
+            (name, each[output_subdir]) for name, each in others.items() if output_subdir in each
+        ]
+        if found:
+            rows = [(name, collect(roots, name, each, output_subdir)) for name, each in found]
+            compared = compare([(options.exp_name, written.rows), *rows])
             result = write_comparison(roots, compared, output_subdir)
             say("\n".join([result.text, *result.notes]))
             _say_paths(result.files)
 
 
 def _as_json(options: ReportOptions, roots: Roots) -> str:
-    names = [options.exp_name, *filter(None, [options.compare])]
     return to_json(
         [
             (name, output_subdir, collect(roots, name, scenes, output_subdir))
-            for name in names
+            for name in (options.exp_name, *options.compare)
             for output_subdir, scenes in scenes_by_subdir(name, roots).items()
         ]
     )
@@ -109,16 +120,20 @@ def _as_json(options: ReportOptions, roots: Roots) -> str:
 
 def _scenes_to_compare(
     options: ReportOptions, ours: dict[str, list[str]], roots: Roots
-) -> dict[str, list[str]]:
-    if options.compare == options.exp_name:
-        raise FaultsError(
-            [Fault("--compare names the experiment itself", options.compare, "name another one")]
-        )
-    theirs = scenes_by_subdir(options.compare, roots)
-    if not ours.keys() & theirs.keys():
-        what = f"{options.exp_name} and {options.compare} have nothing in common to compare"
-        raise FaultsError([Fault(what, remedy="one is a training, the other made DiFix data")])
-    return theirs
+) -> dict[str, dict[str, list[str]]]:
+    """Return the scenes of each other experiment by output subfolder; raises FaultsError."""
+    faults, found = FaultCollector(), dict[str, dict[str, list[str]]]()
+    for name in options.compare:
+        if name == options.exp_name:
+            what = "--compare names the experiment itself"
+            faults.add([Fault(what, name, "name another one")])
+        elif theirs := faults.collect(scenes_by_subdir, name, roots):
+            found[name] = theirs
+            if not ours.keys() & theirs.keys():
+                what = f"{options.exp_name} and {name} have nothing in common to compare"
+                faults.add([Fault(what, remedy="one is a training, the other made DiFix data")])
+    faults.raise_found()
+    return found
 
 
 def _say_paths(paths: Iterable[Path]) -> None:

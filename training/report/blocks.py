@@ -74,12 +74,20 @@ class Picture:
     is_plot: bool = False
 
 
-Block = Heading | Text | Facts | Items | Table | Picture
+@dataclass(frozen=True)
+class SideBySide:
+    """Pictures of one scene in a row, for comparison."""
+
+    title: str
+    pictures: tuple[Picture, ...]
+
+
+Block = Heading | Text | Facts | Items | Table | Picture | SideBySide
 
 
 @dataclass(frozen=True)
 class Document:
-    """A whole report, or a comparison of two experiments."""
+    """A whole report, or a comparison of experiments."""
 
     title: str
     blocks: tuple[Block, ...]

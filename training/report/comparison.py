@@ -1,238 +1,149 @@
-"""Compare two experiments scene by scene: what each scene gained or lost from one to the other."""
+"""Compare experiments scene by scene: settings, numbers and pictures of the same scenes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
-from training.report.blocks import (
-    Block,
-    Document,
-    Fact,
-    Facts,
-    Heading,
-    Item,
-    Items,
-    Picture,
-    Table,
-    Text,
-)
 from training.report.metrics import Column, Numbers, used_columns
-from training.report.plots import charts
-from training.report.plots.charts import BLUE, INK, RED, Plot
 from training.report.scene_rows import Row
-from training.report.tables import aligned, csv_text
-from training.report.write import report_paths, write_document, write_plots
-from training.system.atomic_write import write_atomically
-from training.system.paths import Roots
+from training.report.settings import common_settings, different_settings
+from training.report.tables import csv_text
 
-BINS = 40
+PAIR = 2
+"""Two experiments have one difference."""
+CODE, CODE_LETTERS = "(trainer's code)", 7
+"""Stands among the settings for the version of the code that trained."""
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A scene of both experiments, with its numbers in each."""
+class Compared:
+    """A scene of all experiments, with its numbers and its picture in each, in their order."""
 
     scene: str
-    ours: Numbers
-    theirs: Numbers
+    numbers: tuple[Numbers, ...]
+    pictures: tuple[Path | None, ...]
+
+    def values(self, key: str) -> list[float | None]:
+        """Return a number in each experiment."""
+        return [each.get(key) for each in self.numbers]
+
+    def difference(self, key: str, other: int) -> float | None:
+        """Return a number of the first experiment minus that of another, from all their digits."""
+        ours, theirs = self.numbers[0].get(key), self.numbers[other].get(key)
+        return None if ours is None or theirs is None else ours - theirs
 
     @cached_property
-    def differences(self) -> Numbers:
-        """Ours minus theirs, by key, of the numbers that both have."""
-        return {key: self.ours[key] - self.theirs[key] for key in self.ours if key in self.theirs}
+    def in_all(self) -> Numbers:
+        """The numbers that every experiment has of this scene; values are the first one's."""
+        keys = set.intersection(*(set(each) for each in self.numbers))
+        return {key: value for key, value in self.numbers[0].items() if key in keys}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The scenes of `ours` beside those of `theirs`."""
+    """The scenes of several experiments; differences are the first minus each of the others."""
 
-    ours: str
-    theirs: str
-    pairs: tuple[Pair, ...]
-    """The scenes with a number to compare."""
-    only_ours: tuple[str, ...]
-    only_theirs: tuple[str, ...]
-    without_numbers: tuple[tuple[str, str], ...]
-    """Scenes of both that one of them has no numbers of, with their states in both."""
+    names: tuple[str, ...]
+    scenes: tuple[Compared, ...]
+    """The scenes with a number to compare in all experiments."""
+    left_out: tuple[tuple[str, str], ...]
+    """The other scenes, each with the reason."""
+    configured: tuple[str, ...]
+    """The experiments whose records say their configuration."""
+    settings: Mapping[str, Sequence[Any]]
+    """By key the values in which the configurations of those differ."""
 
     @property
     def columns(self) -> list[Column]:
-        """The columns that some scene has in both experiments."""
-        return used_columns((pair.differences for pair in self.pairs), "comparison")
+        """The columns that some scene has in all experiments."""
+        return used_columns((each.in_all for each in self.scenes), "comparison")
 
-    def with_number(self, key: str) -> list[Pair]:
-        """Return the scenes that have that number in both experiments."""
-        return [pair for pair in self.pairs if key in pair.differences]
+    def with_number(self, key: str) -> list[Compared]:
+        """Return the scenes that have that number in all experiments."""
+        return [each for each in self.scenes if key in each.in_all]
 
+    def mean(self, key: str, place: int) -> float:
+        """Return the mean of a number in one experiment, over the scenes that all have it of."""
+        return fmean(each.numbers[place][key] for each in self.with_number(key))
 
-@dataclass(frozen=True)
-class WrittenComparison:
-    """A comparison, and the files that it was written to."""
-
-    comparison: Comparison
-    files: tuple[Path, ...]
-    notes: tuple[str, ...]
-    """What went wrong with its pictures."""
-
-    @property
-    def text(self) -> str:
-        """The comparison for a terminal."""
-        left_out = [f"{item.name}: {item.text}" for item in _left_out(self.comparison)]
-        few = [column for column in self.comparison.columns if "terminal" in column.shown_in]
-        return "\n".join(["", *aligned(_table(self.comparison, few)), "", *left_out])
+    def mean_difference(self, key: str, other: int) -> float:
+        """Return the mean of the first experiment minus that of another."""
+        return self.mean(key, 0) - self.mean(key, other)
 
 
-def compare(
-    ours: str, our_rows: Sequence[Row], theirs: str, their_rows: Sequence[Row]
-) -> Comparison:
-    """Set the rows of two experiments side by side, by the scenes' names."""
-    mine = {row.scene: row for row in our_rows}
-    others = {row.scene: row for row in their_rows}
-    both = [name for name in mine if name in others]
-    pairs = [Pair(name, mine[name].numbers, others[name].numbers) for name in both]
-    with_numbers = [pair for pair in pairs if used_columns([pair.differences], "comparison")]
-    compared = {pair.scene for pair in with_numbers}
-
-    def states(name: str) -> str:
-        mine_is, theirs_is = mine[name].state_and_cause, others[name].state_and_cause
-        return f"{mine_is} in {ours}, {theirs_is} in {theirs}"
-
+def compare(experiments: Sequence[tuple[str, Sequence[Row]]]) -> Comparison:
+    """Set the rows of two or more experiments, given by name, side by side by the scenes' names."""
+    names = tuple(name for name, _ in experiments)
+    rows = [{row.scene: row for row in each} for _, each in experiments]
+    scenes = dict.fromkeys(scene for each in rows for scene in each)
+    in_all = [scene for scene in scenes if all(scene in each for each in rows)]
+    candidates = [_compared(scene, [each[scene] for each in rows]) for scene in in_all]
+    with_numbers = [each for each in candidates if used_columns([each.in_all], "comparison")]
+    compared = {each.scene for each in with_numbers}
+    found = {name: _configuration(each) for name, each in experiments}
+    configurations = {name: each for name, each in found.items() if each}
     return Comparison(
-        ours=ours,
-        theirs=theirs,
-        pairs=tuple(with_numbers),
-        only_ours=tuple(name for name in mine if name not in others),
-        only_theirs=tuple(name for name in others if name not in mine),
-        without_numbers=tuple((name, states(name)) for name in both if name not in compared),
+        names=names,
+        scenes=tuple(with_numbers),
+        left_out=tuple(
+            (scene, _why_left_out(names, [each.get(scene) for each in rows]))
+            for scene in scenes
+            if scene not in compared
+        ),
+        configured=tuple(configurations),
+        settings=different_settings(list(configurations.values())),
     )
 
 
-def write_comparison(
-    roots: Roots, comparison: Comparison, output_subdir: str = ""
-) -> WrittenComparison:
-    """Write a comparison into the folder of `ours`; raises OSError."""
-    place = report_paths(roots, comparison.ours, output_subdir)
-    name, notes = f"compare_{comparison.theirs}", list[str]()
-    csv_file = place.file(f"{name}.csv")
-    write_atomically(csv_file, _csv(comparison))
-    plots = write_plots(place, {f"{name}_psnr": lambda: psnr_differences(comparison)}, notes)
-    documents = write_document(place, name, _document(comparison, plots, notes), notes)
-    files = (*documents, csv_file, *(picture.path for picture in plots))
-    return WrittenComparison(comparison, files, tuple(notes))
+def _compared(scene: str, rows: Sequence[Row]) -> Compared:
+    numbers, pictures = (row.numbers for row in rows), (row.picture for row in rows)
+    return Compared(scene, tuple(numbers), tuple(pictures))
 
 
-def psnr_differences(comparison: Comparison) -> Plot | None:
-    """Plot by how much each scene's PSNR differs, best first; None where none can be compared."""
-    pairs = comparison.with_number("psnr")
-    if not pairs:
-        return None
-    known = sorted([(pair.differences["psnr"], pair.scene) for pair in pairs], reverse=True)
-    values, mean = [value for value, _ in known], fmean(value for value, _ in known)
-    if len(known) > charts.MOST_NAMED:
-        made, note = charts.axes(), charts.unnamed(len(known), "how many differ by how much.")
-        made.hist(values, BINS, color=BLUE)
-        made.set_ylabel("scenes")
-    else:
-        made, note = charts.axes(rows=len(known)), ""
-        made.barh(range(len(known)), values, 0.7, color=[BLUE if v >= 0 else RED for v in values])
-        charts.name_rows(made, [scene for _, scene in known])
-    made.axvline(0, color=INK, linewidth=1)
-    made.axvline(mean, label=f"mean {mean:+.2f} dB", **charts.DASHED)
-    made.set_xlabel("PSNR difference, dB")
-    charts.legend(made)
-    title = f"PSNR: {comparison.ours} minus {comparison.theirs}"
-    return Plot("psnr", title, made, note)
-
-
-def _document(comparison: Comparison, plots: Sequence[Picture], notes: Sequence[str]) -> Document:
-    left_out = tuple(_left_out(comparison))
-    left_out_below: list[Block] = [Heading("Not compared"), Items(left_out)] if left_out else []
-    plots_below: list[Block] = [Heading("Plot"), *plots] if plots else []
-    blocks: list[Block] = [
-        Text(
-            f"Differences are {comparison.ours} minus {comparison.theirs}, averages over the"
-            f" {len(comparison.pairs)} scenes that both have numbers of."
-        ),
-        Facts(tuple(_facts(comparison))),
-        *map(Text, notes),
-        *left_out_below,
-        *plots_below,
-        Heading("Scenes"),
-        _table(comparison, comparison.columns),
+def _why_left_out(names: Sequence[str], rows: Sequence[Row | None]) -> str:
+    having = [name for name, row in zip(names, rows, strict=True) if row]
+    if len(having) < len(names):
+        return f"only in {' and '.join(having)}"
+    states = [
+        f"{row.state_and_cause} in {name}" for name, row in zip(names, rows, strict=True) if row
     ]
-    return Document(f"{comparison.ours} compared with {comparison.theirs}", tuple(blocks))
+    return ", ".join(states)
 
 
-def _facts(comparison: Comparison) -> list[Fact]:
-    facts = []
-    for column in comparison.columns:
-        pairs = comparison.with_number(column.key)
-        differences = [pair.differences[column.key] for pair in pairs]
-        sign = -1 if column.is_less_better else 1
-        better = sum(sign * each > 0 for each in differences)
-        note = f"better in {better} of {len(differences)} scenes"
-        facts.append(Fact(column.heading, _signed(column, fmean(differences)), note))
-    return facts
+def _configuration(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return what decided the results of an experiment; empty where its records don't say it."""
+    recorded = [row for row in rows if row.configuration]
+    if not recorded:
+        return {}
+    versions = [row.last.code_version for row in recorded if row.last and row.last.code_version]
+    code = " and ".join(sorted({version.digest[:CODE_LETTERS] for version in versions}))
+    return {**common_settings([row.configuration for row in recorded]), CODE: code}
 
 
-def _left_out(comparison: Comparison) -> list[Item]:
-    items = [Item(name, states) for name, states in comparison.without_numbers]
-    items += [Item(name, f"only in {comparison.ours}") for name in comparison.only_ours]
-    return items + [Item(name, f"only in {comparison.theirs}") for name in comparison.only_theirs]
+def to_csv(comparison: Comparison) -> str:
+    """Return the numbers with all their digits, a line a scene, and the differences.
 
-
-def _table(comparison: Comparison, columns: Sequence[Column]) -> Table:
-    """Return a line a scene, theirs, ours and the difference of each number, and the averages."""
-    head = ["scene"]
-    for column in columns:
-        names = (comparison.theirs, comparison.ours)
-        head += [*(f"{column.heading} {name}" for name in names), "difference"]
-    lines = [_line(pair, columns) for pair in comparison.pairs]
-    return Table(head, lines, [_averages(comparison, columns)] if columns else [], text_columns=1)
-
-
-def _line(pair: Pair, columns: Sequence[Column]) -> list[str]:
-    cells = [pair.scene]
-    for column in columns:
-        cells += [column.text(side.get(column.key)) for side in (pair.theirs, pair.ours)]
-        cells.append(_signed(column, pair.differences.get(column.key)))
-    return cells
-
-
-def _averages(comparison: Comparison, columns: Sequence[Column]) -> list[str]:
-    cells = ["average"]
-    for column in columns:
-        pairs = comparison.with_number(column.key)
-        theirs = fmean(pair.theirs[column.key] for pair in pairs)
-        ours = fmean(pair.ours[column.key] for pair in pairs)
-        cells += [column.text(theirs), column.text(ours), _signed(column, ours - theirs)]
-    return cells
-
-
-def _signed(column: Column, value: float | None) -> str:
-    return "" if value is None else f"{value:+.{column.digits}f}"
-
-
-def _csv(comparison: Comparison) -> str:
-    """Return the numbers with all their digits, a line a scene."""
-    keys = [column.key for column in comparison.columns]
-    ours, theirs = comparison.ours, comparison.theirs
+    Those of two experiments are `<number>_difference`, of more `<number>_minus_<other>`.
+    """
+    names, keys = comparison.names, [column.key for column in comparison.columns]
+    others = range(1, len(names))
     head = ["scene"]
     for key in keys:
-        head += [f"{key}_{theirs}", f"{key}_{ours}", f"{key}_difference"]
-    lines = [
-        [
-            pair.scene,
-            *(
-                numbers.get(key, "")
-                for key in keys
-                for numbers in (pair.theirs, pair.ours, pair.differences)
-            ),
-        ]
-        for pair in comparison.pairs
-    ]
-    return csv_text(head, lines)
+        head += [f"{key}_{names[place]}" for place in (*others, 0)]
+        head += [f"{key}_minus_{names[other]}" for other in others] if len(names) > PAIR else []
+        head += [f"{key}_difference"] if len(names) == PAIR else []
+    return csv_text(head, [_csv_line(each, keys, others) for each in comparison.scenes])
+
+
+def _csv_line(scene: Compared, keys: Sequence[str], others: Sequence[int]) -> list[Any]:
+    cells: list[Any] = []
+    for key in keys:
+        values = scene.values(key)
+        cells += [*(values[place] for place in (*others, 0))]
+        cells += [scene.difference(key, other) for other in others]
+    return [scene.scene, *("" if cell is None else cell for cell in cells)]

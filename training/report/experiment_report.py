@@ -24,6 +24,7 @@ from training.report.blocks import (
 from training.report.plots.charts import MOST_NAMED
 from training.report.plots.timeline import Span, longest_and_median_wait
 from training.report.scene_rows import Row
+from training.report.settings import common_settings, is_own_trainer, own_defaults, text_of
 from training.report.tables import duration, scene_table
 
 MOST_PICTURES = 12
@@ -57,6 +58,7 @@ def experiment_report(
     plots_below: list[Block] = [Heading("Plots"), *plots] if plots else []
     blocks: list[Block] = [
         Text(f"{len(done)} of {len(rows)} scenes done."),
+        *_settings(rows),
         Facts((*_facts(rows, spans, on_gpus=on_gpus), *_aggregate_fact(aggregate))),
         *map(Text, notes),
         *_not_done(rows, aggregate),
@@ -69,6 +71,20 @@ def experiment_report(
         Text(f"Written {now():%Y-%m-%d %H:%M} UTC from the run records{source}."),
     ]
     return Document(title, tuple(blocks))
+
+
+def _settings(rows: Sequence[Row]) -> list[Block]:
+    """Return which settings differ from the trainer's defaults, where records say them."""
+    recorded = [row for row in rows if row.configuration]
+    if not recorded:
+        return []
+    settings = common_settings([row.settings for row in recorded])
+    if not settings:
+        return [Text("Trained with the defaults of train.yaml.")]
+    known = {key: text_of(value) for key, value in own_defaults().items()}
+    defaults = known if is_own_trainer(recorded[0].configuration) else {}
+    lines = [[key, text_of(value), defaults.get(key, "")] for key, value in settings.items()]
+    return [Table(["setting", "value", "default"], lines, text_columns=3)]
 
 
 def _facts(rows: Sequence[Row], spans: Sequence[Span], *, on_gpus: bool) -> list[Fact]:

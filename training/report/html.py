@@ -15,6 +15,7 @@ from training.report.blocks import (
     Item,
     Items,
     Picture,
+    SideBySide,
     Table,
     Text,
 )
@@ -25,10 +26,15 @@ WIDEST = 1200
 GALLERY = "pictures"
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 STYLE = """
-:root { color-scheme: light; --ink: #1b2430; --soft: #5b6675; --line: #dfe4ea; --bad: #b3372a; }
+:root { color-scheme: light; --ink: #1b2430; --soft: #5b6675; --line: #dfe4ea; --bad: #b3372a;
+  --paper: #fff; --wash: #f6f7f9; }
+@media screen and (prefers-color-scheme: dark) { :root { color-scheme: dark; --ink: #e4e9ef;
+  --soft: #9ba8b7; --line: #313b47; --bad: #e8705f; --paper: #14191f; --wash: #1d242c; }
+  .plot img { border-radius: .3rem; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1.5rem 1rem 3rem; max-width: 70rem; color: var(--ink);
-  background: #fff; font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+  background: var(--paper);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 1rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; padding-top: .6rem;
   border-top: 1px solid var(--line); }
@@ -43,21 +49,22 @@ p { margin: .3rem 0 .8rem; overflow-wrap: anywhere; }
 .items { list-style: none; margin: 0; padding: 0; }
 .items li { border-left: 4px solid var(--bad); padding: .1rem 0 .1rem .8rem; margin: 0 0 .7rem;
   break-inside: avoid; overflow-wrap: anywhere; }
-.items pre { margin: .2rem 0 0; padding: .4rem .6rem; background: #f6f7f9; border-radius: .3rem;
+.items pre { margin: .2rem 0 0; padding: .4rem .6rem; background: var(--wash); border-radius: .3rem;
   font-size: .82rem; white-space: pre-wrap; overflow-wrap: anywhere; }
-.wide { overflow-x: auto; }
+.wide { overflow-x: auto; margin-bottom: 1rem; }
 table { border-collapse: collapse; width: 100%; font-size: .84rem; white-space: nowrap; }
 th, td { padding: .28rem .55rem; text-align: left; border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 600; white-space: normal; vertical-align: bottom; }
 td.number { white-space: nowrap; }
 .number { text-align: right; font-variant-numeric: tabular-nums; }
 thead th { border-bottom: 2px solid var(--ink); }
-tfoot td { font-weight: 600; background: #f6f7f9; }
+tfoot td { font-weight: 600; background: var(--wash); }
 figure { margin: 0 0 1.8rem; break-inside: avoid; }
 figcaption { color: var(--soft); font-size: .85rem; }
 img { display: block; max-width: 100%; height: auto; margin-top: .4rem; }
 .pictures { display: grid; gap: 0 1.2rem; align-items: start;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 30rem), 1fr)); }
+.side { grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); }
 .picture img { border: 1px solid var(--line); border-radius: .3rem; }
 @media (max-width: 40rem) { body { font-size: 14px; padding: 1rem .8rem 2rem; }
   th, td { padding: .25rem .45rem; }
@@ -109,7 +116,13 @@ def _add_block(body: Element, block: Block, on_fault: Callable[[str], None]) -> 
         case Table():
             _add_table(body, block)
         case Picture():
-            _add_picture(body, block, on_fault)
+            parent = body if block.is_plot else _gallery(body)
+            _add_picture(parent, block, on_fault)
+        case SideBySide(title, pictures):
+            _add(body, "h3", title)
+            row = _add(body, "div", css="pictures side")
+            for picture in pictures:
+                _add_picture(row, picture, on_fault)
 
 
 def _add_facts(body: Element, facts: Sequence[Fact]) -> None:
@@ -147,13 +160,12 @@ def _add_lines(parent: Element, tag: str, lines: Sequence[Sequence[str]], texts:
             _add(row, tag, cell, "number" if place >= texts else "")
 
 
-def _add_picture(body: Element, picture: Picture, on_fault: Callable[[str], None]) -> None:
+def _add_picture(parent: Element, picture: Picture, on_fault: Callable[[str], None]) -> None:
     try:
         source = _data_uri(picture)
     except Exception as error:  # noqa: BLE001 - no picture is worth a report
         on_fault(f"{picture.path} can't be shown in the page: {error}")
         return
-    parent = body if picture.is_plot else _gallery(body)
     figure = _add(parent, "figure", css="plot" if picture.is_plot else "picture")
     _add(figure, "h3", picture.title)
     if picture.note:

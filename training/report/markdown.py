@@ -8,7 +8,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from training.report.blocks import Block, Document, Facts, Heading, Items, Picture, Table, Text
+from training.report.blocks import (
+    Block,
+    Document,
+    Facts,
+    Heading,
+    Items,
+    Picture,
+    SideBySide,
+    Table,
+    Text,
+)
 
 SPECIAL = re.compile(r"([\\`*|\[\]~]|(?<![^\W_])_|_(?![^\W_]))")
 """Characters that Markdown gives a meaning; underscores have one at the edge of a word."""
@@ -38,10 +48,8 @@ def escaped(text: str) -> str:
 
 def _lines(block: Block, address: Address) -> list[str]:
     match block:
-        case Heading(text):
-            return [f"## {escaped(text)}"]
-        case Text(text):
-            return [escaped(text)]
+        case Heading(text) | Text(text):
+            return [f"{'## ' if isinstance(block, Heading) else ''}{escaped(text)}"]
         case Facts(facts):
             return [
                 escaped(f"- {fact.name}: {fact.value}" + (f" ({fact.note})" if fact.note else ""))
@@ -60,6 +68,9 @@ def _lines(block: Block, address: Address) -> list[str]:
             return _table(block)
         case Picture():
             return _picture(block, address)
+        case SideBySide(title, pictures):
+            shown = (line for each in pictures for line in ["", *_picture(each, address, "####")])
+            return [f"### {escaped(title)}", *shown]
 
 
 def _table(table: Table) -> list[str]:
@@ -72,9 +83,9 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(map(escaped, cells)) + " |"
 
 
-def _picture(picture: Picture, address: Address) -> list[str]:
+def _picture(picture: Picture, address: Address, heading: str = "###") -> list[str]:
     link = address(picture.path)
     title = escaped(picture.title)
     note = ["", escaped(picture.note)] if picture.note else []
     shown = f"![{title}]({link})" if link else f"not shown: {escaped(str(picture.path))}"
-    return [f"### {title}", *note, "", shown]
+    return [f"{heading} {title}", *note, "", shown]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -20,6 +21,7 @@ SCRIPT = "(script)"
 CONTENT = "content"
 """Key that stands for a file in a recorded configuration: its content's hash, not its path."""
 HASH_LETTERS = 7
+MOST_VALUES = 3
 
 Settings = dict[str, Any]
 """Values by dotted key."""
@@ -31,7 +33,7 @@ def changed_settings(configuration: Mapping[str, Any], command: str = "") -> Set
     Those of another script are the overrides of its recorded `command`: its defaults are its own
     affair. Keys that the defaults have and the record lacks are left out: they are newer.
     """
-    if configuration.get(SCRIPT) != OWN_SCRIPT.name:
+    if not is_own_trainer(configuration):
         return overrides_of(command) or _without_script(configuration)
     defaults = own_defaults()
     return {
@@ -39,6 +41,11 @@ def changed_settings(configuration: Mapping[str, Any], command: str = "") -> Set
         for key, value in _without_script(configuration).items()
         if key not in defaults or not _is_default(value, defaults[key])
     }
+
+
+def is_own_trainer(configuration: Mapping[str, Any]) -> bool:
+    """Return whether a recorded configuration is of the project's own trainer."""
+    return configuration.get(SCRIPT) == OWN_SCRIPT.name
 
 
 def overrides_of(command: str) -> Settings:
@@ -55,14 +62,26 @@ def own_defaults() -> Settings:
     return without_ignored(resolve_what_is_known(compose(OWN_CONFIG, ()).content))
 
 
-def different_settings(configurations: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Return the keys in which recorded configurations differ, with the value in each.
+def common_settings(scenes: Sequence[Mapping[str, Any]]) -> Settings:
+    """Return by key the values of several scenes; where they differ, how many of them there are."""
+    keys = dict.fromkeys(key for each in scenes for key in each)
+    values = {key: [each.get(key) for each in scenes] for key in keys}
+    return {key: _common(each) for key, each in values.items()}
 
-    None where one lacks the key.
-    """
-    found = [{key: shown(value) for key, value in each.items()} for each in configurations]
-    keys = dict.fromkeys(key for each in found for key in each)
-    values = {key: [each.get(key) for each in found] for key in keys}
+
+def _common(values: Sequence[Any]) -> Any:
+    different = [value for place, value in enumerate(values) if value not in values[:place]]
+    if len(different) == 1:
+        return shown(different[0])
+    if len(different) > MOST_VALUES:
+        return f"{len(different)} values"
+    return " or ".join(text_of(shown(value)) for value in different)
+
+
+def different_settings(configurations: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return the keys in which configurations differ, with the value in each; None for no value."""
+    keys = dict.fromkeys(key for each in configurations for key in each)
+    values = {key: [each.get(key) for each in configurations] for key in keys}
     return {key: each for key, each in values.items() if any(one != each[0] for one in each)}
 
 
@@ -71,6 +90,15 @@ def shown(value: Any) -> Any:
     if isinstance(value, dict) and value.keys() == {CONTENT}:
         return f"file {str(value[CONTENT])[:HASH_LETTERS]}"
     return value
+
+
+def text_of(value: Any) -> str:
+    """Return a value as it is written in YAML or an override."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return f"[{', '.join(map(text_of, value))}]"
+    return json.dumps(value, default=str, ensure_ascii=False)
 
 
 def _without_script(configuration: Mapping[str, Any]) -> Settings:

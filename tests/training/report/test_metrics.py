@@ -11,7 +11,8 @@ from page_lab import end, page_state_of, planned
 from flows.run_page.content import RunFacts, table
 from training.records.record import now
 from training.report import metrics
-from training.report.comparison import compare, write_comparison
+from training.report.comparison import compare
+from training.report.comparison_page import write_comparison
 from training.report.metrics import ONLY_IN_REPORT, Column, numbers_of, used_columns
 from training.report.summary import summarise
 from training.report.summary import table as terminal_table
@@ -42,7 +43,7 @@ def test_a_column_is_one_entry(plan, monkeypatch):
     assert head.split() == ["scene", "state", "attempts", "time", "sharpness", "lp/mm"]
     rows = page_state_of(plan).rows(now(), is_over=True)
     assert [row["sharpness lp/mm"] for row in table(RunFacts.of(plan), rows)] == ["7.12", "8.12"]
-    compared = write_comparison(plan.roots, compare("exp", rows, "other", rows))
+    compared = write_comparison(plan.roots, compare([("exp", rows), ("other", rows)]))
     assert "sharpness lp/mm other" in compared.text
 
 
@@ -69,7 +70,7 @@ def test_a_terminal_shows_a_few_columns_and_the_report_all(plan):
     assert head.split("  ")[-1].strip() == "RR-MPJPE mm"
     assert "MVE" not in head
     assert len(head) < 120 - len("synthetic_pair02_dance")
-    compared = write_comparison(plan.roots, compare("exp", rows(plan), "other", rows(plan)))
+    compared = write_comparison(plan.roots, compare([("exp", rows(plan)), ("other", rows(plan))]))
     page = next(file for file in compared.files if file.suffix == ".md").read_text()
     assert "FLIP exp" in page
     assert "FLIP" not in compared.text
@@ -112,8 +113,16 @@ def test_another_trainers_metrics_may_mean_anything(before):
 
 def test_columns_without_a_number_are_left_out():
     """In the order of the table, whatever the order of the trainer's keys."""
-    found = used_columns([{"ssim": 0.5}, {"psnr": 20.0, "unknown": 1.0}])
+    found = used_columns([{"ssim": 0.5}, {"psnr": 20.0}])
     assert [column.key for column in found] == ["psnr", "ssim"]
+
+
+def test_a_number_of_another_trainer_is_a_column_by_itself():
+    """After the known ones; a terminal shows a few; other numbers of the own trainer have none."""
+    more = {f"m{number}": 0.5 for number in range(6)}
+    numbers = [{"seed": 1, "smpl_mpjpe_mm": 2.0, **more, "psnr": 20.0}]
+    assert [each.key for each in used_columns(numbers)] == ["psnr", *more]
+    assert [each.key for each in used_columns(numbers, "terminal")] == ["psnr", *list(more)[:4]]
 
 
 def test_counts_are_added_up_and_other_numbers_averaged():

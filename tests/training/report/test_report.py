@@ -187,9 +187,11 @@ def test_two_experiments_are_compared_scene_by_scene(roots, capsys):
     record(roots, "a_5", exp_name="old", psnr=99.0)
     assert main(["--exp-name", "exp", "--compare", "old"]) == 0
     report = (folder(roots) / "compare_old.md").read_text()
-    assert "| a_1 | 20.0 | 22.0 | +2.0 | 0.800 | 0.900 | +0.100 | 12.0 | 10.0 | -2.0 |" in report
-    assert "| average | 21.0 | 21.5 | +0.5 | 0.800 | 0.900 | +0.100 |" in report
+    line = "| a_1 | 20.00 | 22.00 | +2.00 | 0.8000 | 0.9000 | +0.1000 | 12.00 | 10.00 | -2.00 |"
+    assert line in report
+    assert "| average | 21.00 | 21.50 | +0.50 | 0.8000 | 0.9000 | +0.1000 |" in report
     assert "better in 1 of 2 scenes" in report
+    assert "Not known of exp, old" in report
     for line in ("a_3: only in exp", "a_4: only in old", "a_5: failed (timeout) in exp, done in"):
         assert line in report
     with (folder(roots) / "compare_old.csv").open() as stream:
@@ -197,6 +199,48 @@ def test_two_experiments_are_compared_scene_by_scene(roots, capsys):
     assert (first["scene"], first["psnr_old"], first["psnr_difference"]) == ("a_1", "20.0", "2.0")
     assert (folder(roots) / "compare_old_psnr.png").is_file()
     assert "a_3: only in exp" in capsys.readouterr().out
+
+
+def test_any_number_of_experiments_is_compared(roots, capsys):
+    """First in which settings they differ; exact differences; pictures of a scene side by side."""
+    own = {"(script)": "simple_multi_human_trainer.py", "model.sh_degree": 0}
+    psnr = {"exp": 20.049, "base": 20.151, "third": 21.0}
+    for seed, (name, value) in enumerate(psnr.items()):
+        configuration = {**own, "seed": seed}
+        record(
+            roots, "a_1", exp_name=name, configuration=configuration, psnr=value, picture="c.png"
+        )
+        Image.new("RGB", (30, 20)).save(roots.output_folder("a_1", name) / "c.png")
+    assert main(["--exp-name", "exp", "--compare", "base", "third"]) == 0
+    report = (folder(roots) / "compare_base_and_third.md").read_text()
+    assert report.index("| seed | 0 | 1 | 2 |") < report.index("| base | 20.15 | -0.10 |")
+    assert "sh_degree" not in report
+    assert "PSNR dB, best: 21.00 (third)" in report
+    page = Page(folder(roots) / "compare_base_and_third.html")
+    assert sum(each.startswith("data:image/jpeg") for each in page.addresses) == 3
+    with (folder(roots) / "compare_base_and_third.csv").open() as stream:
+        (line,) = csv.DictReader(stream)
+    assert float(line["psnr_minus_base"]) == pytest.approx(-0.102)
+    assert "seed     0    1     2" in capsys.readouterr().out
+
+
+def test_a_report_begins_with_the_settings_that_are_not_the_defaults(roots):
+    """With the default beside each; scenes that differ show their values."""
+    own = {"(script)": "simple_multi_human_trainer.py", "model.sh_degree": 0}
+    record(roots, "a_1", configuration={**own, "seed": 5, "train.optimization.lr": None})
+    record(roots, "a_2", configuration={**own, "seed": 6, "train.optimization.lr": None})
+    report = summarise(roots, "exp", []).report.read_text()
+    assert report.index("| seed | 5 or 6 | 0 |") < report.index("| a_1 | done |")
+    assert "optimization.lr" not in report
+
+
+def test_a_report_of_another_trainer_begins_with_its_overrides(roots):
+    """Its defaults are its own affair; numbers that it writes are columns by themselves."""
+    record(roots, "a_1", configuration={"(script)": "my.py", "width": "64"}, val={"iou": 0.51234})
+    report = summarise(roots, "exp", []).report.read_text()
+    assert "| width | 64 |  |" in report
+    assert "| scene | state | attempts | time | val.iou |" in report
+    assert "| 60 min | 0.5123 |" in report
 
 
 def test_a_report_as_json_has_rows_and_averages(roots, capsys):
