@@ -138,7 +138,7 @@ def train(given: argparse.Namespace) -> None:
     with phases.phase("resume from it"):
         assert loop.resume(run)
     with phases.phase("write the people (.ply)"):
-        export_people(run.output, run.model)
+        export_people(run.output, run.model, posed={})
 
 
 def checked(given: argparse.Namespace) -> tuple[Any, Any]:

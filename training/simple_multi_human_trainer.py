@@ -97,7 +97,8 @@ def _train(config: Config, requests: SignalRequests) -> None:
     run = prepare_run(config, inputs, requests)
     try:
         train(run)
-        export_people(run.output, run.model)
+        posed = {inputs.frames[index]: index for index in inputs.exported}
+        export_people(run.output, run.model, posed, requests.stop_if_asked)
     finally:
         run.reports.close()
 

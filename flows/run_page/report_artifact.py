@@ -8,8 +8,9 @@ from pathlib import Path
 
 from flows.run_page.content import clean
 from training.plan.model import Plan
-from training.report.blocks import Block, Document, Items, Picture, Table, Text
-from training.report.experiment_report import experiment_report, title_of
+from training.report import experiment_report
+from training.report.blocks import Block, Document, Heading, Items, Picture, SideBySide, Table, Text
+from training.report.experiment_report import title_of
 from training.report.markdown import Address, to_markdown
 from training.report.plots.thumbnails import data_uri, smaller_and_smaller
 from training.report.plots.timeline import spans_of
@@ -26,7 +27,7 @@ QUALITY = 80
 
 def report(plan: Plan, rows: Sequence[Row]) -> str:
     """Return the report of the chosen scenes as Markdown."""
-    whole = experiment_report(
+    whole = experiment_report.experiment_report(
         title_of(plan.exp_name, plan.output_subdir),
         rows,
         spans_of(rows, [plan]),
@@ -60,6 +61,8 @@ def _short(block: Block) -> Iterator[Block]:
         case Table(lines=lines) if len(lines) > MOST_LINES:
             yield replace(block, lines=lines[:MOST_LINES])
             yield _cut_note(MOST_LINES, len(lines))
+        case SideBySide() | Heading(text=experiment_report.IN_MOTION):
+            return  # animations of all scenes together are megabytes
         case Items(items) if len(items) > MOST_ITEMS:
             yield Items(items[:MOST_ITEMS])
             yield _cut_note(MOST_ITEMS, len(items))

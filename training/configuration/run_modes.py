@@ -68,7 +68,12 @@ GENERATE = RunMode(
     expected_outputs=("shard.json",),
     output_subdir="difix_data",
     aggregated_by="difix_data_generation_aggregate",
-    ignored_keys=(*OF_NO_SCENE, "difix_data_generation.workers", "train.evaluation"),
+    ignored_keys=(
+        *OF_NO_SCENE,
+        "difix_data_generation.workers",
+        "train.evaluation",
+        "train.export",
+    ),
 )
 AGGREGATE = RunMode(
     name="difix_data_generation_aggregate",
@@ -98,6 +103,8 @@ EVALUATE = RunMode(
         "train.optimization",
         "train.nv_generation",
         "train.evaluation.eval_every_epoch",
+        "train.evaluation.eval_animation_frames",
+        "train.export",
         "train.evaluation.held_out_cameras",
         "difix",
         "difix_data_generation",

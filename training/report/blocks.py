@@ -72,6 +72,8 @@ class Picture:
     title: str
     note: str = ""
     is_plot: bool = False
+    is_animation: bool = False
+    """An animated WebP, which pages embed as it is."""
 
 
 @dataclass(frozen=True)

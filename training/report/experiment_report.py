@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from training.plan.aggregate_state import AggregateState, missing_text
 from training.records.record import now
@@ -18,6 +19,7 @@ from training.report.blocks import (
     Item,
     Items,
     Picture,
+    SideBySide,
     Table,
     Text,
 )
@@ -28,6 +30,11 @@ from training.report.settings import common_settings, is_own_trainer, own_defaul
 from training.report.tables import duration, scene_table
 
 MOST_PICTURES = 12
+IN_MOTION = "In motion"
+ANIMATIONS = {
+    "turntable": "around the people of the middle frame",
+    "fly_along": "to both sides of the source camera, while the people move",
+}
 
 
 def title_of(exp_name: str, output_subdir: str) -> str:
@@ -179,7 +186,9 @@ def _pictures(done: Sequence[Row]) -> list[Block]:
         note = [Text(f"{MOST_PICTURES} of {len(having):,}: those with the lowest PSNR, the middle,"
                      " and the highest.")]  # fmt: skip
     title = "Pictures: target, before, after" if "psnr" in having[0].numbers else "Pictures"
-    return [Heading(title), *note, *map(_picture, chosen)]
+    moving = [_animations(row) for row in chosen if row.animations]
+    in_motion: list[Block] = [Heading(IN_MOTION), *moving] if moving else []
+    return [Heading(title), *note, *map(_picture, chosen), *in_motion]
 
 
 def _spread(rows: Sequence[Row]) -> list[Row]:
@@ -190,5 +199,32 @@ def _spread(rows: Sequence[Row]) -> list[Row]:
 
 def _picture(row: Row) -> Picture:
     psnr = row.numbers.get("psnr")
-    note = "" if psnr is None else f"PSNR {psnr:.1f} dB"
-    return Picture(row.picture or Path(), row.scene, note)
+    note = "" if psnr is None else f"PSNR {psnr:.1f} dB over all evaluated views"
+    views = _shown_views(row)
+    return Picture(
+        row.picture or Path(), row.scene, f"{note}; from the top: {views}" if views else note
+    )
+
+
+def _shown_views(row: Row) -> str:
+    """Return camera, frame and PSNR of each row of a scene's picture; empty where none is known."""
+    try:
+        return "; ".join(map(_view_text, row.metrics.get("picture_views", ())))
+    except (TypeError, ValueError, KeyError):  # another trainer means something else by it
+        return ""
+
+
+def _view_text(view: Mapping[str, Any]) -> str:
+    psnr = view["psnr"]
+    number = "" if psnr is None else f": {psnr:.1f} dB"
+    return f"camera {view['camera']}, frame {view['frame']}{number}"
+
+
+def _animations(row: Row) -> SideBySide:
+    psnr = row.numbers.get("psnr")
+    title = row.scene if psnr is None else f"{row.scene}, PSNR {psnr:.1f} dB"
+    animations = (
+        Picture(path, kind.replace("_", "-"), ANIMATIONS.get(kind, ""), is_animation=True)
+        for kind, path in row.animations.items()
+    )
+    return SideBySide(title, tuple(animations))

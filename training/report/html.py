@@ -182,4 +182,6 @@ def _gallery(body: Element) -> Element:
 def _data_uri(picture: Picture) -> str:
     if picture.is_plot:
         return data_uri("image/png", picture.path.read_bytes())
+    if picture.is_animation:
+        return data_uri("image/webp", picture.path.read_bytes())
     return data_uri("image/jpeg", smaller(picture.path, WIDEST))

@@ -40,6 +40,8 @@ class Row(SceneState):
     picture: Path | None = None
     configuration: Mapping[str, Any] = field(default_factory=dict)
     """What decided its result, as its record says; empty without a record."""
+    animations: Mapping[str, Path] = field(default_factory=dict)
+    """Animated WebP of the trained people by kind, `turntable` and `fly_along`."""
 
     @property
     def is_done(self) -> bool:
@@ -97,6 +99,7 @@ def row_of(scene: str, output: Path) -> Row:
         metrics=metrics,
         picture=_picture(metrics, output),
         configuration=record.configuration if record else {},
+        animations=scene_animations(output, metrics),
     )
 
 
@@ -109,8 +112,23 @@ def _sample_counts(output: Path) -> dict[str, Any]:
         return {}
 
 
+def scene_animations(output: Path, metrics: Mapping[str, Any]) -> dict[str, Path]:
+    """Return the animations of a scene by kind: those that its `metrics` name and that are there.
+
+    `output` is the scene's folder; nothing outside of it is returned.
+    """
+    named = metrics.get("animations")
+    paths = named.items() if isinstance(named, Mapping) else ()
+    found = {str(kind): _inside(output, name) for kind, name in paths}
+    return {kind: path for kind, path in found.items() if path and path.is_file()}
+
+
 def _picture(metrics: Mapping[str, Any], output: Path) -> Path | None:
     """Return the picture that the metrics name; None for one outside the scene's folder."""
-    name = metrics.get("picture", CONTACT_SHEET if "samples" in metrics else None)
-    picture = output / name if isinstance(name, str) else None
-    return picture if picture and picture.resolve().is_relative_to(output.resolve()) else None
+    return _inside(output, metrics.get("picture", CONTACT_SHEET if "samples" in metrics else None))
+
+
+def _inside(output: Path, name: object) -> Path | None:
+    """Return the path of a file that is named relative to a folder; None for one outside of it."""
+    path = output / name if isinstance(name, str) else None
+    return path if path and path.resolve().is_relative_to(output.resolve()) else None

@@ -27,6 +27,7 @@ IGNORED_PREFIXES = (
     "refiner_train.",
     "difix.same_group",
     "train.difix.",
+    "train.export.",
     "train.evaluation.eval_",
     "train.evaluation.pose_eval.",
     "train.evaluation.nvs_eval.",

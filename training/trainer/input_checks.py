@@ -29,7 +29,11 @@ from preprocess.scene_data import (
 )
 from training.trainer.cameras.camera_ids import CameraIds, choose_cameras
 from training.trainer.config.schema import Config
-from training.trainer.evaluation.evaluated_views import EvaluatedViews, choose_views
+from training.trainer.evaluation.evaluated_views import (
+    EvaluatedViews,
+    choose_exported,
+    choose_views,
+)
 from training.trainer.evaluation.experiment_loggers import missing_logger_packages
 from training.trainer.output_files import OutputFolder
 from training.trainer.refiner.tuned_on import Relation, relation_to
@@ -44,8 +48,9 @@ class TrainingInputs:
     """What a training run reads.
 
     The scene, its training data, the truth folder if any, the cameras by use, the numbers of the
-    frames that are trained on, what is evaluated, the body space that poses are fitted in, and how
-    the scene relates to those that its image refiner was tuned on, where it has one.
+    frames that are trained on, what is evaluated, the body space that poses are fitted in, how the
+    scene relates to those that its image refiner was tuned on, where it has one, and the indices of
+    the frames whose poses are exported.
     """
 
     scene: Scene
@@ -56,6 +61,7 @@ class TrainingInputs:
     evaluated: EvaluatedViews
     space: Space
     refiner: Relation | None = None
+    exported: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,11 +129,14 @@ def _inputs(config: Config) -> TrainingInputs:
     chosen = collect_faults(faults, lambda: chosen_views(config, scene, truth, frames))
     if truth and chosen and not faults:
         faults += truth_faults(config, (data, truth), frames, chosen)
+    exported = collect_faults(faults, lambda: choose_exported(config.train.export, frames))
     refiner = collect_faults(faults, lambda: _relation(scene, config))
     if faults or chosen is None:
         raise FaultsError(faults)
     space = body_space(data)
-    return TrainingInputs(scene, data, truth, chosen[0], frames, chosen[1], space, refiner)
+    return TrainingInputs(
+        scene, data, truth, chosen[0], frames, chosen[1], space, refiner, exported or ()
+    )
 
 
 def chosen_views(

@@ -352,7 +352,8 @@ def resume(run: TrainingRun) -> bool:
 
 def _what_is_evaluated(run: TrainingRun) -> dict[str, Any]:
     """Return the settings that decide what the numbers of an evaluation mean."""
-    return run.config.train.evaluation.model_dump(exclude={"eval_every_epoch", "eval_videos"})
+    shown = {"eval_every_epoch", "eval_videos", "eval_animation_frames"}
+    return run.config.train.evaluation.model_dump(exclude=shown)
 
 
 def run_facts(run: TrainingRun) -> dict[str, Any]:

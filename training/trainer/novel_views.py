@@ -13,9 +13,9 @@ from torch import Tensor
 
 from preprocess.layout import EVERYONE, SceneFolder
 from training.trainer.cameras.camera import Camera
-from training.trainer.cameras.strategies import STRATEGIES, PeopleBounds, sides_outwards
+from training.trainer.cameras.strategies import STRATEGIES, people_bounds, sides_outwards
 from training.trainer.cameras.views import View, ViewReader
-from training.trainer.config.schema import RuntimeCamera, TrainingViews
+from training.trainer.config.schema import TrainingViews
 from training.trainer.evaluation.pictures import to_pil_image
 from training.trainer.gaussians.model import SceneModel
 from training.trainer.gaussians.render import COVERED, Rendered, render
@@ -23,7 +23,6 @@ from training.trainer.refiner.refiner import Refiner
 from training.trainer.refiner.silhouettes import person_masks
 from training.trainer.termination import TrainingError
 
-PELVIS, NECK = 0, 12
 MIN_FACING = 0.1  # of it shows a surface that faces the camera, for the depth to be known
 
 
@@ -89,7 +88,8 @@ class NovelViews:
             return
         first = self.source.view(self.source_id, 0).camera.to("cpu")
         settings = self.settings.runtime_camera
-        people = people_bounds(model, len(frames), settings)
+        all_frames = torch.arange(len(frames), device=self.source.device)
+        people = people_bounds(model.joints(all_frames), settings)
         cameras = STRATEGIES[settings.strategy](people, first, settings, len(self.ids))
         sides = sides_outwards(people, first, cameras)
         for index in frames:
@@ -115,18 +115,6 @@ class NovelViews:
             masks = person_masks(image, rendered.person_alpha, self.source.background)
         depth = torch.where(masks.amax(-1) > 0, _covered_depth(rendered), 0.0)
         return View(camera_id, self.source.frames[index], index, camera, image, masks, depth)
-
-
-def people_bounds(model: SceneModel, frames: int, settings: RuntimeCamera) -> PeopleBounds:
-    """Return where the people are over the first `frames` frame indices."""
-    joints = model.joints(torch.arange(frames, device=model.poses.betas.device)).cpu()
-    points = joints.flatten(0, -2)
-    center = (points.amin(0) + points.amax(0)) / 2
-    upright = (joints[..., NECK, :] - joints[..., PELVIS, :]).flatten(0, -2).mean(0)
-    if settings.up is not None:
-        upright = torch.tensor(settings.up, dtype=upright.dtype)
-    radius = float((points - center).norm(dim=-1).max()) + settings.body_radius_m
-    return PeopleBounds(center, radius, upright / upright.norm())
 
 
 def write_view(folder: SceneFolder, view: View) -> None:

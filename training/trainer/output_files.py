@@ -39,3 +39,7 @@ class OutputFolder:
     def person(self, person: int) -> Path:
         """Return the path of a person's canonical Gaussians, a .ply for 3DGS viewers."""
         return self.root / f"person_{person:02d}.ply"
+
+    def posed(self, frame: int) -> Path:
+        """Return the path of everyone's Gaussians in the pose of a frame, in the world's axes."""
+        return self.root / "posed" / f"{frame:06d}.ply"

@@ -16,12 +16,11 @@ from training.trainer.cameras.view import ViewCache
 from training.trainer.cameras.views import ViewReader
 from training.trainer.checkpoints import run_identity
 from training.trainer.config.schema import Config, Model
-from training.trainer.evaluation.evaluate import GroundTruth, TrueBodies, rendered_image
+from training.trainer.evaluation.evaluate import GroundTruth, TrueBodies
 from training.trainer.evaluation.evaluated_views import EvaluatedViews
 from training.trainer.evaluation.experiment_loggers import open_loggers
 from training.trainer.evaluation.perceptual import load_lpips
-from training.trainer.evaluation.pictures import tile, to_pil_image
-from training.trainer.evaluation.run_reports import RunReports
+from training.trainer.evaluation.run_reports import RunReports, shown_render
 from training.trainer.gaussians.body_files import load_people_bodies
 from training.trainer.gaussians.body_parameters import (
     BodyParameters,
@@ -136,17 +135,15 @@ def make_reports(
     """Return the reports of a run over `model`, which has not been trained yet."""
     cameras = inputs.cameras
     shown = views_to_show(inputs.evaluated, cameras.source)
-    initial_tiles = [
-        tile(to_pil_image(rendered_image(model, view, config.model.background)))
-        for view in (true_views or source).views(shown)
-    ]
+    views = (true_views or source).views(shown)
     return RunReports(
         config=config,
         output=OutputFolder(config.output),
         truth=read_ground_truth(config, inputs, true_views or source),
         cameras=cameras,
         shown=shown,
-        initial_tiles=initial_tiles,
+        initial_renders=[shown_render(model, view, config) for view in views],
+        source_camera=source.stored(cameras.source, 0).camera,
         refiner_tuned_on=inputs.refiner,
     )
 

@@ -7,11 +7,9 @@ What the training wrote is only read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from torch import Tensor
 
 from preprocess.faults import Fault, FaultsError
 from preprocess.scene_data import body_space, load_genders
@@ -29,13 +27,14 @@ from training.trainer.evaluation.evaluate import (
     GroundTruth,
     evaluate,
     in_true_bodies,
-    rendered_image,
 )
 from training.trainer.evaluation.evaluated_views import choose_views
 from training.trainer.evaluation.experiment_loggers import report_progress
 from training.trainer.evaluation.pictures import tile, to_pil_image, write_image_grid
 from training.trainer.evaluation.run_reports import (
+    ShownRender,
     evaluated_metrics,
+    shown_render,
     write_camera_video,
     write_tables,
 )
@@ -139,7 +138,7 @@ class _Report:
         write_tables(self.output, self.epoch, found)
         for camera in self.truth.evaluated.cameras if settings.eval_videos else ():
             path = self.output.evaluation(f"video_camera_{camera}", self.epoch, "webp")
-            write_camera_video(path, self.model, self.truth, camera, background)
+            write_camera_video(path, self.model, self.truth, camera, background, progress=progress)
         shared = self.config.shared
         metrics = {
             "scene": shared.scene_name,
@@ -159,19 +158,24 @@ class _Report:
         models = {"render": self.model}
         if self.truth.own is not None:
             models["render in true poses"] = in_true_bodies(self.model, self.truth.own)
-        rows = {
-            f"camera {view.camera_id}, frame {view.frame}": [
-                tile(to_pil_image(image))
-                for image in (view.image, *self._rendered(models.values(), view))
-            ]
-            for view in self.truth.reader.views(shown)
-        }
+        rows = {}
+        for view in self.truth.reader.views(shown):
+            renders = [shown_render(model, view, self.config) for model in models.values()]
+            tiles = [tile(to_pil_image(view.image)), *(render.tile for render in renders)]
+            rows[_label(view, renders)] = tiles
         path = self.output.evaluation("comparison", self.epoch, "png")
         write_image_grid(path, ("target", *models), rows)
         return str(path.relative_to(self.output.root))
 
-    def _rendered(self, models: Iterable[SceneModel], view: View) -> list[Tensor]:
-        return [rendered_image(model, view, self.config.model.background) for model in models]
+
+def _label(view: View, renders: Sequence[ShownRender]) -> str:
+    endings = ("", " in true poses")
+    numbers = [
+        f"PSNR {render.psnr:.1f} dB{ending}"
+        for render, ending in zip(renders, endings, strict=False)
+        if render.psnr is not None
+    ]
+    return ", ".join([f"camera {view.camera_id}", f"frame {view.frame}", *numbers])
 
 
 def _sentence(summary: dict[str, float | None]) -> str:

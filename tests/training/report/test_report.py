@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
 import json
 import subprocess
 import sys
@@ -284,14 +286,29 @@ def test_a_mistyped_name_is_a_fault(roots, capsys, flags, message):
 def test_the_page_is_self_contained_and_escapes_what_it_shows(roots):
     """All pictures are embedded; text of logs and names is never markup."""
     evil = '<script>alert(1)</script> | "&amp;" \x1b[31mred\x1b[0m \x00'
-    record(roots, "a_<b>$x_1", psnr=20.0, picture="evaluation/c.png")
+    record(
+        roots,
+        "a_<b>$x_1",
+        psnr=20.0,
+        picture="evaluation/c.png",
+        picture_views=[{"camera": 4, "frame": 7, "psnr": 21.5}],
+        animations={"turntable": "evaluation/t.webp", "fly_along": "../../secret.webp"},
+    )
     record(roots, "a_2", attempt(Cause.TRAINER_ERROR, message=evil))
     picture = roots.output_folder("a_<b>$x_1", "exp") / "evaluation/c.png"
     picture.parent.mkdir()
     Image.new("RGB", (2400, 600)).save(picture)
+    frames = [Image.new("RGB", (20, 20), color) for color in ("red", "blue")]
+    frames[0].save(picture.with_name("t.webp"), save_all=True, append_images=frames[1:])
     summary = summarise(roots, "exp", [])
     page, text = Page(summary.page), summary.page.read_text()
-    assert len(page.addresses) == 4  # three plots, one picture
+    assert len(page.addresses) == 5  # three plots, one picture, one animation
+    (animation,) = [each for each in page.addresses if each.startswith("data:image/webp;base64,")]
+    with Image.open(io.BytesIO(base64.b64decode(animation.partition(",")[2]))) as film:
+        assert film.n_frames == 2
+    assert "PSNR 20.0 dB over all evaluated views; from the top: camera 4, frame 7: 21.5 dB" in (
+        page.shown
+    )
     assert all(address.startswith("data:image/") for address in page.addresses)
     assert not {"script", "link", "b", "iframe"} & set(page.tags)
     assert "http" not in text.split("</style>")[1]

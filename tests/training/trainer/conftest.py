@@ -35,6 +35,7 @@ SMALL = (
     "train.optimization.epochs=3",
     "train.optimization.checkpoint_every_epoch=1",
     "model.gaussians_per_person=250",
+    "train.evaluation.eval_animation_frames=0",
 )
 RENDERED = (
     "train.nv_generation.trn_nv_gen.num_cameras=2",

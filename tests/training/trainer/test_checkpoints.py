@@ -13,8 +13,9 @@ import torch
 
 from training.trainer import loop, novel_views
 from training.trainer.checkpoints import load_checkpoint, save_checkpoint
-from training.trainer.evaluation import evaluate
+from training.trainer.evaluation import animations, evaluate
 from training.trainer.gaussians.model import SceneModel
+from training.trainer.gaussians.render import render
 
 
 def raise_at(monkeypatch, number, iteration):
@@ -188,6 +189,25 @@ def test_a_finished_run_started_again_trains_no_more(tiny_scene, monkeypatch):
     assert tiny_scene.train() == 0
     assert (tiny_scene.output() / "person_00.ply").is_file()
     assert_same(tiny_scene.metrics(), metrics)
+
+
+def test_sigterm_does_not_wait_for_animations(tiny_scene, monkeypatch):
+    """The run ends after the frame that is drawn; what was trained is kept."""
+    shown = ("train.optimization.epochs=1", "train.evaluation.eval_animation_frames=50")
+    drawn = []
+
+    def drawing(*of_render):
+        drawn.append(of_render)
+        if len(drawn) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return render(*of_render)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(animations, "render", drawing)
+        assert tiny_scene.train(*shown) == 143
+    assert len(drawn) == 2
+    assert tiny_scene.checkpoint()["position"]["epoch"] == 1
+    assert not list(tiny_scene.output().rglob("*.webp"))
 
 
 def test_a_checkpoint_of_another_configuration_is_refused_by_key(tiny_scene, capsys):

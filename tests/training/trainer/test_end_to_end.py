@@ -24,7 +24,8 @@ def table(path):
 
 def test_a_scene_is_trained_evaluated_and_exported(tiny_scene, capsys):
     """Images and poses are better than before training, and every expected file is there."""
-    assert tiny_scene.train("train.optimization.epochs=12") == 0
+    shown = "train.evaluation.eval_animation_frames=3"
+    assert tiny_scene.train("train.optimization.epochs=12", shown) == 0
     output, metrics = tiny_scene.output(), tiny_scene.metrics()
     assert metrics["psnr"] > metrics["before"]["psnr"] + 1
     assert metrics["mpjpe_mm"] < 0.8 * metrics["before"]["mpjpe_mm"]
@@ -36,12 +37,18 @@ def test_a_scene_is_trained_evaluated_and_exported(tiny_scene, capsys):
     assert metrics["lpips"] is not None or "lpips_reason" in metrics
     with Image.open(output / metrics["picture"]) as picture:
         assert picture.width > 3 * 256
+    for name in metrics["animations"].values():
+        with Image.open(output / name) as animation:
+            assert animation.n_frames == 3
     images = table(output / "evaluation" / "images_epoch_0012.csv")
     frames = [frame for frame in range(1, 7) if frame != tiny_scene.skipped]
     seen = {(int(row["camera"]), int(row["frame"])) for row in images}
     assert seen == {(camera, frame) for camera in HELD_OUT for frame in frames}
     assert len(table(output / "evaluation" / "poses_epoch_0012.csv")) == 5 * 2
     assert len(table(output / "evaluation" / "images_epoch_0000.csv")) == len(images)
+    numbers = {(int(row["camera"]), int(row["frame"])): float(row["psnr"]) for row in images}
+    for view in metrics["picture_views"]:
+        assert view["psnr"] == pytest.approx(numbers[view["camera"], view["frame"]])
     mean = np.mean([float(row["psnr"]) for row in images])
     assert metrics["psnr"] == pytest.approx(mean)
     lines = capsys.readouterr().out.splitlines()
@@ -53,7 +60,11 @@ def test_a_scene_is_trained_evaluated_and_exported(tiny_scene, capsys):
 
 def test_people_are_exported_as_viewers_of_3dgs_read_them(tiny_scene):
     """One .ply a person, its head up where viewers look up (y down), finite and complete."""
-    assert tiny_scene.train("train.optimization.epochs=1") == 0
+    posed = "train.export.posed_frames=[3]"
+    assert tiny_scene.train("train.optimization.epochs=1", posed) == 0
+    (everyone,) = (tiny_scene.output() / "posed").iterdir()
+    assert everyone.name == "000003.ply"
+    assert b"\nelement vertex 500\n" in everyone.read_bytes()[:100]
     for person in range(2):
         content = (tiny_scene.output() / f"person_{person:02d}.ply").read_bytes()
         header, _, body = content.partition(b"end_header\n")

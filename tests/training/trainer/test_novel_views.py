@@ -8,9 +8,9 @@ import torch
 from preprocess.layout import SceneFolder
 from preprocess.scene_data import load_image
 from training.trainer import setup
+from training.trainer.cameras.strategies import people_bounds
 from training.trainer.config.compose import load_config
 from training.trainer.config.schema import RuntimeCamera
-from training.trainer.novel_views import people_bounds
 
 SOURCE = 28
 STEPWISE = (
@@ -85,23 +85,18 @@ def settings(**changes):
     return RuntimeCamera.model_validate(found.model_dump() | changes)
 
 
-class Lying:
-    """A person who lies along x, heads at 1.7 m."""
-
-    class poses:  # noqa: N801
-        betas = torch.zeros(1, 10)
-
-    def joints(self, frames):
-        points = torch.zeros(len(frames), 1, 22, 3)
-        points[..., 12, 0], points[..., 15, 0] = 1.5, 1.7
-        return points
+def lying_person():
+    """Return the joints of a person who lies along x, head at 1.7 m, in two frames."""
+    joints = torch.zeros(2, 1, 22, 3)
+    joints[..., 12, 0], joints[..., 15, 0] = 1.5, 1.7
+    return joints
 
 
 def test_up_and_the_bodys_reach_can_be_given():
     """Where people lie, up isn't the way from pelvis to neck; reach adds to the joints' radius."""
-    auto = people_bounds(Lying(), 2, settings())
+    auto = people_bounds(lying_person(), settings())
     assert auto.up.tolist() == pytest.approx([1, 0, 0])
     assert auto.radius == pytest.approx(0.85 + 0.2)
-    given = people_bounds(Lying(), 2, settings(up=[0.0, 2.0, 0.0], body_radius_m=0.5))
+    given = people_bounds(lying_person(), settings(up=[0.0, 2.0, 0.0], body_radius_m=0.5))
     assert given.up.tolist() == pytest.approx([0, 1, 0])
     assert given.radius == pytest.approx(0.85 + 0.5)

@@ -101,6 +101,15 @@ class Camera:
         intrinsics[1, 2] -= box.top
         return replace(self, intrinsics=intrinsics, width=box.width, height=box.height)
 
+    def resized(self, longest: int) -> Camera:
+        """Return the camera that shows the same in an image whose longer side is `longest`."""
+        factor = longest / max(self.width, self.height)
+        width, height = (max(1, round(side * factor)) for side in (self.width, self.height))
+        scale = torch.tensor([[width / self.width], [height / self.height], [1.0]])
+        return replace(
+            self, intrinsics=self.intrinsics * scale.to(self.intrinsics), width=width, height=height
+        )
+
     @property
     def position(self) -> Tensor:
         """The camera's center in the world, (3,), metres."""

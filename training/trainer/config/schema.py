@@ -183,8 +183,15 @@ class Evaluation(Section):
     eval_true_poses: bool
     eval_lpips: LpipsNetwork
     eval_videos: bool
+    eval_animation_frames: Annotated[int, Field(ge=0, le=600)]
     pose_eval: PoseEval
     nvs_eval: ViewEval
+
+
+class Export(Section):
+    """What is written of the trained people, besides each one in the canonical pose."""
+
+    posed_frames: Literal["all"] | Positive | Filled | None
 
 
 class RuntimeCamera(Section):
@@ -232,6 +239,7 @@ class Train(Section):
     difix: TrainDifix
     optimization: Optimization
     evaluation: Evaluation
+    export: Export
     nv_generation: NovelViewGeneration
 
 

@@ -151,6 +151,13 @@ def rendered_image(model: SceneModel, view: View, background: float) -> Tensor:
     return render(model.gaussians_at(view.index), view.camera, background).image
 
 
+def view_psnr(image: Tensor, view: View, downscale_factor: int) -> float | None:
+    """Return the PSNR of an image of a view in dB, as the tables have it; None for equal images."""
+    compared = (scaled_down(each, downscale_factor) for each in (image.clamp(0, 1), view.image))
+    value = psnr(*compared)
+    return value if math.isfinite(value) else None
+
+
 def write_csv(path: Path, rows: Sequence[TableRow]) -> None:
     """Write rows with the same keys as CSV; raises OSError."""
     buffer = io.StringIO()

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from preprocess.faults import Fault, FaultsError
 from training.trainer.cameras.camera_ids import CameraIds, evenly_spaced, unknown_camera_faults
-from training.trainer.config.schema import Evaluation
+from training.trainer.config.schema import Evaluation, Export
 
 CAMERAS = "train.evaluation.eval_cameras"
 FRAMES = "train.evaluation.eval_frames"
+EXPORTED = "train.export.posed_frames"
 MOST_FRAMES = 30
 """Frames that are evaluated unless more are wanted."""
 SHOWN_FRAMES = 5
@@ -32,10 +33,19 @@ def choose_views(
     Raises FaultsError with every camera and frame that can't be.
     """
     cameras, faults = _cameras(settings.eval_cameras, uses, true_cameras)
-    indices, more = _indices(settings.eval_frames, frames)
+    indices, more = _indices(settings.eval_frames or MOST_FRAMES, frames, FRAMES)
     if faults or more:
         raise FaultsError([*faults, *more])
     return EvaluatedViews(cameras, indices)
+
+
+def choose_exported(settings: Export, frames: Sequence[int]) -> tuple[int, ...]:
+    """Return the indices of the frames whose poses are exported; raises FaultsError."""
+    wanted = settings.posed_frames
+    indices, faults = _indices(wanted, frames, EXPORTED) if wanted else ((), [])
+    if faults:
+        raise FaultsError(faults)
+    return indices
 
 
 def _cameras(
@@ -63,20 +73,20 @@ def _trained_camera_faults(named: Sequence[int], trained: Sequence[int]) -> list
 
 
 def _indices(
-    wanted: str | int | list[int] | None, frames: Sequence[int]
+    wanted: str | int | list[int], frames: Sequence[int], key: str
 ) -> tuple[tuple[int, ...], list[Fault]]:
     every = range(len(frames))
     if isinstance(wanted, str):  # all
         return tuple(every), []
-    if wanted is None or isinstance(wanted, int):
-        return tuple(evenly_spaced(every, wanted or MOST_FRAMES)), []
+    if isinstance(wanted, int):
+        return tuple(evenly_spaced(every, wanted)), []
     named = dict.fromkeys(int(frame) for frame in wanted)
     index_of = {frame: index for index, frame in enumerate(frames)}
-    faults = [_frame_fault(frame, frames) for frame in named if frame not in index_of]
+    faults = [_frame_fault(frame, frames, key) for frame in named if frame not in index_of]
     return tuple(index_of[frame] for frame in named if frame in index_of), faults
 
 
-def _frame_fault(frame: int, frames: Sequence[int]) -> Fault:
+def _frame_fault(frame: int, frames: Sequence[int], key: str) -> Fault:
     near = sorted(sorted(frames, key=lambda other: abs(other - frame))[:SHOWN_FRAMES])
     remedy = f"nearest: {', '.join(map(str, near))}; the model has no poses of other frames"
-    return Fault(f"{FRAMES} names a frame that is not trained on", str(frame), remedy)
+    return Fault(f"{key} names a frame that is not trained on", str(frame), remedy)

@@ -12,33 +12,36 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from training.system.atomic_write import write_atomically
+from training.trainer.evaluation.webp import write_animation
 
 SMALLEST_TILE, LARGEST_TILE = 288, 640  # pixels of the longer side of a tile
 GAP = 6
 VIDEO_SIDE = 1024
-VIDEO_FRAME_MS = 100
-CAPTION = 26
+CAPTION, FONT, LINE_GAP = 26, 16, 6
 
 
 def write_image_grid(
     path: Path, titles: Sequence[str], rows: Mapping[str, Sequence[Image.Image]]
 ) -> None:
-    """Write rows of images of one size as PNG, with titles and labels; raises OSError."""
+    """Write rows of images of one size as PNG, with titles above and labels at the left.
+
+    A comma ends a line of a label. Raises OSError.
+    """
     tiles = [[tile(image) for image in images] for images in rows.values()]
+    labels = [label.replace(", ", "\n") for label in rows]
     width, height = tiles[0][0].size
-    size = (
-        len(titles) * (width + GAP) + GAP,
-        CAPTION + len(rows) * (height + CAPTION) + GAP,
-    )
+    font = ImageFont.load_default(size=FONT)
+    left = GAP + _widest(labels, font) + 2 * GAP
+    size = (left + len(titles) * (width + GAP), CAPTION + len(rows) * (height + GAP))
     sheet = Image.new("RGB", size, "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=16)
+    draw = ImageDraw.Draw(sheet)
     for column, title in enumerate(titles):
-        draw.text((GAP + column * (width + GAP), 4), title, fill="black", font=font)
-    for index, (label, images) in enumerate(zip(rows, tiles, strict=True)):
-        top = CAPTION + index * (height + CAPTION)
+        draw.text((left + column * (width + GAP), 4), title, fill="black", font=font)
+    for index, (label, images) in enumerate(zip(labels, tiles, strict=True)):
+        top = CAPTION + index * (height + GAP)
         for column, image in enumerate(images):
-            sheet.paste(image, (GAP + column * (width + GAP), top))
-        draw.text((GAP, top + height + 3), label, fill="black", font=font)
+            sheet.paste(image, (left + column * (width + GAP), top))
+        draw.multiline_text((GAP, top + height / 2), label, "black", font, "lm", LINE_GAP)
     buffer = io.BytesIO()
     sheet.save(buffer, "png")
     write_atomically(path, buffer.getvalue())
@@ -49,20 +52,12 @@ def write_video(path: Path, frames: Iterable[Sequence[Tensor]]) -> None:
 
     Frames are at most VIDEO_SIDE pixels high or wide, and nothing is written without any.
     """
-    pages = [_side_by_side([to_pil_image(image) for image in images]) for images in frames]
-    if not pages:
-        return
-    buffer = io.BytesIO()
-    pages[0].save(
-        buffer,
-        "webp",
-        save_all=True,
-        append_images=pages[1:],
-        duration=VIDEO_FRAME_MS,
-        loop=0,
-        quality=80,
-    )
-    write_atomically(path, buffer.getvalue())
+    write_animation(path, (_side_by_side(list(map(to_pil_image, images))) for images in frames))
+
+
+def _widest(labels: Iterable[str], font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> int:
+    lines = (line for label in labels for line in label.splitlines())
+    return max((round(font.getbbox(line)[2]) for line in lines), default=0)
 
 
 def _side_by_side(images: Sequence[Image.Image]) -> Image.Image:

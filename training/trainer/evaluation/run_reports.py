@@ -14,9 +14,11 @@ from torch import Tensor
 
 from preprocess.content_checks import evenly_spread
 from training.system.atomic_write import write_json_atomically
+from training.trainer.cameras.camera import Camera
 from training.trainer.cameras.camera_ids import CameraIds
 from training.trainer.cameras.views import View
 from training.trainer.config.schema import Config
+from training.trainer.evaluation.animations import write_animations
 from training.trainer.evaluation.evaluate import (
     EvaluationResult,
     GroundTruth,
@@ -24,6 +26,7 @@ from training.trainer.evaluation.evaluate import (
     Progress,
     evaluate,
     rendered_image,
+    view_psnr,
     write_csv,
 )
 from training.trainer.evaluation.experiment_loggers import ExperimentLogger, report_progress
@@ -40,14 +43,22 @@ from training.trainer.output_files import OutputFolder
 VIDEO_FRAMES = 300
 
 
+@dataclass(frozen=True)
+class ShownRender:
+    """What a model shows of a view: a tile of the picture, and its PSNR, dB."""
+
+    tile: Image.Image
+    psnr: float | None
+
+
 @dataclass
 class RunReports:
     """Evaluates one run and reports about it.
 
-    `initial_summary` is the evaluation before training; `initial_tiles` are the renders at
-    that time of the `shown` cameras and frame indices, small, for the picture that compares before
-    and after. `refiner_tuned_on` says how the scene relates to those that its image refiner was
-    tuned on, where it has one.
+    `initial_summary` is the evaluation before training; `initial_renders` are those at that
+    time of the `shown` cameras and frame indices, for the picture that compares before and after.
+    Animations have the field of view of `source_camera`. `refiner_tuned_on` says how the scene
+    relates to those that its image refiner was tuned on, where it has one.
     """
 
     config: Config
@@ -55,7 +66,8 @@ class RunReports:
     truth: GroundTruth
     cameras: CameraIds
     shown: Sequence[tuple[int, int]]
-    initial_tiles: Sequence[Image.Image]
+    initial_renders: Sequence[ShownRender]
+    source_camera: Camera
     refiner_tuned_on: str | None = None
     loggers: Sequence[ExperimentLogger] = ()
     initial_summary: Numbers = field(default_factory=dict)
@@ -85,16 +97,16 @@ class RunReports:
         facts: Mapping[str, Any],
         progress: Progress | None = None,
     ) -> None:
-        """Evaluate after `epoch` epochs and write the CSVs, the picture and metrics.json.
+        """Evaluate after `epoch` epochs and write the CSVs, the pictures and metrics.json.
 
-        `facts` about the run are added to metrics.json; `progress` is called after each frame, and
-        what it raises ends the evaluation. Raises OSError.
+        `facts` about the run are added to metrics.json; `progress` is called after each frame that
+        is evaluated or drawn, and what it raises ends the evaluation. Raises OSError.
         """
         evaluated = self._evaluate(model, epoch, progress)
-        picture = self._write_picture(model, epoch)
-        if self._is_last(epoch) and self.config.train.evaluation.eval_videos:
-            self._write_videos(model, epoch)
-        metrics = self._metrics(evaluated, picture, epoch, facts)
+        pictures = self._write_picture(model, epoch)
+        if self._is_last(epoch):
+            pictures |= self._write_moving_pictures(model, epoch, progress)
+        metrics = self._metrics(evaluated, epoch, facts) | pictures
         write_json_atomically(self.output.metrics, metrics)
         numbers = {k: v for k, v in evaluated.summary.items() if v is not None}
         self._log({f"evaluation/{name}": value for name, value in numbers.items()}, epoch)
@@ -119,28 +131,37 @@ class RunReports:
     def _is_last(self, epoch: int) -> bool:
         return epoch == self.config.train.optimization.epochs
 
-    def _write_picture(self, model: SceneModel, epoch: int) -> str:
-        """Write the comparison picture; return its path below the output folder."""
+    def _write_picture(self, model: SceneModel, epoch: int) -> dict[str, Any]:
+        """Write the comparison picture; return what metrics.json says of it."""
         views = self.truth.reader.views(self.shown)
-        rows = {}
-        for view, before in zip(views, self.initial_tiles, strict=True):
-            after = rendered_image(model, view, self.config.model.background)
-            tiles = [tile(to_pil_image(image)) for image in (view.image, after)]
-            rows[self._label(view)] = [tiles[0], before, tiles[1]]
+        rows, shown = {}, []
+        for view, before in zip(views, self.initial_renders, strict=True):
+            after = shown_render(model, view, self.config)
+            label = self._label(view, after.psnr, before.psnr)
+            rows[label] = [tile(to_pil_image(view.image)), before.tile, after.tile]
+            numbers = {"psnr": after.psnr, "before_psnr": before.psnr}
+            shown.append({"camera": view.camera_id, "frame": view.frame} | numbers)
         path = self.output.evaluation("comparison", epoch, "png")
         titles = ("target", "before training", f"after {epoch} epochs")
         write_image_grid(path, titles, rows)
-        return str(path.relative_to(self.output.root))
+        return {"picture": str(path.relative_to(self.output.root)), "picture_views": shown}
 
-    def _label(self, view: View) -> str:
-        is_source = view.camera_id == self.cameras.source
-        use = "source: there is no held-out camera" if is_source else "held out"
-        return f"camera {view.camera_id} ({use}), frame {view.frame}"
+    def _label(self, view: View, after: float | None, before: float | None) -> str:
+        use = "source camera" if view.camera_id == self.cameras.source else "held out"
+        return ", ".join(
+            [
+                f"camera {view.camera_id}",
+                use,
+                f"frame {view.frame}",
+                *([f"PSNR {after:.1f} dB"] if after is not None else []),
+                *([f"before {before:.1f} dB"] if before is not None else []),
+            ]
+        )
 
     def _metrics(
-        self, evaluated: EvaluationResult, picture: str, epoch: int, facts: Mapping[str, Any]
+        self, evaluated: EvaluationResult, epoch: int, facts: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Return the content of metrics.json."""
+        """Return the content of metrics.json but for the pictures."""
         config = self.config
         return {
             "scene": config.shared.scene_name,
@@ -158,13 +179,29 @@ class RunReports:
                 "cameras": list(self.cameras.novel),
             },
             **({"refiner_tuned_on": self.refiner_tuned_on} if self.refiner_tuned_on else {}),
-            "picture": picture,
         }
 
-    def _write_videos(self, model: SceneModel, epoch: int) -> None:
-        for camera in self.truth.evaluated.cameras:
+    def _write_moving_pictures(
+        self, model: SceneModel, epoch: int, progress: Progress | None
+    ) -> dict[str, Any]:
+        """Write the videos and animations that are wanted; return what metrics.json says."""
+        settings, background = self.config.train.evaluation, self.config.model.background
+        for camera in self.truth.evaluated.cameras if settings.eval_videos else ():
             path = self.output.evaluation(f"video_camera_{camera}", epoch, "webp")
-            write_camera_video(path, model, self.truth, camera, self.config.model.background)
+            write_camera_video(path, model, self.truth, camera, background, progress=progress)
+        if not settings.eval_animation_frames:
+            return {}
+        animations = write_animations(
+            self.output,
+            epoch,
+            model,
+            self.source_camera,
+            settings=self.config.train.nv_generation.trn_nv_gen.runtime_camera,
+            frames=settings.eval_animation_frames,
+            background=background,
+            progress=progress,
+        )
+        return {"animations": animations}
 
     def _log(self, numbers: Mapping[str, float], epoch: int) -> None:
         for logger in self.loggers:
@@ -192,19 +229,36 @@ def evaluated_metrics(evaluated: EvaluationResult, truth: GroundTruth) -> dict[s
     }
 
 
+def shown_render(model: SceneModel, view: View, config: Config) -> ShownRender:
+    """Render a view for the picture, and compare it with the target."""
+    image = rendered_image(model, view, config.model.background)
+    factor = config.train.evaluation.nvs_eval.downscale_factor
+    return ShownRender(tile(to_pil_image(image)), view_psnr(image, view, factor))
+
+
 @torch.no_grad()
 def write_camera_video(
-    path: Path, model: SceneModel, truth: GroundTruth, camera: int, background: float
+    path: Path,
+    model: SceneModel,
+    truth: GroundTruth,
+    camera: int,
+    background: float,
+    *,
+    progress: Progress | None = None,
 ) -> None:
     """Write target | render of a camera over evaluated frames; raises OSError.
 
-    At most VIDEO_FRAMES of them, evenly spread: a video is in memory until it is written.
+    At most VIDEO_FRAMES of them, evenly spread. `progress` is called after each, and what it raises
+    ends the video.
     """
+    indices = evenly_spread(truth.evaluated.indices, VIDEO_FRAMES)
 
     def frames() -> Iterator[Sequence[Tensor]]:
-        for index in evenly_spread(truth.evaluated.indices, VIDEO_FRAMES):
+        for done, index in enumerate(indices, 1):
             view = truth.reader.view(camera, index)
             yield view.image, rendered_image(model, view, background)
+            if progress:
+                progress(done, len(indices))
 
     write_video(path, frames())
 

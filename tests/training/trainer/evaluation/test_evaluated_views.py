@@ -9,7 +9,7 @@ import pytest
 from preprocess.faults import FaultsError
 from training.trainer.cameras.camera_ids import choose_cameras
 from training.trainer.config.compose import load_config
-from training.trainer.evaluation.evaluated_views import choose_views
+from training.trainer.evaluation.evaluated_views import choose_exported, choose_views
 
 TRUE = [4, 16, 28, 40, 52, 64, 76, 88]
 FRAMES = [1, 2, 3, 5, 8, 13, 21]
@@ -24,6 +24,24 @@ def choose(*overrides, true=TRUE, frames=FRAMES):
     keys = [f"train.evaluation.{text}" if text.startswith("eval") else text for text in overrides]
     config = load_config(["shared.scene_name=a", "shared.exp_name=b", *keys])
     return choose_views(config.train.evaluation, choose_cameras(config, 28, true), true, frames)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen"), [("null", ()), ("all", tuple(range(7))), ("[2,8]", (1, 4)), ("1", (3,))]
+)
+def test_poses_of_no_frame_are_exported_but_where_some_are_named(wanted, chosen):
+    assert exported(wanted) == chosen
+
+
+def test_a_frame_that_is_not_trained_on_is_not_exported():
+    """The key is named, not that of evaluations."""
+    with pytest.raises(FaultsError, match="posed_frames names a frame that is not trained on: 4"):
+        exported("[4]")
+
+
+def exported(wanted):
+    keys = [f"train.export.posed_frames={wanted}", "shared.scene_name=a", "shared.exp_name=b"]
+    return choose_exported(load_config(keys).train.export, FRAMES)
 
 
 def test_by_default_all_held_out_cameras_and_a_bounded_number_of_frames():

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import pytest
+import roma
 import torch
 from two_people import COUNT, camera, make_scene
 
-from training.trainer.gaussians.ply_export import ply_bytes
+from training.trainer.gaussians.ply_export import ply_bytes, posed_ply_bytes
 from training.trainer.gaussians.render import _features_seen_by, render
 
 LINEAR = math.sqrt(3 / (4 * math.pi))
@@ -58,6 +59,58 @@ def test_gradients_reach_the_coefficients():
     torch.autograd.backward(seen.image.square().sum())
     gradient = model.gaussians.harmonics.grad
     assert (gradient.abs().amax((0, 2)) > 0).all()
+
+
+@pytest.mark.parametrize("degree", [0, 1, 2, 3])
+def test_a_posed_ply_is_what_a_camera_of_the_scene_sees(degree):
+    """Read back as viewers do: places, shapes, and the colours that a camera sees.
+
+    People are turned as a whole: of bent limbs the blended rotations are no rotations, and nothing
+    turns harmonics exactly by them.
+    """
+    from gsplat.cuda._torch_impl import _quat_scale_to_covar_preci, _spherical_harmonics
+
+    model = make_scene(degree)
+    with torch.no_grad():
+        model.poses.first_pose[:, :, 0].normal_(generator=torch.Generator().manual_seed(1))
+        model.poses.first_rotations[:] = roma.rotvec_to_rotmat(model.poses.first_pose)
+        if degree:
+            model.gaussians.harmonics.normal_(generator=torch.Generator().manual_seed(2)).mul_(0.1)
+        posed = model.gaussians_at(0)
+        expected = _features_seen_by(camera(), posed)[:, :3]
+    columns = read_ply(posed_ply_bytes(model, 0))
+    means, scales, quaternions = (
+        torch.stack([columns[f"{name}_{i}"] for i in range(count)], 1)
+        for name, count in (("mean", 3), ("scale", 3), ("rot", 4))
+    )
+    torch.testing.assert_close(means, posed.means)
+    covars, _ = _quat_scale_to_covar_preci(quaternions, scales.exp(), compute_preci=False)
+    torch.testing.assert_close(covars, posed.covars, atol=1e-7, rtol=1e-3)
+    torch.testing.assert_close(columns["opacity"].sigmoid(), posed.opacities)
+    coefficients = torch.stack(
+        [
+            torch.stack([columns[f"f_dc_{band}"], *rest_of(columns, degree, band)], 1)
+            for band in range(3)
+        ],
+        dim=2,
+    )
+    away = posed.means - camera().position
+    shown = _spherical_harmonics(degree, away, coefficients) + 0.5
+    torch.testing.assert_close(shown, expected, atol=1e-4, rtol=0)
+
+
+def read_ply(content):
+    """Return the columns of a .ply by name, x, y and z as mean_0 to mean_2."""
+    header, _, body = content.partition(b"end_header\n")
+    names = [line.split()[-1] for line in header.decode().splitlines() if "property" in line]
+    names[:3] = ["mean_0", "mean_1", "mean_2"]
+    table = torch.frombuffer(bytearray(body), dtype=torch.float32).view(-1, len(names))
+    return dict(zip(names, table.T, strict=True))
+
+
+def rest_of(columns, degree, band):
+    count = (degree + 1) ** 2 - 1
+    return [columns[f"f_rest_{band * count + i}"] for i in range(count)]
 
 
 @pytest.mark.parametrize("degree", [1, 2, 3])
