@@ -19,6 +19,8 @@ import psutil
 import pytest
 from prefect_database import put_migrated_database
 
+from preprocess.torch_adapter import defer_compiler
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 STAND_IN = Path(__file__).resolve().parent / "stand_in_trainer.py"
 DEADLINE_S = 60
@@ -29,6 +31,7 @@ SERVER_FIXTURES = {"prefect_api", "prefect_server", "place", "served"}
 TRAINING_FIXTURES = {"built", "difix", "difix_built", "difix_made", "shards", "tiny_scene"}
 """Fixtures of tests that start the bundled trainer: they are marked `training`."""
 
+defer_compiler()
 # No test meets the server that the developer's own variables or Prefect profile name.
 for _name in [each for each in os.environ if each.startswith("PREFECT_")]:
     del os.environ[_name]

@@ -29,6 +29,7 @@ if str(CHECKOUT) not in sys.path:  # started by its path, from any folder
 
 from preprocess.faults import FaultsError  # noqa: E402
 from preprocess.scene_data import SceneDataError  # noqa: E402
+from preprocess.torch_adapter import defer_compiler  # noqa: E402
 from training.configuration.run_modes import RUN_MODES  # noqa: E402
 from training.system.exit_status import DONE, FAILED, TERMINATED, USAGE  # noqa: E402
 from training.trainer.config.compose import load_config  # noqa: E402
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__)
         return DONE
     _let_waiting_threads_sleep()
+    defer_compiler()
     requests = SignalRequests()
     requests.install_handlers()
     activity = "reading the configuration"

@@ -14,6 +14,7 @@ from preprocess.roots import resolve_root_folders
 from preprocess.scene import Scene
 from preprocess.synthetic import build
 from preprocess.synthetic.build import ensure_scene_data
+from preprocess.torch_adapter import defer_compiler
 
 SCENES_DIR = Path(__file__).parent.parent / "scenes"
 
@@ -21,6 +22,7 @@ SCENES_DIR = Path(__file__).parent.parent / "scenes"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status: 0, or 2 for a fault."""
     options = _parser().parse_args(arguments)
+    defer_compiler()
     try:
         scenes = _chosen(load_scenes(options.scenes_dir), options.names)
         made = ensure_scene_data(scenes, _root(options.scene_data_root))

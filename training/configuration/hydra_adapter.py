@@ -6,10 +6,11 @@ takes longer than everything else that a dry run does.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +39,20 @@ class Composer:
     config: Path
     always: tuple[str, ...] = ()
     """Overrides that stand before all others."""
+    known: dict[tuple[str, ...], dict[str, Any]] = field(default_factory=dict, init=False)
+    """What was composed, by overrides: Hydra takes 0.1 s each time."""
 
     def compose(self, overrides: Sequence[str]) -> dict[str, Any]:
         """Return the composed configuration, interpolations unresolved, Hydra's own section too.
 
         Raises CompositionError.
         """
+        key = tuple(overrides)
+        if key not in self.known:
+            self.known[key] = self._compose(overrides)
+        return copy.deepcopy(self.known[key])
+
+    def _compose(self, overrides: Sequence[str]) -> dict[str, Any]:
         from hydra import compose
         from hydra.errors import MissingConfigException
         from omegaconf import OmegaConf

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training.trainer.evaluation.torchmetrics_adapter import image_functions
+
 MILLIMETRES = 1000.0
 PELVIS = 0
 SSIM_SIGMA = 1.5  # pixels; the window has 11
@@ -39,13 +41,11 @@ def psnr(rendered: Tensor, target: Tensor, inside: Tensor | None = None) -> floa
     The squared error is averaged over pixels and channels. Only pixels `inside` (H, W) count, where
     given; nan when there are none.
     """
-    from torchmetrics.functional.image import peak_signal_noise_ratio
-
     if inside is not None:
         rendered, target = rendered[inside], target[inside]
     if not target.numel():
         return float("nan")
-    return float(peak_signal_noise_ratio(rendered, target, data_range=1.0))
+    return float(image_functions().peak_signal_noise_ratio(rendered, target, data_range=1.0))
 
 
 def similarity_map(rendered: Tensor, target: Tensor) -> Tensor:
@@ -54,8 +54,7 @@ def similarity_map(rendered: Tensor, target: Tensor) -> Tensor:
     Mean over the channels; nan where the window of 11 pixels would reach over the border. Source:
     Wang et al. 2004; as skimage's structural_similarity with its `gaussian_weights` settings.
     """
-    from torchmetrics.functional.image import structural_similarity_index_measure as measure
-
+    measure = image_functions().structural_similarity_index_measure
     result = torch.ones_like(target[..., 0])
     if box := differing_box(rendered, target):
         first, second = (image[box].permute(2, 0, 1)[None] for image in (rendered, target))
