@@ -17,7 +17,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from flows.options import FlowOptions
-from flows.parameters import FIELDS
+from flows.parameters import FIELDS, option_values
 from flows.server.settings import forbid_tracking
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from preprocess.roots import CHECKOUT
@@ -190,6 +190,11 @@ def _parameter_faults(content: dict[str, Any]) -> Iterator[Fault]:
 
 
 def _faults_of_parameters(name: str, given: dict[str, Any], has_schedule: bool) -> Iterator[Fault]:
+    try:
+        given = option_values(given)
+    except FaultsError as error:
+        yield from (replace(fault, what=f"{name}: {fault.what}") for fault in error.faults)
+        return
     for key in given:
         if key not in FIELDS:
             remedy = did_you_mean(str(key), FIELDS)

@@ -18,9 +18,15 @@ import httpx
 from deployments.api_client import connect
 from deployments.check import PREFECT_FILE, PrefectFile, load_prefect_file
 from deployments.crash_automation import ensure_crash_automation
+from flows.form import form_schema
+from flows.options import FlowOptions
+from flows.parameters import form_values, option_values
 from flows.server.settings import Settings, read_settings
 from preprocess.faults import Fault, FaultsError
+from preprocess.registry import load_scenes
 from preprocess.roots import CHECKOUT
+from training.plan.options import checked_options
+from training.plan.train_script import given_path
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED, USAGE
 
@@ -74,7 +80,7 @@ def _complete(client: httpx.Client, name: str, schedules: Sequence[dict[str, Any
     if answer.status_code == httpx.codes.NOT_FOUND:
         return
     deployment = answer.raise_for_status().json()
-    _refuse_unknown_parameters(client, deployment)
+    _fit_form(client, deployment)
     _keep_schedules(client, deployment, schedules)
 
 
@@ -99,11 +105,21 @@ def _schedules(client: httpx.Client, name: str) -> list[dict[str, Any]]:
     return schedules
 
 
-def _refuse_unknown_parameters(client: httpx.Client, deployment: dict[str, Any]) -> None:
-    """Make the server refuse misspelt parameters; with them a run would be created and crash."""
-    schema = {**deployment["parameter_openapi_schema"], "additionalProperties": False}
-    body = {"parameter_openapi_schema": schema}
+def _fit_form(client: httpx.Client, deployment: dict[str, Any]) -> None:
+    """Give a deployment a form of its own, which the server enforces whoever asks for a run."""
+    given = deployment["parameters"]
+    schema = form_schema(deployment["parameter_openapi_schema"], given, _scene_names(given))
+    body = {"parameter_openapi_schema": schema, "parameters": form_values(given)}
     client.patch(f"/deployments/{deployment['id']}", json=body).raise_for_status()
+
+
+def _scene_names(parameters: dict[str, Any]) -> list[str]:
+    """Return the names of the scenes that a deployment may train; none when they can't be read."""
+    try:
+        options = checked_options(FlowOptions, {"exp_name": "any", **option_values(parameters)})
+        return [scene.seq_name for scene in load_scenes(given_path(options, "scenes_dir"))]
+    except FaultsError:  # each run says what is wrong with them
+        return []
 
 
 def _keep_schedules(

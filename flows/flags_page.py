@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
 from flows.options import FlowOptions
-from flows.parameters import FIELDS, title_of
+from flows.parameters import FIELDS, full_title_of
 from preprocess.roots import CHECKOUT
 from training.plan.options import LaunchOptions, flag_name, flag_of
 from training.system.atomic_write import write_atomically
@@ -21,7 +21,7 @@ Written by `make docs` from the options' definition; don't edit it.
 
 Both commands take the same flags: `python training/run.py` (the launcher) and
 `python -m flows.train` (the flow). The parameter is the name in `deployments/prefect.yaml` and in
-Prefect's API, the field its title in the form.
+Prefect's API, the field its title in the form, after the box that it lies in.
 """
 LAUNCHER_ONLY = frozenset({"submit", "yes"})
 FLOW_ONLY = frozenset(FlowOptions.model_fields) - frozenset(LaunchOptions.model_fields)
@@ -54,7 +54,7 @@ def _row(name: str) -> str:
         _value(info),
         _default(info),
         f"{_description(name)} E.g. `{flag_of(name, FlowOptions).example}`",
-        f"`{name}`, {title_of(name)}" if name in FIELDS else "",
+        f"`{name}`, {full_title_of(name)}" if name in FIELDS else "",
     )
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 

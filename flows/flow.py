@@ -24,10 +24,17 @@ from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.adapters.prefect_adapter import State, TerminationSignal, current_flow_run, quote
+from flows.adapters.prefect_adapter import (
+    State,
+    TerminationSignal,
+    current_flow_run,
+    quote,
+    run_parameters,
+    typed_run_name,
+)
 from flows.notifications.notify import Ending, channels_of, notify_when_finished
 from flows.options import FlowOptions
-from flows.parameters import values_of, with_flow_parameters
+from flows.parameters import option_values, values_of, with_flow_parameters
 from flows.run_page.page import RunPage
 from flows.runner.dispatch import JobsError
 from flows.runner.local_cluster import local_cluster
@@ -58,6 +65,11 @@ _plans_to_run: ContextVar[Sequence[Plan]] = ContextVar("plans_to_run", default=(
 # result, such as an empty text, for a dependency, and draws an edge for it.
 Made = dict[Path, PrefectConcurrentFuture[Any]]
 """The task runs of this flow run that made each output folder, or merged what is in it."""
+
+
+def run_name() -> str:
+    """Return the name of this flow run: what a person has typed, else the experiment's."""
+    return typed_run_name() or str(run_parameters()["exp_name"])
 
 
 def run_plans(options: FlowOptions, plans: Sequence[Plan]) -> State[Any]:
@@ -102,7 +114,7 @@ aggregate = task(name="aggregate", task_run_name="aggregate", **TASK_OPTIONS)(ag
 
 @flow(
     name="train-scenes",
-    flow_run_name="{exp_name}",
+    flow_run_name=run_name,
     validate_parameters=False,
     retries=0,
     retry_delay_seconds=0,
@@ -129,7 +141,7 @@ def _log_end(state: State[Any]) -> None:
 
 def _train_scenes(values: dict[str, Any], ending: Ending) -> State[Any]:
     try:
-        options = checked_options(FlowOptions, values)
+        options = checked_options(FlowOptions, option_values(values))
         ending.channels = channels_of(options.notify)
         _tag_flow_run(exp=options.exp_name, cluster=options.cluster)
         get_run_logger().info("the same from a terminal: %s", _command(options))

@@ -9,10 +9,12 @@ from pydantic import Field, field_validator
 from pydantic.config import JsonDict
 
 from preprocess.faults import Fault, FaultsError
-from training.plan.options import Flag, LaunchOptions
+from training.plan.options import Flag, LaunchOptions, refused_unless
 
 BLOCK_NAME = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
-BLOCK_NAME_SCHEMA: JsonDict = {"pattern": f"^(?:{BLOCK_NAME.pattern})?$"}
+BLOCK_NAME_SCHEMA: JsonDict = refused_unless(
+    f"^(?:{BLOCK_NAME.pattern})?$", "type/name of a notification block, e.g. slack-webhook/lab"
+)
 
 
 class FlowOptions(LaunchOptions):

@@ -58,6 +58,21 @@ def select_scenes(scenes: Sequence[Scene], name_includes: str | None) -> list[Sc
     return chosen
 
 
+def named_scenes(scenes: Sequence[Scene], names: Sequence[str]) -> list[Scene]:
+    """Return the scenes with these `seq_name`s, in the order of `scenes`; all of them for none.
+
+    Raises FaultsError with the nearest name for each that no scene has.
+    """
+    known = [scene.seq_name for scene in scenes]
+    unknown = [name for name in dict.fromkeys(names) if name not in known]
+    if unknown:
+        raise FaultsError(
+            Fault("no scene has the seq_name", repr(name), did_you_mean(name, known))
+            for name in unknown
+        )
+    return [scene for scene in scenes if not names or scene.seq_name in names]
+
+
 def left_out_warning(folder: Path) -> str:
     """Return a line on what in `folder` looks like scene files and is not read; empty if nothing.
 

@@ -19,6 +19,7 @@ from selenium.common.exceptions import (
 )
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
@@ -94,7 +95,7 @@ class PrefectUI:
         self.driver.get(self.address)
         for words in ("Deployments", deployment, "Run", "Custom run"):
             self.click(words)
-        self.field("What to train: Experiment")
+        self.field("Experiment")
 
     def until(self, condition: Callable[[], T], what: str, patience_s: float = PATIENCE_S) -> T:
         """Return the condition's first true value; raises TimeoutException."""
@@ -134,6 +135,12 @@ class PrefectUI:
         field = self.field(label)
         field.clear()
         field.send_keys(value)
+
+    def fill_name(self, name: str) -> None:
+        """Replace the run's name that the UI has made up."""
+        field = self.see("//input[@name='name']")
+        field.send_keys(Keys.CONTROL, "a")
+        field.send_keys(name)
 
     def add_row(self, label: str, value: str) -> None:
         """Add a text to a list of texts."""

@@ -9,13 +9,16 @@ here has a test in `tests/contracts/test_prefect.py`.
 
 from __future__ import annotations
 
+import functools
 import logging
+import re
 import runpy
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
 from datetime import datetime
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -59,6 +62,14 @@ FLOW_RUN_LOGGERS = ("prefect.flow_runs", "prefect.engine")
 """The loggers of flow runs' messages: that of `get_run_logger`, and the engine's."""
 FINAL_STATE_MESSAGE = "Finished in state "
 """What the engine's message about the end of a run begins with."""
+MADE_UP_BY_UI = re.compile(
+    # the UI, e.g. Tasty-Loach
+    r"(Awesome|Rustic|Small|Gorgeous|Fantastic|Sleek|Intelligent|Unbranded|Refined|Licensed|Generic"
+    r"|Practical|Ergonomic|Handcrafted|Tasty|Handmade|Incredible)-[A-Z]"
+    # its first version, e.g. kappa613-cygni-nebula
+    r"|(alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|omicron|pi|rho"
+    r"|sigma|tau|upsilon|phi|chi|psi|omega)\d*-[a-z-]+$"
+)
 MOST_BLOCKS = 200
 """The largest page that Prefect's API returns."""
 
@@ -124,6 +135,37 @@ def current_flow_run() -> FlowRun | None:
     """
     context = FlowRunContext.get()
     return context.flow_run if context else None
+
+
+def run_parameters() -> dict[str, Any]:
+    """Return the parameters of the flow run of this context; none outside of one."""
+    context = FlowRunContext.get()
+    return dict(context.parameters or {}) if context else {}
+
+
+def typed_run_name() -> str:
+    """Return the name that a person gave this flow run; empty where Prefect made one up.
+
+    The UI fills the form's field with such a name, so nothing else says whether it was typed.
+    """
+    run = current_flow_run()
+    return "" if run is None or is_made_up(run.name) else run.name
+
+
+def is_made_up(name: str) -> bool:
+    """Return whether a run's name is of the kind that Prefect's server or UI makes up."""
+    if MADE_UP_BY_UI.match(name):
+        return True
+    words = name.split("-")
+    return len(words) > 1 and _server_words().issuperset(words)
+
+
+@functools.cache
+def _server_words() -> frozenset[str]:
+    """Return the words of coolname, of which the server makes names such as `romantic-beagle`."""
+    files = (each for each in resources.files("coolname.data").iterdir() if each.suffix == ".txt")  # type: ignore[attr-defined]
+    lines = (line.strip() for file in files for line in file.read_text("utf-8").splitlines())
+    return frozenset(word for line in lines if line[:1] not in {"", "#"} for word in line.split())
 
 
 def flow_run_url(flow_run_id: UUID) -> str:

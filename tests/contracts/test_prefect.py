@@ -203,6 +203,28 @@ def test_the_end_of_a_run_is_logged_in_known_words_by_known_loggers():
 # The flow run
 
 
+def test_names_that_prefect_makes_up_are_known():
+    """Of the server (coolname), of the UI and of its first version."""
+    with prefect_contract(
+        "names of runs", f"{ADAPTER} is_made_up", "to keep the name that a person has typed"
+    ):
+        import prefect.server
+        from prefect.utilities.names import generate_slug
+
+        from flows.adapters.prefect_adapter import MADE_UP_BY_UI, is_made_up
+
+        assert all(is_made_up(generate_slug(2)) for _ in range(100))
+        assert is_made_up("Tasty-Loach")
+        assert is_made_up("kappa613-cygni-nebula")
+        assert not any(map(is_made_up, ["lr-sweep", "my_exp", "Baseline", "a b", "tasty"]))
+        assets = Path(prefect.server.__file__).parent / "ui_v2_build" / "assets"
+        words = MADE_UP_BY_UI.pattern.partition(")")[0].strip("(").split("|")
+        assert any(
+            all(f"`{word}`" in page.read_text() for word in words)
+            for page in assets.glob("deploy*run-*.js")
+        )
+
+
 def test_there_is_no_flow_run_outside_of_one():
     """prefect.context.FlowRunContext.get, and its field flow_run."""
     with prefect_contract(
@@ -227,10 +249,10 @@ def test_a_flow_takes_its_parameters_and_its_form_from_a_signature():
             """Do nothing."""
 
         form = flow(with_flow_parameters(train), validate_parameters=False).parameters.properties
-        assert form["cluster"]["title"] == "How to run: Cluster"
+        assert form["cluster"]["title"] == "Cluster"
         assert form["cluster"]["enum"] == ["local", "slurm"]
         assert form["cluster"]["description"].startswith("Where scenes run")
-        assert "pattern" in form["notify"]
+        assert "if" in form["notify"]
 
 
 def test_sigterm_in_a_flow_raises_termination_signal():

@@ -50,6 +50,10 @@ TOLD = {
     "exp_name": NAMES,
     "slurm_job_name": NAMES,
     "aggregate_job_name": NAMES,
+    "slurm_partition": ["", "gpu", "gpu,long"],
+    "slurm_account": ["", "lab"],
+    "slurm_qos": ["", "high"],
+    "slurm_mem": ["", "96G"],
 }
 
 

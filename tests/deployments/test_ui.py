@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from prefect_ui import PrefectUI, chromium, missing
 
+from flows.form import ONLY_ON_SLURM
 from flows.parameters import FIELDS, title_of
 
 STAND_IN = Path(__file__).resolve().parents[1] / "stand_in_trainer.py"
@@ -45,47 +46,53 @@ def see_graph(ui) -> None:
 def fill_in(ui, served, exp_name: str) -> None:
     """Open the form and fill in what a run of the stand-in trainer on the two scenes needs."""
     ui.open_form("local")
-    ui.fill("What to train: Experiment", exp_name)
-    ui.fill("What to train: Folder of scene files", str(served.root / "registry"))
-    ui.fill("How to run: Scenes at once", "2")
-    ui.fill("The trainer: Train script", str(STAND_IN))
+    ui.fill("Experiment", exp_name)
+    ui.fill("Scene files", str(served.root / "registry"))
+    ui.fill("Scenes at once", "2")
+    ui.fill("Train script", str(STAND_IN))
 
 
 @pytest.mark.usefixtures("served")
 def test_the_form_is_in_the_order_of_use(ui):
-    """Group by group, each field with its title; a choice is a menu, a number has its bounds."""
+    """What concerns the deployment, in boxes what few need; a menu of the scenes that there are."""
     ui.open_form("local")
     shown = [label.removesuffix(" (Optional)") for label in ui.labels()]
-    titles = [title_of(name) for name in FIELDS]
+    titles = [title_of(name) for name in FIELDS if name not in ONLY_ON_SLURM | {"cluster"}]
     assert [label for label in shown if label in titles] == titles
-    workers = ui.field("How to run: Scenes at once")
+    assert {"Epochs", "Seed", "Quality"} <= set(shown)
+    assert not {"Partition", "Interface", "Cluster"} & set(shown)
+    workers = ui.field("Scenes at once")
     assert [workers.get_attribute(each) for each in ("type", "min", "max")] == [
         "number",
         "0",
         "1024",
     ]
-    ui.choose("How to run: Cluster", "slurm")
-    assert ui.field("How to run: Cluster").text == "slurm"
-    assert ui.field("How to run: Time limit").get_attribute("value") == "1-00:00:00"
+    ui.choose("Quality", "quick look")
+    assert ui.field("Quality").text == "quick look"
+    assert ui.field("Time limit").get_attribute("value") == "1-00:00:00"
+    ui.choose("Scenes", "synthetic_pair01_hug")
+    ui.until(lambda: "synthetic_pair01_hug" in ui.field("Scenes").text, "the chosen scene")
 
 
 def test_a_wrong_value_is_refused_at_its_field(ui, served):
     """And no run is made."""
     before = count_runs(served)
     fill_in(ui, served, "a/b")
-    ui.fill("How to run: Time limit", "soon")
-    ui.add_row("What to train: Overrides", "seed")
+    ui.fill("Time limit", "soon")
+    ui.add_row("Overrides", "seed")
     ui.click("Submit")
-    assert "'a/b' does not match" in ui.complaint("What to train: Experiment")
-    assert "'soon' does not match" in ui.complaint("How to run: Time limit")
-    assert "'seed' does not match" in ui.complaint("What to train: Overrides")
+    assert "letters, digits" in ui.complaint("Experiment")
+    assert "e.g. 3:00:00" in ui.complaint("Time limit")
+    assert "key=value, e.g. seed=1" in ui.complaint("Overrides")
     assert count_runs(served) == before
 
 
 def test_a_run_from_the_form_has_its_page(ui, served):
     """Completed; the graph has edges from both scenes into the aggregate; a table of the scenes."""
     fill_in(ui, served, "from_the_form")
-    ui.add_row("What to train: Overrides", "do=ok")
+    ui.fill_name("typed by me")
+    ui.fill("Seed", "3")
+    ui.add_row("Overrides", "do=ok")
     ui.submit()
     run = ui.view_run()
     with ui.page_closed():
@@ -93,6 +100,9 @@ def test_a_run_from_the_form_has_its_page(ui, served):
     ui.shows_state("Completed")
     made = served.ask("GET", f"/flow_runs/{run}").json()
     assert made["parameters"]["overrides"] == ["do=ok"]
+    assert made["name"] == "typed by me"
+    lines = served.ask("POST", "/logs/filter", logs={"flow_run_id": {"any_": [run]}}).text
+    assert "--overrides seed=3 do=ok" in lines
     assert made["state"]["message"] == "2 of 2 scenes done"
     nodes = dict(served.ask("GET", f"/flow_runs/{run}/graph-v2").json()["nodes"])
     into = {node["label"]: {each["id"] for each in node["parents"]} for node in nodes.values()}
@@ -110,8 +120,8 @@ def test_what_only_the_flow_can_refuse_is_told_in_words(ui, served, eventually):
     Its log ends with the same in as many lines, without Prefect's traceback.
     """
     ui.open_form("local")
-    ui.fill("What to train: Experiment", "refused")
-    ui.add_row("What to train: Overrides", "train.optimization.epoch=3")
+    ui.fill("Experiment", "refused")
+    ui.add_row("Overrides", "train.optimization.epoch=3")
     ui.submit()
     run = ui.view_run()
     ui.shows_state("Failed")
@@ -137,12 +147,10 @@ def test_screenshots_for_the_docs(ui, served):
     folder = Path(PICTURES)
     folder.mkdir(parents=True, exist_ok=True)
     ui.open_form("local")
-    ui.fill("What to train: Experiment", "first_look")
-    ui.add_row("What to train: Overrides", "train.optimization.epochs=20")
-    ui.fill("How to run: Scenes at once", "2")
-    ui.driver.execute_script(
-        "arguments[0].blur(); scrollTo(0, 0)", ui.field("How to run: Scenes at once")
-    )
+    ui.fill("Experiment", "first_look")
+    ui.add_row("Overrides", "train.optimization.epochs=20")
+    ui.fill("Scenes at once", "2")
+    ui.driver.execute_script("arguments[0].blur(); scrollTo(0, 0)", ui.field("Scenes at once"))
     ui.screenshot(folder / "form.png")
     ui.submit()
     run = ui.view_run()

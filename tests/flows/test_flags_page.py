@@ -6,9 +6,18 @@ import pytest
 
 from flows.flags_page import PAGE, main, page
 from flows.flow import difix_data, train_scenes
-from flows.parameters import FIELDS
+from flows.parameters import BOX_OF, BOXES, FIELDS, IN_BOX, full_title_of
 
-FORM = train_scenes.parameters.properties
+SCHEMA = train_scenes.parameters
+FORM = SCHEMA.properties
+
+
+def field_of(name: str):
+    """An option's field in the form, in its box or not."""
+    if name in FORM:
+        return FORM[name]
+    box = SCHEMA.definitions[FORM[BOX_OF[name]]["$ref"].rpartition("/")[2]]["properties"]
+    return next(box[short] for short, field in IN_BOX[BOX_OF[name]].items() if field == name)
 
 
 def test_the_page_is_current():
@@ -18,10 +27,11 @@ def test_the_page_is_current():
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_field_of_the_form_can_be_filled_in(name):
-    """Its group and title, one sentence, and a default or an example; a number has its bounds."""
-    field = FORM[name]
-    group, _, title = field["title"].partition(": ")
-    assert group in page()
+    """Its title, one sentence, and a default or an example; a number has its bounds."""
+    field = field_of(name)
+    title = field["title"]
+    assert f"`{name}`, {full_title_of(name)}" in page()
+    assert full_title_of(name).endswith(title)
     assert title[:1].isupper()
     assert "_" not in title
     assert field["description"].split(" E.g. ")[0].count(". ") == 0
@@ -31,18 +41,10 @@ def test_a_field_of_the_form_can_be_filled_in(name):
     assert field["type"] != "integer" or {"minimum", "maximum"} <= set(field)
 
 
-def test_fields_of_a_group_stand_together():
-    """In the order of use; both flows have one form."""
-    groups = [field["title"].partition(":")[0] for field in FORM.values()]
-    assert list(dict.fromkeys(groups)) == [
-        "What to train",
-        "How to run",
-        "The trainer",
-        "Folders",
-        "Slurm",
-        "Aggregate",
-    ]
-    assert sorted(groups, key=groups.index) == groups
+def test_boxes_come_last():
+    """All flows have one form; what most runs need is not in a box, and first."""
+    assert list(FORM)[-4:] == list(BOXES)
+    assert next(iter(FORM)) == "exp_name"
     assert [field["position"] for field in FORM.values()] == list(range(len(FORM)))
     assert difix_data.parameters == train_scenes.parameters
 

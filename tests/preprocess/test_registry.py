@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from preprocess.faults import FaultsError
-from preprocess.registry import left_out_warning, load_scenes, select_scenes
+from preprocess.registry import left_out_warning, load_scenes, named_scenes, select_scenes
 from preprocess.scene import Scene
 
 
@@ -184,3 +184,14 @@ def test_a_filter_that_matches_nothing_names_the_nearest() -> None:
     scenes = [Scene(seq_name=name, cam_id=0) for name in ("hi4d_pair17_dance", "hi4d_pair15_hug")]
     with pytest.raises(FaultsError, match=r"'hi4d_pair17_dnace'\n.*did you mean hi4d_pair17_dance"):
         select_scenes(scenes, "hi4d_pair17_dnace")
+
+
+def test_scenes_are_named_whole_and_unknown_ones_all_at_once() -> None:
+    """In the registry's order; none names all."""
+    scenes = [Scene(seq_name=name, cam_id=1) for name in ("a_1", "a_10", "b_1")]
+    assert named_scenes(scenes, ["b_1", "a_1"]) == [scenes[0], scenes[2]]
+    assert named_scenes(scenes, []) == scenes
+    with pytest.raises(FaultsError) as caught:
+        named_scenes(scenes, ["a_2", "b_1", "c_1"])
+    assert len(caught.value.faults) == 2
+    assert "a_1" in str(caught.value)

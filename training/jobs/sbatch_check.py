@@ -15,6 +15,8 @@ from training.slurm.batch_script import parse
 
 NOT_AVAILABLE = "Requested node configuration is not available"
 """Slurm says it of what no node can ever hold, but also while all such nodes are down."""
+GIVEN_AS = dict.fromkeys(("gres", "gpus-per-node", "gpus-per-task", "gpus-per-socket"), "gpus")
+"""Our flag for an option of sbatch that has another name."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,10 @@ def refusal_fault(plan: Plan, error: client.SlurmRefusedError) -> Fault:
     """Return the fault for a refused job: Slurm's message, and the line or variable it is about."""
     slurm = sbatch_commands.slurm_of(plan)
     option = error.directive.removeprefix("--")
+    by_flags = slurm.flag_options | slurm.scene_options
+    if option in by_flags:
+        flag = f"--slurm.{GIVEN_AS.get(option, option)}"
+        return Fault(str(error), f"{error.directive}={by_flags[option]}", f"correct {flag}")
     if option in slurm.site_options:
         variable = f"SBATCH_{option.upper()}"
         value = f"{variable}={slurm.site_options[option]}"

@@ -52,6 +52,7 @@ def array_job(
     bound = f"%{slurm.parallelism}" if slurm.parallelism < chunk.count else ""
     return [
         *_sbatch(plan, slurm.job_name, slurm.time_s, f"%A_{_offset(chunk)}%a"),
+        *_options(slurm.scene_options),
         f"--array=0-{chunk.count - 1}{bound}",
         "--requeue",
         *_dependency(after_ok, after_any),
@@ -88,6 +89,7 @@ def worker_job(plan: Plan, name: str, walltime_s: int, exclude: Sequence[str] = 
     slurm = slurm_of(plan)
     return [
         *_sbatch(plan, f"{slurm.job_name}-{name}", walltime_s),
+        *_options(slurm.scene_options),
         "--no-requeue",
         *_exclude(slurm.script_text, exclude),
         *_stage(plan.script, "worker", plan, name),
@@ -123,9 +125,10 @@ def probe_job(plan: Plan) -> list[str]:
 
 
 def asks_for_gpus(plan: Plan) -> bool:
-    """Return whether the Slurm script asks for GPUs, so that scenes will have some."""
+    """Return whether the Slurm script or a flag asks for GPUs, so that scenes will have some."""
     slurm = slurm_of(plan)
-    return slurm.script_text != slurm.light_script_text
+    by_flag = bool(slurm.scene_options.keys() - {"mem"})
+    return by_flag or slurm.script_text != slurm.light_script_text
 
 
 def with_files(command: Sequence[str], instead: Mapping[Path, Path]) -> list[str]:
@@ -159,7 +162,12 @@ def _sbatch(plan: Plan, name: str, time_s: int, ids: str = "%j") -> Iterator[str
     yield from ("sbatch", "--parsable", f"--job-name={name}", f"--time={slurm_time(time_s)}")
     # Both streams, or a script's --error would hide what failed, or end a job by a missing folder.
     yield from (f"--chdir={CHECKOUT}", f"--output={log}", f"--error={log}", "--open-mode=append")
-    yield from (f"--{option}={value}" for option, value in slurm_of(plan).site_options.items())
+    slurm = slurm_of(plan)
+    yield from _options(slurm.site_options | slurm.flag_options)
+
+
+def _options(values: Mapping[str, str]) -> Iterator[str]:
+    yield from (f"--{option}={value}" for option, value in values.items())
 
 
 def _stage(script: Path, stage: str, plan: Plan, *more: str) -> tuple[str, ...]:

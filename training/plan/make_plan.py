@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from preprocess.faults import MOST_NAMES, Fault, FaultsError, grouped
-from preprocess.registry import left_out_warning, load_scenes, select_scenes
+from preprocess.registry import left_out_warning, load_scenes, named_scenes, select_scenes
 from preprocess.roots import CHECKOUT, variables_of_installed_copy
 from preprocess.scene import Scene
 from training.configuration.code_version import with_commit
@@ -221,15 +221,15 @@ def _misplaced_flags(options: LaunchOptions) -> list[Fault]:
 def choose_scenes(options: LaunchOptions) -> list[Scene]:
     """Return the scenes that the options choose; raises FaultsError."""
     registry = load_scenes(given_path(options, "scenes_dir"))
-    return select_scenes(registry, options.scene_name_includes)
+    return select_scenes(named_scenes(registry, options.scenes), options.scene_name_includes)
 
 
 def _too_many_scenes(options: LaunchOptions, scenes: Sequence[Scene]) -> list[Fault]:
-    if len(scenes) <= 1 or options.run_all:
+    if len(scenes) <= 1 or options.run_all or options.scenes:
         return []
     names = [scene.seq_name for scene in scenes]
     shown = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
-    remedy = "name one with --scene-name-includes, or train all of them with --run-all"
+    remedy = "name them with --scenes or --scene-name-includes, or train all of them with --run-all"
     return [Fault(f"{len(names)} scenes match", shown, remedy)]
 
 

@@ -177,6 +177,10 @@ class SlurmPlan(BaseModel):
     """Network interface by which nodes reach this machine; empty: chosen automatically."""
     site_options: dict[str, str] = {}
     """Options of sbatch that the user's environment sets, by long name, e.g. the partition."""
+    flag_options: dict[str, str] = {}
+    """The same as flags set them, for all jobs: they win over the environment."""
+    scene_options: dict[str, str] = {}
+    """Options of sbatch that flags set for the jobs of scenes alone: memory and GPUs."""
     warnings: tuple[str, ...] = ()
     """What is probably not meant in the script or the environment."""
 

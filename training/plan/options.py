@@ -15,17 +15,39 @@ from training.slurm.times import SLURM_TIME, seconds_of
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*")
 OVERRIDE = re.compile(r"^~|=")
+SLURM_NAME = re.compile(r"[\w.,@:/+-]+")
+MEMORY = re.compile(r"[1-9]\d*[KMGT]?")
 MAX_WORKERS = 1024
 MAX_JOBS = 256
 MAX_FAILURES = 100_000
 LONGEST_NAME = 100
 
+
+def refused_unless(pattern: str, words: str) -> JsonDict:
+    """Return a JSON schema that refuses what does not match; the refusal says these words.
+
+    A form shows the validator's message: of a `pattern` the regular expression, of a `const`
+    "'<words>' was expected".
+    """
+    return {"if": {"pattern": pattern}, "else": {"const": words}}
+
+
 # Lets a form refuse a value before anything is started; the validators below explain it.
-A_NAME: JsonDict = {"pattern": f"^{NAME.pattern}$", "maxLength": LONGEST_NAME}
-A_NAME_OR_NONE: JsonDict = {"pattern": f"^({NAME.pattern})?$", "maxLength": LONGEST_NAME}
-A_TIME: JsonDict = {"pattern": f"^{SLURM_TIME.pattern}$"}
-A_TIME_OR_NONE: JsonDict = {"pattern": f"^({SLURM_TIME.pattern})?$"}
-KEYS_AND_VALUES: JsonDict = {"items": {"type": "string", "pattern": OVERRIDE.pattern}}
+NAME_WORDS = "letters, digits and _ . + = -, e.g. my_exp"
+TIME_WORDS = "a time in Slurm's formats, e.g. 3:00:00, 1-12:00:00, or minutes"
+A_NAME: JsonDict = refused_unless(f"^{NAME.pattern}$", NAME_WORDS) | {"maxLength": LONGEST_NAME}
+A_NAME_OR_NONE: JsonDict = refused_unless(f"^({NAME.pattern})?$", NAME_WORDS) | {
+    "maxLength": LONGEST_NAME
+}
+A_TIME: JsonDict = refused_unless(f"^{SLURM_TIME.pattern}$", TIME_WORDS)
+A_TIME_OR_NONE: JsonDict = refused_unless(f"^({SLURM_TIME.pattern})?$", TIME_WORDS)
+KEYS_AND_VALUES: JsonDict = {
+    "items": {"type": "string", **refused_unless(OVERRIDE.pattern, "key=value, e.g. seed=1")}
+}
+SLURM_NAMES: JsonDict = refused_unless(f"^({SLURM_NAME.pattern})?$", "a name that Slurm knows")
+A_MEMORY_OR_NONE: JsonDict = refused_unless(
+    f"^({MEMORY.pattern})?$", "an amount such as 96G, or megabytes"
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +84,13 @@ class LaunchOptions(BaseModel):
     """Experiment (letters, digits, _.+=-): with a scene it names one output folder; passed as
     shared.exp_name."""
 
+    scenes: Annotated[
+        tuple[str, ...],
+        Flag("What to train", "--scenes hi4d_pair17_dance hi4d_pair19_hug"),
+        Field(title="Scenes"),
+    ] = ()
+    """Train exactly these scenes, by whole seq_name."""
+
     scene_name_includes: Annotated[
         str,
         Flag("What to train", "--scene-name-includes hi4d_pair17_dance"),
@@ -75,7 +104,7 @@ class LaunchOptions(BaseModel):
     """Train all matched scenes; without it exactly one scene must match."""
 
     scenes_dir: Annotated[
-        str, Flag("What to train", "--scenes-dir my_scenes"), Field(title="Folder of scene files")
+        str, Flag("Folders", "--scenes-dir my_scenes"), Field(title="Scene files")
     ] = "preprocess/scenes"
     """Folder of scene files; the shipped registry when not given."""
 
@@ -191,6 +220,41 @@ class LaunchOptions(BaseModel):
     ] = ""
     """A scene's time in its job, in Slurm's formats; the Slurm script's when not given."""
 
+    slurm_partition: Annotated[
+        str,
+        Flag("Slurm", "--slurm.partition gpu", "--slurm.partition"),
+        Field(json_schema_extra=SLURM_NAMES),
+    ] = ""
+    """Partition of all jobs, or several with commas; the Slurm script's when not given."""
+
+    slurm_account: Annotated[
+        str,
+        Flag("Slurm", "--slurm.account my_account", "--slurm.account"),
+        Field(json_schema_extra=SLURM_NAMES),
+    ] = ""
+    """Account that all jobs are charged to; the Slurm script's when not given."""
+
+    slurm_qos: Annotated[
+        str,
+        Flag("Slurm", "--slurm.qos normal", "--slurm.qos"),
+        Field(title="Quality of service (QOS)", json_schema_extra=SLURM_NAMES),
+    ] = ""
+    """Quality of service of all jobs; the Slurm script's when not given."""
+
+    slurm_mem: Annotated[
+        str,
+        Flag("Slurm", "--slurm.mem 96G", "--slurm.mem"),
+        Field(title="Memory", json_schema_extra=A_MEMORY_OR_NONE),
+    ] = ""
+    """Memory of a scene's job, as 96G; the Slurm script's when not given."""
+
+    slurm_gpus: Annotated[
+        int,
+        Flag("Slurm", "--slurm.gpus 2", "--slurm.gpus"),
+        Field(title="GPUs", ge=0, le=64),
+    ] = 0
+    """GPUs of a scene's job, of the kind that the Slurm script names; 0: as many as it says."""
+
     slurm_scenes_per_job: Annotated[
         int,
         Flag("Slurm", "--slurm.scenes-per-job 4", "--slurm.scenes-per-job"),
@@ -252,6 +316,20 @@ class LaunchOptions(BaseModel):
         # Slurm puts it into the names of files, where % and / mean something.
         if value and not (NAME.fullmatch(value) and len(value) <= LONGEST_NAME):
             raise ValueError(f"use at most {LONGEST_NAME} letters, digits and _ . + = -")
+        return value
+
+    @field_validator("slurm_partition", "slurm_account", "slurm_qos")
+    @classmethod
+    def _slurm_name_is_plain(cls, value: str) -> str:
+        if value and not SLURM_NAME.fullmatch(value):
+            raise ValueError("use the name that Slurm has for it, several with commas")
+        return value
+
+    @field_validator("slurm_mem")
+    @classmethod
+    def _memory_is_slurms(cls, value: str) -> str:
+        if value and not MEMORY.fullmatch(value):
+            raise ValueError("expected an amount such as 96G, or megabytes")
         return value
 
     @field_validator("expect")

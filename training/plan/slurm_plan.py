@@ -54,6 +54,8 @@ def plan_slurm(options: LaunchOptions) -> SlurmPlan:
         parallelism=options.slurm_array_parallelism,
         interface=options.slurm_interface,
         site_options=_site_options(),
+        flag_options=_flag_options(options),
+        scene_options=_scene_options(options, script),
         warnings=(*script.warnings, *_unused_variables(script.path)),
     )
 
@@ -95,6 +97,22 @@ def split_argument_faults(slurm: SlurmPlan, roots: Roots) -> list[Fault]:
 def _site_options() -> dict[str, str]:
     found = {option: os.environ.get(name, "") for name, option in SITE_VARIABLES.items()}
     return {option: value for option, value in found.items() if value}
+
+
+def _flag_options(options: LaunchOptions) -> dict[str, str]:
+    given = {
+        "account": options.slurm_account,
+        "partition": options.slurm_partition,
+        "qos": options.slurm_qos,
+    }
+    return {option: value for option, value in given.items() if value}
+
+
+def _scene_options(options: LaunchOptions, script: SlurmScript) -> dict[str, str]:
+    from training.slurm.batch_script import gpu_request
+
+    memory = {"mem": options.slurm_mem} if options.slurm_mem else {}
+    return memory | (gpu_request(script.text, options.slurm_gpus) if options.slurm_gpus else {})
 
 
 def _unused_variables(script: Path) -> list[str]:

@@ -63,6 +63,10 @@ VALUE_FORMATS = {
 GPU_WORD = re.compile(r"(gres[:/])?(gpu|mps|shard)\b")
 GPU_OPTION = re.compile(r"gpus(-per-.*)?|(mem|cpus|ntasks)-per-gpu|gpu-(bind|freq)")
 
+COUNTED_GPUS = re.compile(r"gres|gpus(-per-(node|task|socket))?")
+GPU_KIND = re.compile(r"gpu(:[A-Za-z][^:]*)?(?::\d+)?")
+"""A request for GPUs in `gres`, with its kind, as in `gpu:a100:1`."""
+
 
 @dataclass(frozen=True)
 class Word:
@@ -142,6 +146,23 @@ def light_text(text: str) -> str:
         line = f"{MAGIC} {shlex.join(kept)}\n" if kept else f"# without GPU: {lines[number - 1]}"
         lines[number - 1] = line
     return "".join(lines)
+
+
+def gpu_request(text: str, count: int) -> dict[str, str]:
+    """Return the option of sbatch, and its value, that asks for so many GPUs in a script's place.
+
+    It is the script's own option with the kind of GPU that it names, as in `gres=gpu:a100:2`: next
+    to another one Slurm would refuse it. `gres` where the script asks for none.
+    """
+    asked = [each for each in parse(text)[0] if COUNTED_GPUS.fullmatch(each.name)]
+    name = next((each.name for each in reversed(asked) if each.name != "gres"), "gres")
+    value = value_of(tuple(asked), name) or ""
+    if name != "gres":
+        return {name: f"{value.rpartition(':')[0]}:{count}".removeprefix(":")}
+    parts = [part.removeprefix("gres:") for part in value.split(",") if part]
+    kinds = [match[1] or "" for part in parts if (match := GPU_KIND.fullmatch(part))]
+    others = [part for part in parts if not GPU_KIND.fullmatch(part)]
+    return {"gres": ",".join([*others, f"gpu{kinds[-1] if kinds else ''}:{count}"])}
 
 
 class _ProblemError(Exception):

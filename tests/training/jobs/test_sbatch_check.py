@@ -78,3 +78,12 @@ def test_a_refusal_of_what_the_environment_says_names_the_variable(plan):
     fault = refusal_fault(plan.model_copy(update={"slurm": slurm}), error)
     assert fault.value == "SBATCH_PARTITION=no"
     assert "unset SBATCH_PARTITION" in fault.remedy
+
+
+def test_a_refusal_of_what_a_flag_says_names_the_flag(plan):
+    """It wins over both."""
+    update = {"flag_options": {"partition": "no"}, "site_options": {"partition": "yes"}}
+    slurm = plan.slurm.model_copy(update=update)
+    error = SlurmRefusedError("invalid partition specified: no")
+    fault = refusal_fault(plan.model_copy(update={"slurm": slurm}), error)
+    assert (fault.value, fault.remedy) == ("--partition=no", "correct --slurm.partition")

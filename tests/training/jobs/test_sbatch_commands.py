@@ -157,6 +157,26 @@ def test_a_flows_jobs():
     ]
 
 
+def test_flags_win_over_the_environment_and_only_scenes_get_memory_and_gpus():
+    """Partition, account and QOS go to every job."""
+    given = plan()
+    update = {
+        "site_options": {"partition": "env"},
+        "flag_options": {"partition": "gpu"},
+        "scene_options": {"mem": "96G", "gres": "gpu:2"},
+    }
+    given = given.model_copy(update={"slurm": given.slurm.model_copy(update=update)})
+    scenes = [
+        sbatch_commands.array_job(given, sbatch_commands.ArrayChunk(0, 8)),
+        sbatch_commands.worker_job(given, "w3", 7200),
+    ]
+    others = [sbatch_commands.aggregate_job(given, []), sbatch_commands.probe_job(given)]
+    for command in [*scenes, *others]:
+        assert [word for word in command if "partition" in word] == ["--partition=gpu"]
+    assert all({"--mem=96G", "--gres=gpu:2"} <= set(command) for command in scenes)
+    assert not any({"--mem=96G", "--gres=gpu:2"} & set(command) for command in others)
+
+
 def test_a_percent_sign_in_a_folder_is_no_placeholder():
     """Slurm replaces %j in --output."""
     command = sbatch_commands.array_job(plan(state_root="/50%j"), sbatch_commands.ArrayChunk(0, 1))

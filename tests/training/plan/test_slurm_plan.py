@@ -58,6 +58,21 @@ def test_resources_come_from_the_script_and_flags_win(options, site):
     plan = make_plan(options(slurm_script=script, slurm_time="1-00", slurm_job_name="mine"))
     assert (plan.slurm.time_s, plan.slurm.job_name) == (86400, "mine")
     assert plan.aggregate.job_name == "mine_aggregate"
+    flags = {"slurm_partition": "a100", "slurm_mem": "96G", "slurm_gpus": 2}
+    flags |= {"slurm_account": "lab", "slurm_qos": "high", "slurm_script": script}
+    slurm = make_plan(options(**flags)).slurm
+    assert slurm.flag_options == {"account": "lab", "partition": "a100", "qos": "high"}
+    assert slurm.scene_options == {"mem": "96G", "gres": "gpu:2"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"slurm_partition": "a b"}, {"slurm_mem": "much"}, {"slurm_gpus": -1}]
+)
+def test_a_wrong_resource_is_named_by_its_flag(options, wrong):
+    """Before Slurm is asked."""
+    (name,) = wrong
+    with pytest.raises(FaultsError, match=name.replace("slurm_", r"--slurm\.")):
+        options(**wrong)
 
 
 @pytest.mark.parametrize(

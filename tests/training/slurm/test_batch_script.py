@@ -6,7 +6,7 @@ import pytest
 
 from preprocess.faults import FaultsError
 from preprocess.roots import CHECKOUT
-from training.slurm.batch_script import light_text, parse, value_of
+from training.slurm.batch_script import gpu_request, light_text, parse, value_of
 from training.slurm.script_checks import LAST_LINE, read_script
 
 
@@ -128,3 +128,18 @@ def test_the_shipped_script_has_no_fault():
     assert value_of(script.directives, "gres") == "gpu:1"
     assert script.value("time") == "3:00:00"
     assert script.text.endswith('exec python training/run.py "$@"\n')
+
+
+@pytest.mark.parametrize(
+    ("line", "asked"),
+    [
+        ("", {"gres": "gpu:2"}),
+        ("#SBATCH --gres=gpu:1", {"gres": "gpu:2"}),
+        ("#SBATCH --gres=gpu:a100:1,license:1", {"gres": "license:1,gpu:a100:2"}),
+        ("#SBATCH -G a100:4", {"gpus": "a100:2"}),
+        ("#SBATCH --gpus-per-node=1", {"gpus-per-node": "2"}),
+    ],
+)
+def test_a_number_of_gpus_is_asked_for_by_the_scripts_own_option(line, asked):
+    """Of the kind that it names."""
+    assert gpu_request(f"#!/bin/bash\n{line}\ntrue\n", 2) == asked
