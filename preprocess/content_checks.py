@@ -8,13 +8,24 @@ checked when it is read.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from preprocess.faults import Fault
-from preprocess.header_checks import camera_faults, collect, people_faults, size_faults, sizes_of
+from preprocess.header_checks import (
+    Size,
+    camera_faults,
+    collect,
+    depth_header_faults,
+    people_faults,
+    read_cameras,
+    size_faults,
+    sizes_of,
+)
 from preprocess.layout import EVERYONE, SceneFolder
 from preprocess.scene_data import (
     CameraData,
@@ -22,7 +33,6 @@ from preprocess.scene_data import (
     Space,
     depth_size_error,
     load_body_parameters,
-    load_camera,
     load_depth,
     load_image,
     load_mask,
@@ -35,6 +45,8 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 SAMPLE_FRAMES = 8
+DECODERS = 4
+"""Frames that are decoded at once."""
 FULL = 0.99
 """A mask that covers more of the image is no segmentation."""
 LENS_TOLERANCE = 1.0
@@ -66,31 +78,74 @@ class Contents:
     shots: list[Shot]
 
 
-def check_contents(
-    folder: SceneFolder, camera: int, frames: Sequence[int], space: Space
-) -> Contents:
-    """Check the source camera's frames; raises OSError or SceneDataError when the disk fails."""
+@dataclass(frozen=True)
+class Arrays:
+    """The small files of the source camera's frames, None where one can't be used.
+
+    `sizes` are the images' widths and heights, `people` how many the body parameters are of.
+    """
+
+    faults: list[Fault]
+    parameters: dict[int, dict[str, Array] | None]
+    cameras: dict[int, CameraData | None]
+    sizes: dict[int, Size | None]
+    people: int
+
+
+def check_arrays(folder: SceneFolder, camera: int, frames: Sequence[int], space: Space) -> Arrays:
+    """Check all cameras and body parameters, and the headers of everything else.
+
+    Raises SceneDataError when the disk fails.
+    """
     faults: list[Fault] = []
     parameters = {
         frame: collect(faults, load_body_parameters, folder, frame, space) for frame in frames
     }
-    cameras = {frame: collect(faults, load_camera, folder, camera, frame) for frame in frames}
+    cameras = read_cameras(faults, folder, camera, frames)
     people = max((len(each["betas"]) for each in parameters.values() if each), default=0)
     faults += people_faults(folder, parameters, space)
     sizes = {frame: collect(faults, sizes_of, folder, camera, frame, people) for frame in frames}
     faults += size_faults(folder, camera, sizes)
     faults += camera_faults(folder, camera, cameras, sizes)
+    faults += depth_header_faults(folder, camera, sizes)
+    return Arrays(faults, parameters, cameras, sizes, people)
+
+
+def check_contents(
+    folder: SceneFolder, camera: int, frames: Sequence[int], space: Space
+) -> Contents:
+    """Check the source camera's frames; raises OSError or SceneDataError when the disk fails."""
+    arrays = check_arrays(folder, camera, frames, space)
+    faults = [*arrays.faults]
     shots: list[Shot] = []
     for frame in evenly_spread(frames, SAMPLE_FRAMES):
-        if sizes[frame] is None:
+        if arrays.sizes[frame] is None:
             continue
-        shot = collect(faults, _read_shot, folder, camera, frame, people)
-        seen, bodies = cameras[frame], parameters[frame]
-        if shot and seen and bodies and len(bodies["betas"]) == people:
+        shot = collect(faults, _read_shot, folder, camera, frame, arrays.people)
+        seen, bodies = arrays.cameras[frame], arrays.parameters[frame]
+        if shot and seen and bodies and len(bodies["betas"]) == arrays.people:
             shots.append(Shot(frame, seen, *shot, bodies))
     faults += _mask_faults(folder, camera, shots)
     faults += _unseen_people(folder, camera, shots, frames)
     return Contents(list(dict.fromkeys(faults)), shots)
+
+
+def check_pixels(
+    folder: SceneFolder, camera: int, frames: Sequence[int], people: int
+) -> list[Fault]:
+    """Decode every image, mask and depth of a camera, and return what is wrong with them."""
+    with ThreadPoolExecutor(DECODERS, "pixels") as pool:
+        found = pool.map(partial(_pixel_faults, folder, camera, people), frames)
+        return [fault for faults in found for fault in faults]
+
+
+def _pixel_faults(folder: SceneFolder, camera: int, people: int, frame: int) -> list[Fault]:
+    faults: list[Fault] = []
+    shot = collect(faults, _read_shot, folder, camera, frame, people)
+    if shot:
+        masks: dict[int | str, Array] = {EVERYONE: shot[1], **dict(enumerate(shot[0]))}
+        faults += _full_mask_faults(folder, camera, frame, masks)
+    return faults
 
 
 def content_doubts(
@@ -172,16 +227,23 @@ def _mask_faults(folder: SceneFolder, camera: int, shots: Sequence[Shot]) -> lis
     """Return faults of masks that cover everything, and of all being empty."""
     faults = []
     for shot in shots:
-        people = (*range(len(shot.masks)), EVERYONE)
-        for person, mask in zip(people, (*shot.masks, shot.everyone), strict=True):
-            if mask.mean() > FULL:
-                path = folder.mask(camera, person, shot.frame)
-                faults.append(Fault(f"{path}: the mask covers everything", remedy=SKIP))
+        masks: dict[int | str, Array] = {EVERYONE: shot.everyone, **dict(enumerate(shot.masks))}
+        faults += _full_mask_faults(folder, camera, shot.frame, masks)
     if shots and not any(shot.everyone.any() for shot in shots):
         path = folder.mask(camera, EVERYONE, shots[0].frame)
         what = f"{path.parent}: all masks that were looked at are empty"
         faults.append(Fault(what, f"e.g. {path.name}", _empty_mask_remedy(path)))
     return faults
+
+
+def _full_mask_faults(
+    folder: SceneFolder, camera: int, frame: int, masks: Mapping[int | str, Array]
+) -> list[Fault]:
+    return [
+        Fault(f"{folder.mask(camera, person, frame)}: the mask covers everything", remedy=SKIP)
+        for person, mask in masks.items()
+        if mask.mean() > FULL
+    ]
 
 
 def _empty_mask_remedy(path: Path) -> str:

@@ -51,8 +51,16 @@ def missing_data(scene: Scene, scene_data_root: Path, *, with_depth: bool = True
         from preprocess.synthetic.recipe import recipe_faults
 
         return recipe_faults(scene)
-    found = _missing_training(scene, scene_data_root, with_depth=with_depth)
-    return found + _missing_truth(scene, scene_data_root)
+    try:
+        found = _missing_training(scene, scene_data_root, with_depth=with_depth)
+        return found + _missing_truth(scene, scene_data_root)
+    except OSError as error:
+        return [Fault(f"{scene.seq_name}: {error.filename} can't be read", *why_unreadable(error))]
+
+
+def why_unreadable(error: OSError) -> tuple[str, str]:
+    """Return in words why the disk refuses a file or folder, and the remedy."""
+    return error.strerror or str(error), "repair its permissions, or the disk"
 
 
 def _missing_training(scene: Scene, scene_data_root: Path, *, with_depth: bool) -> list[Fault]:

@@ -89,7 +89,7 @@ def check_geometry(
     faces = body.faces.numpy()
     vertices = posed_vertices(chosen, body, space)
     drawn = _draw_all(chosen, vertices, faces)
-    centers = [{camera: _center(shot), **other_cameras} for shot in chosen]
+    centers = [{camera: shot.camera.center, **other_cameras} for shot in chosen]
     faults = _cameras_inside(folder, chosen, centers, vertices, faces)
     faults += _depth_faults(folder, camera, drawn)
     apart = _overlap_faults(f"{folder.root}: camera {camera}", chosen, vertices, drawn)
@@ -121,6 +121,13 @@ def posed_vertices(
 
 def _stacked(shots: Sequence[Shot], key: str) -> torch.Tensor:
     return torch.from_numpy(np.stack([shot.parameters[key] for shot in shots]))
+
+
+def posed_joints(shots: Sequence[Shot], body: BodyModel, space: Space) -> Array:
+    """Return everyone's joints (S,P,J,3), metres."""
+    betas, trans = (_stacked(shots, key) for key in ("betas", TRANSLATION_KEYS[space]))
+    pose = torch.stack([pose_vector(shot.parameters, space) for shot in shots])
+    return np.asarray(body.joint_transforms(betas, pose, trans)[1].numpy())
 
 
 def is_inside(point: Array, vertices: Array, faces: Array) -> bool:
@@ -191,12 +198,6 @@ def _cameras_inside(
     return list(faults.values())
 
 
-def _center(shot: Shot) -> Array:
-    """Return the source camera's centre in the world, (3,) metres."""
-    turn, shift = shot.camera.extrinsics[:, :3], shot.camera.extrinsics[:, 3]
-    return np.asarray(-turn.T @ shift)
-
-
 def _overlap_faults(
     where: str, shots: Sequence[Shot], vertices: Array, drawn: Sequence[_Drawn]
 ) -> list[Fault]:
@@ -265,9 +266,7 @@ def _doubts(
 
 def _distance_of_joints(folder: SceneFolder, shots: Sequence[Shot], body: BodyModel) -> float:
     """Return the mean distance to the joints (P,24,3) that Hi4D's files have, metres; else 0."""
-    betas, trans = _stacked(shots, "betas"), _stacked(shots, TRANSLATION_KEYS["smpl"])
-    pose = torch.stack([pose_vector(shot.parameters, "smpl") for shot in shots])
-    ours = body.joint_transforms(betas, pose, trans)[1].numpy()
+    ours = posed_joints(shots, body, "smpl")
     theirs = [load_known_joints(folder, shot.frame) for shot in shots]
     distances = [
         np.linalg.norm(own - known, axis=-1).mean()

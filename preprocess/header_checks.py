@@ -18,6 +18,7 @@ from preprocess.scene_data import (
     CameraData,
     SceneDataError,
     Space,
+    camera_file,
     check_depth_header,
     image_file,
     load_body_parameters,
@@ -60,10 +61,8 @@ def check_camera_headers(
     faults: list[Fault] = []
     sizes = {frame: collect(faults, sizes_of, folder, camera, frame, people) for frame in frames}
     faults += size_faults(folder, camera, sizes)
-    cameras = {
-        frame: collect(faults, load_camera, folder, camera, frame)
-        for frame in one_of_each_size(frames, partial(camera_file, folder, camera))
-    }
+    chosen = one_of_each_size(frames, partial(camera_file, folder, camera))
+    cameras = read_cameras(faults, folder, camera, chosen)
     faults += camera_faults(folder, camera, cameras, sizes)
     faults += depth_header_faults(folder, camera, sizes)
     return list(dict.fromkeys(faults))
@@ -137,6 +136,20 @@ def people_faults(
     return [Fault(f"{where}: the number of people differs between frames", value, remedy)]
 
 
+def read_cameras(
+    faults: list[Fault], folder: SceneFolder, camera: int, frames: Iterable[int]
+) -> dict[int, CameraData | None]:
+    """Read a camera at these frames, a file of all frames once; None where it can't be used."""
+    files: dict[Path, CameraData | None] = {}
+    cameras: dict[int, CameraData | None] = {}
+    for frame in frames:
+        path = camera_file(folder, camera, frame)
+        if path not in files:
+            files[path] = collect(faults, load_camera, folder, camera, frame)
+        cameras[frame] = files[path]
+    return cameras
+
+
 def camera_faults(
     folder: SceneFolder,
     camera: int,
@@ -152,12 +165,6 @@ def camera_faults(
             path = camera_file(folder, camera, frame)
             faults.append(Fault(f"{path}: {what[0]}", what[1], what[2]))
     return faults
-
-
-def camera_file(folder: SceneFolder, camera: int, frame: int) -> Path:
-    """Return the file that a camera is read from."""
-    path = folder.camera(camera, frame)
-    return path if path.parent.is_dir() else folder.shared_cameras
 
 
 def _camera_fault(data: CameraData, size: tuple[int, int]) -> tuple[str, str, str] | None:

@@ -20,14 +20,14 @@ class SceneFolder:
 
     def image(self, camera: int, frame: int) -> Path:
         """Return the path of the RGB image, an 8-bit JPEG; readers accept a PNG in its place."""
-        return self.root / "images" / str(camera) / f"{frame:06d}.jpg"
+        return self.root / f"images/{camera}/{frame:06d}.jpg"
 
     def camera(self, camera: int, frame: int) -> Path:
         """Return the path of the camera.
 
         `intrinsics` (1,3,3) in pixels and `extrinsics` (1,3,4) world-to-camera, OpenCV axes.
         """
-        return self.root / "all_cameras" / str(camera) / f"{frame:06d}.npz"
+        return self.root / f"all_cameras/{camera}/{frame:06d}.npz"
 
     @property
     def shared_cameras(self) -> Path:
@@ -35,7 +35,7 @@ class SceneFolder:
 
         As in Hi4D: `ids` (C,), `intrinsics` (C,3,3), `extrinsics` (C,3,4).
         """
-        return self.root / "cameras" / "rgb_cameras.npz"
+        return self.root / "cameras/rgb_cameras.npz"
 
     @property
     def meta(self) -> Path:
@@ -44,22 +44,22 @@ class SceneFolder:
 
     def mask(self, camera: int, person: int | str, frame: int) -> Path:
         """Return the path of the 8-bit mask, 0 or 255, of one person (0, 1, …) or of `EVERYONE`."""
-        return self.root / "seg" / "img_seg_mask" / str(camera) / str(person) / f"{frame:06d}.png"
+        return self.root / f"seg/img_seg_mask/{camera}/{person}/{frame:06d}.png"
 
     def smplx(self, frame: int) -> Path:
         """Return the path of everyone's body parameters in SMPL-X layout: axis-angle, metres."""
-        return self.root / "smplx" / f"{frame:06d}.npz"
+        return self.root / f"smplx/{frame:06d}.npz"
 
     def smpl(self, frame: int) -> Path:
         """Return the path of everyone's body parameters in SMPL layout (optional)."""
-        return self.root / "smpl" / f"{frame:06d}.npz"
+        return self.root / f"smpl/{frame:06d}.npz"
 
     def depth(self, camera: int, frame: int) -> Path:
         """Return the path of the depth.
 
         float32 (H,W) along the camera's z axis, metres; 0 where unknown.
         """
-        return self.root / "depths" / str(camera) / f"{frame:06d}.npy"
+        return self.root / f"depths/{camera}/{frame:06d}.npy"
 
     def mesh(self, frame: int) -> Path:
         """Return the path of the true meshes (optional)."""
@@ -80,13 +80,13 @@ class SceneFolder:
     def skip_frames(self) -> frozenset[int]:
         """Return the frames that `skip_frames.csv` (one comma-separated line, optional) leaves out.
 
-        Raises ValueError naming the file when an entry is not a number.
+        Raises ValueError naming the file when an entry is not a number, or it is no text.
         """
         path = self.root / "skip_frames.csv"
         if not path.is_file():
             return frozenset()
-        entries = path.read_text(encoding="utf-8").replace("\n", ",").split(",")
         try:
+            entries = path.read_text(encoding="utf-8").replace("\n", ",").split(",")
             return frozenset(int(entry) for entry in entries if entry.strip())
         except ValueError as error:
             raise ValueError(f"{path}: {error}; expected frame numbers, comma-separated") from error

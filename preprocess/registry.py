@@ -33,6 +33,17 @@ def load_scenes(folder: Path) -> list[Scene]:
     Raises FaultsError with the faults of all files: unreadable, not a JSON object, a number that
     JSON can't hold, a key missing or of the wrong type, a `seq_name` used twice, no scene at all.
     """
+    scenes, faults = read_scenes(folder)
+    if faults:
+        raise FaultsError(faults)
+    return scenes
+
+
+def read_scenes(folder: Path) -> tuple[list[Scene], list[Fault]]:
+    """Read the scenes of `folder` that can be read, and return the faults of the others.
+
+    Raises FaultsError where the folder can't be read or has no scene file.
+    """
     scenes: list[Scene] = []
     faults: list[Fault] = []
     for file in _scene_files(folder):
@@ -40,10 +51,7 @@ def load_scenes(folder: Path) -> list[Scene]:
             scenes.append(_load_scene(file))
         except FaultsError as error:
             faults += error.faults
-    faults += _duplicates(scenes)
-    if faults:
-        raise FaultsError(faults)
-    return scenes
+    return scenes, [*faults, *_duplicates(scenes)]
 
 
 def select_scenes(scenes: Sequence[Scene], name_includes: str | None) -> list[Scene]:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from training.cli.interpreter import FLOW, LAUNCHER
+from training.cli.interpreter import FLOW, LAUNCHER, TRAINER
 
 DESCRIPTION = "Train one 3D-Gaussian-splat model per multi-human scene, here or on Slurm."
 
@@ -70,6 +70,12 @@ COMMANDS = {
         "list scenes: camera, and whether their data is there",
         "training.cli.scene_list:command",
         "training.cli.scene_list:SceneListOptions",
+    ),
+    "check": Command(
+        "check scenes' data before a launch, and draw a picture of each",
+        "training.cli.check:command",
+        "training.cli.check:CheckOptions",
+        TRAINER,
     ),
     "ui": Command(
         "serve Prefect's UI with the deployments, until Ctrl-C",

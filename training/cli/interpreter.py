@@ -14,6 +14,8 @@ from training.system.exit_status import USAGE
 OLDEST = (3, 11)
 LAUNCHER = ("pydantic", "yaml", "psutil", "hydra", "omegaconf")
 """What `training/run.py` imports. It works without Prefect."""
+TRAINER = (*LAUNCHER, "numpy", "PIL", "torch", "roma")
+"""What reads scene data as the trainer does."""
 OF_A_CHECKOUT = (
     "start the command with the project's own .venv/bin/python, or activate it"
     " (. .venv/bin/activate); `make demo` creates it"

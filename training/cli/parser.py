@@ -70,7 +70,8 @@ def build_parser(
             more = {"dest": field, **argument_of(info)}
             groups[flag.group].add_argument(name, help=help_text, **more)
         else:
-            groups[flag.group].add_argument(field, metavar=name, help=help_text)
+            several = {} if info.is_required() else {"nargs": "*", "default": argparse.SUPPRESS}
+            groups[flag.group].add_argument(field, metavar=name, help=help_text, **several)
     return parser
 
 

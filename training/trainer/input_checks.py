@@ -6,9 +6,9 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
 
@@ -18,6 +18,7 @@ from preprocess.layout import SceneFolder
 from preprocess.roots import under_checkout
 from preprocess.scene import Scene
 from preprocess.scene_data import (
+    CameraData,
     SceneDataError,
     Space,
     body_space,
@@ -38,6 +39,10 @@ from training.trainer.evaluation.experiment_loggers import missing_logger_packag
 from training.trainer.output_files import OutputFolder
 from training.trainer.refiner.tuned_on import Relation, relation_to
 from training.trainer.refiner.weights import missing_refiner
+
+if TYPE_CHECKING:
+    from preprocess.body.body_model import BodyModel
+    from preprocess.content_checks import Shot
 
 Found = TypeVar("Found")
 MIN_FRAMES = 2
@@ -62,6 +67,19 @@ class TrainingInputs:
     space: Space
     refiner: Relation | None = None
     exported: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found wrong and what is doubtful, the frames that were read, and the body model.
+
+    `body` is None where it can't be loaded or no frame could be read.
+    """
+
+    faults: list[Fault]
+    doubts: list[str]
+    shots: list[Shot]
+    body: BodyModel | None = None
 
 
 @dataclass(frozen=True)
@@ -120,15 +138,21 @@ def _inputs(config: Config) -> TrainingInputs:
         else collect_faults(faults, lambda: training_frames(data, scene.cam_id, every))
     )
     if frames is not None:
-        others = _true_centers(truth, scene.cam_id, frames[0])
-        faults += _content_faults(config, scene, data, frames, others)
+        others = other_true_cameras(truth, scene.cam_id, frames[0])
+        found = inspect_contents(config, scene, data, frames, others)
+        faults += found.faults
+        for line in found.doubts:
+            print(f"warning: {line}", file=sys.stderr)
     if frames is None:
         true_cameras = truth.cameras() if truth else []
         collect_faults(faults, lambda: choose_cameras(config, scene.cam_id, true_cameras))
         raise FaultsError(faults)
     chosen = collect_faults(faults, lambda: chosen_views(config, scene, truth, frames))
     if truth and chosen and not faults:
-        faults += truth_faults(config, (data, truth), frames, chosen)
+        from preprocess.header_checks import check_truth_headers
+
+        views = true_views_read(config, frames, chosen)
+        faults += check_truth_headers(truth, views, frames, people_of(data, frames))
     exported = collect_faults(faults, lambda: choose_exported(config.train.export, frames))
     refiner = collect_faults(faults, lambda: _relation(scene, config))
     if faults or chosen is None:
@@ -151,47 +175,43 @@ def chosen_views(
     return cameras, choose_views(config.train.evaluation, cameras, true_cameras, frames)
 
 
-def truth_faults(
-    config: Config,
-    folders: tuple[SceneFolder, SceneFolder],
-    frames: Sequence[int],
-    chosen: tuple[CameraIds, EvaluatedViews],
-) -> list[Fault]:
-    """Return what headers say is wrong with the true views and bodies that a training run reads.
-
-    `folders` are those of the training data and of the truth.
-    """
-    from preprocess.header_checks import check_truth_headers
-
-    (data, truth), (cameras, evaluated) = folders, chosen
+def true_views_read(
+    config: Config, frames: Sequence[int], chosen: tuple[CameraIds, EvaluatedViews]
+) -> dict[int, Sequence[int]]:
+    """Return which frames a training run reads of which of the truth's cameras."""
+    cameras, evaluated = chosen
     shown = [frames[index] for index in evaluated.indices]
-    wanted: dict[int, Sequence[int]] = dict.fromkeys(evaluated.cameras, shown)
+    views: dict[int, Sequence[int]] = dict.fromkeys(evaluated.cameras, shown)
     if config.train.nv_generation.trn_nv_gen.source == "captured":
-        wanted |= dict.fromkeys(cameras.novel, frames)
-    people = len(load_body_parameters(data, frames[0], body_space(data))["betas"])
-    return check_truth_headers(truth, wanted, frames, people)
+        views |= dict.fromkeys(cameras.novel, frames)
+    return views
+
+
+def people_of(data: SceneFolder, frames: Sequence[int]) -> int:
+    """Return how many people the first frame's body parameters are of; raises SceneDataError."""
+    return len(load_body_parameters(data, frames[0], body_space(data))["betas"])
 
 
 def _relation(scene: Scene, config: Config) -> Relation | None:
     return relation_to(scene.seq_name, config) if config.difix.trn_enable else None
 
 
-def _content_faults(
+def inspect_contents(
     config: Config,
     scene: Scene,
     data: SceneFolder,
     frames: Sequence[int],
-    true_centers: Mapping[int, Any],
-) -> list[Fault]:
-    """Return what is wrong with the files of the source camera; say what is doubtful."""
+    true_cameras: Mapping[int, CameraData],
+) -> Inspection:
+    """Read a few frames of the source camera whole, and all its other data."""
     from preprocess.content_checks import check_contents, content_doubts
     from preprocess.header_checks import fault_of
 
     space = body_space(data)
     contents = check_contents(data, scene.cam_id, frames, space)
-    faults = contents.faults
+    found = Inspection(contents.faults, [], contents.shots)
     if not contents.shots:
-        return faults
+        return found
     from preprocess.geometry_checks import check_geometry  # torch, which training needs too
     from training.trainer.gaussians.body_files import load_people_bodies
 
@@ -199,30 +219,29 @@ def _content_faults(
         genders = load_genders(data, scene, len(contents.shots[0].masks))
         body = load_people_bodies(config.model, space, genders)
     except SceneDataError as error:
-        return [*faults, fault_of(error)]
+        return replace(found, faults=[*found.faults, fault_of(error)])
     except FaultsError as error:
-        return [*faults, *error.faults]
-    found = check_geometry(
-        data, scene.cam_id, contents.shots, body, space, other_cameras=true_centers
+        return replace(found, faults=[*found.faults, *error.faults])
+    centers = {number: camera.center for number, camera in true_cameras.items()}
+    together = check_geometry(
+        data, scene.cam_id, contents.shots, body, space, other_cameras=centers
     )
     with_depth = config.train.optimization.loss.depth > 0
     doubts = content_doubts(data, scene.cam_id, frames, with_depth=with_depth)
-    for line in (*doubts, *found.doubts):
-        print(f"warning: {line}", file=sys.stderr)
-    return [*faults, *found.faults]
+    faults = [*found.faults, *together.faults]
+    return Inspection(faults, [*doubts, *together.doubts], contents.shots, body)
 
 
-def _true_centers(truth: SceneFolder | None, source: int, frame: int) -> dict[int, Any]:
-    """Return the centres (3,) of the truth's other cameras at a frame."""
+def other_true_cameras(truth: SceneFolder | None, source: int, frame: int) -> dict[int, CameraData]:
+    """Return the truth's cameras at a frame but the source camera, those that can be read."""
+    cameras = {}
     if truth is None:
         return {}
-    centers = {}
     for camera in truth.cameras():
         with suppress(SceneDataError):  # said where the camera is used
-            data = load_camera(truth, camera, frame)
-            centers[camera] = -data.extrinsics[:, :3].T @ data.extrinsics[:, 3]
-    centers.pop(source, None)
-    return centers
+            cameras[camera] = load_camera(truth, camera, frame)
+    cameras.pop(source, None)
+    return cameras
 
 
 def read_scene(path: Path, name: str) -> Scene:

@@ -11,18 +11,21 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from preprocess.data_checks import why_unreadable
 from preprocess.faults import Fault
-from preprocess.header_checks import check_headers
+from preprocess.header_checks import check_headers, check_truth_headers
 from preprocess.scene import Scene
 from preprocess.scene_data import SceneDataError, body_space, training_folder, truth_folder
 from training.trainer.config.schema import Config
 from training.trainer.input_checks import (
     chosen_views,
     collect_faults,
+    people_of,
     training_frames,
-    truth_faults,
+    true_views_read,
 )
 
+DISK = "is the disk well? run the same command again"
 READERS = 8
 """Scenes that are looked at at once: a shared disk answers slowly, but many questions at once."""
 
@@ -40,14 +43,17 @@ def file_faults(config: Config, scene: Scene, root: Path) -> list[Fault]:
     data, truth = training_folder(scene, root), truth_folder(scene, root)
     faults: list[Fault] = []
     every = config.train.optimization.sample_every
-    frames = collect_faults(faults, lambda: training_frames(data, scene.cam_id, every))
-    if frames is None:
-        return faults
     try:
+        frames = collect_faults(faults, lambda: training_frames(data, scene.cam_id, every))
+        if frames is None:
+            return faults
         faults += check_headers(data, scene.cam_id, frames, body_space(data))
         chosen = collect_faults(faults, lambda: chosen_views(config, scene, truth, frames))
         if truth and chosen and not faults:
-            faults += truth_faults(config, (data, truth), frames, chosen)
+            views = true_views_read(config, frames, chosen)
+            faults += check_truth_headers(truth, views, frames, people_of(data, frames))
     except SceneDataError as error:  # the disk itself
-        faults.append(Fault(str(error), remedy="is the disk well? the same command tries again"))
+        faults.append(Fault(str(error), remedy=DISK))
+    except OSError as error:
+        faults.append(Fault(f"{error.filename} can't be read", *why_unreadable(error)))
     return faults
