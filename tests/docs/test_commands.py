@@ -35,6 +35,7 @@ ELSEWHERE = {
     "prefect ": "Prefect's own; which of its settings are read: tests/flows/server",
     "PREFECT_": "Prefect's own",
     "python -m preprocess.synthetic": "tests/preprocess/synthetic",
+    "training-scheduler check": "tests/training/cli/test_check.py",
     "python training/simple_multi_human_trainer.py run_mode=ref": "tests/training/cli",
     "export ": "the shell's own",
     "python -m flows.train --loop": "tests/flows/test_loop.py",

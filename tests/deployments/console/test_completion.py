@@ -78,6 +78,7 @@ def test_tab_completes_commands_flags_and_values(tab, place):
     assert tab("train --clus")[0] == ["--cluster"]
     assert tab("train --cluster ")[0] == ["local", "slurm"]
     assert "synthetic_pair01_wave" in tab("launch --scene-name-includes syn")[0]
+    assert "synthetic_pair01_wave" in tab("check synthetic_pair01_hug syn")[0]
     assert tab("status --exp-name ")[0] == ["first", "second"]
     keys, imported = tab("train --exp-name e --overrides seed=1 train.optimization.ep")
     assert keys == ["train.optimization.epochs="]
