@@ -25,6 +25,7 @@ from training.display.plan_text import overview
 from training.display.terminal import terminal
 from training.execution.attempt import ending_bound_s
 from training.execution.run_scene import mark_cancelled, wait_until_ended
+from training.plan.aggregate_state import merged_output
 from training.plan.model import Plan
 from training.report.summary import table
 from training.run import Plans, run_command, write_summary
@@ -64,6 +65,8 @@ def launch(options: FlowOptions, plans: Plans) -> int:
                 write_summary(plan)
     for plan in plans:
         say(table(*plan.experiment))
+        if plan.aggregate and plan.aggregate.command and (output := merged_output(plan)):
+            say(f"data: {output}")
     if state is None or state.is_cancelled():
         say("flow run: Cancelled, stopped on request")
         return INTERRUPTED

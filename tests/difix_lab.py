@@ -10,7 +10,8 @@ from PIL import Image
 
 SCENES = ("synthetic_pair01_a", "synthetic_pair01_b", "synthetic_pair02_a", "synthetic_pair02_b")
 GENERATE = "run_mode=difix_data_generation_generate"
-FLAGS = ("--run-all", "--overrides", GENERATE, "model.gaussians_per_person=200")
+UNTRAINED = "difix_data_generation.require_checkpoint=false"
+FLAGS = ("--run-all", "--overrides", GENERATE, UNTRAINED, "model.gaussians_per_person=200")
 
 
 def add_scenes(lab: Any) -> None:

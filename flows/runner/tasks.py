@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from training.execution.run_scene import run_scene
 from training.jobs.aggregate_task import aggregate_in_process
+from training.plan.aggregate_state import merged_output
 from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
 from training.report.summary import summarise
@@ -63,13 +64,14 @@ def not_done_error(scene: ScenePlan, outcome: Outcome) -> SceneNotDoneError:
 def aggregate_experiment(plan: Plan) -> str:
     """Merge the outputs of a plan's scenes if the plan has a command for it, else summarise them.
 
-    Return the path of what was written: the merge's log, or the report. Raises AggregateError.
+    Return the path of what was written: the merged data, else the merge's log, or the report.
+    Raises AggregateError.
     """
     if plan.aggregate is None or not plan.aggregate.command:
         return str(summarise(*plan.experiment).report)
     with _busy():
         aggregate_in_process(plan, _stop)
-    return str(plan.aggregate.log)
+    return str(merged_output(plan) or plan.aggregate.log)
 
 
 def stop_scenes() -> None:

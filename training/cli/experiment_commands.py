@@ -47,6 +47,11 @@ def _parts(experiment: Experiment) -> tuple[Experiment, ...]:
     return experiment.stages or (experiment,)
 
 
+def _shown(experiment: Experiment) -> tuple[Experiment, ...]:
+    """Return what has a table of its own: stages, or training, data generation and evaluation."""
+    return experiment.stages or experiment.kinds
+
+
 def _writing(experiment: Experiment, scene: str) -> Experiment:
     """Return the stage of a loop, in the loop's own experiment, that wrote a scene's log last."""
     own = [each for each in experiment.stages if each.name == experiment.name]
@@ -101,7 +106,7 @@ def _cancel(experiment: Experiment, *, dry_run: bool) -> int:
 
 
 def _show(experiment: Experiment) -> int:
-    snapshots = [take_snapshot(part) for part in _parts(experiment)]
+    snapshots = [take_snapshot(part) for part in _shown(experiment)]
     say(render_all(snapshots))
     return exit_status(snapshots)
 
@@ -111,7 +116,7 @@ def _watch(experiment: Experiment) -> int:
     shown: object = None
     while True:
         experiment = find_experiment(experiment.name, experiment.roots)  # it may have grown
-        snapshots = [take_snapshot(part) for part in _parts(experiment)]
+        snapshots = [take_snapshot(part) for part in _shown(experiment)]
         if sys.stdout.isatty():
             say(_page(snapshots))
         elif (states := list(map(_states, snapshots))) != shown:

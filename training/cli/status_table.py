@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import get_args
 
+from training.configuration.run_modes import RUN_MODES
 from training.display.durations import clock, estimate
 from training.jobs.experiment_jobs import StageJob
 from training.jobs.status import WAITING, Snapshot
@@ -19,16 +20,26 @@ MOST_FAILURES = 5
 
 
 def render_all(snapshots: Sequence[Snapshot], most_scenes: int | None = None) -> str:
-    """Return the table of an experiment.
+    """Return the table of an experiment, or one for each of its training, generation, evaluation.
 
     Of a loop a line for each stage, and below them the tables of stages that are neither done nor
     yet to come.
     """
     if len(snapshots) == 1:
         return render(snapshots[0], most_scenes)
+    if not any(plan.stage for each in snapshots for plan in each.experiment.plans[:1]):
+        tables = [f"{_activity(each)}\n{render(each, most_scenes)}" for each in snapshots]
+        return "\n\n".join(tables)
     shown = [each for each in snapshots if not each.is_complete and _has_begun(each)]
     tables = [f"\nstage {_stage_of(each)}\n{render(each, most_scenes)}" for each in shown]
     return "\n".join([*aligned([STAGE_HEADINGS, *map(_stage_cells, snapshots)]), *tables])
+
+
+def _activity(snapshot: Snapshot) -> str:
+    """Return what an experiment's run mode does: `training`, `generating DiFix data`."""
+    output_subdir = snapshot.experiment.output_subdir
+    modes = [mode for mode in RUN_MODES.values() if not mode.is_for_experiment]
+    return next((mode.activity for mode in modes if mode.output_subdir == output_subdir), "")
 
 
 def _has_begun(snapshot: Snapshot) -> bool:
@@ -121,6 +132,7 @@ def _counts(snapshot: Snapshot) -> list[str]:
     lines = [f"experiment {name}, {total} scene{'s'[: total != 1]}: {counts}"]
     if snapshot.aggregate:
         lines.append(f"aggregate: {snapshot.aggregate}")
+        lines += [f"data: {snapshot.aggregate.output}"] if snapshot.aggregate.output else []
     lines += _estimate(snapshot)
     versions = code_versions(snapshot.scenes)
     if len(versions) > 1:

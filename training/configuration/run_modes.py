@@ -71,6 +71,7 @@ GENERATE = RunMode(
     ignored_keys=(
         *OF_NO_SCENE,
         "difix_data_generation.workers",
+        "difix_data_generation.require_checkpoint",
         "train.evaluation",
         "train.export",
     ),

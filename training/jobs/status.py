@@ -161,10 +161,16 @@ def ask_queue(plans: Sequence[Plan]) -> Queue:
     if plans and not any(plan.slurm for plan in plans):
         return Queue()
     queue = _my_jobs().of(plans)
-    if not plans or not plans[0].stage:
+    if not plans:
         return queue
-    of_these = {plan.plan_id for plan in plans}  # a loop's experiment has other stages' jobs too
-    return replace(queue, jobs=tuple(each for each in queue.jobs if each.plan.plan_id in of_these))
+    # An experiment may have jobs of other stages of a loop too, or of another run mode.
+    ids, subdirs = {plan.plan_id for plan in plans}, {plan.output_subdir for plan in plans}
+    jobs = (
+        each
+        for each in queue.jobs
+        if (each.plan.plan_id in ids if plans[0].stage else each.plan.output_subdir in subdirs)
+    )
+    return replace(queue, jobs=tuple(jobs))
 
 
 @dataclass(frozen=True)

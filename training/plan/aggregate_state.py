@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.faults import MOST_NAMES
+from training.configuration.run_modes import AGGREGATE
 from training.plan.model import Plan
 from training.records.aggregate_record import AggregateRecord, read_aggregate
 from training.records.claim import holder_of
@@ -26,6 +27,8 @@ class AggregateState:
     job_id: str = ""
     message: str = ""
     """How it ended, or why it was not started, as a sentence."""
+    output: Path | None = None
+    """What a done one has merged, where it is there."""
 
     @property
     def is_done(self) -> bool:
@@ -67,7 +70,18 @@ def recorded_aggregate(plans: Sequence[Plan]) -> AggregateState | None:
     except RecordError as error:
         return AggregateState("failed", log, UNREADABLE, message=str(error))
     cause = record.cause if record.status == "failed" and record.cause else ""
-    return AggregateState(record.status, log, cause, record.slurm_job_id, record.message)
+    output = merged_output(plan) if record.status == "done" else None
+    return AggregateState(record.status, log, cause, record.slurm_job_id, record.message, output)
+
+
+def merged_output(plan: Plan) -> Path | None:
+    """Return the file that the own trainer's merge has written last: the refiner's `data.json`.
+
+    None where it is not there; another trainer merges into files of its own.
+    """
+    folder = plan.roots.experiment_folder(plan.exp_name) / AGGREGATE.output_subdir
+    path = folder / AGGREGATE.expected_outputs[0]
+    return path if path.is_file() else None
 
 
 def is_of(record: AggregateRecord, plan: Plan) -> bool:

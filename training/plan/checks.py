@@ -145,23 +145,15 @@ def split_problems(
     return ([fault], []) if settings.strict else ([], [f"{fault.what}: {fault.value}"])
 
 
-def generation_faults(
-    schema: Config, exp_name: str, scenes: Sequence[Scene], roots: Roots
-) -> list[Fault]:
-    """Return the cameras that DiFix generation would miss, and models where they are required.
+def generation_faults(schema: Config, scenes: Sequence[Scene], roots: Roots) -> list[Fault]:
+    """Return the cameras and true poses that DiFix generation would miss.
 
     Scene data that is still to be built is not judged.
     """
-    from training.trainer.difix.generation_checks import (
-        checkpoint_faults,
-        targets_of,
-        true_pose_faults,
-    )
+    from training.trainer.difix.generation_checks import targets_of, true_pose_faults
 
     settings, found = schema.difix_data_generation, list[Fault]()
     for scene in scenes:
-        output = roots.output_folder(scene.seq_name, exp_name)
-        found += checkpoint_faults(output, settings)
         truth = truth_folder(scene, roots.scene_data_root)
         if scene.synthetic is None or (truth and truth.root.is_dir()):
             data = training_folder(scene, roots.scene_data_root)

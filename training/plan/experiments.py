@@ -93,6 +93,21 @@ class Experiment:
                 )
         return tuple(found)
 
+    @property
+    def kinds(self) -> tuple[Experiment, ...]:
+        """The training, data generation and evaluation that it has, each with its own plans."""
+        files: dict[str, list[Path]] = {}
+        if self.roots.outputs_with(RECORD, self.name):
+            files[""] = []
+        for plan in self.plans:
+            files.setdefault(plan.output_subdir, []).append(plan.file)
+        if len(files) <= 1:
+            return (self,)
+        return tuple(
+            Experiment(self.name, self.roots, tuple(files[output_subdir]))
+            for output_subdir in sorted(files)
+        )
+
     def output(self, scene: str) -> Path:
         """Return a scene's output folder."""
         return self.roots.output_folder(scene, self.name, self.output_subdir)

@@ -18,6 +18,7 @@ from training.plan.make_plan import choose_scenes, make_plan
 from training.plan.model import LoopStage, Plan, ScenePlan
 from training.plan.options import LONGEST_NAME, LaunchOptions
 from training.plan.train_script import (
+    CHECKPOINT_KEY,
     MODE_KEY,
     OWN_SCRIPT,
     REFINER_KEY,
@@ -33,7 +34,7 @@ SET_BY_LOOP = (
     SOURCE,
     REFINER_SWITCH,
     REFINER_KEY,
-    "difix_data_generation.require_checkpoint",  # stage train makes it
+    CHECKPOINT_KEY,  # stage train makes it
 )
 DEFAULT_CAMERAS = "4"
 SOURCES = ("refined", "rendered", "captured")
@@ -80,7 +81,7 @@ def _make_loop(options: LaunchOptions) -> tuple[Plan, ...]:
     for stage in _stages(options, roots):
         only = test_scenes if stage.is_comparison else None
         given = _options_of(stage, options)
-        plan = faults.collect(make_plan, given, only, judges_refiner=False)
+        plan = faults.collect(make_plan, given, only, is_in_loop=True)
         if plan:
             plans.append(_with_stage(plan, stage, options))
     faults.raise_found()

@@ -40,6 +40,7 @@ from training.plan.train_script import (
     given_path,
     load_train_script,
 )
+from training.plan.trained_models import with_trained_models
 from training.records.expected_outputs import has_checkpoint
 from training.records.record import CodeVersion, RecordError, RunRecord, now, read_record
 from training.slurm.times import seconds_of
@@ -50,7 +51,6 @@ from training.system.typed_command import spelled
 
 if TYPE_CHECKING:
     from training.snapshots.sources import Reading
-    from training.trainer.config.schema import Config
 
 AGGREGATE_LOG = "aggregate.log"
 DEPTH_WEIGHT = "train.optimization.loss.depth"
@@ -59,15 +59,15 @@ ONLY_REFINER = Scene(seq_name=REFINER, cam_id=0)
 
 
 def make_plan(
-    options: LaunchOptions, only: Collection[str] | None = None, *, judges_refiner: bool = True
+    options: LaunchOptions, only: Collection[str] | None = None, *, is_in_loop: bool = False
 ) -> Plan:
     """Check everything and return what will run; creates nothing.
 
-    `only`: names that are left of the chosen scenes. `judges_refiner`: False where earlier stages
-    are about to write a refiner and its data, which are not judged then. Raises FaultsError with
-    all faults at once. In a dry run, input that this machine lacks is a warning of the plan.
+    `only`: names that are left of the chosen scenes. `is_in_loop`: earlier stages are about to make
+    models, data and a refiner, which are not judged then. Raises FaultsError with all faults at
+    once. In a dry run, input that this machine lacks is a warning of the plan.
     """
-    launch = _check(options, only, judges_refiner=judges_refiner)
+    launch = _check(options, only, is_in_loop=is_in_loop)
     plan = _plan_without_scenes(launch)
     scenes = tuple(_plan_scene(launch, plan, scene) for scene in launch.planned)
     warnings = (*plan.warnings, *other_code_warning(scenes))
@@ -130,9 +130,7 @@ class _Launch:
         return FormerRecords(self.options, self.roots, self.script)
 
 
-def _check(
-    options: LaunchOptions, only: Collection[str] | None, *, judges_refiner: bool
-) -> _Launch:
+def _check(options: LaunchOptions, only: Collection[str] | None, *, is_in_loop: bool) -> _Launch:
     """Read and check everything that the options name; raises FaultsError with all faults."""
     faults = checks.FaultCollector(_misplaced_flags(options))
     roots = faults.collect(resolve_roots, options.model_dump())
@@ -161,8 +159,10 @@ def _check(
         warnings = [*warnings, *of_gpus]
     if script and roots:
         absent = _absent_input(options, scenes, script, roots)
-        if judges_refiner and script.schema:
-            absent += _refiner_faults(options, script.schema, scenes, script, roots)
+    if script and roots and not is_in_loop:
+        script, untrained, more = with_trained_models(options, scenes, script, roots)
+        absent = [*absent, *untrained, *_refiner_faults(options, scenes, script, roots)]
+        warnings = [*warnings, *more]
     if not options.dry_run:
         faults.add(absent)
     if faults.found or roots is None or script is None:
@@ -248,23 +248,19 @@ def _absent_input(
     for scene in scenes:
         faults += checks.input_file_faults(script.input_files(scene))
     if script.schema and script.is_for_refiner:
-        faults += checks.generation_faults(script.schema, options.exp_name, scenes, roots)
+        faults += checks.generation_faults(script.schema, scenes, roots)
     if script.schema and script.is_evaluation:
         faults += checks.evaluation_faults(script.schema, options.exp_name, scenes, roots)
     return list(dict.fromkeys(faults))
 
 
 def _refiner_faults(
-    options: LaunchOptions,
-    schema: Config,
-    scenes: Sequence[Scene],
-    script: TrainScript,
-    roots: Roots,
+    options: LaunchOptions, scenes: Sequence[Scene], script: TrainScript, roots: Roots
 ) -> list[Fault]:
-    if script.mode is TRAIN:
-        return checks.refiner_faults(schema, scenes)
-    if script.mode is REFINER_TRAIN:
-        return checks.refiner_data_faults(schema, options.exp_name, roots)
+    if script.schema and script.mode is TRAIN:
+        return checks.refiner_faults(script.schema, scenes)
+    if script.schema and script.mode is REFINER_TRAIN:
+        return checks.refiner_data_faults(script.schema, options.exp_name, roots)
     return []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,7 @@ OWN_SCRIPT = CHECKOUT / "training" / "simple_multi_human_trainer.py"
 OWN_CONFIG = CHECKOUT / "training" / "configs" / "train.yaml"
 MODE_KEY = "run_mode"
 REFINER_KEY, REFINER_SWITCH = "difix.model_id", "difix.trn_enable"
+CHECKPOINT_KEY = "difix_data_generation.require_checkpoint"
 ANY_SCENE = "__any_scene__"
 """Stands for a scene's name where a configuration is resolved once for all scenes."""
 
@@ -81,6 +82,17 @@ class TrainScript:
     def is_for_refiner(self) -> bool:
         """Whether it makes the refiner's training set, for which scenes are split into groups."""
         return self.mode is GENERATE
+
+    @property
+    def needs_checkpoint(self) -> bool:
+        """Whether it refuses a scene that was not trained."""
+        settings = self.schema.difix_data_generation if self.schema else None
+        return self.is_for_refiner and bool(settings and settings.require_checkpoint)
+
+    def without_checkpoint(self) -> TrainScript:
+        """Return the script that takes scenes as they are before training, and does not refuse."""
+        overrides = (*self.overrides, f"{CHECKPOINT_KEY}=false")
+        return replace(self, overrides=overrides)
 
     @property
     def is_evaluation(self) -> bool:

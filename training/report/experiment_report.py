@@ -67,6 +67,7 @@ def experiment_report(
         Text(f"{len(done)} of {len(rows)} scenes done."),
         *_settings(rows),
         Facts((*_facts(rows, spans, on_gpus=on_gpus), *_aggregate_fact(aggregate))),
+        *_data(aggregate),
         *map(Text, notes),
         *_not_done(rows, aggregate),
         *comparison,
@@ -152,6 +153,10 @@ def _aggregate_fact(aggregate: AggregateState | None) -> list[Fact]:
         return []
     job = f"job {aggregate.job_id}" if aggregate.job_id else ""
     return [Fact("aggregate", aggregate.state_and_cause, job)]
+
+
+def _data(aggregate: AggregateState | None) -> list[Block]:
+    return [Text(f"Data: {aggregate.output}")] if aggregate and aggregate.output else []
 
 
 def _not_done(rows: Sequence[Row], aggregate: AggregateState | None) -> list[Block]:

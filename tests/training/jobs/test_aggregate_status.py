@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from page_lab import planned, record
 
+from training.cli.status_table import render_all
 from training.jobs import aggregate_status, status
 from training.jobs.aggregate_status import WAITING, aggregate_state, reconcile_aggregate
 from training.jobs.experiment_jobs import StageJob
 from training.plan.aggregate_state import AggregateState, recorded_aggregate
-from training.plan.experiments import Experiment
+from training.plan.experiments import Experiment, find_experiment
 from training.plan.model import AggregatePlan
 from training.records.aggregate_record import (
     AGGREGATE_RECORD,
@@ -248,3 +249,26 @@ def test_an_aggregate_that_is_not_done_keeps_its_experiment_from_being_done(plan
     )
     assert seen.is_done is (state == "done")
     assert seen.is_active is (state == "queued")
+
+
+def test_status_shows_training_and_generation_apart_and_where_the_data_is(tmp_path):
+    """Each with its own scenes; a scene that is only trained is not in the second table."""
+    trained = planned_merge(tmp_path, "a", "b", plan_id="exp-20260101T000000.000001")
+    scene = trained.scenes[0]
+    scene = scene.model_copy(update={"output": scene.output / "difix_data"})
+    update = {"plan_id": "exp-20260102T000000.000001", "output_subdir": "difix_data"}
+    made = planned_merge(tmp_path, "a", **update, scenes=(scene,))
+    trained = trained.model_copy(update={"aggregate": None})
+    for plan in (trained, made):
+        plan.file.write_text(plan.to_json())
+    write(made, "done", Cause.OK, plan_id=made.plan_id)
+    data = folder_of(made) / "difix_data" / "difix" / "data.json"
+    data.parent.mkdir(parents=True)
+    data.touch()
+    kinds = find_experiment("exp", made.roots).kinds
+    first, second = render_all([status.take_snapshot(each) for each in kinds]).split("\n\ngen")
+    assert first.startswith("training\n")
+    assert "experiment exp, 2 scenes: 2 done" in first
+    assert second.startswith("erating DiFix data\n")
+    assert "experiment exp, 1 scene: 1 done\naggregate: done" in second
+    assert f"data: {data}" in second

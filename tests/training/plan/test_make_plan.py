@@ -122,6 +122,7 @@ def test_files_that_cannot_be_trained_on_are_found_before_the_queue(lab, options
 
 MODE = "run_mode=difix_data_generation_generate"
 STRICT = "difix_data_generation.strict"
+CHECKPOINT = "difix_data_generation.require_checkpoint"
 
 
 @pytest.mark.parametrize(
@@ -283,3 +284,36 @@ def test_a_wrong_option_is_named_as_it_was_typed(options, values, flag):
     with pytest.raises(FaultsError) as caught:
         options(**values)
     assert str(caught.value).startswith(f"{flag} is not valid")
+
+
+def test_data_is_not_made_of_scenes_that_were_never_trained(lab, options):
+    """Refused with the remedy unless it is said; a loop, which trains first, is not asked."""
+    for name in ("synthetic_pair01_a", "synthetic_pair02_b"):
+        lab.add_scene(name, synthetic={})
+    launch = {"overrides": (MODE,), "run_all": True}
+
+    def said(**values) -> str:
+        return "\n".join(make_plan(options(**{**launch, **values})).warnings)
+
+    faults = "\n".join(faults_of(options(**launch, dry_run=False)))
+    assert faults.count("the scene has no trained checkpoint") == 2
+    assert f"set {CHECKPOINT}=false" in faults
+    assert "no trained checkpoint" in said()
+    assert "checkpoint" not in said(overrides=(MODE, f"{CHECKPOINT}=false"))
+    trained = lab.output("synthetic_pair01_a") / "checkpoints" / "last.pt"
+    trained.parent.mkdir(parents=True)
+    trained.touch()
+    faults = "\n".join(faults_of(options(**launch, dry_run=False, submit=True)))
+    assert faults.count("the scene has no trained checkpoint") == 1
+
+
+def test_the_reference_pages_submission_of_untrained_scenes_works_as_written(lab, options):
+    """With a warning; the scenes' commands say that no model is needed."""
+    lab.add_scene("synthetic_pair01_a", synthetic={})
+    lab.add_scene("synthetic_pair02_b", synthetic={})
+    plan = make_plan(options(overrides=(MODE,), run_all=True, submit=True))
+    assert "grey people" in "\n".join(plan.warnings)
+    assert all(f"{CHECKPOINT}=false" in scene.command for scene in plan.scenes)
+    asked = (MODE, f"{CHECKPOINT}=true")
+    refused = make_plan(options(overrides=asked, run_all=True, submit=True))
+    assert "grey people" not in "\n".join(refused.warnings)

@@ -106,7 +106,8 @@ class DifixScenes(TinyScene):
 
     def generate(self, *overrides: str, name: str = DIFIX_SCENES[0], exp_name: str = "exp") -> int:
         mode = "run_mode=difix_data_generation_generate"
-        return self.train(mode, *overrides, name=name, exp_name=exp_name)
+        untrained = "difix_data_generation.require_checkpoint=false"
+        return self.train(mode, untrained, *overrides, name=name, exp_name=exp_name)
 
     def aggregate(self, *overrides: str) -> int:
         names = ("shared.exp_name=exp", f"shared.results_root={self.results}")

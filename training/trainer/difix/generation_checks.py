@@ -61,7 +61,7 @@ def check_generation(config: Config) -> GenerationInputs:
     )
     group = collect_faults(faults, lambda: group_of(scene.seq_name, settings))
     targets = collect_faults(faults, lambda: targets_of(scene, truth, settings.target_cameras))
-    faults += checkpoint_faults(config.output, settings)
+    faults += checkpoint_faults(config.output) if settings.require_checkpoint else []
     faults += true_pose_faults(data, truth, settings)
     if faults or truth is None or trained is None or group is None or targets is None:
         raise FaultsError(faults)
@@ -107,10 +107,10 @@ def _camera_fault(camera: int, scene: Scene, others: Sequence[int]) -> Fault:
     return Fault(f"{key} names a camera that {scene.seq_name} lacks", str(camera), remedy)
 
 
-def checkpoint_faults(output: Path, settings: DifixDataGeneration) -> list[Fault]:
-    """Return a fault when a trained model is required and the scene's output folder has none."""
+def checkpoint_faults(output: Path) -> list[Fault]:
+    """Return a fault when a scene's output folder has no trained model."""
     path = OutputFolder(output).checkpoint
-    if path.exists() or not settings.require_checkpoint:
+    if path.exists():
         return []
     remedy = f"train the scene first (run_mode=train), or set {CONFIG_KEY}.require_checkpoint=false"
     return [Fault("the scene has no trained checkpoint", str(path), remedy)]
