@@ -3,8 +3,10 @@
 `console` holds the command `training-scheduler`, all of whose subcommands live elsewhere.
 `prefect.yaml` says what the UI offers. `serve` is where to start: it brings up a server, deploys
 and runs the process worker (`process_worker`), which executes each flow run in a process of its
-own (`engine`). `check` finds the faults of `prefect.yaml` without Prefect, `deploy` sends it to a
-server by `api_client`; `crash_automation` and `orphaned_runs` end runs whose process died.
+own (`engine`). `check` finds the faults of `prefect.yaml` without Prefect. `deploy` brings a server
+up to date by `api_client`: `edits` decides what stays as people have edited it, `request` is what
+the server is sent, `pools` are the work pools. `crash_automation` and `orphaned_runs` end runs
+whose process died.
 This package may use `flows` and everything below; nothing imports it.
 """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from deployments import POOL
 from flows.options import FlowOptions
 from flows.parameters import FIELDS, option_values
 from flows.server.settings import forbid_tracking
@@ -24,6 +25,7 @@ from preprocess.roots import CHECKOUT
 from training.plan.train_script import load_train_script
 from training.system.console import say
 from training.system.exit_status import DONE, USAGE
+from training.system.typed_command import spelled
 
 PREFECT_FILE = CHECKOUT / "deployments" / "prefect.yaml"
 FLOW_NAMES = {
@@ -84,6 +86,10 @@ class Deployment(_Strict):
     parameters: dict[str, Any] = Field(default_factory=dict)
     concurrency_limit: ConcurrencyLimit | None = None
     paused: bool = False
+    build: list[STEP] | None = None
+    push: list[STEP] | None = None
+    pull: list[STEP] | None = None
+    """Steps of its own instead of the file's, for runs that don't find this checkout."""
 
     @property
     def full_name(self) -> str:
@@ -96,6 +102,7 @@ class PrefectFile(_Strict):
 
     name: str = ""
     build: list[STEP]
+    push: list[STEP] = Field(default_factory=list)
     pull: list[STEP]
     definitions: dict[str, Any] = Field(default_factory=dict)
     deployments: Annotated[list[Deployment], Field(min_length=1)]
@@ -126,7 +133,7 @@ def load_prefect_file(path: Path = PREFECT_FILE) -> PrefectFile:
 
 def as_build_step(file: str) -> dict[str, str]:
     """Check a file as the first build step of `prefect deploy`; return where the checkout is."""
-    load_prefect_file(Path(file))
+    load_prefect_file(CHECKOUT / file)
     return {"checkout": str(CHECKOUT)}
 
 
@@ -257,6 +264,24 @@ def _duplicate_name_faults(deployments: Iterable[Deployment]) -> Iterator[Fault]
         yield Fault("two deployments have one name", name, "the second would replace the first")
 
 
+def pools_of(deployments: Iterable[Deployment]) -> dict[str, list[Deployment]]:
+    """Return the deployments of each work pool."""
+    found: dict[str, list[Deployment]] = {}
+    for each in deployments:
+        found.setdefault(each.work_pool.name, []).append(each)
+    return found
+
+
+def unserved_notes(deployments: Iterable[Deployment], served: Collection[str]) -> list[str]:
+    """Return a line for each work pool that is not among the served ones, with its deployments."""
+    return [
+        f"work pool {name}: nobody executes runs of {', '.join(each.full_name for each in found)}"
+        f"\n    -> {spelled('ui')} --pool {name}, or prefect worker start --pool {name}"
+        for name, found in pools_of(deployments).items()
+        if name not in served
+    ]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Check a file; exit status 2 for faults, each printed with its remedy."""
     arguments = sys.argv[1:] if argv is None else argv
@@ -267,6 +292,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"{path}: nothing is deployed:\n{error}", sys.stderr)
         return USAGE
     say(f"{path}: {', '.join(each.full_name for each in found.deployments)}")
+    for note in unserved_notes(found.deployments, (POOL,)):
+        say(f"note: unless told otherwise, {note}")
     return DONE
 
 

@@ -1,61 +1,52 @@
-"""Check prefect.yaml and deploy it: `python -m deployments.deploy [FILE]`.
+"""Check prefect.yaml and deploy it: `python -m deployments.deploy [--reset] [FILE]`.
 
-The server is the one that the user's Prefect settings name. Schedules that people switched on or
-off, or made in the UI, stay as they are.
+The server is the one that the user's Prefect settings name. What people edited or switched in the
+UI stays, and schedules that they made there; `--reset` takes edited fields back to the file's.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from deployments.api_client import connect
-from deployments.check import PREFECT_FILE, PrefectFile, load_prefect_file
+from deployments.check import FLOW_NAMES, PREFECT_FILE, Deployment, PrefectFile, load_prefect_file
 from deployments.crash_automation import ensure_crash_automation
-from flows.form import form_schema
-from flows.options import FlowOptions
-from flows.parameters import form_values, option_values
+from deployments.edits import Description, last_deployed, merged, of_server, without_defaults
+from deployments.pools import ensure_pools, warn_of_idle_pools
+from deployments.request import described, request_of
 from flows.server.settings import Settings, read_settings
 from preprocess.faults import Fault, FaultsError
-from preprocess.registry import load_scenes
-from preprocess.roots import CHECKOUT
-from training.plan.options import checked_options
-from training.plan.train_script import given_path
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED, USAGE
 
-CLI_TIMEOUT_S = 300
-POOL_TYPE = "process"
-SHOWN_LINES = 8
+RESET = "--reset"
 
 
-def deploy(settings: Settings, path: Path = PREFECT_FILE) -> PrefectFile:
+def deploy(
+    settings: Settings, path: Path = PREFECT_FILE, *, reset: bool = False, pools: Sequence[str] = ()
+) -> PrefectFile:
     """Deploy everything in a file and return what it holds.
+
+    A deployment changes in one request, after its schedules: whenever this ends, what people set is
+    there. `pools` are work pools that are going to be served.
 
     Raises FaultsError, with nothing deployed, when the file is not valid; IncompleteDeployError
     when Prefect refuses a deployment, and httpx.HTTPError when the server fails, on the way.
-    However it ends, Ctrl-C included, the schedules that people set are restored.
     """
     found = load_prefect_file(path)
     with connect(settings) as client:
         _mark_dead_runs(client)
-        pools = {each.work_pool.name for each in found.deployments}
-        for pool in [pool for pool in pools if not _pool_exists(client, pool)]:
-            _prefect(settings, "work-pool", "create", pool, "--type", POOL_TYPE)
-        kept = {each.full_name: _schedules(client, each.full_name) for each in found.deployments}
-        try:
-            _prefect(settings, "deploy", "--all", "--prefect-file", str(path))
-        except FaultsError as error:
-            raise IncompleteDeployError(error.faults) from error
-        finally:
-            for name, schedules in kept.items():
-                _complete(client, name, schedules)
+        ensure_pools(client, settings, found.deployments, pools)
+        has_kept = [_deploy(client, found, each, reset=reset) for each in found.deployments]
+        if any(has_kept):
+            say(f"to have what prefect.yaml says instead: python -m deployments.deploy {RESET}")
+        warn_of_idle_pools(client, found.deployments, pools)
     return found
 
 
@@ -74,100 +65,89 @@ def _mark_dead_runs(client: httpx.Client) -> None:
         say(f"{refused} Crashed ({error}): such runs stay Running", sys.stderr)
 
 
-def _complete(client: httpx.Client, name: str, schedules: Sequence[dict[str, Any]]) -> None:
-    """Add to a deployment, if it is there, what Prefect's deploy can't say or has replaced."""
-    answer = client.get(f"/deployments/name/{name}")
-    if answer.status_code == httpx.codes.NOT_FOUND:
-        return
-    deployment = answer.raise_for_status().json()
-    _fit_form(client, deployment)
-    _keep_schedules(client, deployment, schedules)
+def _deploy(client: httpx.Client, file: PrefectFile, stanza: Deployment, *, reset: bool) -> bool:
+    """Create or update a deployment and say what people's edits became; return whether any stay.
 
-
-def _pool_exists(client: httpx.Client, name: str) -> bool:
-    """Return whether the server has a work pool; raises FaultsError for one of another type."""
-    answer = client.get(f"/work_pools/{name}")
-    if answer.status_code == httpx.codes.NOT_FOUND:
-        return False
-    kind = answer.raise_for_status().json()["type"]
-    if kind != POOL_TYPE:
-        remedy = f"name another one in prefect.yaml; it must be of type {POOL_TYPE}"
-        raise FaultsError([Fault(f"the work pool {name} is of another type", kind, remedy)])
-    return True
-
-
-def _schedules(client: httpx.Client, name: str) -> list[dict[str, Any]]:
-    """Return a deployment's schedules on the server; none when it is new."""
-    answer = client.get(f"/deployments/name/{name}")
-    if answer.status_code == httpx.codes.NOT_FOUND:
-        return []
-    schedules: list[dict[str, Any]] = answer.raise_for_status().json()["schedules"]
-    return schedules
-
-
-def _fit_form(client: httpx.Client, deployment: dict[str, Any]) -> None:
-    """Give a deployment a form of its own, which the server enforces whoever asks for a run."""
-    given = deployment["parameters"]
-    schema = form_schema(deployment["parameter_openapi_schema"], given, _scene_names(given))
-    body = {"parameter_openapi_schema": schema, "parameters": form_values(given)}
-    client.patch(f"/deployments/{deployment['id']}", json=body).raise_for_status()
-
-
-def _scene_names(parameters: dict[str, Any]) -> list[str]:
-    """Return the names of the scenes that a deployment may train; none when they can't be read."""
-    try:
-        options = checked_options(FlowOptions, {"exp_name": "any", **option_values(parameters)})
-        return [scene.seq_name for scene in load_scenes(given_path(options, "scenes_dir"))]
-    except FaultsError:  # each run says what is wrong with them
-        return []
-
-
-def _keep_schedules(
-    client: httpx.Client, deployment: dict[str, Any], kept: Sequence[dict[str, Any]]
-) -> None:
-    """Restore a deployment's switches, and the schedules that people made in the UI.
-
-    Prefect's deploy replaces all schedules by those of the file, which have slugs.
+    Raises IncompleteDeployError when Prefect refuses it.
     """
-    path = f"/deployments/{deployment['id']}/schedules"
-    switches = {each["slug"]: each["active"] for each in kept if each["slug"]}
-    for each in deployment["schedules"]:
-        wanted = switches.get(each["slug"], each["active"])
-        if wanted != each["active"]:
-            client.patch(f"{path}/{each['id']}", json={"active": wanted}).raise_for_status()
-    there = {each["id"] for each in deployment["schedules"]}
-    own = [each for each in kept if not each["slug"] and each["id"] not in there]
-    if own:
-        keys = ("schedule", "active", "parameters")
-        again = [{key: each[key] for key in keys} for each in own]
-        client.post(path, json=again).raise_for_status()
+    name = stanza.full_name
+    wanted, pull = described(file, stanza)
+    try:
+        answer = client.get(f"/deployments/name/{name}")
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            _create(client, stanza, pull, wanted)
+            return False
+        there = answer.raise_for_status().json()
+        base = last_deployed(there)
+        current = without_defaults(of_server(there), there, base, wanted)
+        result, edits = merged(base, current, wanted, reset=reset)
+        _update_schedules(client, there, result["schedules"])
+        body = request_of(stanza, pull, wanted, result)
+        client.patch(f"/deployments/{there['id']}", json=body).raise_for_status()
+    except httpx.HTTPStatusError as error:
+        if not error.response.is_client_error:
+            raise
+        raise IncompleteDeployError([_refusal(name, error.response)]) from error
+    for edit in edits:
+        say(f"{name}: {edit}")
+    return any(edit.is_kept for edit in edits)
 
 
-def _prefect(settings: Settings, *arguments: str) -> None:
-    """Run Prefect's command line; raises FaultsError with the last lines of its output."""
-    result = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", *arguments],
-        cwd=CHECKOUT,  # where the user's own settings files may not be found
-        env={**settings, **os.environ},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=CLI_TIMEOUT_S,
-        check=False,
+def _create(
+    client: httpx.Client, stanza: Deployment, pull: list[dict[str, Any]], wanted: Description
+) -> None:
+    flow = {"name": FLOW_NAMES[stanza.entrypoint]}
+    flow_id = client.post("/flows/", json=flow).raise_for_status().json()["id"]
+    schedules = [_schedule(slug, each) for slug, each in wanted["schedules"].items()]
+    own = {"name": stanza.name, "flow_id": flow_id, "schedules": schedules}
+    body = {**own, **request_of(stanza, pull, wanted, wanted)}
+    client.post("/deployments/", json=body).raise_for_status()
+
+
+def _update_schedules(
+    client: httpx.Client, there: Mapping[str, Any], wanted: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Make a deployment's schedules with slugs the wanted ones; people's own have none."""
+    path = f"/deployments/{there['id']}/schedules"
+    is_now, ids = (
+        of_server(there)["schedules"],
+        {each["slug"]: each["id"] for each in there["schedules"]},
     )
-    if result.returncode != 0:
-        lines = [line.strip() for line in result.stdout.splitlines() if line.strip()]
-        what = f"prefect {' '.join(arguments)} failed (status {result.returncode})"
-        raise FaultsError([Fault(what, "\n".join(lines[-SHOWN_LINES:]))])
+    for slug in is_now.keys() - wanted.keys():
+        client.delete(f"{path}/{ids[slug]}").raise_for_status()
+    for slug, each in wanted.items():
+        if slug not in is_now:
+            client.post(path, json=[_schedule(slug, each)]).raise_for_status()
+        elif is_now[slug] != each:
+            body = _schedule(slug, each)
+            client.patch(f"{path}/{ids[slug]}", json=body).raise_for_status()
+
+
+def _schedule(slug: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    when = {name: value for name, value in wanted.items() if name != "active"}
+    return {"slug": slug, "schedule": when, "active": wanted["active"]}
+
+
+def _refusal(name: str, answer: httpx.Response) -> Fault:
+    try:
+        reason = str(answer.json().get("detail") or answer.text)
+    except ValueError:
+        reason = answer.text
+    return Fault(f"{name}: the server refuses it ({answer.status_code})", reason)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Deploy; exit status 2 for faults, each printed with its remedy; 1 when the server fails."""
-    arguments = sys.argv[1:] if argv is None else argv
-    path = Path(arguments[0]) if arguments else PREFECT_FILE
+    parser = ArgumentParser(prog="python -m deployments.deploy", description=__doc__)
+    parser.add_argument("file", nargs="?", type=Path, default=PREFECT_FILE, metavar="FILE")
+    parser.add_argument(
+        RESET,
+        action="store_true",
+        help="take back what was edited in the UI; switches and own schedules stay",
+    )
+    arguments = parser.parse_args(argv)
     try:
-        found = deploy(read_settings(), path)
+        found = deploy(read_settings(), arguments.file, reset=arguments.reset)
     except IncompleteDeployError as error:
         say(f"not everything was deployed:\n{error}", sys.stderr)
         return FAILED

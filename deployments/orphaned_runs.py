@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import httpx
+from collections.abc import Sequence
 
-from deployments import POOL
+import httpx
 
 FINAL_STATES = {"RUNNING": "CRASHED", "PENDING": "CRASHED", "CANCELLING": "CANCELLED"}
 MESSAGE = "its process was killed; the scenes' records say what became of them"
 
 
-def end_orphaned_runs(client: httpx.Client) -> int:
-    """Give the work pool's unfinished runs a final state; return how many there were.
+def end_orphaned_runs(client: httpx.Client, pools: Sequence[str]) -> int:
+    """Give the work pools' unfinished runs a final state; return how many there were.
 
-    Only for a server of our own, before its one process worker starts. Raises httpx.HTTPError.
+    Only for a server of our own, before its process workers start. Raises httpx.HTTPError.
     """
     unfinished = {
         "flow_runs": {"state": {"type": {"any_": list(FINAL_STATES)}}},
-        "work_pools": {"name": {"any_": [POOL]}},
+        "work_pools": {"name": {"any_": list(pools)}},
     }
     runs = client.post("/flow_runs/filter", json=unfinished).raise_for_status().json()
     for run in runs:

@@ -1,4 +1,4 @@
-"""The process that executes the deployments' runs: `python -m deployments.process_worker`.
+"""The process that executes the deployments' runs: `python -m deployments.process_worker [POOL]`.
 
 This is Prefect's process worker with an orderly end. By itself it leaves runs that say Running when
 it is told to stop (SIGTERM), and orphans when it is killed. `serve()`, Prefect's other way, has no
@@ -40,11 +40,11 @@ PARENT_DIED = signal.SIGUSR1  # comes once for each thread that the parent had
 SIGNAL_OF_LEVEL: dict[int, signal.Signals] = {1: signal.SIGTERM, 2: signal.SIGKILL}
 
 
-async def work() -> None:
-    """Execute runs until SIGINT or SIGTERM; a second signal ends running ones at once."""
+async def work(pool: str) -> None:
+    """Execute a pool's runs until SIGINT or SIGTERM; a second signal ends running ones at once."""
     stop, stopping = StopRequest(), asyncio.Event()
     _handle_signals(stop, stopping)
-    worker = process_worker(POOL, MAX_RUNS, [sys.executable, "-m", ENGINE], CHECKOUT)
+    worker = process_worker(pool, MAX_RUNS, [sys.executable, "-m", ENGINE], CHECKOUT)
     working = asyncio.create_task(
         run_worker(worker, lambda: print(PROCESS_WORKER_READY, flush=True))
     )
@@ -94,7 +94,7 @@ def main() -> int:
     parent = os.getppid()
     die_with_parent(PARENT_DIED)
     if os.getppid() == parent:
-        asyncio.run(work())
+        asyncio.run(work(*sys.argv[1:2] or [POOL]))
     return DONE
 
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -27,14 +27,14 @@ if __name__ == "__main__":
 import httpx
 import psutil
 
-from deployments import ENGINE, PROCESS_WORKER_READY
+from deployments import ENGINE, POOL, PROCESS_WORKER_READY
 from deployments.api_client import connect
 from deployments.check import PrefectFile, load_prefect_file
 from deployments.deploy import deploy
 from deployments.orphaned_runs import end_orphaned_runs
 from flows.runner.stop_signals import StopCount, first_stop_interrupts
 from flows.server.external_api import check_server
-from flows.server.managed import API, LOOPBACK, bypass_proxy, start_server
+from flows.server.managed import API, LOOPBACK, MAX_RESTARTS, bypass_proxy, start_server
 from flows.server.process import WITH_UI
 from flows.server.settings import (
     API_URL,
@@ -55,13 +55,16 @@ from training.system.paths import resolve_roots
 from training.system.processes import adopt_orphans
 from training.system.typed_command import spelled
 
-PORT = 4200
+PORTS = range(4200, 4300)
 LOG = "worker.log"
 ADDRESS = "address"
+PORT = "port"
 PASSWORD = "password"  # noqa: S105  # a file's name
 START_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 150.0
 POLL_S = 0.2
+Workers = Mapping[Path, "subprocess.Popen[bytes]"]
+"""Process workers by their logs."""
 OWN_DEFAULTS = {  # of a server for one person
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
     "PREFECT_WORKER_QUERY_SECONDS": "2",
@@ -71,21 +74,36 @@ OWN_DEFAULTS = {  # of a server for one person
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C or SIGTERM (exit status 130); 2 for a fault, 1 when a part of it died."""
     parser = ArgumentParser(prog=spelled("ui"), description=__doc__)
-    parser.parse_args(argv)  # it takes no arguments, and says so
+    parser.add_argument(
+        "--pool",
+        action="append",
+        dest="pools",
+        metavar="NAME",
+        help=f"a work pool whose runs are executed here; several times for several ({POOL})",
+    )
+    pools = list(dict.fromkeys(parser.parse_args(argv).pools or [POOL]))
     adopt_orphans()
     with first_stop_interrupts() as stops, ExitStack() as stack:
         try:
+            say("prefect.yaml is checked")
             load_prefect_file()
             folder = _folder()
             lock = stack.enter_context(_only_one(folder))
             api = stack.enter_context(_running_api(folder, lock))
             api.wait_until_ready()
             settings = read_settings()
-            found = _deploy(settings, is_own=api.server is not None)
-            process_worker = stack.enter_context(_process_worker(settings, folder, lock, stops))
-            _wait_until_started(process_worker, folder)
-            _announce(api, found, folder)
-            process_worker.wait()
+            say("deployments are brought up to date")
+            found = _deploy(settings, pools, is_own=api.server is not None)
+            say("the process worker starts")
+            workers = {
+                folder / _log_of(pool): stack.enter_context(
+                    _process_worker(settings, pool, folder / _log_of(pool), lock, stops)
+                )
+                for pool in pools
+            }
+            _wait_until_started(workers)
+            _announce(api, found, folder, workers)
+            say(f"{_wait_for_a_death(api, workers)}: runs and all else end", sys.stderr)
         except FaultsError as error:
             say(f"not served:\n{error}", sys.stderr)
             return USAGE
@@ -95,9 +113,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             say("ending runs, process worker and server; once more ends them at once")
             return INTERRUPTED
-    status = process_worker.returncode
-    say(f"the process worker ended with status {status}, see {folder / LOG}", sys.stderr)
     return FAILED
+
+
+def _log_of(pool: str) -> str:
+    return LOG if pool == POOL else f"worker-{pool}.log"
+
+
+def _wait_for_a_death(api: API, workers: Workers) -> str:
+    """Wait until a process worker has ended, or our server died too often; return which."""
+    while not api.is_lost:
+        for log, worker in workers.items():
+            if worker.poll() is not None:
+                return f"the process worker ended with status {worker.returncode}, see {log}"
+        time.sleep(POLL_S)
+    return f"Prefect's server died {MAX_RESTARTS + 1} times within an hour, see {api.log}"
 
 
 def _folder() -> Path:
@@ -144,7 +174,8 @@ def _running_api(folder: Path, lock: int) -> Iterator[API]:
     set_defaults(OWN_DEFAULTS, settings)
     os.environ[HOME] = settings.get(HOME, str(folder))
     os.environ[PROFILES] = settings[PROFILES]  # the user's profile still counts
-    with _listening_socket() as listening:
+    with _listening_socket(folder) as listening:
+        say("Prefect's server starts; the first time it makes its database, up to a minute")
         password = settings.get(SERVER_PASSWORD) or _kept_password(folder)
         api = start_server(os.environ, settings, (lock,), listening, password, WITH_UI)
         try:
@@ -153,12 +184,26 @@ def _running_api(folder: Path, lock: int) -> Iterator[API]:
             api.stop()
 
 
-def _listening_socket() -> socket.socket:
-    """Return a socket on the usual port, so that bookmarks hold; on a free one if it is taken."""
-    try:
-        return socket.create_server((LOOPBACK[0], PORT))
-    except OSError:
-        return socket.create_server(LOOPBACK)
+def _listening_socket(folder: Path) -> socket.socket:
+    """Return a socket on the port of the last start, so that bookmarks hold, or the next free one.
+
+    Raises FaultsError when none is free.
+    """
+    kept = folder / PORT
+    text = kept.read_text(encoding="utf-8").strip() if kept.exists() else ""
+    last = int(text) if text.isdecimal() else PORTS[0]
+    for port in dict.fromkeys([last, *PORTS]):
+        try:
+            found = socket.create_server((LOOPBACK[0], port))
+        except OSError:
+            continue
+        if port != last:
+            say(f"port {last} is taken: the UI is at {port} from now on")
+        write_atomically(kept, f"{port}\n")
+        return found
+    raise FaultsError(
+        [Fault("no port is free", f"{PORTS[0]} to {PORTS[-1]}", "end what uses them")]
+    )
 
 
 def _kept_password(folder: Path) -> str:
@@ -170,23 +215,23 @@ def _kept_password(folder: Path) -> str:
     return file.read_text(encoding="utf-8").strip()
 
 
-def _deploy(settings: Settings, *, is_own: bool) -> PrefectFile:
+def _deploy(settings: Settings, pools: Sequence[str], *, is_own: bool) -> PrefectFile:
     if is_own:
         with connect(settings) as client:
-            end_orphaned_runs(client)
-    return deploy(settings)
+            end_orphaned_runs(client, pools)
+    return deploy(settings, pools=pools)
 
 
 @contextmanager
 def _process_worker(
-    settings: Settings, folder: Path, lock: int, stops: StopCount
+    settings: Settings, pool: str, log_file: Path, lock: int, stops: StopCount
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the process that executes runs; at the end, give it the time to end them."""
+    """Start the process that executes a pool's runs; at the end, give it the time to end them."""
     variables = {**settings, **os.environ, **variables_of_installed_copy()}
     variables.pop(SERVER_PASSWORD, None)
-    with (folder / LOG).open("wb") as log:
+    with log_file.open("wb") as log:
         process_worker = subprocess.Popen(
-            [sys.executable, "-m", "deployments.process_worker"],
+            [sys.executable, "-m", "deployments.process_worker", pool],
             cwd=CHECKOUT,
             env=variables,
             stdin=subprocess.DEVNULL,
@@ -225,16 +270,17 @@ def _orphans() -> list[psutil.Process]:
     ]
 
 
-def _wait_until_started(process_worker: subprocess.Popen[bytes], folder: Path) -> None:
+def _wait_until_started(workers: Workers) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
-    log = folder / LOG
-    while PROCESS_WORKER_READY not in log.read_text(encoding="utf-8", errors="replace"):
-        if process_worker.poll() is not None or time.monotonic() > deadline:
-            raise FaultsError([Fault("the process worker does not start", str(log), "see its log")])
-        time.sleep(POLL_S)
+    for log, worker in workers.items():
+        while PROCESS_WORKER_READY not in log.read_text(encoding="utf-8", errors="replace"):
+            if worker.poll() is not None or time.monotonic() > deadline:
+                fault = Fault("the process worker does not start", str(log), "see its log")
+                raise FaultsError([fault])
+            time.sleep(POLL_S)
 
 
-def _announce(api: API, found: PrefectFile, folder: Path) -> None:
+def _announce(api: API, found: PrefectFile, folder: Path, workers: Workers) -> None:
     """Print where the UI is and what it offers; the password only to a terminal, never to a log."""
     address = api.url.removesuffix("/api")
     write_atomically(folder / ADDRESS, f"{address} (process {os.getpid()})\n")
@@ -242,7 +288,7 @@ def _announce(api: API, found: PrefectFile, folder: Path) -> None:
     if api.server is not None:
         lines += [f"password: {_password_or_where(folder / PASSWORD)}"]
     lines += [f"deployments: {', '.join(each.full_name for each in found.deployments)}"]
-    lines += [f"log of the runs: {folder / LOG}", "Ctrl-C ends all of it, runs too"]
+    lines += [*(f"log of the runs: {log}" for log in workers), "Ctrl-C ends all of it, runs too"]
     say("\n".join(lines))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import re
 import runpy
 import shlex
@@ -305,6 +306,42 @@ def next_cron_time(cron: str, timezone: str) -> datetime:
     except CroniterBadDateError as error:
         raise ValueError("such a day never comes") from error
     return found
+
+
+def parameter_schema_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the schema of a flow's parameters, the UI's form, given a function of its signature.
+
+    Importing the flow itself takes as long as importing Prefect.
+    """
+    from prefect.utilities.callables import parameter_schema
+
+    schema: dict[str, Any] = parameter_schema(function).model_dump(exclude_unset=True)
+    return schema
+
+
+def run_deploy_steps(steps: Sequence[dict[str, Any]], outputs: dict[str, Any]) -> dict[str, Any]:
+    """Run the build and push steps of a prefect.yaml; return their outputs by step id.
+
+    `outputs` are those of earlier steps. Prefect asks the server for blocks that steps name.
+    """
+    from prefect.deployments.steps.core import run_steps
+
+    found: dict[str, Any] = run_coro_as_sync(
+        run_steps(list(steps), outputs, print_function=lambda *_, **__: None)
+    )
+    return found
+
+
+def fill_in(values: dict[str, Any], outputs: dict[str, Any]) -> dict[str, Any]:
+    """Replace the placeholders of a prefect.yaml, as in `{{ id.output }}` and `{{ $VARIABLE }}`.
+
+    Blocks, Prefect's variables and a run's `ctx` are left for when a run starts.
+    """
+    from prefect.utilities.templating import apply_values
+
+    filled: Any = apply_values(values, dict(os.environ), remove_notset=False)
+    filled = apply_values(filled, outputs, remove_notset=False)
+    return dict(filled)
 
 
 def runs_in_progress(worker: ProcessWorker) -> int:

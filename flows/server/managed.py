@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 10.0
 HEALTH_TIMEOUT_S = 5.0
 MAX_RESTARTS = 5
+RESTARTS_WITHIN_S = 3600.0
 RESTART_CHECK_S = 1.0
 POLL_S = 0.05
 LOOPBACK = ("127.0.0.1", 0)
@@ -105,6 +107,8 @@ class API:
     log: Path = Path(os.devnull)
     start: Callable[[], subprocess.Popen[bytes]] | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
+    is_lost: bool = False
+    """Whether our server has died so often that it is not started again."""
 
     def wait_until_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Return once our server answers; raises FaultsError when it ends or takes too long."""
@@ -121,11 +125,16 @@ class API:
 
     def _keep_alive(self) -> None:
         """Start our server again when it dies: a flow without one would wait for it for ever."""
-        restarts_left = MAX_RESTARTS
-        while restarts_left and not self.stopping.wait(RESTART_CHECK_S):
-            if self.start and self.server and self.server.poll() is not None:
-                restarts_left -= 1
-                self.server = self.start()
+        restarts: deque[float] = deque(maxlen=MAX_RESTARTS)
+        while not self.stopping.wait(RESTART_CHECK_S):
+            if self.start is None or self.server is None or self.server.poll() is None:
+                continue
+            moment = time.monotonic()
+            if len(restarts) == MAX_RESTARTS and moment - restarts[0] < RESTARTS_WITHIN_S:
+                self.is_lost = True
+                return
+            restarts.append(moment)
+            self.server = self.start()
 
     def stop(self) -> None:
         """End our server; what has been sent to it by now is kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -13,8 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from deployments import POOL, deploy
 from deployments import crash_automation as automation
-from deployments import deploy
 from deployments.check import PREFECT_FILE
 from deployments.crash_automation import (
     HEARTBEAT,
@@ -25,7 +26,8 @@ from deployments.crash_automation import (
     ensure_crash_automation,
 )
 from deployments.orphaned_runs import end_orphaned_runs
-from preprocess.faults import Fault, FaultsError
+from flows.server import external_api
+from flows.server.external_api import ApiClient
 
 BOUND_S = 90
 """Half a minute, and the minute that Prefect's SQLite may wait for its lock."""
@@ -153,50 +155,82 @@ def test_a_schedule_fires_and_does_not_overlap(served, eventually):
     served.ask("DELETE", f"/deployments/{made['id']}")
 
 
-def test_a_deploy_leaves_peoples_switches_and_schedules(served):
-    """Prefect's own replaces all of them by the file's."""
-    path = f"/deployments/{served.deployment('train-scenes/nightly')['id']}/schedules"
-    (schedule,) = served.deployment("train-scenes/nightly")["schedules"]
+@pytest.fixture
+def nightly(served):
+    """The nightly deployment as people have left it: switched on, edited, with one more schedule.
+
+    Afterwards it is as in the file.
+    """
+    found = served.deployment("train-scenes/nightly")
+    path = f"/deployments/{found['id']}"
+    (schedule,) = found["schedules"]
+    edits = {"description": "ours", "parameters": {**found["parameters"], "exp_name": "ours"}}
+    served.ask("PATCH", path, **edits)
+    served.ask("PATCH", f"{path}/schedules/{schedule['id']}", active=True)
     own = {"schedule": {"cron": "0 12 * * 6", "timezone": "UTC"}, "active": False}
-    served.ask("PATCH", f"{path}/{schedule['id']}", active=True)
     with served.client() as client:
-        assert client.post(path, json=[own]).status_code == 201
+        assert client.post(f"{path}/schedules", json=[own]).status_code == 201
+    yield lambda: served.deployment("train-scenes/nightly")
+    deploy.deploy(served.settings, reset=True)
+    for each in served.deployment("train-scenes/nightly")["schedules"]:
+        if each["slug"] is None:
+            served.ask("DELETE", f"{path}/schedules/{each['id']}")
+        else:
+            served.ask("PATCH", f"{path}/schedules/{each['id']}", active=False)
+
+
+def what_people_set(found) -> tuple:
+    crons = {each["schedule"]["cron"]: each["active"] for each in found["schedules"]}
+    is_strict = found["parameter_openapi_schema"]["additionalProperties"] is False
+    return found["description"], found["parameters"]["exp_name"], crons, is_strict
+
+
+def test_a_deploy_leaves_what_people_set_and_names_it(served, nightly):
+    """Edited fields, switches, schedules; with --reset fields are the file's, switches still not.
+
+    Prefect's own deploy replaces all of them by the file's.
+    """
+    crons = {"0 1 * * *": True, "0 12 * * 6": False}
     result = served.command("deployments.deploy")
     assert result.returncode == 0, result.stderr
-    found = served.deployment("train-scenes/nightly")["schedules"]
-    assert {each["schedule"]["cron"]: each["active"] for each in found} == {
-        "0 1 * * *": True,
-        "0 12 * * 6": False,
-    }
-    for each in found:
-        if each["slug"] is None:
-            served.ask("DELETE", f"{path}/{each['id']}")
+    assert what_people_set(nightly()) == ("ours", "ours", crons, True)
+    kept = "train-scenes/nightly: parameters.exp_name is kept as edited in the UI: 'ours'"
+    assert f"{kept} (prefect.yaml has 'nightly')" in result.stdout
+    assert "python -m deployments.deploy --reset" in result.stdout
+    deploy.deploy(served.settings, reset=True)
+    found = what_people_set(nightly())
+    assert found[0].startswith("Train what is new")
+    assert found[1:] == ("nightly", crons, True)
+
+
+class InterruptedClient(ApiClient):
+    """A client whose user presses Ctrl-C after a number of requests that change something."""
+
+    left = 0
+
+    def send(self, request: httpx.Request, **options) -> httpx.Response:
+        answer = super().send(request, **options)
+        if request.method in {"PATCH", "PUT", "DELETE"} or request.url.path.endswith("schedules"):
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+        return answer
+
+
+def test_a_deploy_loses_nothing_wherever_it_is_interrupted(served, nightly, monkeypatch):
+    """Prefect's own has by then switched schedules off and takes unknown parameters."""
+    before, ends = what_people_set(nightly()), []
+    monkeypatch.setattr(external_api, "ApiClient", InterruptedClient)
+    for number in itertools.count(1):
+        monkeypatch.setattr(InterruptedClient, "left", number)
+        try:
+            deploy.deploy(served.settings)
+        except KeyboardInterrupt:
+            ends.append(number)
         else:
-            served.ask("PATCH", f"{path}/{each['id']}", active=False)
-
-
-@pytest.mark.parametrize("broken_by", [FaultsError([Fault("refused")]), KeyboardInterrupt()])
-def test_a_deploy_that_breaks_off_keeps_peoples_switches(served, monkeypatch, broken_by):
-    """After some deployments: Prefect has switched their schedules off by then."""
-    path = f"/deployments/{served.deployment('train-scenes/nightly')['id']}/schedules"
-    (schedule,) = served.deployment("train-scenes/nightly")["schedules"]
-    served.ask("PATCH", f"{path}/{schedule['id']}", active=True)
-    prefect = deploy._prefect
-
-    def break_off(settings, *words):
-        prefect(settings, *("--name=train-scenes/nightly" if w == "--all" else w for w in words))
-        (reset,) = served.deployment("train-scenes/nightly")["schedules"]
-        assert reset["active"] is False
-        raise broken_by
-
-    monkeypatch.setattr(deploy, "_prefect", break_off)
-    refused = isinstance(broken_by, FaultsError)
-    expected = deploy.IncompleteDeployError if refused else KeyboardInterrupt
-    with pytest.raises(expected):
-        deploy.deploy(served.settings)
-    (schedule,) = served.deployment("train-scenes/nightly")["schedules"]
-    assert schedule["active"] is True
-    served.ask("PATCH", f"{path}/{schedule['id']}", active=False)
+            break
+        assert what_people_set(nightly()) == before
+    assert len(ends) >= 5  # one for each deployment
 
 
 def test_an_automation_that_the_server_refuses_is_a_warning(served, monkeypatch, capsys):
@@ -243,7 +277,7 @@ def test_a_run_whose_process_is_gone_is_crashed_at_the_next_start(served):
     body = {"parameters": served.parameters("lost"), "state": {"type": "RUNNING"}}
     lost = served.ask("POST", path, **body).json()["id"]
     with served.client() as client:
-        assert end_orphaned_runs(client) == 1
+        assert end_orphaned_runs(client, [POOL]) == 1
     state = served.state(lost)
     assert state["type"] == "CRASHED"
     assert "was killed" in state["message"]

@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from flows.server.managed import bypass_proxy, own_server
+from flows.server import managed
+from flows.server.managed import API, MAX_RESTARTS, bypass_proxy, own_server
 from flows.server.settings import remove_secrets
 from preprocess.faults import FaultsError
 
@@ -53,6 +54,36 @@ def test_our_server_answers_who_has_the_password_and_nobody_else(state_root, pla
         assert password not in plain.values()
         assert api.server is not None
     assert api.server.returncode is not None
+
+
+class Dead:
+    """A server process that has ended."""
+
+    returncode = 1
+
+    def poll(self) -> int:
+        return self.returncode
+
+
+def test_a_server_that_dies_again_and_again_is_given_up(monkeypatch):
+    """After five restarts within an hour; deaths of days ago don't count."""
+    monkeypatch.setattr(managed, "RESTART_CHECK_S", 0.0)
+    starts = []
+    api = API("", Dead(), start=lambda: starts.append(1) or Dead())
+    api._keep_alive()
+    assert api.is_lost
+    assert len(starts) == MAX_RESTARTS
+    monkeypatch.setattr(managed, "RESTARTS_WITHIN_S", 0.0)
+
+    def start_until_enough() -> Dead:
+        starts.append(1)
+        if len(starts) == 4 * MAX_RESTARTS:
+            patient.stopping.set()
+        return Dead()
+
+    patient = API("", Dead(), start=start_until_enough)
+    patient._keep_alive()
+    assert not patient.is_lost
 
 
 def test_two_flows_at_once_have_two_databases_and_the_next_takes_a_free_one(state_root, plain):
