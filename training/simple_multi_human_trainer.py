@@ -9,8 +9,10 @@ evaluate                          evaluate the trained model alone, on other cam
 
     python training/simple_multi_human_trainer.py shared.scene_name=NAME shared.exp_name=EXP ...
 
-Keys are those of training/configs/train.yaml. With --prepare-gpu before them it only compiles what
-training on a GPU needs, once for all scenes: the launcher does so before the first one.
+Keys are those of training/configs/train.yaml. --cfg job prints the composed configuration instead
+of running, like a Hydra application, and --resolve its interpolations' values. With --prepare-gpu
+before the keys it only compiles what training on a GPU needs, once for all scenes: the launcher
+does so before the first one.
 
 Exit status: 0 done, everything is written; 1 failed; 2 something in the configuration or the scene
 is wrong; 143 stopped by SIGTERM, what was done is kept and the same command continues from there.
@@ -18,6 +20,7 @@ is wrong; 143 stopped by SIGTERM, what was done is kept and the same command con
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -32,7 +35,7 @@ from preprocess.scene_data import SceneDataError  # noqa: E402
 from preprocess.torch_adapter import defer_compiler  # noqa: E402
 from training.configuration.run_modes import RUN_MODES  # noqa: E402
 from training.system.exit_status import DONE, FAILED, TERMINATED, USAGE  # noqa: E402
-from training.trainer.config.compose import load_config  # noqa: E402
+from training.trainer.config.compose import composed, load_config  # noqa: E402
 from training.trainer.config.schema import Config  # noqa: E402
 from training.trainer.termination import (  # noqa: E402
     SignalRequests,
@@ -53,14 +56,17 @@ def main(arguments: Sequence[str]) -> int:
     requests = SignalRequests()
     requests.install_handlers()
     activity = "reading the configuration"
+    options, overrides = _configuration_flags(arguments)
     try:
-        if PREPARE in arguments:
-            _prepare_gpu([each for each in arguments if each != PREPARE])
-            return DONE
-        config = load_config(arguments)
-        mode = RUN_MODES[config.run_mode]
-        activity = mode.activity
-        FUNCTIONS[mode.function](config, requests)
+        if options.cfg:
+            _print_configuration(overrides, resolved=options.resolve)
+        elif PREPARE in overrides:
+            _prepare_gpu([each for each in overrides if each != PREPARE])
+        else:
+            config = load_config(overrides)
+            mode = RUN_MODES[config.run_mode]
+            activity = mode.activity
+            FUNCTIONS[mode.function](config, requests)
     except FaultsError as error:
         print(error, file=sys.stderr)
         return USAGE
@@ -70,6 +76,23 @@ def main(arguments: Sequence[str]) -> int:
     except Terminated:
         return TERMINATED
     return DONE
+
+
+def _configuration_flags(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Return Hydra's flags that ask for the configuration, and the other arguments."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--cfg", "-c", choices=["job"])
+    parser.add_argument("--resolve", action="store_true")
+    return parser.parse_known_args(arguments)
+
+
+def _print_configuration(overrides: Sequence[str], *, resolved: bool) -> None:
+    """Print the composed configuration as YAML; raises FaultsError for wrong overrides."""
+    from training.configuration.configuration_file import as_yaml
+    from training.configuration.interpolations import resolve
+
+    content = composed(overrides)
+    print(as_yaml(resolve(content) if resolved else content), end="")
 
 
 def _let_waiting_threads_sleep() -> None:
@@ -91,6 +114,7 @@ def _train(config: Config, requests: SignalRequests) -> None:
     from training.trainer.input_checks import check_inputs
 
     inputs = check_inputs(config)
+    _write_configuration(config)
     _prepare_computing(config)
     from training.trainer.gaussians.ply_export import export_people
     from training.trainer.loop import train
@@ -109,6 +133,7 @@ def _generate(config: Config, requests: SignalRequests) -> None:
     from training.trainer.difix.generation_checks import check_generation
 
     inputs = check_generation(config)
+    _write_configuration(config)
     _prepare_computing(config)
     from training.trainer.difix.generate import generate
 
@@ -133,10 +158,20 @@ def _evaluate(config: Config, requests: SignalRequests) -> None:
     from training.trainer.input_checks import check_evaluation
 
     inputs = check_evaluation(config)
+    _write_configuration(config)
     _prepare_computing(config)
     from training.trainer.standalone_evaluation import evaluate_trained
 
     evaluate_trained(config, inputs, requests)
+
+
+def _write_configuration(config: Config) -> None:
+    """Write the whole configuration beside the outputs of a scene's run; raises OSError."""
+    from training.configuration.configuration_file import write_configuration
+
+    folder = config.output / RUN_MODES[config.run_mode].output_subdir
+    folder.mkdir(parents=True, exist_ok=True)
+    write_configuration(folder, config.model_dump(mode="json"))
 
 
 def _prepare_computing(config: Config) -> None:

@@ -4,40 +4,29 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 import subprocess
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import PackageNotFoundError, distribution
 
-from preprocess.roots import CHECKOUT, MARK, is_checkout
+from preprocess.roots import CHECKOUT, is_checkout
 from training.system.typed_command import PROGRAM
+from training.system.versions import installed_version, own_version
 
 LIBRARIES = {"Prefect": "prefect", "Dask": "dask", "PyTorch": "torch"}
 GIT_TIMEOUT_S = 5.0
-VERSION_LINE = re.compile(r'^version = "(.+)"$', re.MULTILINE)
 
 
 def versions() -> str:
     """Return a line for this project with its commit, one for Python and one a library."""
     commit = _commit()
-    own = f"{PROGRAM} {_own_version()}" + (f" (commit {commit})" if commit else "")
+    own = f"{PROGRAM} {own_version() or 'of unknown version'}" + (
+        f" (commit {commit})" if commit else ""
+    )
     lines = [own, f"Python {platform.python_version()}"]
-    return "\n".join([*lines, *(f"{name} {_installed(dist)}" for name, dist in LIBRARIES.items())])
-
-
-def _own_version() -> str:
-    """Return the checkout's version; what is installed beside it may be another."""
-    if is_checkout():
-        found = VERSION_LINE.search((CHECKOUT / MARK).read_text(encoding="utf-8"))
-        return found[1] if found else "of unknown version"
-    return _installed(PROGRAM)
-
-
-def _installed(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "is not installed"
+    found = {name: installed_version(distribution) for name, distribution in LIBRARIES.items()}
+    return "\n".join(
+        [*lines, *(f"{name} {text or 'is not installed'}" for name, text in found.items())]
+    )
 
 
 def _commit() -> str:

@@ -8,6 +8,10 @@ import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from training.configuration.configuration_file import (
+    is_of_own_trainer,
+    write_recorded_configuration,
+)
 from training.execution import end_cause
 from training.execution.trainer_process import Limits, TrainerEnd, run_trainer
 from training.plan.model import ENDING_SLACK_S, ScenePlan, runnable
@@ -32,6 +36,7 @@ from training.records.record import (
 )
 from training.snapshots.start import SourcesChangedError, from_sources, sources_line
 from training.system.job_environment import is_started_again, node_name, own_job_id
+from training.system.versions import recorded_versions
 
 FROZEN_SCENE = "scene.json"
 
@@ -79,6 +84,8 @@ def _run_claimed(plan: ScenePlan, claim: Claim) -> Outcome:
     record = record.model_copy(update={"fingerprint": plan.current_fingerprint})  # maybe former
     record = record.started(_new_attempt(plan))
     write_record(plan.output, record)
+    if not is_of_own_trainer(plan.configuration):  # which writes all of its own
+        write_recorded_configuration(plan.output, plan.configuration)
     record = _train(plan, claim, record)
     write_record(plan.output, record)
     return outcome_of(record, plan.log, has_checkpoint(plan.output))
@@ -113,6 +120,8 @@ def _new_attempt(plan: ScenePlan) -> Attempt:
         slurm_job_id=own_job_id(),
         code_version=plan.code_version,
         snapshot=plan.sources.digest if plan.sources and plan.sources.is_kept else "",
+        command=plan.command_line,
+        versions=recorded_versions(),
     )
 
 

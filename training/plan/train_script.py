@@ -19,6 +19,7 @@ from training.configuration.code_version import (
     own_code_digest,
     script_digest,
 )
+from training.configuration.configuration_file import OWN_TRAINER, SCRIPT
 from training.configuration.fingerprint import files_named, with_contents, without_ignored
 from training.configuration.interpolations import resolve, resolve_what_is_known, variables_named
 from training.configuration.job_variables import given_variables, without_secrets
@@ -42,7 +43,7 @@ from training.system.paths import Roots
 if TYPE_CHECKING:
     from training.trainer.config.schema import Config
 
-OWN_SCRIPT = CHECKOUT / "training" / "simple_multi_human_trainer.py"
+OWN_SCRIPT = CHECKOUT / "training" / OWN_TRAINER
 OWN_CONFIG = CHECKOUT / "training" / "configs" / "train.yaml"
 MODE_KEY = "run_mode"
 REFINER_KEY, REFINER_SWITCH = "difix.model_id", "difix.trn_enable"
@@ -215,7 +216,7 @@ class TrainScript:
         ignored = self.mode.ignored_keys if self.mode else ()
         kept = without_ignored(values, ignored)
         files = {key: path for key, path in self._files(values).items() if key in kept}
-        return with_contents({"(script)": self.path.name, **kept}, files)
+        return with_contents({SCRIPT: self.path.name, **kept}, files)
 
     def _values_of(self, scene: Scene) -> dict[str, Any]:
         if self._is_same_for_all:

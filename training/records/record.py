@@ -74,6 +74,12 @@ class Attempt(BaseModel):
     """None in records of the version before, and where no trainer was started."""
     snapshot: str = ""
     """Digest of the copy of the sources that it ran from; empty where it ran without one."""
+    command: str = ""
+    """The trainer's command line with its environment, as a line for a shell; empty in older
+    records."""
+    versions: dict[str, str] = {}
+    """Of this project, Python and libraries that were installed where it ran; empty in older
+    records."""
 
 
 class RunRecord(BaseModel):

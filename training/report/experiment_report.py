@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from training.configuration.configuration_file import is_of_own_trainer
 from training.plan.aggregate_state import AggregateState, missing_text
 from training.records.record import now
 from training.records.scene_state import code_versions
@@ -26,7 +27,7 @@ from training.report.blocks import (
 from training.report.plots.charts import MOST_NAMED
 from training.report.plots.timeline import Span, longest_and_median_wait
 from training.report.scene_rows import Row
-from training.report.settings import common_settings, is_own_trainer, own_defaults, text_of
+from training.report.settings import common_settings, own_defaults, text_of
 from training.report.tables import duration, scene_table
 
 MOST_PICTURES = 12
@@ -90,7 +91,7 @@ def _settings(rows: Sequence[Row]) -> list[Block]:
     if not settings:
         return [Text("Trained with the defaults of train.yaml.")]
     known = {key: text_of(value) for key, value in own_defaults().items()}
-    defaults = known if is_own_trainer(recorded[0].configuration) else {}
+    defaults = known if is_of_own_trainer(recorded[0].configuration) else {}
     lines = [[key, text_of(value), defaults.get(key, "")] for key, value in settings.items()]
     return [Table(["setting", "value", "default"], lines, text_columns=3)]
 

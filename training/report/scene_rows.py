@@ -71,7 +71,7 @@ class Row(SceneState):
     @cached_property
     def settings(self) -> Settings:
         """The settings that differ from the trainer's defaults."""
-        return changed_settings(self.configuration)
+        return changed_settings(self.configuration, self.last.command if self.last else "")
 
 
 def collect(

@@ -10,14 +10,13 @@ from typing import Any
 
 from preprocess.faults import FaultsError
 from preprocess.roots import under_checkout
+from training.configuration.configuration_file import SCRIPT, is_of_own_trainer
 from training.configuration.fingerprint import content_hash, without_ignored
 from training.configuration.interpolations import resolve_what_is_known
 from training.configuration.launch_arguments import key_of
 from training.configuration.overrides import SET_BY_US, compose
-from training.plan.train_script import OWN_CONFIG, OWN_SCRIPT
+from training.plan.train_script import OWN_CONFIG
 
-SCRIPT = "(script)"
-"""Key of a recorded configuration that names the trainer's script."""
 CONTENT = "content"
 """Key that stands for a file in a recorded configuration: its content's hash, not its path."""
 HASH_LETTERS = 7
@@ -33,7 +32,7 @@ def changed_settings(configuration: Mapping[str, Any], command: str = "") -> Set
     Those of another script are the overrides of its recorded `command`: its defaults are its own
     affair. Keys that the defaults have and the record lacks are left out: they are newer.
     """
-    if not is_own_trainer(configuration):
+    if not is_of_own_trainer(configuration):
         return overrides_of(command) or _without_script(configuration)
     defaults = own_defaults()
     return {
@@ -41,11 +40,6 @@ def changed_settings(configuration: Mapping[str, Any], command: str = "") -> Set
         for key, value in _without_script(configuration).items()
         if key not in defaults or not _is_default(value, defaults[key])
     }
-
-
-def is_own_trainer(configuration: Mapping[str, Any]) -> bool:
-    """Return whether a recorded configuration is of the project's own trainer."""
-    return configuration.get(SCRIPT) == OWN_SCRIPT.name
 
 
 def overrides_of(command: str) -> Settings:

@@ -14,7 +14,8 @@ that import no torch. What the trainer takes from the launcher's side, and impor
 take no more:
 
 - `training.configuration`: composing train.yaml with overrides (`overrides.compose`, `leaves`,
-  `select`), resolving its interpolations (`interpolations.resolve`), and the table of run modes;
+  `select`), resolving its interpolations (`interpolations.resolve`), writing it down
+  (`configuration_file`), and the table of run modes;
 - `training.system`: exit statuses, atomic writes, what is built once, the prefix of progress lines;
 - the environment variables that train.yaml names; `TS_STATE_ROOT`, below which compiled code is
   kept; and `TS_PLAN_FILE`, the plan's file, of which `difix/shard_collection.py` reads `exp_name`

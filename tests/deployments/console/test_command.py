@@ -17,6 +17,7 @@ from deployments.console.subcommands import COMMANDS
 from preprocess import roots
 from training.cli import interpreter
 from training.system import typed_command
+from training.system import versions as installed
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 DONE, USAGE, GOING_ON = 0, 2, 3
@@ -146,7 +147,7 @@ def test_an_installed_copy_knows_the_commit_that_pip_installed(monkeypatch):
 
     monkeypatch.setattr(roots, "MARK", "no such file")
     monkeypatch.setattr(version, "distribution", lambda _: Distribution())
-    monkeypatch.setattr(version, "version", lambda _: "7.8")
+    monkeypatch.setattr(installed, "version", lambda _: "7.8")
     assert version.versions().splitlines()[0] == ("training-scheduler 7.8 (commit 0123456789ab)")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shlex
 import signal
 import subprocess
@@ -11,15 +12,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 AWKWARD = ["a=x,y", "b='q\"uote'", "c=[1, 2]", "d=50%", "e=a#b", "f=süß 北", "g=k=v", "h=a b", "i="]
 
 
 def test_one_scene_is_trained_and_recorded(lab):
-    """One matching scene trains: record done, attempt ok, log with heading, exit status 0."""
+    """One matching scene trains: record done, attempt ok, log with heading, exit status 0.
+
+    What was done is written down: command line, versions, and the configuration as it is known.
+    """
     lab.add_scene("hi4d_pair17_dance")
-    result = lab.run("--scene-name-includes", "pair17")
+    result = lab.run("--scene-name-includes", "pair17", "--overrides", "a.b=3", "a.c=x")
     assert result.returncode == 0, result.stderr
     record = lab.record("hi4d_pair17_dance")
     assert record["status"] == "done"
@@ -28,6 +33,13 @@ def test_one_scene_is_trained_and_recorded(lab):
     assert "=== attempt 1" in log
     assert "training hi4d_pair17_dance from camera 28" in result.stdout  # a single scene's log
     assert "TS_PROGRESS" not in result.stdout
+    (attempt,) = record["attempts"]
+    assert attempt["command"].endswith("shared.exp_name=exp a.b=3 a.c=x")
+    assert f"TS_RESULTS_ROOT={lab.root / 'results'}" in attempt["command"]
+    assert attempt["versions"]["python"] == platform.python_version()
+    assert attempt["versions"].keys() >= {"training-scheduler", "torch"}
+    written = yaml.safe_load((lab.output("hi4d_pair17_dance") / "config.yaml").read_text())
+    assert written == {"a": {"b": "3", "c": "x"}}
 
 
 def test_several_scenes_need_run_all(lab):

@@ -125,8 +125,9 @@ class DifixScenes(TinyScene):
         return self.results / "_experiments" / "exp" / "difix_data"
 
     def contents(self, folder: Path) -> dict[str, bytes]:
-        """Return every file below a folder with its bytes."""
-        files = (path for path in folder.rglob("*") if path.is_file())
+        """Return every file below a folder with its bytes, but for the run's configuration."""
+        found = (path for path in folder.rglob("*") if path.is_file())
+        files = (path for path in found if path.name != "config.yaml")
         return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 

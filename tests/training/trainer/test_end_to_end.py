@@ -9,10 +9,12 @@ import signal
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from preprocess.layout import SceneFolder
 from preprocess.scene_data import load_camera, load_depth, load_image, load_mask
+from training.report.metrics import COLUMNS, numbers_of, used_columns
 
 HELD_OUT = [16, 52, 76]
 
@@ -27,6 +29,12 @@ def test_a_scene_is_trained_evaluated_and_exported(tiny_scene, capsys):
     shown = "train.evaluation.eval_animation_frames=3"
     assert tiny_scene.train("train.optimization.epochs=12", shown) == 0
     output, metrics = tiny_scene.output(), tiny_scene.metrics()
+    written = yaml.safe_load((output / "config.yaml").read_text())
+    assert written["train"]["optimization"]["epochs"] == 12
+    assert written["shared"]["exp_name"] == "exp"
+    numbers = numbers_of(metrics)
+    columns = used_columns([numbers])
+    assert {each.key for each in columns} <= {each.key for each in COLUMNS}
     assert metrics["psnr"] > metrics["before"]["psnr"] + 1
     assert metrics["mpjpe_mm"] < 0.8 * metrics["before"]["mpjpe_mm"]
     assert metrics["smpl_mpjpe_mm"] == pytest.approx(metrics["mpjpe_mm"], rel=1e-3)

@@ -47,6 +47,17 @@ def load_config(overrides: Sequence[str]) -> Config:
     return config
 
 
+def composed(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return train.yaml with overrides, interpolations as they are written.
+
+    Raises FaultsError with everything that is wrong with the overrides.
+    """
+    found = compose(CONFIG_FILE, overrides, reserved={})
+    if found.faults:
+        raise FaultsError(found.faults)
+    return found.content
+
+
 def check_schema(resolved: dict[str, Any]) -> Config:
     """Return the checked form of a configuration that is composed and resolved.
 

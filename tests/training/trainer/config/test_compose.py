@@ -14,7 +14,7 @@ import yaml
 from preprocess.faults import FaultsError
 from preprocess.roots import CHECKOUT
 from training.configuration.run_modes import RUN_MODES
-from training.simple_multi_human_trainer import FUNCTIONS
+from training.simple_multi_human_trainer import FUNCTIONS, main
 from training.trainer.cameras.strategies import STRATEGIES
 from training.trainer.config.compose import CONFIG_FILE, load_config
 from training.trainer.config.schema import Config, Section
@@ -38,6 +38,18 @@ def leaves(node, prefix=""):
         for key, inner in node.items()
         for name, value in leaves(inner, f"{prefix}.{key}" if prefix else key).items()
     }
+
+
+def test_the_configuration_is_printed_as_hydra_does(capsys):
+    """--cfg job: composed, as it is written; with --resolve its values; faults as elsewhere."""
+    assert main(["--cfg", "job", "seed=3"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert (printed["seed"], printed["shared"]["scene_name"]) == (3, "???")
+    assert "oc.env:TS_SCENE_FILE" in printed["shared"]["scene_file"]
+    assert main([*REQUIRED, "-c", "job", "--resolve"]) == 0
+    assert "a.json" in yaml.safe_load(capsys.readouterr().out)["shared"]["scene_file"]
+    assert main(["--cfg", "job", "sed=3"]) == 2
+    assert "did you mean seed" in capsys.readouterr().err
 
 
 def test_a_plain_reader_of_yaml_sees_what_hydra_composes():
