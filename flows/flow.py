@@ -42,7 +42,7 @@ from flows.runner.log_filter import install_log_filters
 from flows.runner.scene_events import CancelledElsewhereError, SceneEvents, task_prefix
 from flows.runner.task_runner import SceneTaskRunner
 from flows.runner.tasks import aggregate_experiment, stop_scenes, train_one_scene
-from preprocess.faults import MOST_NAMES, FaultsError
+from preprocess.faults import FaultsError
 from training.cli.parser import command_line_of
 from training.display.plan_text import header, not_started
 from training.display.terminal import terminal
@@ -52,9 +52,7 @@ from training.execution.run_scene import mark_cancelled
 from training.plan.loop import blockers, make_plans
 from training.plan.model import Plan, ScenePlan
 from training.plan.options import checked_options
-from training.plan.scene_decision import is_done
-from training.report.scene_rows import collect
-from training.report.summary import summarise
+from training.report.summary import standing, summarise
 from training.system.console import say
 
 STOPS = (KeyboardInterrupt, TerminationSignal, CancelledElsewhereError)
@@ -255,19 +253,8 @@ def final_state(plan: Plan, fault: str = "") -> State[Any]:
 
     `fault` is what else went wrong; it makes the state Failed, too.
     """
-    rows = {row.scene: row for row in collect(*plan.experiment)}
-    missing = [
-        f"{scene.name} ({rows[scene.name].cause or rows[scene.name].state})"
-        for scene in plan.scenes
-        if not is_done(scene)
-    ]
-    count = f"{len(plan.scenes) - len(missing)} of {len(plan.scenes)} scenes done"
-    idle = "" if plan.of("run") else "nothing to do: "
-    named = ", ".join(missing[:MOST_NAMES] + ["…"] * (len(missing) > MOST_NAMES))
-    faults = [f"not done: {named}"] * bool(missing) + [fault] * bool(fault)
-    if faults:
-        return Failed(message="; ".join([count, *faults]))
-    return Completed(message=idle + count)
+    all_done, text = standing(plan, fault)
+    return (Completed if all_done else Failed)(message=text)
 
 
 def _tag_flow_run(**tags: str) -> None:

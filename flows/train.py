@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 if __name__ == "__main__":
@@ -15,23 +15,29 @@ if __name__ == "__main__":
 
     require(FLOW)
 
-from flows.notifications.notify import hide_url
+from flows.notifications.notify import check_channels, hide_url
 from flows.options import FlowOptions
 from flows.runner.stop_signals import StopCount, first_stop_interrupts
 from flows.server.managed import STOP_TIMEOUT_S, prefect_api
 from flows.server.settings import remove_secrets
+from preprocess.faults import FaultsError
 from training.display.lines import Lines
-from training.display.plan_text import overview
+from training.display.plan_text import overview, render
 from training.display.terminal import terminal
 from training.execution.attempt import ending_bound_s
 from training.execution.run_scene import mark_cancelled, wait_until_ended
 from training.plan.aggregate_state import merged_output
+from training.plan.loop import make_plans
 from training.plan.model import Plan
-from training.report.summary import table
+from training.records.record import RecordError, read_record
+from training.records.scene_state import began_since
+from training.report.summary import standing, table
 from training.run import Plans, run_command, write_summary
+from training.system.colours import painted
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED, INTERRUPTED
 from training.system.typed_command import spelled
+from training.system.waiting import awaited
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -41,37 +47,96 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Plan and run; return exit status 0 only if every chosen scene is done."""
-    return run_command(argv, FlowOptions, spelled("train"), launch)
+    return run_command(argv, FlowOptions, spelled("train"), launch, preview)
 
 
 def launch(options: FlowOptions, plans: Plans) -> int:
     """Run plans as a flow and return the exit status.
 
-    Raises FaultsError when Prefect's API can't be had or Slurm would refuse the jobs.
+    Raises FaultsError when Prefect's API can't be had, a channel can't be notified or Slurm would
+    refuse the jobs.
     """
-    if plans[0].slurm is not None:
-        from flows.slurm.preflight import reconcile_with_slurm
-
-        plans, warnings = reconcile_with_slurm(plans)
-        for warning in warnings:
-            say(warning)
+    check_channels(options.notify)
+    plans = _reconciled(plans)
     say(overview(plans))
+    if not any(map(has_work, plans)):
+        return _end_idle(plans)
     with first_stop_interrupts() as stops:
         with _viewer(plans) as display:
             state = _run_flow(options, plans, display)
-        if state is None or state.is_cancelled():
+        is_stopped = state is None or state.is_cancelled()
+        if is_stopped:
             for plan in plans:
                 _wait_until_ended(plan, stops)
-                write_summary(plan)
-    for plan in plans:
+    shown = [plan for plan in plans if _has_begun(plan)] if is_stopped and plans[1:] else plans
+    for plan in shown:
+        if is_stopped:
+            write_summary(plan)
         say(table(*plan.experiment))
         if plan.aggregate and plan.aggregate.command and (output := merged_output(plan)):
             say(f"data: {output}")
-    if state is None or state.is_cancelled():
-        say("flow run: Cancelled, stopped on request")
+    if state is None or is_stopped:
+        say(f"flow run: {painted('Cancelled', 'cancelled')}, stopped on request")
         return INTERRUPTED
-    say(f"flow run: {state.name}, {state.message}")
+    meaning = "completed" if state.is_completed() else "failed"
+    say(f"flow run: {painted(str(state.name), meaning)}, {state.message}")
     return DONE if state.is_completed() else FAILED
+
+
+def _reconciled(plans: Plans) -> Plans:
+    """Return plans without scenes that Slurm's jobs have already; print what Slurm warns of."""
+    if plans[0].slurm is None:
+        return plans
+    from flows.slurm.preflight import reconcile_with_slurm
+
+    plans, warnings = reconcile_with_slurm(plans)
+    for warning in warnings:
+        say(warning)
+    return plans
+
+
+def has_work(plan: Plan) -> bool:
+    """Return whether there is something to start: a scene, or the merging of their outputs."""
+    return bool(plan.of("run")) or bool(plan.aggregate and plan.aggregate.command)
+
+
+def _end_idle(plans: Plans) -> int:
+    """Show how the scenes stand, for which no flow run is needed; return the exit status."""
+    for plan in plans:
+        write_summary(plan)
+        say(table(*plan.experiment))
+    stands = [standing(plan) for plan in plans]
+    say("; ".join(dict.fromkeys(text for _, text in stands)))
+    return DONE if all(is_done for is_done, _ in stands) else FAILED
+
+
+def _has_begun(plan: Plan) -> bool:
+    """Return whether an attempt of the plan was started."""
+    for scene in plan.of("run"):
+        with suppress(RecordError):
+            record = read_record(scene.output)
+            if record and began_since(record.last, plan.created):
+                return True
+    return False
+
+
+def preview(options: FlowOptions, plans: Plans) -> str:
+    """Return what a dry run prints: plans, on Slurm the jobs too.
+
+    Where a launch would be refused, prints that and raises its FaultsError.
+    """
+    text = render(plans)
+    if plans[0].slurm is not None:
+        from training.jobs.flow_jobs import jobs_text
+
+        text = "\n\n".join([text, *map(jobs_text, plans)])
+    try:
+        check_channels(options.notify)
+        _reconciled(make_plans(options.model_copy(update={"dry_run": False})))
+    except FaultsError:
+        say(text)
+        raise
+    return text
 
 
 def _viewer(plans: Plans) -> AbstractContextManager[Lines]:
@@ -99,18 +164,18 @@ def _run_flow(options: FlowOptions, plans: Plans, display: Lines) -> State[Any] 
     """Run the flow and return its final state; None when a stop came between its steps."""
     try:
         with prefect_api(plans[0].roots.state_root, verbose=options.verbose) as api:
-            if display.is_live:
-                say("Prefect starts")
-            from flows.adapters.prefect_adapter import send_buffered
-            from flows.flow import run_plans, train_scenes  # while the server starts
+            with awaited("Prefect and its server start" if api.server else "Prefect starts"):
+                from flows.adapters.prefect_adapter import send_buffered
+                from flows.flow import run_plans, train_scenes  # while the server starts
 
+                api.wait_until_ready()
             if display.is_live and api.server is None:  # our own has no UI
                 train_scenes.on_running(_say_address)
-            api.wait_until_ready()
             remove_secrets()
             hide_url()
             state = run_plans(options, plans)
-            send_buffered(STOP_TIMEOUT_S)
+            with awaited("Prefect's server gets the last states"):
+                send_buffered(STOP_TIMEOUT_S)
             return state
     except KeyboardInterrupt:
         for plan in plans:

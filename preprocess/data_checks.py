@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from preprocess.faults import Fault, did_you_mean
+from preprocess.faults import Fault, counted, did_you_mean
 from preprocess.layout import EVERYONE, SceneFolder
 from preprocess.scene import Scene
 from preprocess.scene_data import training_folder, truth_folder
@@ -29,7 +29,7 @@ def missing_data_of_all(
     if len(on_disk) < FEW_SCENES or any(folder.is_dir() for folder in folders):
         return [fault for scene in scenes for fault in missing(scene)]
     names = ", ".join(scene.seq_name for scene in on_disk[:FEW_SCENES])
-    what = f"none of {len(on_disk)} scenes has data in the scene data root"
+    what = f"none of {counted(len(on_disk), 'scene')} has data in the scene data root"
     remedy = "put the scenes' data there, or name another root with TS_SCENE_DATA_ROOT"
     faults = [Fault(what, f"{scene_data_root} (no {names}, …)", remedy)]
     for scene in scenes:

@@ -85,6 +85,11 @@ def _common_folder(members: Sequence[Fault]) -> str:
     return "" if folder == os.sep else folder
 
 
+def counted(count: int, noun: str) -> str:
+    """Return `1 scene`, `2 scenes`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def nearest(name: str, valid: Iterable[str], count: int = 3) -> list[str]:
     """Return the valid names most like `name`, best first; names that contain it count, too."""
     names = list(valid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from training.plan.scene_decision import is_done
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED, INTERRUPTED
 from training.system.typed_command import spelled
+from training.system.waiting import awaited
 
 NOTIFY_URL = "TS_NOTIFY_URL"
 """A secret of the flow; trainers and jobs of the launcher would inherit it."""
@@ -79,11 +81,18 @@ def run_command(
             from training.cli.experiment_commands import experiment_command
 
             return reporting_faults(lambda: experiment_command(options))
-        plans = make_plans(options)
+        with awaited("scenes and configuration are read and checked"):
+            plans = make_plans(options)
         if options.dry_run:
             say(preview(options, plans))
             return DONE
-        return launch(options, plans)
+        try:
+            status = launch(options, plans)
+        except KeyboardInterrupt:
+            status = INTERRUPTED
+        if status == INTERRUPTED and not options.submit:
+            say(f"to go on: {prog} {shlex.join(arguments)}")
+        return status
 
     return reporting_faults(run, before="nothing was started:\n")
 
@@ -164,7 +173,8 @@ def _aggregate(plan: Plan) -> int:
 
     with stop_on_signals(lambda: mark_cancelled(plan)) as stop:
         try:
-            aggregate_in_process(plan, stop)
+            with awaited(f"what the scenes have made is merged, log {plan.aggregate.log}"):
+                aggregate_in_process(plan, stop)
         except AggregateError as error:
             say(str(error), sys.stderr)
             return INTERRUPTED if stop.level else FAILED
@@ -177,7 +187,8 @@ def write_summary(plan: Plan) -> None:
     from training.report.summary import summarise
 
     try:
-        summarise(*plan.experiment)
+        with awaited("the report is written"):
+            summarise(*plan.experiment)
     except OSError as error:
         say(f"the summary can't be written: {error}", sys.stderr)
 

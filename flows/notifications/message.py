@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from preprocess.faults import counted
 from training.plan.model import Plan
 from training.plan.scene_decision import is_done
 from training.report.tables import duration
@@ -52,7 +53,7 @@ def _state_message(state: State[Any] | None, plans: Sequence[Plan]) -> str:
     if not plans or (state and not state.is_cancelled()):
         return message
     scenes = [scene for plan in plans for scene in plan.scenes]
-    return f"{message}; {sum(map(is_done, scenes))} of {len(scenes)} scenes done"
+    return f"{message}; {sum(map(is_done, scenes))} of {counted(len(scenes), 'scene')} done"
 
 
 def _report(plan: Plan) -> str:

@@ -15,8 +15,10 @@ import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.server.settings import API_URL, HOME, read_settings
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from training.system.console import say
 
@@ -31,6 +33,9 @@ LONGEST_S = 15.0
 NO_BLOCK = (
     f"create it in the UI (Blocks) of the server that PREFECT_API_URL names, or set {NOTIFY_URL}"
 )
+
+DATABASE = "prefect.db"
+"""Prefect's default name for its database in PREFECT_HOME."""
 
 Send = Callable[["Notice"], None]
 """Sends a message; raises an exception when it can't."""
@@ -56,6 +61,19 @@ def channels_of(block: str) -> dict[str, Send]:
     if block:
         channels[f"--notify {block}"] = _block_channel(block)
     return channels
+
+
+def check_channels(block: str) -> None:
+    """Raise FaultsError for a channel that can't be used, where no server is needed to know that.
+
+    A server of our own has no notification blocks, unless its PREFECT_HOME is the user's.
+    """
+    if block:
+        settings = read_settings()
+        if not settings.get(API_URL) and not Path(settings.get(HOME, ""), DATABASE).is_file():
+            raise FaultsError([Fault("--notify: no such notification block", block, NO_BLOCK)])
+    if url := os.environ.get(NOTIFY_URL, ""):
+        _url_channel(url)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from flows.run_page.page_state import Started
+from preprocess.faults import counted
 from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
 from training.records.scene_state import seconds_left
@@ -65,7 +66,7 @@ def progress(facts: RunFacts, rows: Sequence[Row], moment: datetime, end: str = 
     head = ["done", "running", "queued", "failed"]
     head += [state for state in ("cancelled", "not started") if found[state]]
     lines = [
-        f"## {escaped(facts.exp_name)}: {found['done']} of {total} scenes done",
+        f"## {escaped(facts.exp_name)}: {found['done']} of {counted(total, 'scene')} done",
         "",
         _bar(found["done"], found["failed"] + found["cancelled"], total),
         "",

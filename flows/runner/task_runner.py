@@ -28,6 +28,7 @@ from flows.adapters.prefect_adapter import (
 )
 from flows.adapters.prefect_dask_adapter import ClusterTaskRunner
 from flows.runner.dispatch import AnyWorkerDispatcher, Dispatcher, StoppedError
+from training.system.waiting import awaited
 
 
 class SceneTaskRunner(ClusterTaskRunner):
@@ -93,7 +94,8 @@ class SceneTaskRunner(ClusterTaskRunner):
     def __exit__(self, *exception: object) -> None:
         self.cancel_all()
         try:
-            super().__exit__(*exception)
+            with awaited("workers end"):
+                super().__exit__(*exception)
         except Exception:  # how the task runs ended is known: a broken cluster changes nothing
             self.logger.exception("the Dask cluster could not be closed in good order")
 

@@ -33,6 +33,7 @@ from flows.server.settings import (
 )
 from preprocess.faults import Fault, FaultsError
 from preprocess.roots import CHECKOUT
+from training.system.waiting import awaited
 
 Environ = MutableMapping[str, str]
 START_TIMEOUT_S = 120.0
@@ -95,7 +96,8 @@ def own_server(
         try:
             yield api
         finally:
-            api.stop()
+            with awaited("Prefect's server ends"):
+                api.stop()
 
 
 @dataclass

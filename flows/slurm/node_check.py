@@ -22,6 +22,7 @@ from training.plan.model import Plan
 from training.slurm import client
 from training.slurm.client import SlurmError
 from training.system.scene_log import last_lines
+from training.system.waiting import awaited
 
 POLL_S = 0.1
 MAX_UNSEEN = 2
@@ -51,11 +52,13 @@ def check_node(plan: Plan, slurm: Slurm, say: Callable[[str], None]) -> None:
     report = probe.report_file(plan.roots.state_root, plan.plan_id)
     report.touch()
     try:
-        job_id = client.submit(probe_job(plan))
+        with awaited("Slurm takes the probe's job (sbatch)"):
+            job_id = client.submit(probe_job(plan))
     except SlurmError as error:
         raise JobsError(str(error)) from error
     try:
-        _wait_for_report(job_id, report, slurm, say)
+        with awaited(f"a node is probed before any training, job {job_id}"):
+            _wait_for_report(job_id, report, slurm, say)
     except BaseException:
         with contextlib.suppress(SlurmError):  # the flow's guard cancels it then
             slurm.cancel([job_id])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from preprocess.faults import counted
 from training.slurm.job_states import JobEnd
 from training.slurm.parsers import QueuedJob
 
@@ -80,5 +81,5 @@ def pending_summary(jobs: Iterable[QueuedJob]) -> str:
     if not pending:
         return ""
     reasons = ", ".join(sorted({job.reason for job in pending if job.reason not in ("", "None")}))
-    count = f"{len(pending)} job{'s'[: len(pending) != 1]} in Slurm's queue"
+    count = f"{counted(len(pending), 'job')} in Slurm's queue"
     return f"{count} ({reasons})" if reasons else count

@@ -14,6 +14,7 @@ from training.plan.loop import with_remade
 from training.plan.model import Plan
 from training.slurm import client
 from training.slurm.client import SlurmError
+from training.system.waiting import awaited
 
 
 def reconcile_with_slurm(plans: Sequence[Plan]) -> tuple[Sequence[Plan], list[str]]:
@@ -27,12 +28,14 @@ def reconcile_with_slurm(plans: Sequence[Plan]) -> tuple[Sequence[Plan], list[st
     own_address(plan)  # raises what would otherwise be found when the flow has started
     command = worker_job(plan, "w1", slurm.time_s * slurm.scenes_per_job)
     try:
-        queue = client.my_jobs()
+        with awaited("Slurm says what it has queued (squeue)"):
+            queue = client.my_jobs()
         plans = with_remade([reconcile_plan(each, queue) for each in plans])
         plans = [
             hold_queued(each, jobs_by_scene(jobs_with_same_outputs(queue, each))) for each in plans
         ]
-        return plans, [str(warning) for warning in check_with_sbatch(plan, [command])]
+        with awaited("Slurm checks the jobs (sbatch --test-only)"):
+            return plans, [str(warning) for warning in check_with_sbatch(plan, [command])]
     except client.SlurmRefusedError as error:
         raise FaultsError([refusal_fault(plan, error)]) from error
     except SlurmError as error:

@@ -13,8 +13,15 @@ import pyte
 import pytest
 from rich.console import Console
 from rich.live import Live
+from rich.style import Style
 
-from training.display.rich_adapter import StreamAboveLive, detach, erase
+from training.display.rich_adapter import (
+    StreamAboveLive,
+    count_rows_anew,
+    cut_coloured,
+    detach,
+    erase,
+)
 
 
 def broken(symbol: str, needed_by: str, purpose: str) -> str:
@@ -104,3 +111,27 @@ def test_live_reads_transient_when_it_stops(console, live):
     assert screen(shown) == ["drawn"]
     erase(live)
     assert screen(shown + written(console)) == [], why
+
+
+def test_the_rows_that_the_next_drawing_erases_can_be_set(console, live):
+    """rich.live_render.LiveRender._shape, of rich.live.Live._live_render."""
+    why = broken("LiveRender._shape", "count_rows_anew", "after a window has become narrower")
+    written(console)
+    count_rows_anew(live, 3)
+    live.update("drawn", refresh=True)
+    assert written(console).count("\x1b[1A") == 2, why
+
+
+def test_text_reads_the_colours_that_style_writes():
+    """rich.text.Text.from_ansi of what rich.style.Style.render returns."""
+    why = broken("Text.from_ansi", "cut_coloured", "to cut a coloured line")
+    line = Style.parse("green4").render("green") + " and plain"
+    assert cut_coloured(line, 8) == Style.parse("green4").render("green") + " a…", why
+    assert cut_coloured(line, 80) == line
+
+
+def test_a_stream_above_a_terminal_is_one(console):
+    """rich.file_proxy.FileProxy is an io.TextIOBase, which says no."""
+    stream = StreamAboveLive(console, console.file, contextlib.nullcontext)
+    console.file.isatty = lambda: True
+    assert stream.isatty(), broken("FileProxy", "StreamAboveLive", "to colour what is printed")

@@ -67,6 +67,7 @@ def test_ctrl_c_ends_a_flow_in_good_order(lab, on_terminal, eventually):
     assert "stopping: trainers may write a checkpoint" in terminal.all
     assert terminal.all.index("2 not done, after 0:") < terminal.all.index("attempts ")
     assert "flow run: Cancelled" in terminal.all
-    assert terminal.all.count("exp ━") == 1
+    assert terminal.all.count("exp ─") == 1
+    assert "to go on: python -m flows.train " in terminal.all
     assert "Traceback" not in terminal.all
     assert (terminal.screen.cursor.hidden, terminal.screen.cursor.x) == (False, 0)

@@ -125,7 +125,7 @@ def test_max_failures_keeps_further_tasks_from_starting(array_lab, eventually):
     eventually(lambda: not array_lab.slurm.squeue(), "an empty queue")
     assert sum(len(array_lab.starts(f"a_{number}")) for number in range(3)) == 1
     (log,) = (array_lab.root / "state" / "slurm").glob(f"*/exp-{array}_2.out")
-    assert "1 scenes have failed (--max-failures)" in log.read_text()
+    assert "1 scene failed (--max-failures)" in log.read_text()
 
 
 def test_a_preempted_task_is_requeued_by_slurm_and_resumes(array_lab, eventually):

@@ -103,7 +103,7 @@ def test_what_a_node_lacks_is_named_before_any_training(flow_lab, slurm, eventua
     }
     for name, flow in flows.items():
         out = end(flow, 1)
-        assert "Failed, 0 of 1 scenes done; not done: a_1 (" in out
+        assert "Failed, 0 of 1 scene done; not done: a_1 (" in out
         assert faults[name][1] in out
         assert "    -> " in out
     eventually(lambda: nothing_is_left(flow_lab, slurm), "nothing to be left", BOUND_S)

@@ -22,6 +22,7 @@ from training.records.scene_state import UNREADABLE, SceneState
 from training.slurm import client
 from training.system.console import say
 from training.system.processes import ProcessId
+from training.system.waiting import awaited
 
 POLL_S = 0.5
 ASK_SLURM_EVERY_S = 2.0
@@ -52,7 +53,8 @@ def _cancel(before: Snapshot) -> bool:
     experiment, unreadable = before.experiment, _unreadable(before)
     say(describe_active(before))
     cancellation = _Cancellation(experiment.plans, before)
-    left = [*cancellation.wait(), *unreadable]
+    with awaited("trainers and jobs end; trainers may write a checkpoint"):
+        left = [*cancellation.wait(), *unreadable]
     for each in before.of("queued", "running"):
         _record_cancelled(experiment, each, cancellation.is_gone(each.job_id))
     say("\n".join(["this is left:", *left]) if left else "cancelled: nothing is left")

@@ -10,7 +10,6 @@ from typing import Annotated, get_args
 from pydantic import BaseModel, ConfigDict
 
 from training.cli.parser import parse_options, reporting_faults
-from training.cli.status_table import aligned
 from training.jobs.status import Snapshot, survey
 from training.plan.experiments import all_experiments
 from training.plan.options import LaunchOptions, flag_of
@@ -18,6 +17,7 @@ from training.records.scene_state import State
 from training.system.console import say
 from training.system.exit_status import DONE, GOING_ON
 from training.system.paths import Roots, resolve_roots
+from training.system.text_table import TextColumn, fit, terminal_width
 from training.system.typed_command import spelled
 
 MOST_ENDED = 5
@@ -85,19 +85,18 @@ def last_change(snapshot: Snapshot) -> float:
 def _table(snapshots: Sequence[Snapshot]) -> list[str]:
     """Return a line for each experiment; states that no scene of any is in have no column."""
     counts = [Counter(scene.state for scene in each.scenes) for each in snapshots]
-    order = ("done", "failed", "running", *get_args(State))  # the others only where there are any
-    found = {state for count in counts for state in count} | set(order[:3])
-    states = [state for state in dict.fromkeys(order) if state in found]
-    rows = [
-        (
-            each.experiment.name,
-            str(len(each.scenes)),
-            *(str(count[state] or "") for state in states),
-            _local(last_change(each)),
-        )
-        for each, count in zip(snapshots, counts, strict=True)
+    states = list(dict.fromkeys(("done", "failed", "running", *get_args(State))))
+    columns = [
+        TextColumn("experiment", [each.experiment.name for each in snapshots]),
+        TextColumn("scenes", [str(len(each.scenes)) for each in snapshots], len(states) + 1),
+        *(
+            TextColumn(state, [str(count[state] or "") for count in counts], number)
+            for number, state in enumerate(states)
+        ),
+        TextColumn("last change", [_local(last_change(each)) for each in snapshots], len(states)),
     ]
-    return aligned([("experiment", "scenes", *states, "last change"), *rows])
+    table = fit(columns, terminal_width())
+    return [*table.lines, *table.note]
 
 
 def _local(moment: float) -> str:

@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from preprocess.faults import Fault, FaultsError, did_you_mean
+from preprocess.faults import Fault, FaultsError
 from training.plan.experiments import Experiment
 from training.plan.model import LOG
 from training.records.record import RecordError, read_record
 from training.records.scene_state import is_running, living_holder
-from training.system.scene_log import PROGRESS
+from training.system.scene_log import PROGRESS, parse_progress, progress_text
 from training.system.typed_command import spelled
 
 POLL_S = 0.5
@@ -23,11 +23,8 @@ CHUNK = 2**20
 def follow(experiment: Experiment, scene: str) -> None:
     """Print a scene's log until its attempt has ended, or the reader of our output has gone.
 
-    Raises FaultsError when there is no such scene, no log yet, or a record that can't be read.
+    Raises FaultsError when there is no log yet, or a record that can't be read.
     """
-    if scene not in experiment.scenes:
-        remedy = did_you_mean(scene, experiment.scenes)
-        raise FaultsError([Fault(f"experiment {experiment.name} has no such scene", scene, remedy)])
     output = experiment.output(scene)
     try:
         if not (output / LOG).exists() and not attempt_goes_on(output):
@@ -68,6 +65,14 @@ def follow_lines(output: Path) -> Iterator[str]:
     yield from reader.new_text(with_unfinished_line=True)
 
 
+def _for_people(line: str) -> str:
+    """Return a line as it is; of a progress line `epoch 3/30, loss 0.0123`, or nothing."""
+    if not line.startswith(PROGRESS):
+        return line
+    text = progress_text(parse_progress(line) or {})
+    return f"{text}\n" if text else ""
+
+
 class _LogReader:
     """Reads a log from where it stopped; one that was replaced, from its beginning."""
 
@@ -77,11 +82,11 @@ class _LogReader:
         self._offset = 0
 
     def new_text(self, *, with_unfinished_line: bool = False) -> Iterator[str]:
-        """Yield what is new in pieces of whole lines, without machine-readable ones."""
+        """Yield what is new in pieces of whole lines, machine-readable ones as words."""
         while piece := self._piece(with_unfinished_line):
             self._offset += len(piece)
             lines = piece.decode("utf-8", errors="replace").splitlines(keepends=True)
-            yield "".join(line for line in lines if not line.startswith(PROGRESS))
+            yield "".join(map(_for_people, lines))
 
     def _piece(self, with_unfinished_line: bool) -> bytes:
         try:

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from preprocess.faults import Fault, FaultsError, did_you_mean, nearest
 from training.plan.options import checked_options, flag_name, flag_of
-from training.system.console import escape_unencodable, say
+from training.system.console import escape_unencodable, open_closed_streams, say
 from training.system.exit_status import INTERRUPTED, USAGE
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -39,6 +39,7 @@ def reporting_faults(body: Callable[[], int], before: str = "") -> int:
 
     `before` is printed above the faults.
     """
+    open_closed_streams()
     escape_unencodable()
     try:
         return body()

@@ -9,15 +9,16 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict
 
 from preprocess.data_checks import missing_data
+from preprocess.faults import counted
 from preprocess.registry import left_out_warning, load_scenes, select_scenes
 from preprocess.roots import absolute, resolve_root_folders, shipped
 from preprocess.scene import Scene
 from preprocess.scene_data import training_folder
 from training.cli.parser import parse_options, reporting_faults
-from training.cli.status_table import aligned
 from training.plan.options import LaunchOptions, flag_of
 from training.system.console import say
 from training.system.exit_status import DONE
+from training.system.text_table import TextColumn, fit, terminal_width
 from training.system.typed_command import spelled
 
 DESCRIPTION = "List the scenes of the registry, with camera and whether their data is there."
@@ -50,10 +51,15 @@ def list_scenes(argv: Sequence[str]) -> int:
     folder = absolute(options.scenes_dir) if options.scenes_dir else shipped(SCENES)
     scenes = select_scenes(load_scenes(folder), options.scene_name_includes)
     root = resolve_root_folders(options.model_dump())["scene_data_root"]
-    rows = [(each.seq_name, str(each.cam_id), data_state(each, root)) for each in scenes]
-    below = [f"{len(scenes)} scene{'s'[: len(scenes) != 1]} of {folder}, data in {root}"]
+    columns = [
+        TextColumn("scene", [each.seq_name for each in scenes]),
+        TextColumn("camera", [str(each.cam_id) for each in scenes], 1),
+        TextColumn("data", [data_state(each, root) for each in scenes]),
+    ]
+    table = fit(columns, terminal_width())
+    below = [f"{counted(len(scenes), 'scene')} of {folder}, data in {root}"]
     below += filter(None, [left_out_warning(folder)])
-    say("\n".join([*aligned([("scene", "camera", "data"), *rows]), "", *below]))
+    say("\n".join([*table.lines, *table.note, "", *below]))
     return DONE
 
 

@@ -3,36 +3,83 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import get_args
 
+from preprocess.faults import counted
 from training.configuration.run_modes import RUN_MODES
 from training.display.durations import clock, estimate
 from training.jobs.experiment_jobs import StageJob
 from training.jobs.status import WAITING, Snapshot
 from training.records.scene_state import SceneState, State, code_versions
+from training.report.failures import MOST_FAILURES, failure_lines
+from training.system.colours import painted
+from training.system.scene_log import loss_text, position_text
+from training.system.text_table import TextColumn, fit, shortened, terminal_width
 
-HEADINGS = ("scene", "state", "cause", "attempt", "node", "job", "elapsed", "log")
-STAGE_HEADINGS = ("stage", "experiment", "scenes", "after")
-MOST_CAUSE = 60
-MOST_FAILURES = 5
-"""Failed scenes shown with their messages; hundreds mostly fail for one reason."""
+LONGEST_CAUSE = 60
+LONGEST_CAUSE_OF_A_NARROW_TABLE = 24
+NARROW = 120
+"""Columns of a terminal."""
 
 
-def render_all(snapshots: Sequence[Snapshot], most_scenes: int | None = None) -> str:
+@dataclass(frozen=True)
+class Column:
+    """A column of the table of scenes."""
+
+    heading: str
+    cell: Callable[[SceneState], str]
+    leaves: int = 0
+    """Which columns a narrow terminal leaves out first: the highest; those with 0 always stay."""
+    meaning: Callable[[str], str] | None = None
+
+
+def _all_attempts(each: SceneState) -> str:
+    return clock(each.all_attempts_s) if len(each.attempts) > 1 else ""
+
+
+COLUMNS = (
+    Column("scene", lambda each: each.scene),
+    Column("state", lambda each: each.state, meaning=lambda text: text),
+    Column("progress", lambda each: position_text(each.progress), 1),
+    Column("cause", lambda each: each.cause, 2),
+    Column("loss", lambda each: loss_text(each.progress).removeprefix("loss "), 8),
+    Column("attempts", lambda each: str(len(each.attempts) or ""), 5),
+    Column("time", lambda each: _clock(each.last_attempt_s), 3),
+    Column("all attempts", _all_attempts, 6),
+    Column("node", lambda each: each.node, 7),
+    Column("job", lambda each: each.job_id, 4),
+    Column("log", lambda each: str(each.log) if each.attempts else "", 9),
+)
+"""`time` is that of the last attempt, which may be running; `all attempts` of all that were."""
+STAGES = ("stage", "experiment", "scenes", "after")
+LEAVES_OF_STAGES = (0, 2, 1, 3)
+
+
+def render_all(
+    snapshots: Sequence[Snapshot], most_scenes: int | None = None, width: int | None = None
+) -> str:
     """Return the table of an experiment, or one for each of its training, generation, evaluation.
 
-    Of a loop a line for each stage, and below them the tables of stages that are neither done nor
-    yet to come.
+    By default they are as wide as the terminal. Of a loop a line for each stage, and below them the
+    tables of stages that are neither done nor yet to come.
     """
+    width = width or terminal_width()
     if len(snapshots) == 1:
-        return render(snapshots[0], most_scenes)
-    if not any(plan.stage for each in snapshots for plan in each.experiment.plans[:1]):
-        tables = [f"{_activity(each)}\n{render(each, most_scenes)}" for each in snapshots]
+        return render(snapshots[0], most_scenes, width)
+    if not any(each.experiment.stage for each in snapshots):
+        tables = [f"{_activity(each)}\n{render(each, most_scenes, width)}" for each in snapshots]
         return "\n\n".join(tables)
     shown = [each for each in snapshots if not each.is_complete and _has_begun(each)]
-    tables = [f"\nstage {_stage_of(each)}\n{render(each, most_scenes)}" for each in shown]
-    return "\n".join([*aligned([STAGE_HEADINGS, *map(_stage_cells, snapshots)]), *tables])
+    tables = [f"\nstage {_stage_of(each)}\n{render(each, most_scenes, width)}" for each in shown]
+    cells = zip(*map(_stage_cells, snapshots), strict=True)
+    columns = [
+        TextColumn(heading, column, leaves)
+        for heading, leaves, column in zip(STAGES, LEAVES_OF_STAGES, cells, strict=True)
+    ]
+    table = fit(columns, width)
+    return "\n".join([*table.lines, *table.note, *tables])
 
 
 def _activity(snapshot: Snapshot) -> str:
@@ -47,31 +94,40 @@ def _has_begun(snapshot: Snapshot) -> bool:
 
 
 def _stage_of(snapshot: Snapshot) -> str:
-    plans = snapshot.experiment.plans
-    return plans[0].stage.name if plans and plans[0].stage else snapshot.experiment.name
+    """Return the name of a loop's stage, of anything else what it does."""
+    stage = snapshot.experiment.stage
+    return stage.name if stage else _activity(snapshot)
 
 
 def _stage_cells(snapshot: Snapshot) -> tuple[str, ...]:
-    plans = snapshot.experiment.plans
-    after = plans[0].stage.after if plans and plans[0].stage else ()
+    stage = snapshot.experiment.stage
     merge = f"; aggregate {snapshot.aggregate.state_and_cause}" if snapshot.aggregate else ""
     return (
         _stage_of(snapshot),
         snapshot.experiment.name,
         f"{_states_of(snapshot)}{merge}",
-        " and ".join(after),
+        " and ".join(stage.after) if stage else "",
     )
 
 
-def render(snapshot: Snapshot, most_scenes: int | None = None) -> str:
+def render(snapshot: Snapshot, most_scenes: int | None = None, width: int | None = None) -> str:
     """Return the table; of more than `most_scenes` scenes, those that a person looks for first."""
     scenes = snapshot.scenes if most_scenes is None else _first(snapshot, most_scenes)
     left_out = len(snapshot.scenes) - len(scenes)
-    more = [f"… and {left_out} more scenes"] if left_out else []
-    table = aligned([HEADINGS, *map(_cells, scenes)])
-    failures = _failures(snapshot, MOST_FAILURES if most_scenes is None else 1)
+    more = [f"… and {counted(left_out, 'more scene')}"] if left_out else []
+    table = fit([_text_column(column, scenes, width) for column in COLUMNS], width)
+    failures = failure_lines(snapshot.scenes, MOST_FAILURES if most_scenes is None else 1)
+    failures += [""] * bool(failures)
     below = [*_jobs(snapshot.queue.jobs), *failures, *_counts(snapshot)]
-    return "\n".join([*table, *more, "", *below])
+    return "\n".join([*table.lines, *more, *table.note, "", *below])
+
+
+def _text_column(column: Column, scenes: Sequence[SceneState], width: int | None) -> TextColumn:
+    longest = LONGEST_CAUSE_OF_A_NARROW_TABLE if width and width < NARROW else LONGEST_CAUSE
+    cells = [column.cell(each) for each in scenes]
+    if column.heading == "cause":
+        cells = [shortened(each, longest) for each in cells]
+    return TextColumn(column.heading, cells, column.leaves, column.meaning)
 
 
 def _first(snapshot: Snapshot, most: int) -> list[SceneState]:
@@ -81,23 +137,8 @@ def _first(snapshot: Snapshot, most: int) -> list[SceneState]:
     return sorted(chosen, key=lambda each: each.scene)
 
 
-def _cells(each: SceneState) -> tuple[str, ...]:
-    return (
-        each.scene,
-        each.state,
-        each.cause[:MOST_CAUSE],
-        str(len(each.attempts) or ""),
-        each.node,
-        each.job_id,
-        "" if each.elapsed_s is None else clock(each.elapsed_s),
-        str(each.log) if each.attempts else "",
-    )
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as lines whose columns begin at the same places."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+def _clock(seconds: float | None) -> str:
+    return "" if seconds is None else clock(seconds)
 
 
 def _jobs(jobs: Iterable[StageJob]) -> list[str]:
@@ -113,23 +154,16 @@ def _jobs(jobs: Iterable[StageJob]) -> list[str]:
     return [*lines, ""] if lines else []
 
 
-def _failures(snapshot: Snapshot, most: int) -> list[str]:
-    """Return why scenes failed, as their records say."""
-    failed = [each for each in snapshot.of("failed") if each.message]
-    lines = [f"{each.scene}: {each.message}" for each in failed[:most]]
-    lines += [f"… and {len(failed) - most} more failed"] if len(failed) > most else []
-    return [*lines, ""] if lines else []
-
-
 def _states_of(snapshot: Snapshot) -> str:
     found = Counter(each.state for each in snapshot.scenes)
-    return ", ".join(f"{found[state]} {state}" for state in get_args(State) if found[state])
+    shown = [state for state in get_args(State) if found[state]]
+    return ", ".join(f"{found[state]} {painted(state, state)}" for state in shown)
 
 
 def _counts(snapshot: Snapshot) -> list[str]:
     counts = _states_of(snapshot)
     name, total = snapshot.experiment.name, len(snapshot.scenes)
-    lines = [f"experiment {name}, {total} scene{'s'[: total != 1]}: {counts}"]
+    lines = [f"experiment {name}, {counted(total, 'scene')}: {counts}"]
     if snapshot.aggregate:
         lines.append(f"aggregate: {snapshot.aggregate}")
         lines += [f"data: {snapshot.aggregate.output}"] if snapshot.aggregate.output else []
@@ -137,7 +171,8 @@ def _counts(snapshot: Snapshot) -> list[str]:
     versions = code_versions(snapshot.scenes)
     if len(versions) > 1:
         lines.append(f"trained by {len(versions)} versions of the code: {', '.join(versions)}")
-    lines += [f"warning: {warning}" for warning in snapshot.experiment.warnings]
+    warning = painted("warning", "warning")
+    lines += [f"{warning}: {each}" for each in snapshot.experiment.warnings]
     if snapshot.queue.unknown:
         lines.append(f"by the records alone, since Slurm does not answer: {snapshot.queue.unknown}")
     return lines
@@ -145,4 +180,4 @@ def _counts(snapshot: Snapshot) -> list[str]:
 
 def _estimate(snapshot: Snapshot) -> list[str]:
     left = snapshot.seconds_left
-    return [] if left is None else [f"{estimate(left)}, if all take as long as the done ones"]
+    return [] if left is None else [estimate(left)]

@@ -12,6 +12,7 @@ from typing import Protocol
 from training.plan.model import ScenePlan
 from training.records.outcome import Outcome
 from training.slurm.job_states import JobLocation
+from training.system.colours import painted
 from training.system.console import say
 from training.system.scene_log import LogFollower, last_lines, latest_progress, progress_text
 
@@ -72,7 +73,9 @@ class Lines:
             psnr = outcome.metrics.get("psnr") if outcome.status == "done" else None
             result = f", PSNR {psnr:.2f} dB" if isinstance(psnr, float) else ""
             next_ = ", will be retried" if will_retry else ""
-            say(f"{outcome}{result} after {outcome.seconds:.0f} s{next_}")
+            what = painted(outcome.what, outcome.status)
+            said = f"{outcome.scene} {what}{outcome.where_and_why}{result}"
+            say(f"{said} after {_durations(outcome)}{next_}")
             if outcome.status == "failed" and self._total > 1:
                 say("".join(f"    | {line}\n" for line in last_lines(scene.log, FAILURE_LINES)))
             if outcome.status == "failed":
@@ -99,3 +102,11 @@ class Lines:
         if text and text != shown:
             say(f"{scene.name}: {text}")
             self._shown[scene.name] = (time.monotonic(), text)
+
+
+def _durations(outcome: Outcome) -> str:
+    """Return the seconds of this attempt and, where there were others, of all."""
+    this = f"{outcome.attempt_s:.0f} s"
+    if outcome.attempts <= 1:
+        return this
+    return f"{this}, {outcome.seconds:.0f} s in {outcome.attempts} attempts"

@@ -11,19 +11,20 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import IO, TextIO, cast
+from typing import IO, Any, TextIO, cast
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.text import Text
 
 from training.display.lines import Lines
 from training.display.live_layout import LiveState, Phase, Running, draw
-from training.display.rich_adapter import StreamAboveLive, detach, erase
+from training.display.rich_adapter import StreamAboveLive, count_rows_anew, detach, erase
 from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
 from training.records.scene_state import SceneState, State, seconds_left
@@ -32,13 +33,16 @@ from training.system.console import silence
 from training.system.scene_log import (
     HEADING,
     last_lines,
-    latest_progress,
     progress_fraction,
+    progress_lines,
     progress_text,
+    seconds_to_go,
 )
 
 TICK_S = 1.0
 CLOSE_S = 2.0
+XTERM = "XTERM_VERSION"
+"""A variable that xterm sets, though programs in it, such as tmux, may unset it."""
 MOST_READS = 8
 """Logs read in one tick; of hundreds of scenes on a shared disk, each read is a request."""
 
@@ -60,6 +64,9 @@ class Screen:
         self.console = console
         self._lock = threading.RLock()
         self._live: Live | None = None
+        self._drawn: Sequence[Text] = ()
+        """The last lines as they were drawn, and in a window of which width."""
+        self._drawn_width = 0
         self._is_closed = False
         self._streams = sys.stdout, sys.stderr
         self._on_suspend = signal.getsignal(signal.SIGTSTP)
@@ -69,7 +76,7 @@ class Screen:
         if sys.stderr and sys.stderr.isatty():
             sys.stderr = self._above(sys.stderr)
 
-    def show(self, lines: Group) -> None:
+    def show(self, lines: Sequence[Text]) -> None:
         """Replace the last lines; do nothing after `close` or in the background."""
         with self.exclusive():
             if self._is_closed or not _is_in_foreground(self.console.file):
@@ -83,7 +90,8 @@ class Screen:
                 )
                 self._live.start()
                 self.console.show_cursor(True)
-            self._live.update(lines, refresh=True)
+            self._drawn, self._drawn_width = lines, self.console.width
+            self._live.update(Group(*lines), refresh=True)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -92,6 +100,9 @@ class Screen:
             if self._live is not None and not _is_in_foreground(self.console.file):
                 detach(self._live)  # its lines are above what a shell has written
                 self._live = None
+            if self._live is not None and self.console.width < self._drawn_width:
+                self._drawn_width = self.console.width
+                count_rows_anew(self._live, rows_of(self._drawn, self._drawn_width))
             yield
 
     def close(self) -> None:
@@ -122,6 +133,16 @@ class Screen:
             signal.signal(signal.SIGTSTP, self._suspend)
 
 
+def rows_of(lines: Iterable[Text], width: int) -> int:
+    """Return how many rows lines take in a window that has become narrower.
+
+    Terminals wrap what they show; xterm alone cuts it, and says who it is.
+    """
+    if XTERM in os.environ:
+        return sum(1 for _ in lines)
+    return sum(max(1, -(-line.cell_len // max(1, width))) for line in lines)
+
+
 def _is_in_foreground(terminal: IO[str]) -> bool:
     """Return whether this process may draw: a shell's background job may not."""
     try:
@@ -143,19 +164,30 @@ class _RunningAttempt:
     says: str = ""
     fraction: float = 0.0
     """The part of its epochs that is finished, 0 to 1."""
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    """Its progress lines that were read last."""
 
     def read_log(self) -> None:
         """Read the log's end: its progress lines, or without such lines its last line."""
-        progress = latest_progress(self.scene.log)
+        self.lines = progress_lines(self.scene.log)
+        progress = self.lines[-1] if self.lines else None
         words = "" if progress else next(iter(last_lines(self.scene.log, 1)), "")
         says = progress_text(progress) if progress else words * (not words.startswith(HEADING))
         self.says, self.fraction = says, progress_fraction(progress or {})
         self.read = time.monotonic()
 
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.since
+
+    def left_s(self) -> float | None:
+        """Estimate the seconds left by its own progress; None where it tells none."""
+        return seconds_to_go(self.lines, self.elapsed_s, self.number)
+
     def shown(self) -> Running:
         return Running(
             name=self.scene.name,
-            elapsed_s=time.monotonic() - self.since,
+            elapsed_s=self.elapsed_s,
             says=self.says,
             where=str(self.location or ""),
             attempt=self.number,
@@ -234,7 +266,7 @@ class LiveDisplay(Lines):
         with self._lock:
             state = self._state(phase)
         size, encoding = self._screen.console.size, self._screen.console.encoding
-        lines = Group(*draw(state, size.width, size.height, encoding))
+        lines = draw(state, size.width, size.height, encoding)
         self._quietly(lambda: self._screen.show(lines))
 
     def _show_progress(self, scene: ScenePlan) -> None:
@@ -261,17 +293,22 @@ class LiveDisplay(Lines):
         )
 
     def _seconds_left(self) -> float | None:
-        running = [attempt.shown() for attempt in self._running_attempts.values()]
+        running = self._running_attempts.values()
         done = [each for each in self._ended.values() if each.status == "done"]
         waiting = self._total - len(running) - len(self._ended)
         return seconds_left(
             [
                 *(_scene_state(each.scene, "done", each.seconds) for each in done),
-                *(_scene_state(each.name, "running", each.elapsed_s) for each in running),
+                *(_running_state(each) for each in running),
                 *([_scene_state("", "queued")] * waiting),
             ],
             self._plan.slurm.parallelism if self._plan.slurm else self._plan.workers,
         )
+
+
+def _running_state(each: _RunningAttempt) -> SceneState:
+    known = _scene_state(each.scene.name, "running", each.elapsed_s)
+    return replace(known, left_s=each.left_s())
 
 
 def _scene_state(name: str, state: State, elapsed_s: float | None = None) -> SceneState:

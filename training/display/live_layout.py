@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from rich.text import Text
 
+from training.display.bar import Bar
 from training.display.durations import clock, estimate
+from training.system.colours import COLOURS
 
-WIDEST = 100
-"""Columns of the bar: a longer one tells no more."""
 ECHO = 4
 """Columns left free: the echo of Ctrl-C behind the last line must not begin another line."""
 WORDS = {"done": "done", "failed": "failed", "cancelled": "cancelled", "held": "held by others"}
@@ -55,49 +55,51 @@ class LiveState:
 def draw(state: LiveState, width: int, height: int, encoding: str = "utf-8") -> list[Text]:
     """Return fewer than `height` lines of fewer than `width` columns, encodable in `encoding`."""
     width = max(1, width - ECHO)
-    lines = [_bar(state, width, encoding), Text(_counts(state))]
+    lines = [_bar(state, width, encoding), _counts(state)]
     # One line stays free for what is printed above.
     lines += _scenes(state, max(0, height - len(lines) - 1), width)
     return [_fitted(line, width, encoding) for line in lines[: max(1, height - 1)]]
 
 
 def _bar(state: LiveState, width: int, encoding: str) -> Text:
-    """Return title, bar (green: done or running, red: ended otherwise) and how many have ended."""
-    ended = sum(state.ended.values())
-    title, numbers = f"{state.title} ", f" {ended} of {state.total}"
-    whole = min(WIDEST, width - Text(title).cell_len - len(numbers))
-    if whole < 1:
-        return Text(f"{title.strip()}{numbers}")
-    done = state.ended.get("done", 0)
-    ends = [done + state.begun, ended + state.begun, state.total]
-    marks = [round(whole * min(1.0, each / max(1, state.total))) for each in ends]
-    heavy, light = ("━", "─") if encoding.lower().startswith("utf") else ("=", "-")
-    line = Text(title).append(heavy * marks[0], "green")
-    line.append(heavy * (marks[1] - marks[0]), "red").append(light * (whole - marks[1]), "dim")
-    return line.append(numbers)
+    """Return title, bar (done or running, then failed) and how many scenes are done."""
+    ended = state.ended
+    bar = Bar(state.title, state.total, ended.get("done", 0), ended.get("failed", 0), state.begun)
+    parts = bar.parts(width, encoding)
+    return Text.assemble(*((text, COLOURS.get(meaning, "")) for text, meaning in parts))
 
 
-def _counts(state: LiveState) -> str:
+def _counts(state: LiveState) -> Text:
+    """Return how many scenes are in each state, coloured, and the time."""
     counts = {WORDS[each]: state.ended.get(each, 0) for each in WORDS}
     if state.phase == "going on":
         running = len(state.running)
         counts |= {"running": running, "waiting": state.open - running}
     else:
         counts["not done"] = state.open
-    shown = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    return _TIMES[state.phase](shown, state)
+    line = Text()
+    if state.phase == "stopping":
+        line.append("stopping", COLOURS["stopping"]).append(": ")
+    line.append_text(Text(", ").join(_count(n, word) for word, n in counts.items() if n))
+    return line.append(_time(state))
 
 
-def _going_on(counts: str, state: LiveState) -> str:
-    left = f", {estimate(state.left_s)}" if state.left_s else ""  # 0: longer than the done ones
-    return f"{counts}; {clock(state.elapsed_s)} so far{left}"
+def _count(number: int, word: str) -> Text:
+    meaning = "held" if word.startswith("held") else word
+    return Text(f"{number} ").append(word, COLOURS[meaning])
 
 
-_TIMES: dict[Phase, Callable[[str, LiveState], str]] = {
-    "going on": _going_on,
-    "stopping": lambda counts, state: f"stopping: {counts}; {clock(state.elapsed_s)} so far",
-    "over": lambda counts, state: f"{counts}, after {clock(state.elapsed_s)}",
-}
+def _time(state: LiveState) -> str:
+    if state.phase == "over":
+        return f", after {clock(state.elapsed_s)}"
+    so_far = f"; {clock(state.elapsed_s)} so far"
+    return so_far if state.phase == "stopping" else f"{so_far}, {_left(state.left_s)}"
+
+
+def _left(left_s: float | None) -> str:
+    if left_s is None:
+        return "time left not known yet"
+    return estimate(left_s) if left_s else "longer than expected"
 
 
 def _scenes(state: LiveState, rows: int, width: int) -> list[Text]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from preprocess.faults import MOST_NAMES
+from preprocess.faults import MOST_NAMES, counted
 from training.plan.model import Action, AggregatePlan, Plan, ScenePlan
 
 
@@ -19,7 +19,7 @@ def render_plan(plan: Plan) -> str:
     words: dict[Action, str] = {"run": "to run", "skip": "skipped", "held": "held by others"}
     counts = ", ".join(f"{len(plan.of(action))} {word}" for action, word in words.items())
     head = [*_stage(plan)]
-    head += [f"experiment {plan.exp_name}: {len(plan.scenes)} scenes chosen, {counts}"]
+    head += [f"experiment {plan.exp_name}: {counted(len(plan.scenes), 'scene')} chosen, {counts}"]
     head += [f"results: {plan.roots.results_root}", _where(plan), _sources(plan)]
     warnings = [f"warning: {warning}" for warning in plan.warnings]
     scenes = [_render_scene(scene) for scene in plan.scenes]
@@ -58,10 +58,12 @@ def _stage_line(plan: Plan) -> str:
 
 def _where(plan: Plan) -> str:
     if plan.slurm is None:
-        return f"workers: {plan.workers}"
+        longest = max((scene.time_limit_s for scene in plan.scenes), default=0)
+        return f"workers: {plan.workers}, at most {timedelta(seconds=longest)} a scene"
     slurm = plan.slurm
     time = timedelta(seconds=slurm.time_s)
-    return f"Slurm: {slurm.script}, {time} a scene, at most {slurm.parallelism} scenes at once"
+    at_once = counted(slurm.parallelism, "scene")
+    return f"Slurm: {slurm.script}, {time} a scene, at most {at_once} at once"
 
 
 def _sources(plan: Plan) -> str:

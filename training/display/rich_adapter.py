@@ -12,6 +12,7 @@ from typing import IO, cast
 from rich.console import Console
 from rich.file_proxy import FileProxy
 from rich.live import Live
+from rich.text import Text
 
 Exclusive = Callable[[], AbstractContextManager[None]]
 
@@ -36,6 +37,10 @@ class StreamAboveLive(FileProxy):
         the live part.
         """
         return cast("IO[str]", self)
+
+    def isatty(self) -> bool:
+        """Return whether the stream is a terminal, where rich's class always says no."""
+        return super().rich_proxied_file.isatty()
 
     def write(self, text: str) -> int:
         """Print the lines that are whole, and keep the rest until it is."""
@@ -62,3 +67,27 @@ def erase(live: Live) -> None:
     live.transient = True
     with suppress(OSError, ValueError):
         live.stop()
+
+
+def cut_coloured(line: str, width: int) -> str:
+    """Return a line cut to so many columns, with the colours that it has.
+
+    `Text.from_ansi` reads what `Style.render` has written; both are documented, their agreement is
+    not.
+    """
+    text = Text.from_ansi(line)
+    if text.cell_len <= width:
+        return line
+    text.truncate(width, overflow="ellipsis")
+    return "".join(
+        segment.style.render(segment.text) if segment.style else segment.text
+        for segment in text.render(Console(), end="")
+    )
+
+
+def count_rows_anew(live: Live, rows: int) -> None:
+    """Have the next drawing erase so many rows: a narrower window has wrapped the last one's lines.
+
+    rich counts lines as they were drawn, and would leave the upper ones behind.
+    """
+    live._live_render._shape = (live.console.width, rows)  # noqa: SLF001 - no way without

@@ -19,9 +19,14 @@ def note_launcher(plan_file: Path) -> None:
 
 def living_launcher(plan_file: Path) -> ProcessId | None:
     """Return the process that runs the plan; None if it has ended or is on another host."""
+    launcher = noted_launcher(plan_file)
+    return launcher if launcher and launcher.lives() else None
+
+
+def noted_launcher(plan_file: Path) -> ProcessId | None:
+    """Return the process that ran the plan, on whatever host; None if it is not known."""
     with contextlib.suppress(OSError, ValueError, TypeError):
-        launcher = ProcessId(**json.loads(_note(plan_file).read_text(encoding="utf-8")))
-        return launcher if launcher.lives() else None
+        return ProcessId(**json.loads(_note(plan_file).read_text(encoding="utf-8")))
     return None
 
 

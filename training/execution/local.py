@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
-from preprocess.faults import Fault, FaultsError
+from preprocess.faults import Fault, FaultsError, counted
 from preprocess.roots import CHECKOUT
 from training.display.lines import Lines
 from training.execution.launcher_process import note_launcher
@@ -24,6 +24,7 @@ from training.records.retry_policy import should_retry
 from training.system.atomic_write import write_atomically
 from training.system.gpus import GpuSlots
 from training.system.stop_request import StopRequest, stop_on_signals
+from training.system.waiting import awaited
 
 SHOW_EVERY_S = 1.0
 BUILD_TIMEOUT_S = 3600
@@ -59,7 +60,8 @@ def prepare_launch(plans: Sequence[Plan]) -> None:
     any of it can't be written.
     """
     for plan in plans:
-        _keep_sources(plan)
+        with awaited("the trainer's sources are copied"):
+            _keep_sources(plan)
         try:
             write_atomically(plan.file, plan.to_json())
             note_launcher(plan.file)
@@ -70,7 +72,8 @@ def prepare_launch(plans: Sequence[Plan]) -> None:
     if first.slurm is None:
         compile_rasterizer(first, BUILD_TIMEOUT_S)
     if first.gpus:
-        prepare_gpu(first, first.gpus[0])
+        with awaited("the trainer's GPU code is compiled, once"):
+            prepare_gpu(first, first.gpus[0])
 
 
 def _keep_sources(plan: Plan) -> None:
@@ -101,14 +104,15 @@ def build_scene_data(plans: Sequence[Plan]) -> None:
     command = [sys.executable, "-m", "preprocess.synthetic", "--scenes-dir", folder]
     command += ["--scene-data-root", str(plans[0].roots.scene_data_root), *names]
     try:
-        result = subprocess.run(
-            command,
-            cwd=CHECKOUT,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=BUILD_TIMEOUT_S,
-            check=False,
-        )
+        with awaited(f"data of {counted(len(names), 'synthetic scene')} is built, once"):
+            result = subprocess.run(
+                command,
+                cwd=CHECKOUT,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=BUILD_TIMEOUT_S,
+                check=False,
+            )
     except subprocess.TimeoutExpired as error:
         remedy = "what was built is kept: run the same command again"
         value = f"stopped after {BUILD_TIMEOUT_S} s"

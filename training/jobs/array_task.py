@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from preprocess.faults import FaultsError
+from preprocess.faults import FaultsError, counted
 from training.execution.attempt import ending_bound_s, run_attempt
 from training.execution.prepare_gpu import prepare_gpu
 from training.execution.prepare_rasterizer import compile_rasterizer
@@ -96,7 +96,7 @@ def _reason_not_to_start(plan: Plan, scene: ScenePlan) -> str:
     if plan.cancelled.exists():
         return "the experiment was cancelled"
     if plan.enough_failures.exists():
-        return f"{plan.max_failures} scenes have failed (--max-failures)"
+        return f"{counted(plan.max_failures, 'scene')} failed (--max-failures)"
     if _attempts(plan, scene) > plan.max_retries:  # Slurm requeues a job without limit
         return f"started {plan.max_retries + 1} times already (--max-retries)"
     if plan.stage and (missing := _not_made(scene)):

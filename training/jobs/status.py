@@ -28,7 +28,8 @@ from training.records.scene_state import (
 from training.slurm import client
 from training.slurm.parsers import QueuedJob
 from training.system.processes import ProcessId
-from training.system.scene_log import latest_progress, progress_text
+from training.system.scene_log import progress_lines, seconds_to_go
+from training.system.waiting import awaited
 
 WAITING = "waits for its turn"
 """Shown for a scene that its launcher or flow has not started yet."""
@@ -195,7 +196,8 @@ class _MyJobs:
 
 def _my_jobs() -> _MyJobs:
     try:
-        return _MyJobs(tuple(client.my_jobs()))
+        with awaited("Slurm says what it has queued (squeue)"):
+            return _MyJobs(tuple(client.my_jobs()))
     except client.SlurmError as error:
         return _MyJobs(unknown=str(error))
 
@@ -236,12 +238,14 @@ class _Look:
         return self._recorded()
 
     def _running(self, record: RunRecord) -> SceneState:
-        progress = latest_progress(self.output / LOG)
+        lines = progress_lines(self.output / LOG)
         start = record.last.start if record.last else now()
+        elapsed_s = (now() - start).total_seconds()
         return replace(
             self._recorded(),
-            cause=progress_text(progress) if progress else "",
-            elapsed_s=(now() - start).total_seconds(),
+            elapsed_s=elapsed_s,
+            progress=lines[-1] if lines else {},
+            left_s=seconds_to_go(lines, elapsed_s, len(record.attempts)),
         )
 
     def _has_ended_in(self, job: QueuedJob) -> bool:

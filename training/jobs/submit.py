@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 
-from preprocess.faults import FaultsError
+from preprocess.faults import FaultsError, counted
 from training.display.plan_text import overview, render
 from training.execution import local
 from training.jobs import sbatch_commands
@@ -23,9 +23,10 @@ from training.slurm import client
 from training.slurm.parsers import QueuedJob
 from training.slurm.times import slurm_time
 from training.system.atomic_write import write_atomically
-from training.system.console import say
+from training.system.console import is_terminal, say
 from training.system.exit_status import DONE, FAILED, INTERRUPTED
 from training.system.typed_command import spelled
+from training.system.waiting import awaited
 
 
 def preview(plans: Sequence[Plan]) -> str:
@@ -56,12 +57,14 @@ def submit(options: LaunchOptions, plans: Sequence[Plan]) -> int:
     """
     warnings, plan = dict[str, None](), plans[0]
     try:
-        queue, size = client.my_jobs(), client.max_array_size()
+        with awaited("Slurm says what it has queued (squeue)"):
+            queue, size = client.my_jobs(), client.max_array_size()
         plans = with_remade([reconcile_plan(plan, queue) for plan in plans])
         submissions = [_submission(plan, queue, size) for plan in plans]
         for each in submissions:
             plan = each.plan
-            checked = check_with_sbatch(plan, _first_of_each_kind(each))
+            with awaited("Slurm checks the jobs (sbatch --test-only)"):
+                checked = check_with_sbatch(plan, _first_of_each_kind(each))
             warnings |= dict.fromkeys(map(str, checked))
     except client.SlurmRefusedError as error:
         raise FaultsError([refusal_fault(plan, error)]) from error
@@ -123,7 +126,8 @@ def _summary(submission: Submission) -> str:
         return "nothing is left to submit"
     bound = f", at most {slurm.parallelism} at once" if slurm.parallelism < count else ""
     time = slurm_time(slurm.time_s)
-    array = f"array {slurm.job_name}: {count} scenes{bound}, {time} each" if count else "no scene"
+    scenes = f"{counted(count, 'scene')}{bound}, {time} each"
+    array = f"array {slurm.job_name}: {scenes}" if count else "no scene"
     name = plan.aggregate.job_name if plan.aggregate and submission.has_aggregate else ""
     aggregate = f"; aggregate {name}" if name else ""
     return f"to submit with {slurm.script}: {array}{aggregate}"
@@ -131,7 +135,7 @@ def _summary(submission: Submission) -> str:
 
 def _confirmed() -> bool:
     """Ask whether to submit; without a terminal there is nobody to ask, and the answer is yes."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
         return True
     try:
         answer = input("Submit? [Y/n] ")
@@ -144,7 +148,8 @@ def _submit(options: LaunchOptions, submissions: Sequence[Submission]) -> int:
     chain = JobChain(client.submit, submissions, _sent)
     try:
         for submission in submissions:
-            chain.submit(submission)
+            with awaited("Slurm takes the jobs (sbatch)"):
+                chain.submit(submission)
     except client.SlurmError as error:
         if not chain.has_jobs and isinstance(error, client.SlurmRefusedError):
             for each in submissions:
@@ -162,7 +167,7 @@ def _submit(options: LaunchOptions, submissions: Sequence[Submission]) -> int:
 def _sent(plan: Plan, job_id: str, chunk: sbatch_commands.ArrayChunk | None) -> None:
     if chunk:
         name = f" of stage {plan.stage.name}" if plan.stage else ""
-        say(f"submitted: array job {job_id}{name}, {chunk.count} scenes")
+        say(f"submitted: array job {job_id}{name}, {counted(chunk.count, 'scene')}")
         return
     say(f"submitted: aggregate job {job_id}")
     with contextlib.suppress(OSError):  # then --status knows less of its end

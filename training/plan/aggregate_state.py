@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess.faults import MOST_NAMES
+from preprocess.faults import MOST_NAMES, counted
 from training.configuration.run_modes import AGGREGATE
 from training.plan.model import Plan
 from training.records.aggregate_record import AggregateRecord, read_aggregate
@@ -104,7 +104,8 @@ def missing_text(not_done: Sequence[str], total: int) -> str:
     if not not_done:
         return ""
     named = ", ".join(not_done[:MOST_NAMES]) + (", …" if len(not_done) > MOST_NAMES else "")
-    return f"{len(not_done)} of {total} scenes are not done: {named}"
+    verb = "is" if total == 1 else "are"
+    return f"{len(not_done)} of {counted(total, 'scene')} {verb} not done: {named}"
 
 
 def _not_started(plan: Plan) -> AggregateState:

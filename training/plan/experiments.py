@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from preprocess.faults import Fault, FaultsError, did_you_mean
-from training.plan.model import PLAN_VERSION, Plan
+from training.plan.model import PLAN_VERSION, LoopStage, Plan
 from training.records.record import RECORD, RecordError, read_versioned_json, reason_of
 from training.system.paths import Roots
 
@@ -73,13 +73,19 @@ class Experiment:
         return self.plans[0].output_subdir if self.plans else ""
 
     @property
+    def stage(self) -> LoopStage | None:
+        """The stage of a loop that its plans are of, by the newest that is; None without a loop."""
+        return next((plan.stage for plan in self.plans if plan.stage), None)
+
+    @property
     def stages(self) -> tuple[Experiment, ...]:
         """The stages of the loop that was last started by this name, in order; else none.
 
         Each has the plans of its experiment that write what it writes.
         """
-        newest = self.plans[0].stage if self.plans else None
-        if newest is None or newest.loop != self.name:
+        of_loop = (plan.stage for plan in self.plans if plan.stage)
+        newest = next((stage for stage in of_loop if stage.loop == self.name), None)
+        if newest is None:
             return ()
         files = {path.stem: path for path in _plan_files(self.roots)}
         found = []
@@ -107,6 +113,17 @@ class Experiment:
             Experiment(self.name, self.roots, tuple(files[output_subdir]))
             for output_subdir in sorted(files)
         )
+
+    @property
+    def parts(self) -> tuple[Experiment, ...]:
+        """What commands end by its name: the stages of its loop, or itself.
+
+        Behind the stages what else it was used for, such as an evaluation.
+        """
+        stages = self.stages
+        of_loop = {each.output_subdir for each in stages if each.name == self.name}
+        others = (each for each in self.kinds if each.output_subdir not in of_loop)
+        return (*stages, *others) if stages else (self,)
 
     def output(self, scene: str) -> Path:
         """Return a scene's output folder."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from preprocess.faults import Fault
+from preprocess.faults import Fault, counted
 from training.plan.model import SlurmPlan
 from training.trainer.gaussians import gsplat_extension
 
@@ -26,7 +26,7 @@ def gpu_problems(
     if slurm is not None:
         return [], _warnings_of_jobs(device, slurm, has_cuda=has_cuda)
     if device == "auto" and not has_cuda:
-        count = f"{len(gpus)} GPU" + "s" * (len(gpus) != 1)
+        count = counted(len(gpus), "GPU")
         idle = f"{count} here, but {WITHOUT_CUDA}: scenes are trained on the CPU"
         return [], [idle] if gpus else []
     if (device == "auto" and not gpus) or gsplat_extension.is_compiled():

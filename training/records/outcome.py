@@ -21,6 +21,11 @@ class Outcome(BaseModel):
     message: str = ""
     log: Path
     seconds: float = 0.0
+    """Of all attempts."""
+    attempt_s: float = 0.0
+    """Seconds of this attempt."""
+    attempts: int = 0
+    """How many there were, this one included."""
     metrics: dict[str, Any] = {}
     has_checkpoint: bool = False
     host: str = ""
@@ -28,9 +33,18 @@ class Outcome(BaseModel):
     slurm_job_id: str = ""
 
     def __str__(self) -> str:
+        return f"{self.scene} {self.what}{self.where_and_why}"
+
+    @property
+    def what(self) -> str:
+        """Status and cause: `done`, `failed (timeout)`."""
         cause = f" ({self.cause})" if self.cause not in (None, Cause.OK) else ""
-        message = f": {self.message}" if self.message else ""
-        return f"{self.scene} {self.status}{cause}{self.place}{message}"
+        return f"{self.status}{cause}"
+
+    @property
+    def where_and_why(self) -> str:
+        """` in Slurm job 12 on n1: the message`; empty without both."""
+        return self.place + (f": {self.message}" if self.message else "")
 
     @property
     def place(self) -> str:
@@ -48,6 +62,8 @@ def outcome_of(record: RunRecord, log: Path, has_checkpoint: bool) -> Outcome:
         message=last.message,
         log=log,
         seconds=record.seconds,
+        attempt_s=record.last_seconds,
+        attempts=len(record.attempts),
         metrics=record.metrics,
         has_checkpoint=has_checkpoint,
         host=last.host,

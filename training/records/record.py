@@ -119,6 +119,12 @@ class RunRecord(BaseModel):
         """Seconds spent in all finished attempts."""
         return sum((a.end - a.start).total_seconds() for a in self.attempts if a.end)
 
+    @property
+    def last_seconds(self) -> float:
+        """Seconds of the last attempt; 0 before the first, and while it runs."""
+        last = self.last
+        return (last.end - last.start).total_seconds() if last and last.end else 0.0
+
     def started(self, attempt: Attempt) -> RunRecord:
         """Return the record as it is while `attempt` runs."""
         return self.model_copy(

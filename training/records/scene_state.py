@@ -8,13 +8,14 @@ over. The functions on records are pure; `living_holder` alone looks at the disk
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from statistics import fmean
-from typing import Literal, TypeGuard
+from typing import Any, Literal, TypeGuard
 
+from preprocess.faults import counted
 from training.records.claim import Holder, holder_of
 from training.records.record import Attempt, RunRecord
 
@@ -72,7 +73,7 @@ class SceneState:
     state: State
     log: Path
     cause: str = ""
-    """Why it failed; of a queued scene Slurm's reason, of a running one its progress."""
+    """Why it failed; of a queued scene Slurm's reason."""
     attempts: tuple[Attempt, ...] = ()
     """All attempts so far, the running one included."""
     node: str = ""
@@ -81,6 +82,23 @@ class SceneState:
     """Seconds of the running attempt, else of all attempts; None before the first."""
     message: str = ""
     """How the last attempt ended, as a sentence."""
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    """The running attempt's last progress line, see `training.system.scene_log`."""
+    left_s: float | None = None
+    """Seconds that the running attempt still takes, by its own progress; None if not known."""
+
+    @property
+    def last_attempt_s(self) -> float | None:
+        """Seconds of the last attempt, which may be running; None before the first."""
+        if self.state == "running" or not self.attempts:
+            return self.elapsed_s
+        return _seconds(self.attempts[-1])
+
+    @property
+    def all_attempts_s(self) -> float:
+        """Seconds of all attempts, the running one included."""
+        running = (self.elapsed_s or 0.0) * (self.state == "running")
+        return sum(map(_seconds, self.attempts)) + running
 
 
 def recorded_state(
@@ -118,7 +136,9 @@ def code_versions(scenes: Iterable[SceneState]) -> list[str]:
             if digest not in newest or newest[digest].start < attempt.start:
                 newest[digest] = attempt
     ordered = sorted(newest, key=lambda digest: newest[digest].start, reverse=True)
-    return [f"{_scenes(count[digest])} {_version_text(newest[digest])}" for digest in ordered]
+    return [
+        f"{counted(count[digest], 'scene')} {_version_text(newest[digest])}" for digest in ordered
+    ]
 
 
 def _digest_of(attempt: Attempt) -> str:
@@ -129,25 +149,34 @@ def _version_text(attempt: Attempt) -> str:
     return str(attempt.code_version or "of a version that was not recorded")
 
 
-def _scenes(count: int) -> str:
-    return f"{count} scene{'s' * (count != 1)}"
-
-
 def seconds_left(scenes: Iterable[SceneState], parallelism: int) -> float | None:
-    """Estimate the seconds until all queued and running scenes are done, by the done ones' mean.
+    """Estimate the seconds until all queued and running scenes are done.
 
-    None where no scene is done yet, or none is queued or running.
+    A running one by its own progress, else by the mean of the others, as queued ones. None where
+    nothing is known of any, or none is queued or running.
     """
     scenes = list(scenes)
-    took = [each.elapsed_s for each in scenes if each.state == "done" and each.elapsed_s]
     running = [each for each in scenes if each.state == "running"]
     queued = sum(each.state == "queued" for each in scenes)
+    took = [each.elapsed_s for each in scenes if each.state == "done" and each.elapsed_s]
+    took += [(each.elapsed_s or 0.0) + each.left_s for each in running if each.left_s is not None]
     if not took or not (running or queued):
         return None
     mean = fmean(took)
-    left = [max(0.0, mean - (each.elapsed_s or 0.0)) for each in running] + [mean] * queued
+    left = [_left(each, mean) for each in running] + [mean] * queued
     at_once = len(running) or min(parallelism, queued)
     return max(sum(left) / at_once, *left)
+
+
+def _left(running: SceneState, mean: float) -> float:
+    if running.left_s is not None:
+        return running.left_s
+    return max(0.0, mean - (running.elapsed_s or 0.0))
+
+
+def _seconds(attempt: Attempt) -> float:
+    """Return the seconds of an attempt that has ended; 0 while it runs."""
+    return (attempt.end - attempt.start).total_seconds() if attempt.end else 0.0
 
 
 def _says_running(record: RunRecord | None) -> bool:

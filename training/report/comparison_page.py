@@ -28,6 +28,7 @@ from training.report.tables import aligned
 from training.report.write import report_paths, write_document, write_plots
 from training.system.atomic_write import write_atomically
 from training.system.paths import Roots
+from training.system.text_table import terminal_width
 
 MOST_PICTURES = 24
 LONGEST_NAMES = 100
@@ -51,7 +52,7 @@ class WrittenComparison:
         numbers = _pair_table(found, few) if _is_pair(found) else _averages(found, few)
         left_out = [f"{item.name}: {item.text}" for item in _left_out(found)]
         settings = [*aligned(_settings_table(found)), ""] if found.settings else []
-        return "\n".join(["", *settings, *aligned(numbers), "", *left_out])
+        return "\n".join(["", *settings, *aligned(numbers, terminal_width()), "", *left_out])
 
 
 def write_comparison(

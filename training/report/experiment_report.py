@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from preprocess.faults import counted
 from training.configuration.configuration_file import is_of_own_trainer
 from training.plan.aggregate_state import AggregateState, missing_text
 from training.records.record import now
@@ -65,7 +66,7 @@ def experiment_report(
     scenes = scene_table(rows)
     plots_below: list[Block] = [Heading("Plots"), *plots] if plots else []
     blocks: list[Block] = [
-        Text(f"{len(done)} of {len(rows)} scenes done."),
+        Text(f"{len(done)} of {counted(len(rows), 'scene')} done."),
         *_settings(rows),
         Facts((*_facts(rows, spans, on_gpus=on_gpus), *_aggregate_fact(aggregate))),
         *_data(aggregate),
@@ -104,7 +105,7 @@ def _facts(rows: Sequence[Row], spans: Sequence[Span], *, on_gpus: bool) -> list
     if attempts:
         hours = sum(row.total_s for row in rows) / 3600
         name, note = ("GPU-hours", ", one GPU each") if on_gpus else ("hours of training", "")
-        facts.append(Fact(name, f"{hours:.2f}", f"{_count(attempts, 'attempt')}{note}"))
+        facts.append(Fact(name, f"{hours:.2f}", f"{counted(attempts, 'attempt')}{note}"))
     facts += _code_versions(rows)
     waits = longest_and_median_wait(spans)
     if waits:
@@ -122,7 +123,7 @@ def _code_versions(rows: Sequence[Row]) -> list[Fact]:
     if not any(attempt.code_version for row in rows for attempt in row.attempts):
         return []
     versions = code_versions(rows)
-    return [Fact("trainer's code", _count(len(versions), "version"), ", ".join(versions))]
+    return [Fact("trainer's code", counted(len(versions), "version"), ", ".join(versions))]
 
 
 def _others(rows: Sequence[Row]) -> str:
@@ -143,10 +144,6 @@ def _samples(done: Sequence[Row]) -> list[Fact]:
 
 def _values(rows: Sequence[Row], key: str) -> list[float]:
     return [row.numbers[key] for row in rows if key in row.numbers]
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number:,} {word}{'s' * (number != 1)}"
 
 
 def _aggregate_fact(aggregate: AggregateState | None) -> list[Fact]:

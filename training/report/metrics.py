@@ -23,6 +23,7 @@ Place = Literal["report", "terminal", "run page", "comparison"]
 EVERYWHERE: frozenset[Place] = frozenset(get_args(Place))
 ONLY_IN_REPORT: frozenset[Place] = frozenset({"report"})
 IN_TERMINAL: frozenset[Place] = ONLY_IN_REPORT | {"terminal"}
+NOT_IN_RUN_PAGE: frozenset[Place] = EVERYWHERE - {"run page"}
 IN_COMPARISON: frozenset[Place] = ONLY_IN_REPORT | {"comparison"}
 
 
@@ -41,6 +42,8 @@ class Column:
     shown_in: frozenset[Place] = EVERYWHERE
     is_less_better: bool | None = False
     """None where it is not known."""
+    leaves: int = 9
+    """Which columns a narrow terminal leaves out first: the highest; those with 0 always stay."""
     derive: Callable[[Numbers], float | None] | None = None
     """Computes the number from others, where the trainer does not write it."""
 
@@ -76,21 +79,23 @@ def _psnr_gain(numbers: Numbers) -> float | None:
 
 
 COLUMNS = (
-    Column("psnr", "PSNR", "dB"),
-    Column("psnr_gain", "gain", "dB", derive=_psnr_gain, shown_in=IN_TERMINAL),
+    Column("psnr", "PSNR", "dB", leaves=1),
+    Column("psnr_gain", "gain", "dB", derive=_psnr_gain, shown_in=IN_TERMINAL, leaves=4),
     Column("psnr_foreground", "PSNR people", "dB", shown_in=IN_TERMINAL),
     Column("psnr_true_poses", "PSNR true poses", "dB", shown_in=IN_COMPARISON),
-    Column("ssim", "SSIM", digits=3),
+    Column("ssim", "SSIM", digits=3, leaves=3),
     Column("ssim_foreground", "SSIM people", digits=3, shown_in=ONLY_IN_REPORT),
     Column("flip", "FLIP", digits=3, is_less_better=True, shown_in=IN_COMPARISON),
     Column("lpips", "LPIPS", digits=3, is_less_better=True, shown_in=IN_COMPARISON),
     Column("mask_iou", "mask IoU", digits=3, shown_in=IN_COMPARISON),
-    Column("mpjpe_mm", "MPJPE", "mm", is_less_better=True, shown_in=EVERYWHERE - {"run page"}),
+    Column(
+        "mpjpe_mm", "MPJPE", "mm", is_less_better=True, shown_in=EVERYWHERE - {"run page"}, leaves=2
+    ),
     Column("before_mpjpe_mm", "before", "mm", shown_in=ONLY_IN_REPORT),
     Column("rr_mpjpe_mm", "RR-MPJPE", "mm", is_less_better=True, shown_in=IN_TERMINAL),
     Column("pa_mpjpe_mm", "PA-MPJPE", "mm", is_less_better=True, shown_in=ONLY_IN_REPORT),
     Column("mve_mm", "MVE", "mm", is_less_better=True, shown_in=ONLY_IN_REPORT),
-    Column("samples", "samples", digits=0, combine="sum"),
+    Column("samples", "samples", digits=0, combine="sum", leaves=1),
     Column("dropped", "dropped", digits=0, combine="sum", is_less_better=True),
 )
 

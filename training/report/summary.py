@@ -7,11 +7,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from preprocess.faults import MOST_NAMES, counted
+from training.plan.model import Plan
+from training.plan.scene_decision import is_done
+from training.report.failures import failure_lines
 from training.report.scene_rows import Row, collect
-from training.report.tables import aligned, scene_table
+from training.report.tables import terminal_lines
 from training.report.write import report_paths, write_report
 from training.system.console import say
 from training.system.paths import Roots
+from training.system.text_table import terminal_width
 
 
 @dataclass(frozen=True)
@@ -45,13 +50,34 @@ def summarise(
     return Summary(rows, written.report, written.metrics_csv, written.page, written.plots)
 
 
+def standing(plan: Plan, fault: str = "") -> tuple[bool, str]:
+    """Return whether every chosen scene of a plan is done by its record, and how they stand.
+
+    `fault` is what else went wrong; with it the plan is not done, too.
+    """
+    rows = {row.scene: row for row in collect(*plan.experiment)}
+    missing = [
+        f"{scene.name} ({rows[scene.name].cause or rows[scene.name].state})"
+        for scene in plan.scenes
+        if not is_done(scene)
+    ]
+    total = len(plan.scenes)
+    count = f"{total - len(missing)} of {counted(total, 'scene')} done"
+    idle = "" if plan.of("run") else "nothing to do: "
+    named = ", ".join(missing[:MOST_NAMES] + ["…"] * (len(missing) > MOST_NAMES))
+    faults = [f"not done: {named}"] * bool(missing) + [fault] * bool(fault)
+    return not faults, "; ".join([count, *faults]) if faults else idle + count
+
+
 def table(roots: Roots, exp_name: str, chosen: Iterable[str], output_subdir: str = "") -> str:
-    """Return the table of scenes for a terminal, with the paths of a picture and the report."""
+    """Return the table of scenes for a terminal, failures by cause, and paths of the report."""
     rows = collect(roots, exp_name, chosen, output_subdir)
     place = report_paths(roots, exp_name, output_subdir)
     page, report = place.file("report.html"), place.file("report.md")
-    lines = aligned(scene_table(rows, "terminal"))
+    lines = terminal_lines(rows, terminal_width())
+    failed = failure_lines(rows)
+    failed += [""] * bool(failed)
     pages = [f"page: {page}"] if page.exists() else []
     pictures = [f"picture: {row.picture}" for row in rows if row.is_done and row.picture][:1]
     reports = [f"report: {report}"] if report.exists() else []
-    return "\n".join(["", *lines, "", *pages, *pictures, *reports])
+    return "\n".join(["", *lines, "", *failed, *pages, *pictures, *reports])

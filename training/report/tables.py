@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from training.report.blocks import Table
 from training.report.metrics import Column, Place, flattened, used_columns
 from training.report.scene_rows import Row
+from training.system.text_table import TextColumn, fit
 
-SCENE_COLUMNS = ("scene", "state", "attempts", "time")
-"""What a table says of every scene, before the columns of numbers."""
+SCENE_COLUMNS = {"scene": 0, "state": 0, "attempts": 6, "time": 5}
+"""What a table says of every scene, before the columns of numbers: `time` is of all attempts.
+
+Each with its `Column.leaves`."""
 CSV_COLUMNS = (
     "scene",
     "dataset",
@@ -67,11 +70,40 @@ def _averaged(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     return [*(sets if len(sets) > 1 else []), (word, done)]
 
 
-def aligned(table: Table) -> list[str]:
-    """Return the lines of a table for a terminal, with their cells in columns."""
-    lines = [table.head, *table.lines, *table.foot]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return ["  ".join(map(str.ljust, each, widths)).rstrip() for each in lines]
+def terminal_lines(rows: Sequence[Row], width: int | None) -> list[str]:
+    """Return the table of scenes in lines of at most `width` columns; None for no bound.
+
+    Below it a line that names the columns which are left out.
+    """
+    columns = used_columns((row.numbers for row in rows), "terminal")
+    leaves = SCENE_COLUMNS | {column.heading: column.leaves for column in columns}
+    table = scene_table(rows, "terminal")
+    lines = aligned(table, width, leaves)
+    if any(len(row.attempts) > 1 for row in rows) and "time" in lines[0]:
+        lines.append("time: of all attempts")
+    return lines
+
+
+def aligned(
+    table: Table, width: int | None = None, leaves: Mapping[str, int] | None = None
+) -> list[str]:
+    """Return the lines of a table for a terminal of that width, None for no bound.
+
+    Columns that leave first are those with the highest number in `leaves`; without it the last.
+    """
+    order = leaves or {heading: number for number, heading in enumerate(table.head)}
+    cells = zip(table.head, *table.lines, *table.foot, strict=True)
+    columns = [
+        TextColumn(heading, column, order[heading], _state_of if heading == "state" else None)
+        for heading, *column in cells
+    ]
+    fitted = fit(columns, width)
+    return [*fitted.lines, *fitted.note]
+
+
+def _state_of(cell: str) -> str:
+    """Return the state in `failed (timeout)`; of the averages' `4 done` none."""
+    return cell.partition(" (")[0]
 
 
 def duration(seconds: float) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 TAIL_BYTES = 16_384
@@ -14,6 +16,13 @@ HEADING = "=== "
 LONGEST_MESSAGE = 500
 PROGRESS = "TS_PROGRESS "
 """Beginning of a trainer's machine-readable lines; a JSON object follows."""
+UNITS = (
+    ("epoch", "epoch", "epochs"),
+    ("step", "step", "steps"),
+    ("sample", "samples", "of"),
+    ("frame", "frames", "of"),
+)
+"""What progress lines count: its name, and the keys of how many are done and of how many."""
 
 
 def tail(log: Path, size: int = TAIL_BYTES) -> bytes:
@@ -49,35 +58,82 @@ def last_message(log: Path, count: int = 10) -> str:
     return " ".join(lines)[:LONGEST_MESSAGE] or "no output"
 
 
+def progress_lines(log: Path) -> list[dict[str, Any]]:
+    """Return the last attempt's progress lines near the end of its log as data, oldest first."""
+    found: list[dict[str, Any]] = []
+    for line in tail(log).rpartition(b"\n")[0].decode("utf-8", errors="replace").splitlines():
+        if line.startswith(HEADING):  # the lines above are of earlier attempts
+            found.clear()
+        if line.startswith(PROGRESS) and (progress := parse_progress(line)):
+            found.append(progress)
+    return found
+
+
 def latest_progress(log: Path) -> dict[str, Any] | None:
     """Return the last attempt's last whole progress line as data; None before the first."""
-    whole_lines = tail(log).rpartition(b"\n")[0].decode("utf-8", errors="replace").splitlines()
-    for line in reversed(whole_lines):
-        if line.startswith(HEADING):  # the lines above are of earlier attempts
-            return None
-        if line.startswith(PROGRESS):
-            return _parsed(line.removeprefix(PROGRESS))
-    return None
+    return next(reversed(progress_lines(log)), None)
 
 
-def progress_text(progress: dict[str, Any]) -> str:
+def progress_text(progress: Mapping[str, Any]) -> str:
     """Format a progress line: `epoch 3/30, loss 0.0123`, `sample 24/400`, `frame 3/30`."""
-    epochs = f"/{progress['epochs']}" if "epochs" in progress else ""
-    parts = [f"epoch {progress['epoch']}{epochs}"] if "epoch" in progress else []
-    of = f"/{progress['of']}" if "of" in progress else ""
-    counted = {"sample": progress.get("samples"), "frame": progress.get("frames")}
-    parts += [f"{name} {count}{of}" for name, count in counted.items() if count is not None]
-    parts += [f"loss {progress['loss']:.4g}"] if isinstance(progress.get("loss"), float) else []
-    return ", ".join(parts)
+    return ", ".join(filter(None, [position_text(progress), loss_text(progress)]))
 
 
-def progress_fraction(progress: dict[str, Any]) -> float:
-    """Return the finished fraction, 0 to 1, by epochs, samples or frames; 0 where unsaid."""
-    for part, whole in (("epoch", "epochs"), ("samples", "of"), ("frames", "of")):
+def position_text(progress: Mapping[str, Any]) -> str:
+    """Return how far an attempt is: `epoch 3/30`; empty where the line does not say."""
+    for noun, done, total in UNITS:
+        if done in progress:
+            of = f"/{progress[total]}" if total in progress else ""
+            return " ".join(f"{noun} {progress[done]}{of}".split())
+    return ""
+
+
+def loss_text(progress: Mapping[str, Any]) -> str:
+    """Return `loss 0.0123`; empty where the line has none."""
+    loss = progress.get("loss")
+    return f"loss {loss:.4g}" if isinstance(loss, float) else ""
+
+
+def progress_fraction(progress: Mapping[str, Any]) -> float:
+    """Return the finished fraction, 0 to 1, by epochs, steps, samples or frames; 0 where unsaid."""
+    done, total = _done_and_total(progress)
+    return min(1.0, max(0.0, done / total)) if total else 0.0
+
+
+def seconds_to_go(
+    lines: Sequence[Mapping[str, Any]], elapsed_s: float, attempt: int
+) -> float | None:
+    """Estimate how long a running attempt still takes, by its own progress; None if it has none.
+
+    Each epoch takes as long as those that name their `seconds`, else as those of this attempt: of
+    a later one, which has gone on from a checkpoint, that is not known.
+    """
+    done, total = _done_and_total(lines[-1]) if lines else (0, 0)
+    if not total or not done:
+        return None
+    left = max(0, total - done)
+    named = [each["seconds"] for each in lines if isinstance(each.get("seconds"), int | float)]
+    if named:
+        return left * fmean(named)
+    return elapsed_s * left / done if attempt == 1 else None
+
+
+def parse_progress(line: str) -> dict[str, Any] | None:
+    """Return a progress line as data; None where it holds no JSON object."""
+    try:
+        progress = json.loads(line.removeprefix(PROGRESS))
+    except (ValueError, RecursionError):
+        return None
+    return progress if isinstance(progress, dict) else None
+
+
+def _done_and_total(progress: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many epochs, steps, samples or frames are done, of how many; (0, 0) if unsaid."""
+    for _, part, whole in UNITS:
         done, total = progress.get(part), progress.get(whole)
         if isinstance(done, int) and isinstance(total, int) and total > 0:
-            return min(1.0, max(0.0, done / total))
-    return 0.0
+            return done, total
+    return 0, 0
 
 
 class LogFollower:
@@ -103,11 +159,3 @@ class LogFollower:
         self._offset += len(whole[0]) + len(whole[1])
         lines = whole[0].decode("utf-8", errors="replace").splitlines()
         return "\n".join(line for line in lines if not line.startswith(PROGRESS))
-
-
-def _parsed(text: str) -> dict[str, Any] | None:
-    try:
-        progress = json.loads(text)
-    except ValueError:
-        return None
-    return progress if isinstance(progress, dict) else None

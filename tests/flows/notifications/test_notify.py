@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import threading
@@ -232,7 +233,7 @@ def test_a_stopped_run_sends_a_message(lab, prefect_api, webhook, eventually):
     assert process.returncode == 130
     (received,) = webhook.received
     assert (received["title"], received["type"]) == ("stopped: Cancelled", "warning")
-    assert received["message"].splitlines()[0] == "stopped on request; 0 of 1 scenes done"
+    assert received["message"].splitlines()[0] == "stopped on request; 0 of 1 scene done"
 
 
 def test_a_block_that_does_not_exist_is_found_before_anything_starts(lab, prefect_api):
@@ -245,3 +246,15 @@ def test_a_block_that_does_not_exist_is_found_before_anything_starts(lab, prefec
     found = prefect_api.ask("/flow_runs/filter", flow_runs={"name": {"any_": ["nobody"]}})
     assert found == []
     assert not lab.output("a_1", "nobody").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_refused"),
+    [({}, True), ({"PREFECT_API_URL": "http://server/api"}, False)],
+)
+def test_without_a_server_of_ones_own_no_block_can_be_there(settings, is_refused, monkeypatch):
+    """It is found before any server is started; one that the user names may have it."""
+    monkeypatch.setattr(notify, "read_settings", lambda: settings)
+    refusal = pytest.raises(FaultsError, match="no such notification block: slack-webhook/lab")
+    with refusal if is_refused else contextlib.nullcontext():
+        notify.check_channels("slack-webhook/lab")

@@ -138,10 +138,8 @@ def test_progress_says_how_a_run_ended(plan_of):
     plan = plan_of("a", a="skip")
     record(plan.scenes[0], before_plan=True)
     scenes = page_state_of(plan).rows(now(), is_over=True)
-    text = progress(
-        RunFacts.of(plan), scenes, now(), "Completed: nothing to do: 1 of 1 scenes done"
-    )
-    assert "**Completed: nothing to do: 1 of 1 scenes done**" in text
+    text = progress(RunFacts.of(plan), scenes, now(), "Completed: nothing to do: 1 of 1 scene done")
+    assert "**Completed: nothing to do: 1 of 1 scene done**" in text
     assert "left" not in text
     assert "refreshed" not in text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from dataclasses import replace
@@ -32,12 +33,13 @@ def watched(lab, tmp_path):
 def rows(out):
     """Return the table's cells by scene and heading."""
     lines = out.splitlines()
-    starts = [lines[0].index(name) for name in status_table.HEADINGS]
+    headings = re.split(r"  +", lines[0])
+    starts = [lines[0].index(name) for name in headings]
     ends = [*starts[1:], None]
     table = {}
     for line in lines[1 : lines.index("")]:
         cells = [line[start:end].strip() for start, end in zip(starts, ends, strict=True)]
-        table[cells[0]] = dict(zip(status_table.HEADINGS, cells, strict=True))
+        table[cells[0]] = dict(zip(headings, cells, strict=True))
     return table
 
 
@@ -69,7 +71,7 @@ def test_status_tells_how_each_scene_stands(watched, eventually):
     seen = watched.run("--status")
     assert seen.returncode == GOING_ON, seen.stderr
     assert states(seen.stdout) == {"a": "running", "b": "queued"}
-    assert "epoch 1/2" in rows(seen.stdout)["a"]["cause"]
+    assert rows(seen.stdout)["a"]["progress"] == "epoch 1/2"
     assert rows(seen.stdout)["a"]["log"] == str(watched.output("a") / "train.log")
     let_go(watched, "a")
     eventually(lambda: is_ready(watched, "b"), "the second scene")
@@ -92,7 +94,10 @@ def test_status_fails_when_a_scene_has_failed_and_nothing_runs(watched):
     assert seen.returncode == FAILED
     assert states(seen.stdout) == {"a": "failed", "b": "not started"}
     assert rows(seen.stdout)["a"]["cause"] == "trainer_error"
-    assert rows(seen.stdout)["a"]["attempt"] == "1"
+    assert rows(seen.stdout)["a"]["attempts"] == "1"
+    log = watched.output("a") / "train.log"
+    assert "1 scene failed (trainer_error): a\n    a: " in seen.stdout
+    assert f"the loss is not a number\n    log: {log}\n" in seen.stdout
 
 
 def test_status_knows_an_experiment_by_its_records_alone(watched):
@@ -175,12 +180,12 @@ def test_ctrl_c_ends_the_watching_only(watched, eventually):
 
 
 def test_logs_follow_a_scene_until_its_attempt_ends(watched, eventually):
-    """From the beginning to the end, without machine-readable lines."""
+    """From the beginning to the end, epochs in words instead of machine-readable lines."""
     watched.add_scene("a")
     start_waiting(watched, eventually)
     logs = watched.popen("--logs", "a")
-    begun = [eventually(logs.stdout.readline, "the log") for _ in range(5)]
-    assert "training a from camera 28\n" in begun
+    begun = [eventually(logs.stdout.readline, "the log") for _ in range(6)]
+    assert begun[-2:] == ["epoch 1/2, loss 0.5\n", "training a from camera 28\n"]
     with (watched.output("a") / "train.log").open("a") as log:
         log.write("TS_PROGRESS {}\nlast words")
     let_go(watched, "a")
@@ -239,7 +244,7 @@ def test_cancel_ends_a_launch_and_the_records_say_so(watched, eventually):
     (watched.output("a") / "run.json").unlink()
     launcher = start_waiting(watched, eventually)
     ended = watched.run("--cancel")
-    assert (ended.returncode, ended.stderr) == (DONE, "")
+    assert ended.returncode == DONE, ended.stderr
     assert launcher.wait(timeout=60) == INTERRUPTED
     assert watched.causes("a") == ["cancelled"]
     assert watched.record("b")["status"] == "cancelled"
@@ -376,11 +381,14 @@ def test_a_short_table_shows_what_a_person_looks_for(tmp_path):
 
 
 def test_failures_are_shown_with_their_messages(tmp_path):
-    """The first five, and how many more."""
-    failed = [replace(scene(f"s{i}", "failed"), message=f"why {i}") for i in range(8)]
+    """One line for the cause, the first five with message and log, and how many more."""
+    failed = [
+        replace(scene(f"s{i}", "failed"), message=f"why {i}", log=Path(f"s{i}/log"))
+        for i in range(8)
+    ]
     text = status_table.render(snapshot(tmp_path, *failed, scene("x", "done", 1)))
-    assert "s0: why 0\n" in text
-    assert "s4: why 4\n… and 3 more failed\n" in text
+    assert "8 scenes failed: s0, s1, s2, s3, s4, s5, s6, s7\n    s0: why 0\n" in text
+    assert "s4: why 4\n    log: s4/log\n    … and 3 more, logs: <scene>/log\n" in text
     assert "why 5" not in text
 
 

@@ -306,12 +306,17 @@ def test_leftovers_of_a_failed_attempt_are_not_taken_for_outputs(lab):
     assert list((lab.output("a_1") / "superseded").glob("*/metrics.json"))
 
 
+def unexpected(stderr: str) -> list[str]:
+    """Return the lines that do not only say, on a busy machine, what is awaited."""
+    return [line for line in stderr.splitlines() if not line.startswith("waiting: ")]
+
+
 def test_characters_that_the_terminal_lacks_are_escaped(lab):
     """The trainer prints arrows on an ASCII terminal; the scene is done."""
     lab.add_scene("a_1")
     lab.environment["PYTHONIOENCODING"] = "ascii"
     result = lab.run("--overrides", "do=letters")
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, unexpected(result.stderr)) == (0, [])
     assert "\\u2713" in result.stdout
 
 
@@ -329,7 +334,7 @@ def test_a_full_disk_behind_the_terminal_output_ends_no_training(lab):
             timeout=60,
             check=False,
         )
-    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert (ended.returncode, unexpected(ended.stderr.decode())) == (0, [])
     assert lab.record("a_1")["status"] == "done"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from page_lab import planned, roots_in
 
 from training.execution.launcher_process import note_launcher
 from training.jobs.status import survey, take_snapshot
-from training.plan.experiments import all_experiments, find_experiment
+from training.plan.experiments import all_experiments, find_experiment, read_plan
 from training.plan.model import LoopStage
-from training.records.record import Attempt, Cause, RunRecord, now, write_record
+from training.records.claim import claimed
+from training.records.record import Attempt, Cause, RunRecord, now, status_of, write_record
 from training.report.loop_section import loop_section
 from training.run import main
 
@@ -54,14 +56,23 @@ def loop(tmp_path):
     }
 
 
-def end(plan) -> None:
-    """Write records of attempts that have ended well, and their logs."""
+def end(plan, cause=Cause.OK) -> None:
+    """Write records of attempts that have ended, well or by another cause, and their logs."""
     moment = now()
     for scene in plan.scenes:
-        attempt = Attempt(start=moment, end=moment, cause=Cause.OK, host="h", pid=1)
+        attempt = Attempt(start=moment, end=moment, cause=cause, host="h", pid=1)
         known = {"scene": scene.name, "exp_name": scene.exp_name, "fingerprint": "f"}
-        write_record(scene.output, RunRecord(**known, status="done", attempts=(attempt,)))
+        record = RunRecord(**known, status=status_of(cause), attempts=(attempt,))
+        write_record(scene.output, record)
         scene.log.write_text(f"log of {scene.output}\n")
+
+
+def start(plan) -> None:
+    """Write the record of a first scene that runs."""
+    scene = plan.scenes[0]
+    attempt = Attempt(start=now(), host="h", pid=os.getpid())
+    known = {"scene": scene.name, "exp_name": scene.exp_name, "fingerprint": "f"}
+    write_record(scene.output, RunRecord(**known, status="running", attempts=(attempt,)))
 
 
 def command(plan, *flags):
@@ -125,6 +136,69 @@ def test_the_table_of_a_done_stage_is_not_shown_while_the_loop_goes_on(loop, cap
         "refined",
     ]
     assert "2 done" in lines[1]
+
+
+def test_what_needs_a_failed_stage_is_not_queued(loop, capsys):
+    """While the process of the loop goes on with others; also by the name of its own experiment."""
+    loop["generate"] = after(loop["generate"], "train")
+    loop["refined"] = after(loop["refined"], "generate")
+    for plan in loop.values():
+        note_launcher(plan.file)
+    read_plan.cache_clear()
+    end(loop["train"], Cause.TRAINER_ERROR)
+    command(loop["train"], "--status", "--exp-name", "exp")
+    _, train, generate, refiner, refined, *_ = capsys.readouterr().out.splitlines()
+    assert "2 failed" in train
+    assert "2 not started" in generate
+    assert "1 queued" in refiner, "it needs nothing"
+    assert "1 not started" in refined
+    command(loop["train"], "--status", "--exp-name", "exp_refined")
+    assert "needs generate" in capsys.readouterr().out
+
+
+def test_a_later_run_mode_does_not_hide_the_loop(loop, tmp_path, capsys):
+    """Its stages are shown, the other folder behind them; --cancel ends all of both."""
+    for plan in loop.values():
+        end(plan)
+    plan = loop["train"].model_copy(
+        update={
+            "plan_id": "exp-20260102T000000.000000",
+            "output_subdir": "standalone_evaluation",
+            "stage": None,
+        }
+    )
+    plan.file.write_text(plan.to_json())
+    found = find_experiment("exp", roots_in(tmp_path))
+    assert [part.output_subdir for part in found.parts][-1] == "standalone_evaluation"
+    command(plan, "--status", "--exp-name", "exp")
+    lines = capsys.readouterr().out.splitlines()
+    names = [line.split()[0] for line in lines[1:6]]
+    assert names == ["train", "generate", "refiner", "refined", "evaluating"]
+    note_launcher(plan.file)
+    assert command(plan, "--cancel", "--exp-name", "exp", "--dry-run") == DONE
+    assert "launcher: process" in capsys.readouterr().out
+
+
+def after(plan, *names):
+    """Return a stage's plan, kept anew, that comes after others."""
+    plan = plan.model_copy(update={"stage": plan.stage.model_copy(update={"after": names})})
+    plan.file.write_text(plan.to_json())
+    return plan
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_one_stage_of_a_loop_on_another_host_can_not_be_cancelled(loop, capsys, trains):
+    """Nobody here can tell whether its process lives: it does as long as it trains a scene."""
+    plan = loop["refined"]
+    elsewhere = {"host": "other", "boot": "b", "pid": 1, "start_ticks": 1}
+    plan.file.with_suffix(".launcher").write_text(json.dumps(elsewhere))
+    if trains:
+        with claimed(loop["train"].scenes[0].output, os.getpid()):
+            start(loop["train"])
+            assert command(plan, "--cancel", "--exp-name", "exp_refined", "--dry-run") == USAGE
+        assert "one process on other runs all of the loop exp" in capsys.readouterr().err
+    else:
+        assert command(plan, "--cancel", "--exp-name", "exp_refined", "--dry-run") == DONE
 
 
 @pytest.mark.parametrize("flags", [(), ("--dry-run",)])

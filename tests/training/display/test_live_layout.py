@@ -6,6 +6,7 @@ import pytest
 from rich.text import Text
 
 from training.display.live_layout import LiveState, Running, draw
+from training.system.colours import COLOURS
 
 
 def state(**more):
@@ -25,11 +26,13 @@ def running(count, **more):
 
 
 def test_the_bar_shows_how_many_scenes_have_ended():
-    """Half of the scenes ended: half of the bar; failed ones have another colour."""
-    (line, *_) = draw(state(ended={"done": 1, "failed": 1}), 60, 24)
+    """Half of the scenes ended: half of the bar; failed ones in red, cancelled ones not."""
+    (line, *_) = draw(state(total=6, ended={"done": 1, "failed": 2, "cancelled": 3}), 60, 24)
     assert line.plain.count("━") == pytest.approx(line.plain.count("─"), abs=1)
-    assert line.plain.endswith("2 of 4")
-    assert {str(span.style) for span in line.spans} == {"green", "red", "dim"}
+    assert line.plain.endswith("1 of 6 done")
+    assert {str(span.style) for span in line.spans} == {
+        COLOURS[meaning] for meaning in ("done", "failed", "waiting")
+    }
 
 
 def test_running_scenes_move_the_bar_by_their_epochs():

@@ -116,7 +116,7 @@ def test_a_command_that_is_not_there_is_an_error(plan_with):
 def test_scenes_that_are_not_done_are_named_and_nothing_is_merged(plan_with):
     """The records decide, whatever a job's dependency says."""
     plan = plan_with("print('merged')", Cause.TRAINER_ERROR)
-    with pytest.raises(AggregateError, match="1 of 1 scenes are not done: a"):
+    with pytest.raises(AggregateError, match="1 of 1 scene is not done: a"):
         aggregate(plan)
     assert not plan.aggregate.log.exists()
     assert recorded(plan).status == "not started"

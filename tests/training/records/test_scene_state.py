@@ -86,8 +86,8 @@ def test_the_claim_is_read_only_for_a_record_that_says_running(tmp_path):
         living_holder(tmp_path, RUNNING)
 
 
-def scene(state, elapsed_s=None):
-    return SceneState("a", state, Path("/log"), elapsed_s=elapsed_s)
+def scene(state, elapsed_s=None, left_s=None):
+    return SceneState("a", state, Path("/log"), elapsed_s=elapsed_s, left_s=left_s)
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,28 @@ def scene(state, elapsed_s=None):
         ([scene("done", 100), scene("running", 500), scene("queued")], 1, 100),
         ([scene("queued"), scene("running", 5)], 1, None),
         ([scene("done", 100)], 1, None),
+        ([scene("running", 60, left_s=40)], 1, 40),
+        ([scene("running", 500, left_s=40), scene("done", 100)], 1, 40),
+        ([scene("running", 60, left_s=40), scene("queued")], 1, 140),
+        ([scene("cancelled", 5), scene("queued")], 1, None),
     ],
 )
-def test_the_time_left_is_estimated_from_the_done_scenes(scenes, parallelism, seconds):
-    """Mean of the done, shared by those that run at once; unknown before the first is done."""
+def test_the_time_left_is_estimated(scenes, parallelism, seconds):
+    """Each by its own progress, else by the mean of the others, shared by those that run at once.
+
+    A cancelled one does not count as done.
+    """
     assert seconds_left(scenes, parallelism) == seconds
+
+
+def test_this_attempts_time_is_told_apart_from_that_of_all():
+    """A running attempt counts for both."""
+    first, second = (
+        attempt.model_copy(update={"end": attempt.start + timedelta(seconds=seconds)})
+        for attempt, seconds in zip(record_of(BEFORE, THEN).attempts, (5, 2), strict=True)
+    )
+    ended = SceneState("a", "done", Path("/log"), attempts=(first, second), elapsed_s=2.0)
+    assert (ended.last_attempt_s, ended.all_attempts_s) == (2.0, 7.0)
+    open_one = second.model_copy(update={"end": None, "cause": None})
+    running = SceneState("a", "running", Path("/log"), attempts=(first, open_one), elapsed_s=7.0)
+    assert (running.last_attempt_s, running.all_attempts_s) == (7.0, 12.0)

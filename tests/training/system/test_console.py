@@ -35,6 +35,25 @@ def test_a_full_disk_ends_nothing():
         assert run("say('x'); say('y')", stdout=full, stderr=subprocess.PIPE).returncode == 0
 
 
+def test_output_that_was_closed_gets_into_no_file(tmp_path):
+    """`>&-`: the next file that is opened would have its number; children print nowhere too."""
+    file = tmp_path / "file"
+    script = (
+        "import os, subprocess\nopen_closed_streams()\n"
+        f"stream = open({str(file)!r}, 'w')\nprint('lost')\nsubprocess.run(['echo', 'lost'])\n"
+        "say('lost')\nassert not is_terminal(sys.stdout)"
+    )
+    command = [sys.executable, "-c", "import sys\n" + PRINT + script]
+    ended = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command],
+        check=False,
+        timeout=60,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert (ended.returncode, ended.stderr, file.read_text()) == (0, "", "")
+
+
 def test_a_closed_stream_ends_nothing(tmp_path):
     """A program that is being ended may have closed it."""
     with (tmp_path / "out").open("w") as stream:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from training.system.scene_log import (
     MOST_AT_ONCE,
     LogFollower,
@@ -9,8 +11,10 @@ from training.system.scene_log import (
     last_lines,
     last_message,
     latest_progress,
+    position_text,
     progress_fraction,
     progress_text,
+    seconds_to_go,
 )
 
 
@@ -33,6 +37,34 @@ def test_progress_counts_epochs_or_samples():
     assert progress_fraction({"epoch": 3, "epochs": 4}) == 0.75
     unknown = ({}, {"epoch": 3}, {"epoch": "x", "epochs": 4}, {"epoch": 1, "epochs": 0})
     assert sum(map(progress_fraction, unknown)) == 0
+
+
+def test_steps_of_a_refiner_are_shown_too():
+    """They have no epochs."""
+    line = {"step": 200, "steps": 3000, "loss": 0.5}
+    assert progress_text(line) == "step 200/3000, loss 0.5"
+    assert progress_fraction(line) == 200 / 3000
+    assert position_text({"loss": 0.5}) == ""
+
+
+def epochs(*numbers, **more):
+    return [{"epoch": number, "epochs": 10, **more} for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("lines", "attempt", "seconds"),
+    [
+        ([], 1, None),
+        (epochs(1, 2), 1, 400.0),  # 100 s for 2 epochs, 8 are left
+        (epochs(1, 2), 2, None),  # goes on from a checkpoint: how many epochs it did is not known
+        (epochs(6, 7, seconds=3.0), 2, 9.0),  # unless a line says how long one takes
+        (epochs(10, seconds=3.0), 1, 0.0),
+        ([{"loss": 0.5}], 1, None),
+        ([{"epoch": 0, "epochs": 10}], 1, None),
+    ],
+)
+def test_the_time_left_by_an_attempts_own_progress(lines, attempt, seconds):
+    assert seconds_to_go(lines, 100.0, attempt) == seconds
 
 
 def test_a_broken_progress_line_is_no_progress(tmp_path):

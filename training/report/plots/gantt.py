@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from preprocess.faults import counted
 from training.report.plots import charts
 from training.report.plots.charts import INK, KIND_COLOURS, SOFT, WAIT_COLOUR, Plot
 from training.report.plots.timeline import Clock, Span
@@ -122,7 +123,7 @@ def _note(rows: Sequence[Sequence[Span]], clock: Clock, named: bool) -> str:
     machines = len({row[0].host for row in rows})
     many = machines > MOST_MACHINES
     named_where = "not named" if many else "named on the right"
-    notes = [f"{machines} machine{'s' * (machines > 1)} ({named_where})"]
+    notes = [f"{counted(machines, 'machine')} ({named_where})"]
     notes += [f"{len(jobs)} Slurm jobs"] if jobs else []
     notes += [] if named else ["too many scenes for names: metrics.csv has each one's machine"]
     notes += ["idle time is cut out at the dashed lines"] if clock.cuts else []

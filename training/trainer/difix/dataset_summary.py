@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from preprocess.faults import counted
 from training.trainer.difix.dataset import SPLITS, SceneCounts, Split
 from training.trainer.difix.shard import SCHEMA_VERSION
 from training.trainer.difix.shard_collection import ShardProblem
@@ -67,8 +68,8 @@ def markdown_report(
     lines = [
         f"# DiFix data of {exp_name}",
         "",
-        f"{stats['samples']} samples of {len(counts)} scenes, {stats['dropped']} dropped. "
-        + _models(stats["scenes_by_model"]),
+        f"{counted(stats['samples'], 'sample')} of {counted(len(counts), 'scene')}, "
+        f"{stats['dropped']} dropped. " + _models(stats["scenes_by_model"]),
         "",
         *[f"- **left out**: {problem}" for problem in left_out],
         *[f"- **no sample in {split}**" for split in _empty(counts)],

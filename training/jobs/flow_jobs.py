@@ -1,0 +1,37 @@
+"""The Slurm jobs of a flow as text, as its dry run shows them: a probe, workers, the aggregate."""
+
+from __future__ import annotations
+
+import shlex
+
+from preprocess.faults import counted
+from training.jobs.sbatch_commands import aggregate_worker_job, probe_job, slurm_of, worker_job
+from training.plan.model import Plan
+from training.slurm.times import slurm_time
+
+
+def jobs_text(plan: Plan) -> str:
+    """Return the command lines of a plan's jobs, each kind under what it is for and how long."""
+    jobs = _scene_jobs(plan) if plan.of("run") else []
+    if plan.aggregate and (jobs or plan.aggregate.command):
+        time = slurm_time(plan.aggregate.time_limit_s)
+        jobs += [
+            f"# then the aggregate, up to {time}",
+            shlex.join(aggregate_worker_job(plan, "a1")),
+        ]
+    return "\n".join(jobs or ["# no jobs: nothing to do"])
+
+
+def _scene_jobs(plan: Plan) -> list[str]:
+    slurm, scenes = slurm_of(plan), len(plan.of("run"))
+    per_job = min(slurm.scenes_per_job, scenes)
+    walltime_s = slurm.time_s * slurm.scenes_per_job
+    jobs = min(slurm.parallelism, -(-scenes // per_job))
+    each = f"for up to {counted(per_job, 'scene')} one after the other" if per_job > 1 else ""
+    what = ", ".join(filter(None, [f"at most {counted(jobs, 'job')} at once", each]))
+    return [
+        "# first a probe of a node, seconds",
+        shlex.join(probe_job(plan)),
+        f"# {counted(scenes, 'scene')}: {what}, {slurm_time(walltime_s)} a job",
+        shlex.join(worker_job(plan, "w1", walltime_s)),
+    ]
