@@ -37,6 +37,7 @@ from flows.options import FlowOptions
 from flows.parameters import option_values, values_of, with_flow_parameters
 from flows.run_page.page import RunPage
 from flows.runner.dispatch import JobsError
+from flows.runner.gpu_dispatch import GpuDispatcher
 from flows.runner.local_cluster import local_cluster
 from flows.runner.log_filter import install_log_filters
 from flows.runner.scene_events import CancelledElsewhereError, SceneEvents, task_prefix
@@ -317,9 +318,10 @@ def _scene_runner(plan: Plan, events: SceneEvents) -> SceneTaskRunner:
     workers = min(plan.workers, len(plan.of("run")))
     return SceneTaskRunner(
         max_workers=workers,
+        make_dispatcher=lambda runner: GpuDispatcher(runner.client, plan.gpus, events),
         cluster_class=local_cluster,
         # A failed scene is reported by its task run, not by a traceback in a worker's log.
-        cluster_kwargs={"workers": workers, "gpus": plan.gpus, "log_level": logging.CRITICAL},
+        cluster_kwargs={"workers": workers, "log_level": logging.CRITICAL},
     )
 
 

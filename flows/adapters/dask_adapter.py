@@ -47,32 +47,17 @@ def configured(*configs: Mapping[str, Any]) -> AbstractContextManager[Any]:
     return cast("AbstractContextManager[Any]", dask.config.set(merged))
 
 
-class PinnedLocalCluster(LocalCluster):
-    """A LocalCluster that pins each worker to one GPU; a restarted worker keeps its own.
+class PromptLocalCluster(LocalCluster):
+    """A LocalCluster that closes at once, whatever its workers do.
 
-    Overrides two hooks of SpecCluster, since neither LocalCluster's arguments nor `scale` can give
-    workers different environments or a time limit for closing.
+    Overrides a hook of SpecCluster, since LocalCluster takes no time limit for closing.
     """
-
-    def __init__(self, gpus: Sequence[str], n_workers: int, **settings: Any) -> None:
-        super().__init__(n_workers=0, **settings)
-        self._gpus = tuple(gpus)
-        self.scale(n_workers)
-        self.sync(self._correct_state)  # `scale` alone returns before the workers exist
 
     async def _close(self) -> None:
         """Kill workers that are still busy after `BUSY_WORKER_EXIT_S`, then close (a hook)."""
         nannies = list(self.workers.values())
         await asyncio.gather(*(nanny.close(timeout=BUSY_WORKER_EXIT_S) for nanny in nannies))
         await super()._close()
-
-    def new_worker_spec(self) -> dict[int, dict[str, Any]]:
-        """Return the next worker's name and specification, with its GPU (a hook)."""
-        ((name, spec),) = super().new_worker_spec().items()
-        if not self._gpus:
-            return {name: spec}
-        pinned = {"CUDA_VISIBLE_DEVICES": self._gpus[int(name) % len(self._gpus)]}
-        return {name: {**spec, "options": {**spec["options"], "env": pinned}}}
 
 
 def scheduler_address(cluster: Any) -> str:

@@ -95,6 +95,10 @@ class RunPage:
         """Show how an attempt has ended."""
         self._events.put(Ended(scene, outcome, will_retry))
 
+    def say(self, text: str) -> None:
+        """Log a line."""
+        self._logger.info("%s", text)
+
     def refresh(self) -> None:
         """Do nothing: the page's thread has a clock of its own."""
 

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 
 from flows.adapters.dask_adapter import (
     SCHEDULER_CONFIG,
     WORKER_CONFIG,
-    PinnedLocalCluster,
+    PromptLocalCluster,
     configured,
     temporary_security,
 )
 
 
-def local_cluster(
-    workers: int, gpus: Sequence[str] = (), log_level: int = logging.ERROR
-) -> PinnedLocalCluster:
+def local_cluster(workers: int, log_level: int = logging.ERROR) -> PromptLocalCluster:
     """Start a cluster of `workers` processes on this machine, each for one scene at a time.
 
-    With `gpus`, worker i and what it starts see only GPU `gpus[i % len(gpus)]`. Everything listens
-    on loopback and speaks TLS with keys of this cluster alone: other users of a login node can
-    reach its loopback too, and whoever can talk to a Dask scheduler can run code.
+    Everything listens on loopback and speaks TLS with keys of this cluster alone: other users of a
+    login node can reach its loopback too, and whoever can talk to a Dask scheduler can run code.
     """
     with configured(SCHEDULER_CONFIG, WORKER_CONFIG), _sigint_blocked():
-        return PinnedLocalCluster(
-            gpus,
+        return PromptLocalCluster(  # type: ignore[no-untyped-call]  # Dask's __init__
             n_workers=workers,
             threads_per_worker=1,
             processes=True,

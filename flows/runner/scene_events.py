@@ -81,6 +81,16 @@ class SceneEvents:
         if not self._has_stopped():
             self._show_started(scene, location)
 
+    def on_gpu_granted(self, scene: ScenePlan) -> None:
+        """Report a scene as started: it may have waited for a GPU, and now has one."""
+        if not self._has_stopped():
+            self._show_started(scene)
+
+    def say(self, text: str) -> None:
+        """Say what a person who waits for the scenes may want to know."""
+        for viewer in self._viewers:
+            viewer.say(text)
+
     def _has_stopped(self) -> bool:
         """Return whether no scene starts any more: task runs that are left only change states."""
         return self._plan.cancelled.exists() or self._plan.enough_failures.exists()
@@ -88,7 +98,7 @@ class SceneEvents:
     def _started(self, task_run: TaskRun) -> None:
         scene = self._scenes[task_run.name]
         self._attempts[scene.name] = task_run.run_count
-        if self._plan.slurm is None and not self._has_stopped():
+        if self._plan.slurm is None and not self._plan.gpus and not self._has_stopped():
             self._show_started(scene)
 
     def _show_started(self, scene: ScenePlan, location: JobLocation | None = None) -> None:

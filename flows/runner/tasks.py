@@ -41,8 +41,8 @@ class NotStartedError(Exception):
     """So many scenes have failed that this one was not started."""
 
 
-def train_one_scene(scene: ScenePlan) -> Outcome:
-    """Train a scene and return its outcome.
+def train_one_scene(scene: ScenePlan, *, gpu: str | None = None) -> Outcome:
+    """Train a scene, on one GPU if it is named, and return its outcome.
 
     Raises SceneNotDoneError with the log's last lines unless it ends as done, NotStartedError once
     --max-failures was reached.
@@ -50,7 +50,7 @@ def train_one_scene(scene: ScenePlan) -> Outcome:
     if scene.enough_failures.exists():
         raise NotStartedError(f"{scene.name}: not started, --max-failures was reached")
     with _busy():
-        outcome = run_scene(scene, stop=_stop)
+        outcome = run_scene(scene, gpu, stop=_stop)
     if outcome.status != "done":
         raise not_done_error(scene, outcome)
     return outcome

@@ -95,42 +95,10 @@ def test_a_scheduler_reads_its_settings_when_it_is_made():
 # Clusters of this machine
 
 
-def test_a_local_cluster_asks_a_method_for_each_workers_specification():
-    """SpecCluster.new_worker_spec, worker_spec, new_spec; Nanny takes an environment."""
-    with dask_contract(
-        "SpecCluster.new_worker_spec", f"{ADAPTER} PinnedLocalCluster", "to give each worker a GPU"
-    ):
-        from distributed import LocalCluster, Nanny
-
-        cluster = LocalCluster(n_workers=0, processes=True, dashboard_address="127.0.0.1:0")
-        with cluster:
-            ((name, spec),) = cluster.new_worker_spec().items()
-            assert int(name) == 0
-            assert spec["cls"] is Nanny
-            assert isinstance(spec["options"], dict)
-            asked = []
-            cluster.new_worker_spec = lambda: asked.append(1) or {name: spec}
-            cluster._correct_state = lambda: asyncio.sleep(0)  # starts none
-            cluster.scale(1)
-            assert asked == [1]
-            assert cluster.worker_spec == {name: spec}
-            cluster.worker_spec.clear()
-        assert "env" in inspect.signature(Nanny).parameters
-
-
-def test_a_cluster_starts_what_its_specification_says_when_its_state_is_corrected(cluster):
-    """SpecCluster._correct_state, sync and workers."""
-    with dask_contract(
-        "SpecCluster._correct_state", f"{ADAPTER} PinnedLocalCluster", "to wait for the workers"
-    ):
-        cluster.sync(cluster._correct_state)
-        assert list(cluster.workers) == list(cluster.worker_spec)
-
-
 def test_a_nanny_can_be_closed_with_a_time_limit():
     """Nanny.close, SpecCluster._close."""
     with dask_contract(
-        "Nanny.close, SpecCluster._close", f"{ADAPTER} PinnedLocalCluster", "to stop quickly"
+        "Nanny.close, SpecCluster._close", f"{ADAPTER} PromptLocalCluster", "to stop quickly"
     ):
         from distributed import Nanny
         from distributed.deploy.spec import SpecCluster

@@ -29,6 +29,9 @@ class Viewer(Protocol):
     def ended(self, scene: ScenePlan, outcome: Outcome, *, will_retry: bool) -> None:
         """Show how an attempt has ended, and whether the scene will be started again."""
 
+    def say(self, text: str) -> None:
+        """Say why scenes wait, or what is done about them."""
+
     def refresh(self) -> None:
         """Show what has changed meanwhile; called about once a second."""
 

@@ -8,11 +8,13 @@ import sys
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from preprocess.faults import Fault, FaultsError, counted
 from preprocess.roots import CHECKOUT
 from training.display.lines import Lines
+from training.execution.gpu_queue import GivenUpError, lent_gpu
 from training.execution.launcher_process import note_launcher
 from training.execution.prepare_gpu import prepare_gpu
 from training.execution.prepare_rasterizer import compile_rasterizer
@@ -22,7 +24,6 @@ from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
 from training.records.retry_policy import should_retry
 from training.system.atomic_write import write_atomically
-from training.system.gpus import GpuSlots
 from training.system.stop_request import StopRequest, stop_on_signals
 from training.system.waiting import awaited
 
@@ -37,7 +38,6 @@ class _Launch:
 
     plan: Plan
     stop: StopRequest
-    gpus: GpuSlots
     display: Lines
     lock: threading.Lock = field(default_factory=threading.Lock)
     failures: int = 0
@@ -46,6 +46,11 @@ class _Launch:
         """Return whether attempts are still started: no stop was requested, few enough failed."""
         limit = self.plan.max_failures
         return self.stop.level == 0 and (limit == 0 or self.failures < limit)
+
+    def gpu_for(self, scene: ScenePlan) -> AbstractContextManager[str | None]:
+        """Return `lent_gpu` for a scene of this launch."""
+        say_once, gives_up = self.display.say, lambda: not self.may_start()
+        return lent_gpu(self.plan.gpus, scene, say_once, gives_up)
 
     def count_failure(self, outcome: Outcome) -> None:
         with self.lock:
@@ -132,7 +137,7 @@ def run_plan(plan: Plan, display: Lines) -> StopRequest:
             mark_cancelled(plan)
 
     with stop_on_signals(on_first_signal) as stop:
-        launch = _Launch(plan, stop, GpuSlots(plan.gpus), display)
+        launch = _Launch(plan, stop, display)
         with ThreadPoolExecutor(max_workers=plan.workers) as threads:
             futures = [threads.submit(_run_with_retries, launch, each) for each in plan.of("run")]
             _wait(launch, futures)
@@ -146,9 +151,12 @@ def _run_with_retries(launch: _Launch, scene: ScenePlan) -> None:
     attempt, will_retry = 0, True
     while will_retry and launch.may_start():
         attempt += 1
-        launch.display.started(scene, attempt)
-        with launch.gpus.lend() as gpu:
-            outcome = run_scene(scene, gpu, launch.stop)
+        try:
+            with launch.gpu_for(scene) as gpu:
+                launch.display.started(scene, attempt)
+                outcome = run_scene(scene, gpu, launch.stop)
+        except GivenUpError:
+            return
         will_retry = launch.may_start() and should_retry(outcome, attempt, launch.plan.max_retries)
         launch.display.ended(scene, outcome, will_retry=will_retry)
         if not will_retry:

@@ -1,18 +1,24 @@
-"""The GPUs of this machine, each lent to one scene at a time."""
+"""The GPUs of this machine, and a lock for each of them."""
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import itertools
 import os
-import queue
 import re
 import shutil
+import stat
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
+from pathlib import Path
+
+from training.system.job_environment import own_job_id
 
 QUERY = ("nvidia-smi", "--query-gpu=index", "--format=csv,noheader")
+UUID_QUERY = ("nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader")
 QUERY_TIMEOUT_S = 30
+LOCKS = Path("/tmp")  # noqa: S108 - the same for all sessions of a user; the folder there is checked
 GPU_ID = re.compile(r"\d+|(GPU|MIG)-.+")
 """An index, or a name as `nvidia-smi -L` lists it."""
 
@@ -27,37 +33,52 @@ def visible_gpus(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     if "CUDA_VISIBLE_DEVICES" in environ:
         ids = (item.strip() for item in environ["CUDA_VISIBLE_DEVICES"].split(","))
         return tuple(itertools.takewhile(GPU_ID.fullmatch, ids))
-    if shutil.which(QUERY[0]) is None:
+    return _ask_driver(QUERY)
+
+
+def _ask_driver(query: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the lines of nvidia-smi's answer; none where there is no GPU or no answer."""
+    if shutil.which(query[0]) is None:
         return ()
     try:
         answer = subprocess.run(
-            QUERY, capture_output=True, text=True, timeout=QUERY_TIMEOUT_S, check=True
+            query, capture_output=True, text=True, timeout=QUERY_TIMEOUT_S, check=True
         )
-    except (OSError, subprocess.SubprocessError):  # the driver does not answer
+    except (OSError, subprocess.SubprocessError):
         return ()
-    return tuple(answer.stdout.split())
+    return tuple(answer.stdout.strip().splitlines())
 
 
-class GpuSlots:
-    """Lends each GPU to one borrower at a time; without GPUs it lends None to any number."""
+@functools.cache
+def _uuid_of() -> dict[str, str]:
+    """Return the name of each GPU by its index; empty where the driver does not answer."""
+    return dict(line.split(", ", 1) for line in _ask_driver(UUID_QUERY))
 
-    def __init__(self, gpus: Sequence[str]) -> None:
-        self._free: queue.SimpleQueue[str] | None = queue.SimpleQueue() if gpus else None
-        for gpu in gpus:
-            self._give_back(gpu)
 
-    @contextmanager
-    def lend(self) -> Iterator[str | None]:
-        """Lend a free GPU for the duration of the `with` block.
+def lock_file(gpu: str) -> Path | None:
+    """Return the file that locks a GPU for this user on this machine, whatever run it belongs to.
 
-        Raises queue.Empty when there are more borrowers than GPUs.
-        """
-        gpu = self._free.get_nowait() if self._free else None
-        try:
-            yield gpu
-        finally:
-            self._give_back(gpu)
+    Inside a Slurm job indices are the job's own, and so is the file. None where the folder can't be
+    made or is somebody else's.
+    """
+    folder = LOCKS / f"training-scheduler-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        about = folder.lstat()
+    except OSError:
+        return None
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
+        return None
+    name = re.sub(r"[^A-Za-z0-9-]", "-", _uuid_of().get(gpu, gpu))
+    return folder / "-".join(filter(None, ["gpu", own_job_id(), name]))
 
-    def _give_back(self, gpu: str | None) -> None:
-        if self._free is not None and gpu is not None:
-            self._free.put(gpu)
+
+def try_lock(file: Path) -> int | None:
+    """Lock a file and return its descriptor, which no child inherits; None while it is locked."""
+    lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock

@@ -230,6 +230,28 @@ def test_each_scene_gets_a_gpu_of_its_own(lab):
     assert used == {"3", "5"}
 
 
+def test_two_runs_share_no_gpu(lab, eventually):
+    """The second says whom it waits for, and starts when the first one's trainer has ended.
+
+    Here its launcher is killed by -9: the kernel frees the lock, the claim tells of the trainer.
+    """
+    gpu = f"GPU-{os.getpid()}"
+    lab.environment["CUDA_VISIBLE_DEVICES"] = gpu
+    lab.add_scene("a_1")
+    first = lab.popen("--exp-name", "one", "--overrides", "do=wait")
+    eventually((lab.output("a_1", "one") / "ready.txt").exists, "the first trainer")
+    second = lab.popen("--exp-name", "two")
+    said = next(line for line in second.stdout if "waits for a GPU" in line)
+    assert f"{gpu} trains a_1 of one (process {first.pid})" in said
+    assert not lab.output("a_1", "two").exists()
+    first.kill()
+    first.wait()
+    assert second.wait(timeout=60) == 0
+    starts = (lab.output("a_1", "two") / "starts.txt").read_text().split()
+    assert starts[1] == gpu
+    assert lab.record("a_1", "one")["status"] != "running"
+
+
 def test_help_names_every_flag_of_the_reference(lab):
     """--help groups all flags under the names that users have."""
     text = lab.run("--help").stdout

@@ -1,16 +1,17 @@
-"""Which GPUs may be used, and that each is lent to one borrower."""
+"""Which GPUs may be used, and where the lock of each is."""
 
 from __future__ import annotations
 
-import queue
+import os
 
 import pytest
 
-from training.system.gpus import GpuSlots, visible_gpus
+from training.system import gpus
+from training.system.gpus import lock_file, visible_gpus
 
 
 @pytest.mark.parametrize(
-    ("value", "gpus"),
+    ("value", "found"),
     [
         ("0,2", ("0", "2")),
         (" MIG-1 , 3 ", ("MIG-1", "3")),
@@ -21,39 +22,43 @@ from training.system.gpus import GpuSlots, visible_gpus
         *[(no_id, ()) for no_id in ("", "-1", "NoDevFiles", "none", "void", "all", "GPU-", ",0")],
     ],
 )
-def test_the_users_choice_of_gpus_counts(value, gpus):
+def test_the_users_choice_of_gpus_counts(value, found):
     """CUDA_VISIBLE_DEVICES as CUDA reads it: up to the first word that is no id."""
-    assert visible_gpus({"CUDA_VISIBLE_DEVICES": value}) == gpus
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": value}) == found
 
 
 @pytest.mark.parametrize(
-    ("script", "gpus"), [("printf '0\\n1\\n'", ("0", "1")), ("echo no driver; exit 9", ())]
+    ("script", "found"), [("printf '0\\n1\\n'", ("0", "1")), ("echo no driver; exit 9", ())]
 )
-def test_without_a_choice_the_driver_is_asked(tmp_path, monkeypatch, script, gpus):
+def test_without_a_choice_the_driver_is_asked(tmp_path, monkeypatch, script, found):
     """A driver that fails means no GPU, not an error; nor does a machine without one."""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert visible_gpus({}) == ()
     command = tmp_path / "nvidia-smi"
     command.write_text(f"#!/bin/sh\n{script}\n")
     command.chmod(0o755)
-    assert visible_gpus({}) == gpus
+    assert visible_gpus({}) == found
 
 
-def test_a_gpu_is_lent_to_one_borrower_at_a_time():
-    """And is free again when the borrower fails."""
-    slots = GpuSlots(["0", "1"])
-    with slots.lend() as first, slots.lend() as second:
-        assert {first, second} == {"0", "1"}
-        with pytest.raises(queue.Empty), slots.lend():
-            pytest.fail("lent twice")
-    with pytest.raises(RuntimeError), slots.lend():
-        raise RuntimeError
-    with slots.lend(), slots.lend():
-        pass
+def test_a_gpu_has_one_lock_whatever_it_is_called(tmp_path, monkeypatch):
+    """By index or by name; inside a Slurm job indices are the job's own."""
+    command = tmp_path / "nvidia-smi"
+    command.write_text("#!/bin/sh\necho '0, GPU-77aa'\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(gpus, "LOCKS", tmp_path)
+    gpus._uuid_of.cache_clear()
+    try:
+        assert lock_file("0") == lock_file("GPU-77aa") != lock_file("1")
+        outside = lock_file("0")
+        monkeypatch.setenv("SLURM_JOB_ID", "7")
+        assert outside != lock_file("0")
+    finally:
+        gpus._uuid_of.cache_clear()
 
 
-def test_without_gpus_any_number_may_borrow_nothing():
-    """Scenes run on the CPU."""
-    slots = GpuSlots([])
-    with slots.lend() as first, slots.lend() as second:
-        assert (first, second) == (None, None)
+def test_a_folder_of_somebody_else_holds_no_lock_of_ours(tmp_path, monkeypatch):
+    """Whoever made it first in /tmp could lend GPUs as they like."""
+    monkeypatch.setattr(gpus, "LOCKS", tmp_path)
+    (tmp_path / f"training-scheduler-{os.getuid()}").symlink_to(tmp_path)
+    assert lock_file("0") is None

@@ -1,0 +1,40 @@
+"""Run scenes on Dask workers of this machine, each on a GPU that nobody else uses meanwhile."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from flows.adapters.dask_adapter import Client
+from flows.runner.dispatch import AnyWorkerDispatcher, Call, StoppedError
+from flows.runner.scene_events import SceneEvents
+from training.execution.gpu_queue import GivenUpError, lent_gpu
+from training.plan.model import ScenePlan
+
+
+class GpuDispatcher(AnyWorkerDispatcher):
+    """Lends a GPU for each call, whose first argument is a scene; without GPUs it only runs it."""
+
+    def __init__(self, client: Client, gpus: Sequence[str], events: SceneEvents) -> None:
+        super().__init__(client)
+        self._gpus, self._events = gpus, events
+
+    def run(self, call: Call, stop: threading.Event) -> Any:
+        """See `Dispatcher.run`."""
+        if not self._gpus:
+            return super().run(call, stop)
+        scene: ScenePlan = call.args[0]
+
+        def gives_up() -> bool:
+            return stop.is_set() or scene.enough_failures.exists()
+
+        try:
+            with lent_gpu(self._gpus, scene, self._events.say, gives_up) as gpu:
+                self._events.on_gpu_granted(scene)
+                return super().run(functools.partial(call, gpu=gpu), stop)
+        except GivenUpError as error:
+            if stop.is_set():
+                raise StoppedError("the flow stopped before this had a GPU") from error
+            return super().run(call, stop)  # which starts nothing after so many failures

@@ -1,0 +1,95 @@
+"""Scenes of a flow wait for a GPU that another process uses."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+from page_lab import planned
+
+from flows.runner.dispatch import AnyWorkerDispatcher, StoppedError
+from flows.runner.gpu_dispatch import GpuDispatcher
+from training.system.gpus import lock_file
+
+HOLD = """
+import fcntl, sys
+with open(sys.argv[1], "w") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    print(flush=True)
+    sys.stdin.read()
+"""
+
+
+class Events:
+    """What is told of a flow's scenes."""
+
+    def __init__(self) -> None:
+        self.waits, self.granted = threading.Event(), []
+
+    def say(self, text: str) -> None:
+        self.text = text
+        self.waits.set()
+
+    def on_gpu_granted(self, scene) -> None:
+        self.granted.append(scene.name)
+
+
+@pytest.fixture
+def gpu():
+    """The made-up name of a GPU, the first of all, that no other test uses."""
+    name = f"GPU-{os.getpid()}-dispatch"
+    yield name
+    lock_file(name).unlink()
+
+
+@pytest.fixture
+def other_process(gpu):
+    """A process that holds the GPU."""
+    command = [sys.executable, "-c", HOLD, str(lock_file(gpu))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def run(gpu, tmp_path, monkeypatch):
+    """Run a scene's call, which returns the GPU that it was given."""
+    monkeypatch.setattr(AnyWorkerDispatcher, "run", lambda _, call, stop: call.keywords["gpu"])  # noqa: ARG005
+    scene = planned(tmp_path, "a").scenes[0]
+    events = Events()
+
+    def call(stop: threading.Event, outcomes: list) -> None:
+        try:
+            dispatcher = GpuDispatcher(None, [gpu], events)
+            outcomes.append(dispatcher.run(functools.partial(print, scene), stop))
+        except StoppedError as error:
+            outcomes.append(error)
+
+    return events, call
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_scene_starts_when_the_gpu_is_free_or_not_at_all(gpu, other_process, run, is_stopped):
+    """It is told that it waits, and started only with the GPU; a stopped flow waits no more."""
+    events, call = run
+    stop, outcomes = threading.Event(), []
+    thread = threading.Thread(target=call, args=(stop, outcomes))
+    thread.start()
+    assert events.waits.wait(60)
+    assert "a: waits for a GPU" in events.text
+    assert events.granted == []
+    if is_stopped:
+        stop.set()
+    else:
+        other_process.kill()
+    thread.join(60)
+    if is_stopped:
+        assert isinstance(outcomes[0], StoppedError)
+        assert events.granted == []
+    else:
+        assert (outcomes, events.granted) == ([gpu], ["a"])
