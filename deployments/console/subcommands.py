@@ -77,6 +77,11 @@ COMMANDS = {
         "training.cli.check:CheckOptions",
         TRAINER,
     ),
+    "view": Command(
+        "show a scene in 3D in the browser: people, cameras, before and after training",
+        "training.viewer.command:view",
+        "training.viewer.command:ViewOptions",
+    ),
     "ui": Command(
         "serve Prefect's UI with the deployments, until Ctrl-C",
         "deployments.serve:main",

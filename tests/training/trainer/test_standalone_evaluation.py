@@ -9,7 +9,9 @@ import shutil
 import pytest
 from PIL import Image
 
+from preprocess.registry import load_scenes
 from training.trainer.evaluation import run_reports
+from training.viewer.viewed_scene import load_scene
 
 pytestmark = pytest.mark.training
 
@@ -45,6 +47,22 @@ def test_the_same_views_give_the_same_numbers_as_training_s_last_evaluation(trai
         assert (folder / "evaluation" / f"{kind}_epoch_0003.csv").is_file()
     after = files_below(trained.output())
     assert {path: after[path] for path in before} == before
+    assert_the_viewer_shows(trained, folder / "evaluation" / "images_epoch_0003.csv")
+
+
+def assert_the_viewer_shows(scene, table):
+    """Compare what the viewer loads with a table of PSNR; without an experiment it is untrained."""
+    registered = load_scenes(scene.registry)[0]
+    loaded = load_scene(registered, "exp", scene.results, scene.data)
+    with table.open(encoding="utf-8") as stream:
+        row = next(csv.DictReader(stream))
+    camera, index = int(row["camera"]), loaded.frames.index(int(row["frame"]))
+    view = loaded.readers[camera].view(camera, index)
+    shown = run_reports.shown_render(loaded.models["after"], view, loaded.config)
+    assert shown.psnr == pytest.approx(float(row["psnr"]))
+    assert (loaded.use_of(28), loaded.use_of(camera), loaded.epoch) == ("source", "held out", 3)
+    untrained = load_scene(registered, "", scene.results, scene.data)
+    assert (list(untrained.models), untrained.epoch) == (["before"], None)
 
 
 def test_other_cameras_and_frames_than_training_s(trained, capsys):

@@ -17,34 +17,41 @@ from training.trainer.evaluation.webp import write_animation
 SMALLEST_TILE, LARGEST_TILE = 288, 640  # pixels of the longer side of a tile
 GAP = 6
 VIDEO_SIDE = 1024
-CAPTION, FONT, LINE_GAP = 26, 16, 6
+FONT, LINE_GAP = 24, 8
 
 
 def write_image_grid(
     path: Path, titles: Sequence[str], rows: Mapping[str, Sequence[Image.Image]]
 ) -> None:
-    """Write rows of images of one size as PNG, with titles above and labels at the left.
+    """Write `image_grid` as PNG; raises OSError."""
+    buffer = io.BytesIO()
+    image_grid(titles, rows).save(buffer, "png")
+    write_atomically(path, buffer.getvalue())
 
-    A comma ends a line of a label. Raises OSError.
+
+def image_grid(
+    titles: Sequence[str], rows: Mapping[str, Sequence[Image.Image]], font_size: int = FONT
+) -> Image.Image:
+    """Return a sheet of rows of images of one size, with titles above and labels at the left.
+
+    A comma ends a line of a label; `font_size` is the height of letters, pixels.
     """
     tiles = [[tile(image) for image in images] for images in rows.values()]
     labels = [label.replace(", ", "\n") for label in rows]
     width, height = tiles[0][0].size
-    font = ImageFont.load_default(size=FONT)
+    font, caption = ImageFont.load_default(size=font_size), font_size * 3 // 2
     left = GAP + _widest(labels, font) + 2 * GAP
-    size = (left + len(titles) * (width + GAP), CAPTION + len(rows) * (height + GAP))
+    size = (left + len(titles) * (width + GAP), caption + len(rows) * (height + GAP))
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
     for column, title in enumerate(titles):
         draw.text((left + column * (width + GAP), 4), title, fill="black", font=font)
     for index, (label, images) in enumerate(zip(labels, tiles, strict=True)):
-        top = CAPTION + index * (height + GAP)
+        top = caption + index * (height + GAP)
         for column, image in enumerate(images):
             sheet.paste(image, (left + column * (width + GAP), top))
         draw.multiline_text((GAP, top + height / 2), label, "black", font, "lm", LINE_GAP)
-    buffer = io.BytesIO()
-    sheet.save(buffer, "png")
-    write_atomically(path, buffer.getvalue())
+    return sheet
 
 
 def write_video(path: Path, frames: Iterable[Sequence[Tensor]]) -> None:
