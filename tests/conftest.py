@@ -31,6 +31,9 @@ SERVER_FIXTURES = {"prefect_api", "prefect_server", "place", "served"}
 TRAINING_FIXTURES = {"built", "difix", "difix_built", "difix_made", "shards", "tiny_scene"}
 """Fixtures of tests that start the bundled trainer: they are marked `training`."""
 
+# A thousand processes start: none compiles our modules again, whatever the developer has set.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 defer_compiler()
 # No test meets the server that the developer's own variables or Prefect profile name.
 for _name in [each for each in os.environ if each.startswith("PREFECT_")]:

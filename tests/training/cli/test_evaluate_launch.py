@@ -14,19 +14,31 @@ ONE = ("--scene-name-includes", SCENES[0], "--overrides")
 pytestmark = pytest.mark.training
 
 
-@pytest.fixture
-def trained(lab):
+@pytest.fixture(scope="module")
+def trained(module_lab):
     """A lab with four scenes, of which one is trained."""
-    add_scenes(lab)
-    result = lab.run(*ONE, *SMALL, stand_in=False)
+    add_scenes(module_lab)
+    result = module_lab.run(*ONE, *SMALL, stand_in=False)
     assert result.returncode == 0, result.stdout + result.stderr
-    return lab
+    return module_lab
 
 
 def evaluate(lab, *overrides):
     result = lab.run(*ONE, EVALUATE, *SMALL, *overrides, stand_in=False)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
+
+
+def test_what_cannot_be_evaluated_is_found_before_anything_starts(trained):
+    """Untrained scenes and cameras that a scene lacks, all at once with exit status 2."""
+    wrong = "train.evaluation.eval_cameras=[5]"
+    result = trained.run("--run-all", "--overrides", EVALUATE, wrong, *SMALL, stand_in=False)
+    assert result.returncode == 2
+    for scene in SCENES[1:]:
+        assert f"{scene}/exp/checkpoints/last.pt" in result.stderr
+    assert "train it first" in result.stderr
+    assert "eval_cameras names a camera that the truth lacks: 5" in result.stderr
+    assert not (trained.output(SCENES[0]) / "standalone_evaluation").exists()
 
 
 def test_an_evaluation_has_a_record_of_its_own_and_is_done_once(trained):
@@ -49,15 +61,3 @@ def test_an_evaluation_has_a_record_of_its_own_and_is_done_once(trained):
     assert again.returncode == 0, again.stdout + again.stderr
     assert "skipped" not in evaluate(trained, "train.evaluation.eval_frames=[2]")
     assert json.loads((folder / "metrics.json").read_text())["psnr"] != metrics["psnr"]
-
-
-def test_what_cannot_be_evaluated_is_found_before_anything_starts(trained):
-    """Untrained scenes and cameras that a scene lacks, all at once with exit status 2."""
-    wrong = "train.evaluation.eval_cameras=[5]"
-    result = trained.run("--run-all", "--overrides", EVALUATE, wrong, *SMALL, stand_in=False)
-    assert result.returncode == 2
-    for scene in SCENES[1:]:
-        assert f"{scene}/exp/checkpoints/last.pt" in result.stderr
-    assert "train it first" in result.stderr
-    assert "eval_cameras names a camera that the truth lacks: 5" in result.stderr
-    assert not (trained.output(SCENES[0]) / "standalone_evaluation").exists()

@@ -16,12 +16,15 @@ RECIPE = {"action": "dance", "people": ["ada", "ben"], "seed": 5, "frames": 3, "
 pytestmark = pytest.mark.training
 
 
-@pytest.fixture
-def users_lab(lab):
-    """A lab with the page's scene and a second one in the same registry."""
+@pytest.fixture(scope="module")
+def users_lab(module_lab):
+    """A lab with the page's scene and a second one in the same registry; their data is built once.
+
+    Each test has an experiment of its own.
+    """
     for name in (SCENE, "hi4d_pair15_hug"):
-        lab.add_scene(name, raw_gt_dir_path=f"truth/{name}", synthetic=RECIPE)
-    return lab
+        module_lab.add_scene(name, raw_gt_dir_path=f"truth/{name}", synthetic=RECIPE)
+    return module_lab
 
 
 def metrics(lab, exp_name: str):
@@ -39,7 +42,7 @@ def test_dry_run_prints_commands_only(users_lab):
     """It prints the command and creates nothing."""
     out = run(users_lab, f"--scene-name-includes {SCENE} --exp-name my_exp --dry-run")
     assert f"shared.scene_name={SCENE} shared.exp_name=my_exp" in out
-    assert not (users_lab.root / "results").exists()
+    assert not users_lab.output(SCENE, "my_exp").exists()
 
 
 def test_one_scene_with_hydra_overrides(users_lab):
@@ -62,7 +65,7 @@ def test_novel_view_cameras_by_count(users_lab):
         users_lab,
         f"--scene-name-includes {SCENE} --exp-name views"
         f" --overrides {cameras}.num_cameras=5 {cameras}.start_camera_id=200"
-        " train.optimization.epochs=4",
+        " train.optimization.epochs=4 model.gaussians_per_person=200",
     )
     assert metrics(users_lab, "views")["novel_views"] == {
         "source": "rendered",
@@ -82,18 +85,13 @@ def test_a_virtual_camera_must_not_meet_the_source_camera(users_lab):
     assert result.stderr.count("28 is in 25..29") == 2
 
 
-def test_run_all_trains_every_scene(users_lab):
-    """All scenes of the registry."""
-    run(users_lab, "--run-all --exp-name all --overrides train.optimization.epochs=2")
+def test_run_all_trains_every_scene_and_the_printed_command_trains_alone(users_lab):
+    """All scenes of the registry; pasted from a dry run, the trainer finds scene and roots."""
+    one_epoch = "--overrides train.optimization.epochs=1 model.gaussians_per_person=200"
+    run(users_lab, f"--run-all --exp-name all {one_epoch}")
     assert users_lab.record(SCENE, "all")["status"] == "done"
     assert users_lab.record("hi4d_pair15_hug", "all")["status"] == "done"
-
-
-def test_the_printed_command_trains_alone(users_lab):
-    """Pasted from a dry run, without the launcher: the trainer finds its scene and its roots."""
-    one_epoch = "--overrides train.optimization.epochs=1"
-    run(users_lab, f"--scene-name-includes {SCENE} --exp-name a {one_epoch}")
     out = run(users_lab, f"--scene-name-includes {SCENE} --exp-name b --dry-run {one_epoch}")
     pasted = next(line for line in out.splitlines() if line.startswith("TS_"))
     subprocess.run(["bash", "-c", pasted], check=True, capture_output=True, cwd="/")
-    assert metrics(users_lab, "b")["psnr"] == metrics(users_lab, "a")["psnr"]
+    assert metrics(users_lab, "b")["psnr"] == metrics(users_lab, "all")["psnr"]
