@@ -99,9 +99,13 @@ def _serve(scene: Scene, options: ViewOptions, results: Path, data: Path, port: 
         say(untrained_line(scene.seq_name, options.exp_name, results))
     with redirect_stdout(io.StringIO()):  # viser prints a frame around the address
         server = viser.ViserServer(host=options.host, port=port, verbose=False)
-    page = ViewerPage(server, loaded)
-    say(served_text(options.host, server.get_port(), options.port))
-    page.run(threading.Event())
+    try:
+        page = ViewerPage(server, loaded)
+        say(served_text(options.host, server.get_port(), options.port))
+        page.run(threading.Event())
+    finally:
+        with redirect_stdout(io.StringIO()):
+            server.stop()
 
 
 def scene_named(name: str, scenes: Sequence[Scene]) -> Scene:
