@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,6 +40,8 @@ PROGRAM = "python -m preprocess.import_hi4d"
 SCENES = "preprocess/scenes"
 USUAL_CAMERA = 28
 PAIR = re.compile(r"pair(\d+)")
+MODELS = "train.optimization.loss.depth=0 model.smpl_body_file=…/SMPL_NEUTRAL.npz"
+"""What a run needs beside a scene: Hi4D has no depth, and is fitted with SMPL."""
 SHOWN = 5
 MARKS = ("images", "smpl", "cameras")
 """A folder with one of these is a sequence, whole or not."""
@@ -77,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         sys.stderr.write(f"{error.filename}: {error.strerror}\n    -> {why_unreadable(error)[1]}\n")
         return FaultsError.exit_status
-    sys.stdout.write(_next_step(imports, dry_run=options.dry_run))
+    sys.stdout.write(_next_step(imports, options))
     return 0
 
 
@@ -296,13 +299,14 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _next_step(imports: Sequence[Import], *, dry_run: bool) -> str:
+def _next_step(imports: Sequence[Import], options: argparse.Namespace) -> str:
     scenes = f"{len(imports)} scene{'s'[: len(imports) != 1]}"
-    if dry_run:
+    if options.dry_run:
         return f"{scenes} would be imported; nothing was made\n"
-    example = imports[0].scene.seq_name
-    models = "train.optimization.loss.depth=0 model.smpl_body_file=…/SMPL_NEUTRAL.npz"
-    return f"{scenes} imported; next: training-scheduler check {example} --overrides {models}\n"
+    places = {"--scenes-dir": options.scenes_dir, "--scene-data-root": options.scene_data_root}
+    flags = [f"{flag} {shlex.quote(value)}" for flag, value in places.items() if value]
+    words = ["training-scheduler check", imports[0].scene.seq_name, *flags, "--overrides", MODELS]
+    return f"{scenes} imported; next: {' '.join(words)}\n"
 
 
 if __name__ == "__main__":

@@ -17,12 +17,13 @@ WIDTH, HEIGHT = 8, 6
 def write_scene(
     root: Path, cameras: Sequence[int] = (28,), frames: Sequence[int] = (1, 2), people: int = 2
 ) -> SceneFolder:
-    """Write images, masks, depth and cameras, and bodies in SMPL-X's layout; return the folder."""
+    """Write images, masks, depth and cameras, and bodies in both layouts; return the folder."""
     folder = SceneFolder(root)
     for frame in frames:
-        shapes = PARAMETER_SHAPES["smplx"].items()
-        bodies = {key: np.zeros((people, *shape), np.float32) for key, shape in shapes}
-        np.savez(placed(folder.smplx(frame)), **bodies)
+        for space, path in (("smplx", folder.smplx(frame)), ("smpl", folder.smpl(frame))):
+            shapes = PARAMETER_SHAPES[space].items()
+            bodies = {key: np.zeros((people, *shape), np.float32) for key, shape in shapes}
+            np.savez(placed(path), **bodies)
         for camera in cameras:
             write_view(folder, camera, frame, people)
     return folder

@@ -32,7 +32,6 @@ def write_sequence(root):
         dist_coeffs=np.zeros((len(CAMERAS), 5)),
     )
     shapes = {"betas": 10, "global_orient": 3, "body_pose": 69, "transl": 3}
-    folder.smpl(0).parent.mkdir()
     for frame in (10, 11, 12):
         np.savez(folder.smpl(frame), **{key: np.zeros((2, n)) for key, n in shapes.items()})
     np.savez(folder.meta, mono_cam=np.array(52), genders=np.array(["female", "male"]))
