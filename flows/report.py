@@ -24,6 +24,7 @@ from training.report.comparison_page import write_comparison
 from training.report.known import scenes_by_subdir
 from training.report.scene_rows import collect
 from training.report.summary import summarise, table
+from training.report.write import Format
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED
 from training.system.paths import Roots, resolve_roots
@@ -44,6 +45,12 @@ class ReportOptions(BaseModel):
         tuple[str, ...], Flag("What to report", "--compare other_exp another_exp")
     ] = ()
     """Other experiments of the same result root, to set beside it, scene by scene."""
+
+    formats: Annotated[
+        tuple[Format, ...], Flag("What to report", "--format latex pdf", "--format")
+    ] = ()
+    """Formats besides page, Markdown, CSV and PNG: latex (tables for the package booktabs), pdf,
+    svg (plots)."""
 
     as_json: Annotated[bool, Flag("What to report", "--json", "--json")] = False
     """Print the report as JSON, and write no file: rows (a scene each, with state, settings that
@@ -94,7 +101,7 @@ def report(options: ReportOptions) -> None:
     ours = scenes_by_subdir(options.exp_name, roots)
     others = _scenes_to_compare(options, ours, roots)
     for output_subdir, scenes in ours.items():
-        written = summarise(roots, options.exp_name, scenes, output_subdir)
+        written = summarise(roots, options.exp_name, scenes, output_subdir, options.formats)
         say(table(roots, options.exp_name, scenes, output_subdir))
         _say_paths(written.files)
         found = [
@@ -103,7 +110,7 @@ def report(options: ReportOptions) -> None:
         if found:
             rows = [(name, collect(roots, name, each, output_subdir)) for name, each in found]
             compared = compare([(options.exp_name, written.rows), *rows])
-            result = write_comparison(roots, compared, output_subdir)
+            result = write_comparison(roots, compared, output_subdir, options.formats)
             say("\n".join([result.text, *result.notes]))
             _say_paths(result.files)
 

@@ -25,7 +25,14 @@ from training.report.plots.charts import Plot
 from training.report.plots.differences import psnr_by_experiment, psnr_differences
 from training.report.settings import text_of
 from training.report.tables import aligned
-from training.report.write import report_paths, write_document, write_plots
+from training.report.write import (
+    Format,
+    in_other_formats,
+    report_paths,
+    write_document,
+    write_latex,
+    write_plots,
+)
 from training.system.atomic_write import write_atomically
 from training.system.paths import Roots
 from training.system.text_table import terminal_width
@@ -49,18 +56,18 @@ class WrittenComparison:
         """The comparison for a terminal: settings, numbers, and what is not compared."""
         found = self.comparison
         few = [column for column in found.columns if "terminal" in column.shown_in]
-        numbers = _pair_table(found, few) if _is_pair(found) else _averages(found, few)
+        numbers = _main_table(found, few)
         left_out = [f"{item.name}: {item.text}" for item in _left_out(found)]
         settings = [*aligned(_settings_table(found)), ""] if found.settings else []
         return "\n".join(["", *settings, *aligned(numbers, terminal_width()), "", *left_out])
 
 
 def write_comparison(
-    roots: Roots, comparison: Comparison, output_subdir: str = "", formats: Sequence[str] = ()
+    roots: Roots, comparison: Comparison, output_subdir: str = "", formats: Sequence[Format] = ()
 ) -> WrittenComparison:
     """Write a comparison into the folder of its first experiment; raises OSError.
 
-    `formats`: those that the plot is written in besides PNG.
+    `formats`: those that table and plot are written in besides.
     """
     place = report_paths(roots, comparison.names[0], output_subdir)
     name, notes = _file_name(comparison.names[1:]), list[str]()
@@ -69,7 +76,9 @@ def write_comparison(
     drawings = {f"{name}_psnr": lambda: _psnr_plot(comparison)}
     plots = write_plots(place, drawings, notes, formats)
     documents = write_document(place, name, comparison_document(comparison, plots, notes), notes)
-    files = (*documents, csv_file, *(picture.path for picture in plots))
+    more = write_latex(place, name, _main_table(comparison, comparison.columns), formats)
+    pictures = [*(picture.path for picture in plots), *in_other_formats(plots, formats)]
+    files = (*documents, csv_file, *pictures, *more)
     return WrittenComparison(comparison, files, tuple(notes))
 
 
@@ -96,6 +105,12 @@ def comparison_document(
         *_pictures(comparison),
     ]
     return Document(f"{names[0]} compared with {' and '.join(names[1:])}", tuple(blocks))
+
+
+def _main_table(comparison: Comparison, columns: Sequence[Column]) -> Table:
+    """Return the scenes of two experiments, or the averages of more."""
+    make = _pair_table if _is_pair(comparison) else _averages
+    return make(comparison, columns)
 
 
 def _is_pair(comparison: Comparison) -> bool:

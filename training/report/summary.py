@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from training.plan.scene_decision import is_done
 from training.report.failures import failure_lines
 from training.report.scene_rows import Row, collect
 from training.report.tables import terminal_lines
-from training.report.write import report_paths, write_report
+from training.report.write import Format, report_paths, write_report
 from training.system.console import say
 from training.system.paths import Roots
 from training.system.text_table import terminal_width
@@ -28,26 +28,33 @@ class Summary:
     metrics_csv: Path
     page: Path
     plots: tuple[Path, ...]
+    more: tuple[Path, ...] = ()
+    """Files in other formats that were asked for."""
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All files of the report."""
-        return self.page, self.report, self.metrics_csv, *self.plots
+        return self.page, self.report, self.metrics_csv, *self.plots, *self.more
 
 
 def summarise(
-    roots: Roots, exp_name: str, chosen: Iterable[str], output_subdir: str = ""
+    roots: Roots,
+    exp_name: str,
+    chosen: Iterable[str],
+    output_subdir: str = "",
+    formats: Sequence[Format] = (),
 ) -> Summary:
     """Write the report of an experiment: the chosen scenes and all others that have a record.
 
-    `output_subdir` is that of the plan. Prints a line for a plot that can't be drawn. Raises
-    OSError when the files can't be written.
+    `output_subdir` is that of the plan, `formats` are those of tables and plots besides. Prints a
+    line for a plot that can't be drawn. Raises OSError when the files can't be written.
     """
     rows = collect(roots, exp_name, chosen, output_subdir)
-    written = write_report(roots, exp_name, rows, output_subdir)
+    written = write_report(roots, exp_name, rows, output_subdir, formats)
     for note in written.notes:
         say(f"report: {note}", sys.stderr)
-    return Summary(rows, written.report, written.metrics_csv, written.page, written.plots)
+    files = written.report, written.metrics_csv, written.page, written.plots, written.more
+    return Summary(rows, *files)
 
 
 def standing(plan: Plan, fault: str = "") -> tuple[bool, str]:

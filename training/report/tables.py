@@ -55,6 +55,17 @@ def scene_table(rows: Sequence[Row], place: Place = "report") -> Table:
     )
 
 
+def numbers_table(rows: Sequence[Row]) -> Table:
+    """Return the numbers of the done scenes and their averages, as a paper shows them."""
+    whole = scene_table([row for row in rows if row.is_done])
+    about = slice(1, len(SCENE_COLUMNS))
+    head, *lines = ([*cells] for cells in (whole.head, *whole.lines, *whole.foot))
+    for cells in (head, *lines):
+        del cells[about]
+    count = len(whole.lines)
+    return Table(head, lines[:count], lines[count:], text_columns=1)
+
+
 def _averaged(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     """Return the done scenes of each data set, where there are several, and all done scenes.
 

@@ -6,12 +6,14 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from training.plan.aggregate_state import recorded_aggregate
-from training.report.blocks import Document, Picture
+from training.report.blocks import Document, Picture, Table
 from training.report.experiment_report import experiment_report, title_of
 from training.report.html import to_html
 from training.report.known import plans_of, unreadable_plans
+from training.report.latex import to_latex
 from training.report.loop_section import loop_section
 from training.report.markdown import linked_from, to_markdown
 from training.report.plots.bars import (
@@ -26,12 +28,14 @@ from training.report.plots.charts import Plot
 from training.report.plots.gantt import GANTT, gantt
 from training.report.plots.timeline import Span, spans_of
 from training.report.scene_rows import Row
-from training.report.tables import to_csv
+from training.report.tables import numbers_table, to_csv
 from training.system.atomic_write import write_atomically
 from training.system.paths import Roots
 
 FEWEST_FOR_PLOTS = 2
 """Of a single scene the table says everything."""
+Format = Literal["latex", "pdf", "svg"]
+"""In which reports are written besides Markdown, HTML, CSV and PNG."""
 PLOT_FORMATS = ("png", "pdf", "svg")
 Draw = Callable[[], Plot | None]
 
@@ -46,6 +50,8 @@ class WrittenReport:
     plots: tuple[Path, ...]
     notes: tuple[str, ...]
     """What went wrong with its pictures."""
+    more: tuple[Path, ...] = ()
+    """Files in other formats that were asked for."""
 
 
 @dataclass(frozen=True)
@@ -68,18 +74,23 @@ def report_paths(roots: Roots, exp_name: str, output_subdir: str) -> ReportPaths
 
 
 def write_report(
-    roots: Roots, exp_name: str, rows: Sequence[Row], output_subdir: str = ""
+    roots: Roots,
+    exp_name: str,
+    rows: Sequence[Row],
+    output_subdir: str = "",
+    formats: Sequence[Format] = (),
 ) -> WrittenReport:
     """Write the report of these scenes; the report itself names plots that can't be drawn.
 
-    Raises OSError when its files can't be written.
+    `formats`: those that tables and plots are written in besides. Raises OSError when its files
+    can't be written.
     """
     place = report_paths(roots, exp_name, output_subdir)
     notes = list(unreadable_plans(roots, exp_name))
     write_atomically(place.file("metrics.csv"), _encodable(to_csv(rows)))
     plans = plans_of(roots, exp_name, output_subdir)
     spans = spans_of(rows, plans)
-    plots = write_plots(place, _drawings(rows, spans), notes)
+    plots = write_plots(place, _drawings(rows, spans), notes, formats)
     title = title_of(exp_name, output_subdir)
     on_gpus = not plans or any(plan.slurm or plan.gpus for plan in plans)
     whole = experiment_report(
@@ -100,11 +111,36 @@ def write_report(
         metrics_csv=place.file("metrics.csv"),
         plots=tuple(picture.path for picture in plots),
         notes=tuple(notes),
+        more=(
+            *write_latex(place, "table", numbers_table(rows), formats),
+            *in_other_formats(plots, formats),
+        ),
     )
 
 
+def write_latex(
+    place: ReportPaths, name: str, table: Table, formats: Sequence[Format]
+) -> list[Path]:
+    """Write a table as LaTeX, if that is asked for; return the file's path; raises OSError."""
+    if "latex" not in formats:
+        return []
+    path = place.file(f"{name}.tex")
+    write_atomically(path, _encodable(to_latex(table)))
+    return [path]
+
+
+def in_other_formats(plots: Sequence[Picture], formats: Sequence[Format]) -> list[Path]:
+    """Return the files of plots that were written in other formats than PNG."""
+    return [plot.path.with_suffix(f".{each}") for plot in plots for each in vector(formats)]
+
+
+def vector(formats: Sequence[Format]) -> list[Format]:
+    """Return those of the formats that plots are written in."""
+    return [each for each in formats if each in PLOT_FORMATS]
+
+
 def write_plots(
-    place: ReportPaths, drawings: dict[str, Draw], notes: list[str], formats: Sequence[str] = ()
+    place: ReportPaths, drawings: dict[str, Draw], notes: list[str], formats: Sequence[Format] = ()
 ) -> list[Picture]:
     """Draw and write plots by name; of one that fails, add a note and delete the older file.
 
@@ -113,14 +149,13 @@ def write_plots(
     pictures: list[Picture] = []
     faults: dict[str, list[str]] = {}
     for name, draw in drawings.items():
-        plot, files = _drawn(name, draw, ("png", *formats), faults)
-        for file_format in PLOT_FORMATS:
-            path = place.file(f"{name}.{file_format}")
-            if file_format in files:
-                write_atomically(path, files[file_format])
-            else:
-                path.unlink(missing_ok=True)
-        if plot:
+        plot, files = _drawn(name, draw, ("png", *vector(formats)), faults)
+        for file_format, content in files.items():
+            write_atomically(place.file(f"{name}.{file_format}"), content)
+        if plot is None:
+            for file_format in PLOT_FORMATS:
+                place.file(f"{name}.{file_format}").unlink(missing_ok=True)
+        else:
             picture = place.file(f"{name}.png")
             pictures.append(Picture(picture, plot.title, plot.note, is_plot=True))
     notes += [f"not drawn: {', '.join(names)} ({fault})" for fault, names in faults.items()]

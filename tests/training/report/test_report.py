@@ -23,6 +23,7 @@ from training.report import experiment_report, write
 from training.report.plots.charts import MOST_NAMED
 from training.report.plots.timeline import Clock, spans_of
 from training.report.scene_rows import Row
+from training.report.settings import changed_settings
 from training.report.summary import summarise, table
 from training.system.paths import Roots
 
@@ -243,6 +244,30 @@ def test_a_report_of_another_trainer_begins_with_its_overrides(roots):
     assert "| width | 64 |  |" in report
     assert "| scene | state | attempts | time | val.iou |" in report
     assert "| 60 min | 0.5123 |" in report
+
+
+def test_tables_are_written_for_latex_and_plots_with_vectors(roots):
+    """Names are escaped, a number's sign is a minus, scenes that are not done are left out."""
+    for name, value in (("a_1", 20.0), ("a_50%#1", 22.0)):
+        record(roots, name, psnr=value)
+        record(roots, name, exp_name="old", psnr=value + 0.5)
+    record(roots, "c_3", attempt(Cause.TIMEOUT))
+    assert main(["--exp-name", "exp", "--compare", "old", "--format", "latex", "pdf", "svg"]) == 0
+    lines = (folder(roots) / "table.tex").read_text().splitlines()
+    assert [lines[1], lines[3]] == [r"\begin{tabular}{lr}", r"scene & PSNR dB \\"]
+    assert r"a\_50\%\#1 & 22.0 \\" in lines
+    assert lines[-4:] == [r"\midrule", r"average & 21.0 \\", r"\bottomrule", r"\end{tabular}"]
+    assert "$-0.50$" in (folder(roots) / "compare_old.tex").read_text()
+    assert (folder(roots) / "psnr_by_scene.pdf").read_bytes().startswith(b"%PDF")
+    assert "<svg" in (folder(roots) / "compare_old_psnr.svg").read_text()
+    assert main(["--exp-name", "exp", "--format", "latx"]) == 2
+
+
+def test_the_settings_of_another_trainer_are_its_recorded_overrides():
+    """Without the launcher's own arguments; what Hydra composed from them is not repeated."""
+    command = "TS_X=1 python my.py shared.scene_name=a shared.exp_name='e 1' +lr=0.1 'note=a b'"
+    found = changed_settings({"(script)": "my.py", "lr": 0.1, "width": 64}, command)
+    assert found == {"lr": "0.1", "note": "a b"}
 
 
 def test_a_report_as_json_has_rows_and_averages(roots, capsys):
