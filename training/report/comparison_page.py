@@ -58,7 +58,7 @@ class WrittenComparison:
         few = [column for column in found.columns if "terminal" in column.shown_in]
         numbers = _main_table(found, few)
         left_out = [f"{item.name}: {item.text}" for item in _left_out(found)]
-        settings = [*aligned(_settings_table(found)), ""] if found.settings else []
+        settings = [*aligned(_settings_table(found), terminal_width()), ""] if found.settings else []
         return "\n".join(["", *settings, *aligned(numbers, terminal_width()), "", *left_out])
 
 
