@@ -54,12 +54,12 @@ class WrittenComparison:
     @property
     def text(self) -> str:
         """The comparison for a terminal: settings, numbers, and what is not compared."""
-        found = self.comparison
+        found, width = self.comparison, terminal_width()
         few = [column for column in found.columns if "terminal" in column.shown_in]
         numbers = _main_table(found, few)
         left_out = [f"{item.name}: {item.text}" for item in _left_out(found)]
-        settings = [*aligned(_settings_table(found), terminal_width()), ""] if found.settings else []
-        return "\n".join(["", *settings, *aligned(numbers, terminal_width()), "", *left_out])
+        settings = [*aligned(_settings_table(found), width), ""] if found.settings else []
+        return "\n".join(["", *settings, *aligned(numbers, width), "", *left_out])
 
 
 def write_comparison(
