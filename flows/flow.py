@@ -10,6 +10,7 @@ import logging
 import shlex
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
@@ -35,7 +36,9 @@ from flows.adapters.prefect_adapter import (
 from flows.notifications.notify import Ending, channels_of, notify_when_finished
 from flows.options import FlowOptions
 from flows.parameters import option_values, values_of, with_flow_parameters
+from flows.run_page.artifacts import Artifacts
 from flows.run_page.page import RunPage
+from flows.run_page.refusal_artifact import refusal_artifact
 from flows.runner.dispatch import JobsError
 from flows.runner.gpu_dispatch import GpuDispatcher
 from flows.runner.local_cluster import local_cluster
@@ -43,17 +46,18 @@ from flows.runner.log_filter import install_log_filters
 from flows.runner.scene_events import CancelledElsewhereError, SceneEvents, task_prefix
 from flows.runner.task_runner import SceneTaskRunner
 from flows.runner.tasks import aggregate_experiment, stop_scenes, train_one_scene
-from preprocess.faults import FaultsError
+from preprocess.faults import MOST_NAMES, FaultsError
 from training.cli.parser import command_line_of
 from training.display.plan_text import header, not_started
 from training.display.terminal import terminal
-from training.execution.local import STOPPING, prepare_launch
+from training.execution.local import STOPPING, prepare_launch, scenes_without_data
 from training.execution.merge import AggregateError
 from training.execution.run_scene import mark_cancelled
 from training.plan.loop import blockers, make_plans
 from training.plan.model import Plan, ScenePlan
 from training.plan.options import checked_options
 from training.report.summary import standing, summarise
+from training.report.tables import duration
 from training.system.console import say
 
 STOPS = (KeyboardInterrupt, TerminationSignal, CancelledElsewhereError)
@@ -145,11 +149,36 @@ def _train_scenes(values: dict[str, Any], ending: Ending) -> State[Any]:
         _tag_flow_run(exp=options.exp_name, cluster=options.cluster)
         get_run_logger().info("the same from a terminal: %s", _command(options))
         plans = _plans_to_run.get() or _make_plans(options)
-        prepare_launch(plans)
+        _prepare(plans)
         ending.plans = plans
     except FaultsError as error:
+        _show_refusal(str(values["exp_name"]), error)
         return Failed(message=f"nothing was started: {error}")
     return _run_in_sequence(plans)
+
+
+def _prepare(plans: Sequence[Plan]) -> None:
+    """Make what scenes need; the run's log says what takes minutes. Raises FaultsError."""
+    missing = scenes_without_data(plans)
+    if missing:
+        names = ", ".join(missing[:MOST_NAMES] + ["…"] * (len(missing) > MOST_NAMES))
+        get_run_logger().info("the data of %s is made first, in about half a minute each", names)
+    began = time.monotonic()
+    prepare_launch(plans)
+    if missing:
+        took = duration(time.monotonic() - began)
+        get_run_logger().info("the data of %s scenes is there, after %s", len(missing), took)
+
+
+def _show_refusal(exp_name: str, error: FaultsError) -> None:
+    """Put what is wrong on the flow run's page, in the form's words; a server may refuse that."""
+    run = current_flow_run()
+    if run is None or _plans_to_run.get():  # a command line has said it in its own words
+        return
+    try:
+        Artifacts(run.id).show(*refusal_artifact(exp_name, error))
+    except Exception as problem:  # noqa: BLE001  # no page is worth a run
+        say(f"the run's page in Prefect's UI is not current ({problem})", sys.stderr)
 
 
 def _run_in_sequence(plans: Sequence[Plan]) -> State[Any]:
@@ -286,7 +315,7 @@ def _train(plan: Plan, page: RunPage, made: Made) -> list[PrefectConcurrentFutur
     scenes = plan.of("run")
     if not scenes:
         return []
-    events = SceneEvents(plan, [page])
+    events = SceneEvents(plan, [page], page.has_task_run)
     # A runner of its own, not the flow's: its size comes from the plan, and it is closed, its
     # machines given back, before the aggregate starts.
     with _scene_runner(plan, events) as runner:

@@ -35,6 +35,7 @@ from prefect.events.worker import EventsWorker
 from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture
 from prefect.logging.handlers import APILogWorker
+from prefect.logging.loggers import task_run_logger
 from prefect.settings import get_current_settings
 from prefect.states import Pending
 from prefect.task_engine import run_task_sync
@@ -63,6 +64,8 @@ FLOW_RUN_LOGGERS = ("prefect.flow_runs", "prefect.engine")
 """The loggers of flow runs' messages: that of `get_run_logger`, and the engine's."""
 FINAL_STATE_MESSAGE = "Finished in state "
 """What the engine's message about the end of a run begins with."""
+OWN_LINE = "is_line_of_run_page"
+"""Attribute of the log records that `task_run_log` makes."""
 MADE_UP_BY_UI = re.compile(
     # the UI, e.g. Tasty-Loach
     r"(Awesome|Rustic|Small|Gorgeous|Fantastic|Sleek|Intelligent|Unbranded|Refined|Licensed|Generic"
@@ -190,23 +193,44 @@ def send_buffered(timeout_s: float) -> None:
     APILogWorker.drain_all(timeout=timeout_s)
 
 
+def task_run_url(task_run_id: UUID) -> str:
+    """Return where a task run is in Prefect's UI; empty when the server has no UI."""
+    if not get_current_settings().server.ui.enabled:
+        return ""
+    return url_for("task-run", task_run_id) or ""
+
+
+def task_run_log(task_run: TaskRun) -> logging.LoggerAdapter[Any]:
+    """Return a logger of a task run for any thread: its lines are on its page and its flow run's.
+
+    `is_own_line` knows them from the engine's messages, which go to the same logger.
+    """
+    marked: dict[str, Any] = {OWN_LINE: True}
+    return task_run_logger(task_run, **marked)
+
+
+def is_own_line(record: logging.LogRecord) -> bool:
+    """Return whether a record was logged through `task_run_log`."""
+    return hasattr(record, OWN_LINE)
+
+
 # Artifacts and blocks
 
 
-def create_artifact(
-    client: SyncPrefectClient,
-    flow_run_id: UUID,
-    *,
-    key: str,
-    kind: str,
-    description: str,
-    data: str,
-) -> UUID:
-    """Create an artifact of a flow run from any thread; return its id."""
-    artifact = ArtifactCreate(
-        key=key, type=kind, description=description, data=data, flow_run_id=flow_run_id
-    )
-    return client.create_artifact(artifact).id
+def create_artifact(client: SyncPrefectClient, **values: Any) -> UUID:
+    """Create an artifact from any thread and return its id; `values` are ArtifactCreate's fields.
+
+    One of a task run alone, without a key, is on that run's page and in no list.
+    """
+    return client.create_artifact(ArtifactCreate(**values)).id
+
+
+def find_artifact(client: SyncPrefectClient, flow_run_id: UUID, key: str) -> UUID | None:
+    """Return the id of a flow run's latest artifact of that key, made by an earlier attempt."""
+    wanted = {"flow_run_id": {"any_": [str(flow_run_id)]}, "key": {"any_": [key]}}
+    body = {"artifacts": wanted, "sort": "CREATED_DESC", "limit": 1}
+    found = client.request("POST", "/artifacts/filter", json=body).json()
+    return UUID(found[0]["id"]) if found else None
 
 
 def replace_artifact_data(client: SyncPrefectClient, artifact_id: UUID, data: str) -> bool:

@@ -6,7 +6,11 @@ from uuid import UUID
 
 from prefect import get_client
 
-from flows.adapters.prefect_adapter import create_artifact, replace_artifact_data
+from flows.adapters.prefect_adapter import (
+    create_artifact,
+    find_artifact,
+    replace_artifact_data,
+)
 
 ANSWER_S = 15.0
 """How long the server may take to answer."""
@@ -23,20 +27,29 @@ class Artifacts:
     def show(self, key: str, kind: str, description: str, data: str) -> None:
         """Create or change the artifact with this key; send nothing if it shows `data` already.
 
-        Raises whatever Prefect's client raises.
+        A retried flow run changes those that its former attempt made. Raises whatever Prefect's
+        client raises.
         """
         if self._shown.get(key) == data:
             return
         with get_client({"timeout": ANSWER_S}, sync_client=True) as client:
             # The server changes the latest artifact of the key along with it.
-            known = self._made.get(key)
+            known = self._made.get(key) or find_artifact(client, self._flow_run_id, key)
             if known is None or not replace_artifact_data(client, known, data):
-                self._made[key] = create_artifact(
+                known = create_artifact(
                     client,
-                    self._flow_run_id,
+                    flow_run_id=self._flow_run_id,
                     key=key,
-                    kind=kind,
+                    type=kind,
                     description=description,
                     data=data,
                 )
+            self._made[key] = known
         self._shown[key] = data
+
+    def add(self, task_run_id: UUID, description: str, data: str) -> None:
+        """Create a Markdown artifact on the page of a task run; raises as `show` does."""
+        with get_client({"timeout": ANSWER_S}, sync_client=True) as client:
+            create_artifact(
+                client, task_run_id=task_run_id, type="markdown", description=description, data=data
+            )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,7 +21,7 @@ from training.report.metrics import Column, is_number, used_columns
 from training.report.scene_rows import TERMINAL_COLOUR, Row
 from training.report.tables import duration
 from training.system.paths import Roots
-from training.system.scene_log import last_lines
+from training.system.scene_log import last_lines, latest_progress, progress_text
 
 EVERY_S = 30.0
 BAR_WIDTH = 40
@@ -38,13 +38,18 @@ class RunFacts:
     exp_name: str
     parallelism: int
     on_gpus: bool
+    on_slurm: bool = False
 
     @classmethod
     def of(cls, plan: Plan) -> RunFacts:
         """Take them from the plan."""
         at_once = plan.slurm.parallelism if plan.slurm else plan.workers
         on_gpus = bool(plan.slurm or plan.gpus)
-        return cls(plan.exp_name, at_once, on_gpus)
+        return cls(plan.exp_name, at_once, on_gpus, plan.slurm is not None)
+
+    def shown(self, state: str) -> str:
+        """Return a state as people call it: on one machine there is no queue to be in."""
+        return "waiting" if state == "queued" and not self.on_slurm else state
 
 
 def artifact_key(roots: Roots, exp_name: str, output_subdir: str, kind: str) -> str:
@@ -59,8 +64,17 @@ def artifact_key(roots: Roots, exp_name: str, output_subdir: str, kind: str) -> 
     return f"{words}-{kind}-{number}".lstrip("-")
 
 
-def progress(facts: RunFacts, rows: Sequence[Row], moment: datetime, end: str = "") -> str:
-    """Return counts, a bar and an estimate of the end as Markdown; `end` says how the run ended."""
+def progress(
+    facts: RunFacts,
+    rows: Sequence[Row],
+    moment: datetime,
+    end: str = "",
+    links: Mapping[str, str] | None = None,
+) -> str:
+    """Return counts, a bar, an estimate of the end and what runs as Markdown.
+
+    `end` says how the run ended; `links` are the addresses of the scenes' own pages.
+    """
     found: Counter[str] = Counter(row.state for row in rows)
     total = len(rows)
     head = ["done", "running", "queued", "failed"]
@@ -70,24 +84,25 @@ def progress(facts: RunFacts, rows: Sequence[Row], moment: datetime, end: str = 
         "",
         _bar(found["done"], found["failed"] + found["cancelled"], total),
         "",
-        f"| {' | '.join(head)} |",
+        f"| {' | '.join(map(facts.shown, head))} |",
         "| ---: " * len(head) + "|",
         f"| {' | '.join(str(found[state]) for state in head)} |",
         "",
         f"**{escaped(end)}**" if end else _estimate(facts, rows, moment),
     ]
-    for state in ("failed", "running"):
-        lines += _names(state, [row for row in rows if row.state == state])
+    lines += _names("failed", [row for row in rows if row.state == "failed"], links or {})
+    lines += _running([row for row in rows if row.state == "running"], links or {})
     refreshed = "" if end else f", refreshed every {EVERY_S:.0f} s"
     return clean("\n".join([*lines, "", f"As of {moment:%Y-%m-%d %H:%M:%S} UTC{refreshed}."]))
 
 
 def _bar(done: int, failed: int, total: int) -> str:
-    """Return `████▒▒░░░░ 40 %`: done, failed, left."""
+    """Return a bar of what is done, failed and left, with a legend where something has failed."""
     full, bad = (round(BAR_WIDTH * number / max(1, total)) for number in (done, failed))
-    bad = min(bad, BAR_WIDTH - full)
+    bad = min(max(bad, failed > 0), BAR_WIDTH - full)
     percent = 100 * done // max(1, total)
-    return f"`{'█' * full}{'▒' * bad}{'░' * (BAR_WIDTH - full - bad)}` {percent} %"
+    bar = f"`{'█' * full}{'✕' * bad}{'░' * (BAR_WIDTH - full - bad)}` {percent} %"
+    return f"{bar} (█ done, ✕ failed or cancelled, ░ left)" if failed else bar
 
 
 def _estimate(facts: RunFacts, rows: Sequence[Row], moment: datetime) -> str:
@@ -100,10 +115,34 @@ def _estimate(facts: RunFacts, rows: Sequence[Row], moment: datetime) -> str:
     return f"{about}, if all take as long as the done."
 
 
-def _names(state: str, rows: Sequence[Row]) -> list[str]:
-    names = [escaped(row.scene) for row in rows[:MOST_NAMED]]
-    more = [f"{len(rows) - MOST_NAMED} more"] if len(rows) > MOST_NAMED else []
-    return ["", f"{state}: {', '.join([*names, *more])}"] if names else []
+def _names(state: str, rows: Sequence[Row], links: Mapping[str, str]) -> list[str]:
+    names = [_linked(row.scene, links) for row in rows[:MOST_NAMED]]
+    return ["", f"{state}: {', '.join([*names, *_more(rows)])}"] if names else []
+
+
+def _running(rows: Sequence[Row], links: Mapping[str, str]) -> list[str]:
+    """Return a table of running scenes with what their trainers last said of epoch and loss."""
+    if not rows:
+        return []
+    lines = [
+        f"| {_linked(row.scene, links)} | {escaped(_progress_of(row))} "
+        f"| {'' if row.elapsed_s is None else duration(row.elapsed_s)} |"
+        for row in rows[:MOST_NAMED]
+    ]
+    return ["", "| running | progress | for |", "| --- | --- | ---: |", *lines, "", *_more(rows)]
+
+
+def _progress_of(row: Row) -> str:
+    said = latest_progress(row.log)
+    return progress_text(said) if said else ""
+
+
+def _linked(scene: str, links: Mapping[str, str]) -> str:
+    return f"[{escaped(scene)}]({links[scene]})" if links.get(scene) else escaped(scene)
+
+
+def _more(rows: Sequence[Row]) -> list[str]:
+    return [f"{len(rows) - MOST_NAMED} more"] if len(rows) > MOST_NAMED else []
 
 
 def table(facts: RunFacts, rows: Sequence[Row]) -> list[dict[str, str]]:
@@ -122,7 +161,7 @@ def _cells(facts: RunFacts, row: Row, columns: Sequence[Column]) -> dict[str, st
     attempts = len(row.attempts)
     cells = {
         "scene": row.scene,
-        "state": row.state,
+        "state": facts.shown(row.state),
         "attempts": str(attempts or ""),
         "duration": "" if row.elapsed_s is None else duration(row.elapsed_s),
         hours: f"{row.total_s / 3600:.2f}" if attempts else "",

@@ -14,13 +14,14 @@ import socket
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
 
-from flows.adapters.prefect_adapter import State
+from flows.adapters.prefect_adapter import State, TaskRun, task_run_log, task_run_url
 from flows.run_page.artifacts import Artifacts
 from flows.run_page.content import (
     EVERY_S,
@@ -33,6 +34,7 @@ from flows.run_page.content import (
 )
 from flows.run_page.page_state import Ended, RunPageState, Started
 from flows.run_page.report_artifact import report
+from flows.run_page.scene_artifact import scene_page
 from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
 from training.records.record import now
@@ -64,6 +66,8 @@ class RunPage:
         self._facts = RunFacts.of(plan)
         self._artifacts = Artifacts(flow_run_id)
         self._events: queue.SimpleQueue[Started | Ended | Over] = queue.SimpleQueue()
+        self._task_runs: dict[str, TaskRun] = {}
+        self._pages_left: deque[tuple[ScenePlan, Row]] = deque()
         self._end = "ended unexpectedly"
         self._has_complained = False
         # In the caller's context: there Prefect finds its settings and its server.
@@ -86,6 +90,10 @@ class RunPage:
         """Return the state; the page's last update shows it as the run's end."""
         self._end = f"{state.name}: {state.message}"
         return state
+
+    def has_task_run(self, scene: str, task_run: TaskRun) -> None:
+        """Remember the task run of a scene: lines about the scene belong on its page too."""
+        self._task_runs[scene] = task_run
 
     def started(self, scene: ScenePlan, attempt: int, location: JobLocation | None = None) -> None:
         """Show that an attempt has started."""
@@ -121,25 +129,42 @@ class RunPage:
             self._try(lambda event=event: self._note(scenes, event))  # type: ignore[misc]
 
     def _note(self, scenes: RunPageState, event: Started | Ended) -> None:
+        task_run = self._task_runs.get(event.scene.name)
+        logger = task_run_log(task_run) if task_run else self._logger
         if isinstance(event, Started):
             scenes.started(event)
-            self._logger.info("%s", started_line(event))
+            logger.info("%s", started_line(event))
             return
-        scenes.ended(event, row_of(event.scene.name, event.scene.output))
+        row = row_of(event.scene.name, event.scene.output)
+        scenes.ended(event, row)
         level = logging.ERROR if event.outcome.status == "failed" else logging.INFO
-        self._logger.log(level, "%s", ended_line(event.scene, event.outcome))
+        logger.log(level, "%s", ended_line(event.scene, event.outcome))
+        if task_run and not event.will_retry:
+            self._pages_left.append((event.scene, row))
 
     def _publish(self, scenes: RunPageState, end: str = "") -> None:
         moment = now()
         rows = scenes.rows(moment, is_over=bool(end))
-        self._show("progress", "markdown", progress(self._facts, rows, moment, end))
+        links = {name: task_run_url(each.id) for name, each in self._task_runs.items()}
+        self._show("progress", "markdown", progress(self._facts, rows, moment, end, links))
         self._show("scenes", "table", json.dumps(table(self._facts, rows)))
+        self._publish_scenes()
+
+    def _publish_scenes(self) -> None:
+        """Give each scene that has ended since an artifact on its own page; one request each."""
+        while self._pages_left:
+            scene, row = self._pages_left[0]
+            task_run = self._task_runs[scene.name]
+            self._artifacts.add(task_run.id, f"scene {scene.name}", scene_page(scene, row))
+            self._pages_left.popleft()
 
     def _publish_last(self, scenes: RunPageState, end: str) -> None:
         scenes.update(rows_of(scenes.outdated))
-        self._publish(scenes, end)
-        if self._plan.of("run"):
-            self._show("report", "markdown", report(self._plan, scenes.recorded))
+        try:
+            self._publish(scenes, end)
+        finally:
+            if self._plan.of("run"):
+                self._show("report", "markdown", report(self._plan, scenes.recorded))
 
     def _show(self, kind: str, form: str, data: str) -> None:
         plan = self._plan

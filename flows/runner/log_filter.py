@@ -6,7 +6,12 @@ import logging
 
 from prefect.exceptions import CancelledRun, FailedRun
 
-from flows.adapters.prefect_adapter import FLOW_RUN_LOGGERS, TASK_RUN_LOGGER, says_final_state
+from flows.adapters.prefect_adapter import (
+    FLOW_RUN_LOGGERS,
+    TASK_RUN_LOGGER,
+    is_own_line,
+    says_final_state,
+)
 from flows.runner.tasks import NotStartedError, SceneNotDoneError
 
 REPORTED_ERRORS = (SceneNotDoneError, NotStartedError)
@@ -20,6 +25,8 @@ class TaskLogFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a record says something that is not in the log already."""
+        if is_own_line(record):
+            return True
         if says_final_state(record) or isinstance(_error(record), REPORTED_ERRORS):
             return False
         return record.levelno > logging.INFO

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, wait
 from typing import Any
 
@@ -39,10 +39,17 @@ class SceneEvents:
     Prefect calls its hooks on the threads that run tasks.
     """
 
-    def __init__(self, plan: Plan, viewers: Iterable[Viewer] = ()) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        viewers: Iterable[Viewer] = (),
+        on_task_run: Callable[[str, TaskRun], None] = lambda *_: None,
+    ) -> None:
+        """`on_task_run` gets each scene's name and task run before an attempt is shown."""
         self._plan = plan
         self._prefix = task_prefix(plan)
         self._scenes = {f"{self._prefix}{scene.name}": scene for scene in plan.scenes}
+        self._on_task_run = on_task_run
         self._viewers: tuple[Viewer, ...] = (viewer_of(plan), *viewers)
         self._lock = threading.Lock()
         self._failures = 0
@@ -98,6 +105,7 @@ class SceneEvents:
     def _started(self, task_run: TaskRun) -> None:
         scene = self._scenes[task_run.name]
         self._attempts[scene.name] = task_run.run_count
+        self._on_task_run(scene.name, task_run)
         if self._plan.slurm is None and not self._plan.gpus and not self._has_stopped():
             self._show_started(scene)
 

@@ -22,6 +22,7 @@ def seen(monkeypatch, prefect_server):  # noqa: ARG001
         raise FaultsError([Fault("seen")])
 
     monkeypatch.setattr(flow, "prepare_launch", refuse)
+    monkeypatch.setattr(flow, "scenes_without_data", lambda _: [])
     monkeypatch.setattr(flow, "_make_plans", lambda _: ["made by the flow"])
     return plans
 

@@ -96,6 +96,17 @@ def _keep_sources(plan: Plan) -> None:
     remove_unneeded(reading.sources.folder, lambda: noted_snapshots(plan.roots))
 
 
+def scenes_without_data(plans: Sequence[Plan]) -> list[str]:
+    """Return the names of the synthetic scenes whose data a launch of these plans has to build."""
+    found = (
+        scene.name
+        for plan in plans
+        for scene in plan.of("run")
+        if scene.builds_data and not (plan.roots.scene_data_root / scene.name).exists()
+    )
+    return list(dict.fromkeys(found))
+
+
 def build_scene_data(plans: Sequence[Plan]) -> None:
     """Build missing data of synthetic scenes in a child process, since that imports torch.
 

@@ -107,7 +107,7 @@ def _facts(rows: Sequence[Row], spans: Sequence[Span], *, on_gpus: bool) -> list
         name, note = ("GPU-hours", ", one GPU each") if on_gpus else ("hours of training", "")
         facts.append(Fact(name, f"{hours:.2f}", f"{counted(attempts, 'attempt')}{note}"))
     facts += _code_versions(rows)
-    waits = longest_and_median_wait(spans)
+    waits = longest_and_median_wait(span for span in spans if span.job_id)  # else there is no queue
     if waits:
         longest, middle = map(duration, waits)
         facts.append(Fact("wait in the queue", middle, f"median; longest {longest}"))

@@ -7,6 +7,7 @@ import json
 import logging
 import random
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,12 +18,17 @@ from prefect.exceptions import CancelledRun, FailedRun
 
 from flows.run_page.content import RunFacts, artifact_key, ended_line, progress, started_line, table
 from flows.run_page.page_state import Started
+from flows.run_page.refusal_artifact import refusal_artifact
 from flows.run_page.report_artifact import report
+from flows.run_page.scene_artifact import scene_page
 from flows.runner.log_filter import FlowLogFilter, TaskLogFilter
+from preprocess.faults import Fault, FaultsError
 from training.records.outcome import Outcome
 from training.records.record import Cause, now
+from training.report.scene_rows import row_of
 from training.slurm.job_states import JobLocation
 
+ON_SLURM = RunFacts("exp", 2, on_gpus=True, on_slurm=True)
 HOSTILE = "a|b `c` <img src=x> **d** __e__ line\n\x00 \x1b[31mred"
 
 
@@ -123,14 +129,68 @@ def test_progress_counts_draws_and_estimates(plan_of):
     moment = now()
     text = progress(RunFacts.of(plan), state.rows(moment), moment)
     assert text.startswith("## exp: 3 of 8 scenes done\n")
-    assert f"`{'█' * 15}{'▒' * 5}{'░' * 20}` 37 %" in text
-    assert "| done | running | queued | failed |" in text
+    assert f"`{'█' * 15}{'✕' * 5}{'░' * 20}` 37 % (█ done, ✕ failed or cancelled" in text
+    assert "| done | running | waiting | failed |" in text
     assert "| 3 | 1 | 3 | 1 |" in text
     until = moment + timedelta(minutes=210)
     assert "About 3:30 h left, until " in text
     assert f"{until:%H:%M} UTC" in text
     assert "failed: a\n" in text
     assert "refreshed every 30 s" in text
+    scenes = state.rows(moment)
+    assert "| done | running | queued | failed |" in progress(ON_SLURM, scenes, moment)
+    assert [row["state"] for row in table(ON_SLURM, scenes)].count("queued") == 3
+    assert [row["state"] for row in table(RunFacts.of(plan), scenes)].count("waiting") == 3
+
+
+def test_progress_shows_epoch_and_loss_of_what_runs_and_links_scenes(plan_of):
+    """As their trainers said last; a scene's name leads to its own page."""
+    plan = plan_of("a", "b")
+    state = page_state_of(plan)
+    for scene in plan.scenes:
+        started(state, scene)
+    end(state, plan.scenes[1], Cause.TRAINER_ERROR)
+    plan.scenes[0].output.mkdir(parents=True, exist_ok=True)
+    said = 'TS_PROGRESS {"epoch": 3, "epochs": 30, "loss": 0.0123}\n'
+    plan.scenes[0].log.write_text(said)
+    moment = now()
+    text = progress(RunFacts.of(plan), state.rows(moment), moment, links={"b": "http://x/b"})
+    assert "| a | epoch 3/30, loss 0.0123 | 30 min |" in text
+    assert "failed: [b](http://x/b)" in text
+
+
+def test_a_scenes_page_has_its_end_numbers_picture_and_log(plan_of):
+    """Whatever is in them, it is below 600 kB; a picture that is too large is left out."""
+    (scene,) = plan_of("a_1").scenes
+    record(scene, psnr=20.04, picture="p.png")
+    picture(scene.output / "p.png", 700)
+    scene.log.write_text("".join(f"line {number}\n" for number in range(99)) + "`x" * 999)
+    text = scene_page(scene, row_of(scene.name, scene.output))
+    assert text.startswith("# a_1: done\n")
+    assert "| 20.0 | 60 min |" in text
+    assert "![target, before, after](data:image/jpeg;base64," in text
+    assert "\n    line 98\n" in text
+    assert "line 60" not in text
+    assert len(text) < 600_000
+    moving = replace(
+        row_of(scene.name, scene.output), animations={"turntable": scene.output / "p.png"}
+    )
+    assert "turntable" not in scene_page(scene, moving)  # over a megabyte
+
+
+def test_a_refusal_is_in_the_words_of_the_form():
+    """All faults, with the titles of fields in place of flags."""
+    faults = [
+        Fault("--slurm.time is not valid", "'soon'", "see --time-limit, or leave --no-snapshot"),
+        Fault("no scene's seq_name contains", "'x'", "did you mean a_1"),
+    ]
+    key, kind, _, text = refusal_artifact("My_exp", FaultsError(faults))
+    assert (key, kind) == ("my-exp-refused", "markdown")
+    assert "2 to correct" in text
+    assert "**\"Slurm: A scene's time\" is not valid**: 'soon'" in text
+    assert 'see "Time limit", or leave "The trainer: Keep the sources"' in text
+    assert "did you mean a_1" in text
+    assert "--" not in text
 
 
 def test_progress_says_how_a_run_ended(plan_of):

@@ -14,9 +14,11 @@ import pytest
 from page_lab import planned, record
 from prefect.states import Completed
 
+from flows.adapters.prefect_adapter import TASK_RUN_LOGGER, TaskRun
 from flows.run_page import page as run_page
 from flows.run_page.artifacts import Artifacts
 from flows.run_page.page import RunPage
+from flows.runner.log_filter import install_log_filters
 from training.records.outcome import Outcome
 from training.records.record import Cause
 
@@ -35,6 +37,7 @@ class Recorder(Artifacts):
     def __init__(self) -> None:
         super().__init__(uuid.uuid4())
         self.sent: list[tuple[str, str]] = []
+        self.pages: list[tuple[str, str]] = []
         self.fault: Exception | None = None
         self.tries = 0
         self.let_go = threading.Event()
@@ -46,6 +49,9 @@ class Recorder(Artifacts):
         if self.fault:
             raise self.fault
         self.sent.append((key, data))
+
+    def add(self, _task_run_id, description: str, data: str) -> None:
+        self.pages.append((description, data))
 
 
 @pytest.fixture
@@ -68,6 +74,7 @@ def test_many_scenes_are_a_handful_of_writes(plan_of, page_of, monkeypatch):
     outcome = Outcome(scene="", status="done", cause=Cause.OK, log=Path("l"))
     with page_of(plan) as page:
         for scene in plan.scenes:
+            page.has_task_run(scene.name, TaskRun(task_key="k", dynamic_key=scene.name))
             page.started(scene, 1)
             record(scene)
             ended = outcome.model_copy(update={"scene": scene.name})
@@ -77,6 +84,22 @@ def test_many_scenes_are_a_handful_of_writes(plan_of, page_of, monkeypatch):
     assert 3 <= len(sent) <= 7
     assert "300 of 300 scenes done" in sent[-3][1]
     assert sent[-2][1].count('"done"') == 300
+    pages = [description for description, _ in page._artifacts.pages]
+    assert pages == [f"scene {scene.name}" for scene in plan.scenes]  # one each, in order
+
+
+def test_lines_about_a_scene_are_on_its_own_page_too(plan_of, page_of, caplog):
+    """By the task run's logger, past the filter of the engine's messages."""
+    install_log_filters()
+    plan = plan_of("a")
+    task_run = TaskRun(task_key="k", dynamic_key="0")
+    with caplog.at_level(logging.INFO, TASK_RUN_LOGGER), page_of(plan) as page:
+        page.has_task_run("a", task_run)
+        page.started(plan.scenes[0], 1)
+        logging.getLogger(TASK_RUN_LOGGER).info("Running hook")
+    (line,) = [each for each in caplog.records if each.name == TASK_RUN_LOGGER]
+    assert line.getMessage().startswith("a: started")
+    assert line.task_run_id == str(task_run.id)
 
 
 def test_a_server_that_hangs_keeps_nobody(plan_of, page_of):
@@ -105,6 +128,23 @@ def test_a_lost_server_is_reported_once(plan_of, page_of, capsys, monkeypatch, e
     output = capsys.readouterr().err.splitlines()
     assert output == ["the run's page in Prefect's UI is not current (OSError: connection refused)"]
     assert "**Completed: done**" in server.sent[-3][1]
+
+
+def test_a_retried_run_keeps_its_artifacts(prefect_server):
+    """One set: the second attempt changes what the first has made; a scene's own has no key."""
+    run, task_run = uuid.uuid4(), uuid.uuid4()
+    for text in ("first", "second"):
+        artifacts = Artifacts(run)
+        artifacts.show("exp-progress", "markdown", "progress", text)
+    artifacts.add(task_run, "scene a", "text")
+
+    def shown(**wanted):
+        body = {"artifacts": wanted}
+        return prefect_server.request("POST", "/artifacts/filter", json=body).json()
+
+    assert [each["data"] for each in shown(flow_run_id={"any_": [str(run)]})] == ["second"]
+    (own,) = shown(task_run_id={"any_": [str(task_run)]})
+    assert (own["key"], own["flow_run_id"], own["data"]) == (None, None, "text")
 
 
 @pytest.fixture

@@ -390,9 +390,9 @@ def test_without_a_plotting_library_there_is_a_summary(roots, monkeypatch, capsy
 
 def test_waits_are_from_the_plan_or_the_attempt_before(roots):
     """A first attempt waits from the plan's creation on, the next one from its end on."""
-    first = attempt(Cause.NODE_FAILURE, begin=10, minutes=20, host="n1")
-    second = attempt(Cause.OK, begin=45, host="n2")
-    later = attempt(Cause.OK, begin=60 * 24)
+    first = attempt(Cause.NODE_FAILURE, begin=10, minutes=20, host="n1", job="7")
+    second = attempt(Cause.OK, begin=45, host="n2", job="8")
+    later = attempt(Cause.OK, begin=60 * 24, job="9")
     plans = [
         planned(roots, "a_1"),
         planned(roots, "a_2", created=START + timedelta(hours=24, minutes=-5)),
@@ -485,7 +485,7 @@ def test_the_launcher_and_the_flows_aggregate_write_it(lab):
     assert f"page: {written / 'report.html'}" in result.stdout
     report = (written / "report.md").read_text()
     assert "a_2: failed (trainer_error)" in report
-    assert "wait in the queue" in report
+    assert "wait in the queue" not in report  # one machine has none
     assert "hours of training" in report  # no GPU here
     for path in written.iterdir():
         path.unlink()

@@ -75,10 +75,11 @@ def _draw_bars(made: Axes, rows: Sequence[Sequence[Span]], clock: Clock, unit: f
     waits = [(place, span.queued, span.start) for place, span in placed if span.queued]
     if waits:
         height = 0.36 if len(rows) <= charts.MOST_NAMED else 1.0  # thin lines would make patterns
+        waiting = "in the queue" if any(span.job_id for _, span in placed) else "waiting"
         places, begins, ends = zip(*waits, strict=True)
         left = [clock.at(each) / unit for each in begins]
         width = [clock.at(e) / unit - x for e, x in zip(ends, left, strict=True)]
-        made.barh(places, width, height, left=left, color=WAIT_COLOUR, label="in the queue")
+        made.barh(places, width, height, left=left, color=WAIT_COLOUR, label=waiting)
     for kind, colour in KIND_COLOURS.items():
         mine = [(place, span) for place, span in placed if span.kind == kind]
         if not mine:
