@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from training.report.blocks import (
     Block,
@@ -58,7 +59,8 @@ class WrittenComparison:
         few = [column for column in found.columns if "terminal" in column.shown_in]
         numbers = _main_table(found, few)
         left_out = [f"{item.name}: {item.text}" for item in _left_out(found)]
-        settings = [*aligned(_settings_table(found), width), ""] if found.settings else []
+        short = replace(found, settings=_with_short_keys(found.settings))
+        settings = [*aligned(_settings_table(short), width), ""] if found.settings else []
         return "\n".join(["", *settings, *aligned(numbers, width), "", *left_out])
 
 
@@ -139,6 +141,14 @@ def _settings(comparison: Comparison) -> list[Block]:
     if silent:
         blocks.append(Text(f"Not known of {', '.join(silent)}: no record says its configuration."))
     return blocks
+
+
+def _with_short_keys(settings: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """Return settings by the last two parts of their keys, where those are unique."""
+    shortened = {key: ".".join(key.split(".")[-2:]) for key in settings}
+    if len(set(shortened.values())) < len(settings):
+        return dict(settings)
+    return {shortened[key]: values for key, values in settings.items()}
 
 
 def _settings_table(comparison: Comparison) -> Table:

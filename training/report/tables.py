@@ -102,11 +102,11 @@ def aligned(
 
     Columns that leave first are those with the highest number in `leaves`; without it the last.
     """
-    order = leaves or {heading: number for number, heading in enumerate(table.head)}
+    order = [leaves[each] for each in table.head] if leaves else range(len(table.head))
     cells = zip(table.head, *table.lines, *table.foot, strict=True)
     columns = [
-        TextColumn(heading, column, order[heading], _state_of if heading == "state" else None)
-        for heading, *column in cells
+        TextColumn(heading, column, leaving, _state_of if heading == "state" else None)
+        for leaving, (heading, *column) in zip(order, cells, strict=True)
     ]
     fitted = fit(columns, width)
     return [*fitted.lines, *fitted.note]
