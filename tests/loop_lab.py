@@ -66,11 +66,11 @@ def mark(lab: Any, name: str) -> Path:
 
 def use_stand_in() -> None:
     """Let this process take `loop_trainer.py`, which needs no data, for our own trainer."""
-    from training.plan import loop, make_plan, train_script
+    from training.plan import launch, loop, train_script
 
-    for module in (loop, make_plan, train_script):
+    for module in (launch, loop, train_script):
         module.OWN_SCRIPT = TRAINER  # type: ignore[attr-defined]
-    make_plan._absent_input = lambda *_: []
+    launch._absent_input = launch._absent_data = lambda *_: []
 
 
 if __name__ == "__main__":

@@ -20,7 +20,9 @@ if given.get("run_mode") == "difix_data_generation_aggregate":  # one run after 
         stream.write(json.dumps(line) + "\n")
     time.sleep(0.5)  # long enough to meet another one
     sys.exit(1 if given.get("do") == "fail_aggregate" else 0)
-output = Path(os.environ["TS_RESULTS_ROOT"]) / given["shared.scene_name"] / given["shared.exp_name"]
+output = (
+    Path(os.environ["TS_RESULTS_ROOT"]) / os.environ["TS_SCENE_NAME"] / os.environ["TS_EXP_NAME"]
+)
 scene = json.loads(Path(os.environ["TS_SCENE_FILE"]).read_text(encoding="utf-8"))
 do = scene.get("do") or given.get("do", "ok")
 if "only" in given and given["only"] not in scene["seq_name"]:

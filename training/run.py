@@ -18,6 +18,7 @@ if __name__ == "__main__":
 
     exec_job_stage(sys.argv[1:])  # in a Slurm job, where nothing of the launcher is needed
 
+from preprocess.faults import Fault, FaultsError
 from training.cli.parser import parse_options, reporting_faults
 from training.display.plan_text import header, not_started, overview, render
 from training.display.terminal import terminal
@@ -35,6 +36,7 @@ NOTIFY_URL = "TS_NOTIFY_URL"
 """A secret of the flow; trainers and jobs of the launcher would inherit it."""
 ONE_EXPERIMENT = {"--exp-name", "--watch", "--logs", "--cancel", "--help", "-h"}
 """Flags with which --status is not about all experiments."""
+NOTHING = "nothing was started:\n"
 Options = TypeVar("Options", bound=LaunchOptions)
 Plans = Sequence[Plan]
 """In the order in which they run: one, with --loop those of its stages."""
@@ -48,6 +50,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def submit_command(argv: Sequence[str]) -> int:
     """Submit as `--submit` does; return the exit status."""
     return _main(["--submit", *argv], "submit")
+
+
+def sweep_command(argv: Sequence[str]) -> int:
+    """Train a sweep as `--sweep` does, whose values stand first; return the exit status."""
+    arguments = ["--sweep", *argv]
+
+    def check() -> int:
+        options = parse_options(arguments, LaunchOptions, spelled("sweep"))
+        if not options.sweep:
+            remedy = f"e.g. {spelled('sweep')} seed=1,2,3 --exp-name my_sweep --run-all"
+            raise FaultsError([Fault("no key with its values is given", remedy=remedy)])
+        return DONE
+
+    return reporting_faults(check, before=NOTHING) or _main(arguments, "sweep")
 
 
 def _main(argv: Sequence[str] | None, subcommand: str) -> int:
@@ -94,7 +110,7 @@ def run_command(
             say(f"to go on: {prog} {shlex.join(arguments)}")
         return status
 
-    return reporting_faults(run, before="nothing was started:\n")
+    return reporting_faults(run, before=NOTHING)
 
 
 def _asks_for_all_experiments(arguments: Sequence[str]) -> bool:

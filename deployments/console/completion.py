@@ -89,6 +89,7 @@ COMPLETERS: dict[str, Callable[..., Any]] = {
     "--scene-name-includes": _scenes,
     "SCENE": _scenes,
     "--overrides": _keys,
+    "--sweep": _keys,
     **dict.fromkeys(FOLDERS, DirectoriesCompleter()),
     **dict.fromkeys(FILES, FilesCompleter()),
 }

@@ -72,6 +72,7 @@ def experiments(flags: Mapping[str, str]) -> list[str]:
     except FaultsError:
         return []
     found = {path.parent.name for path in root.glob(f"*/*/{RECORD}")}
+    found |= {path.parts[-3] for path in root.glob(f"*/*/*=*/{RECORD}")}
     return sorted(found | {path.name for path in root.glob(f"{EXPERIMENTS}/*")})
 
 

@@ -41,6 +41,11 @@ COMMANDS = {
         "training.run:submit_command",
         "training.plan.options:LaunchOptions",
     ),
+    "sweep": Command(
+        "train scenes with every combination of some settings, on this machine or on Slurm",
+        "training.run:sweep_command",
+        "training.plan.options:LaunchOptions",
+    ),
     "status": Command(
         "show how an experiment stands, or which experiments go on",
         "training.cli.experiment_subcommands:status",

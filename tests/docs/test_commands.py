@@ -7,6 +7,7 @@ launch. What training itself does is proved by other tests, and by `make demo` i
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -25,6 +26,13 @@ SCENES = [path.stem for path in (CHECKOUT / "preprocess" / "scenes").glob("*.jso
 PAGES = [CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", *(CHECKOUT / "docs").glob("*.md")]
 BLOCK = re.compile(r"^( *)```bash\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+DEEP_TRAINER = """
+import json, os, pathlib, sys
+given = dict(item.split("=", 1) for item in sys.argv[1:])
+names = [os.environ[f"TS_{each}"] for each in ("RESULTS_ROOT", "SCENE_NAME", "EXP_NAME")]
+psnr = float(given["train.optimization.loss.depth"])
+pathlib.Path(*names, "metrics.json").write_text(json.dumps({"psnr": psnr}))
+"""
 ELSEWHERE = {
     "source .venv/bin/activate": "CI, which runs make",
     'eval "$(make -s slurm-up)"': "every test in tests/slurm, by the same module",
@@ -91,6 +99,8 @@ def place(tmp_path_factory) -> Iterator[Path]:
         (root / "my_trainer.py").write_text(own_trainer(), encoding="utf-8")
         for exp_name in ("my_exp", "other_exp"):
             train(registry, "--exp-name", exp_name, "--train-script", str(STAND_IN))
+        swept = ("--scene-name-includes", SCENES[0], "--sweep", "epochs=30,50", "seed=1")
+        train(registry, "--exp-name", "my_sweep", "--train-script", str(STAND_IN), *swept)
         yield root
 
 
@@ -130,7 +140,7 @@ def run(command: str) -> int:
     if words[0] == "make":
         return subprocess.run(["make", "-n", *words[1:]], cwd=CHECKOUT, check=False).returncode
     if words[0] == "training-scheduler":
-        trains = words[1] in {"train", "launch", "submit"}
+        trains = words[1] in {"train", "launch", "submit", "sweep"}
         given = with_dry_run(words[1:]) if trains else words[1:]
         return called("deployments.console.command:main", given)
     if words[:2] == ["python", "training/run.py"]:
@@ -165,6 +175,26 @@ def test_the_trainer_of_ones_own_trains_and_resumes(place):
     log = (output / "train.log").read_text(encoding="utf-8")
     assert "from epoch 3" in log
     assert log.count("TS_PROGRESS") == 2
+
+
+def test_the_optimiser_is_told_what_was_trained(place):
+    """The page's program trains what it asks for, and finds the best of it."""
+    (place / "deep.py").write_text(DEEP_TRAINER, encoding="utf-8")
+    code = PYTHON_BLOCK.findall((CHECKOUT / "docs/sweeps.md").read_text(encoding="utf-8"))[0]
+    flags = ["--scene-name-includes", SCENES[0], "--scenes-dir", str(place / "registry")]
+    flags += ["--train-script", str(place / "deep.py")]
+    code = code.replace('"--run-all"', ", ".join(map(repr, flags)))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    environment = {**os.environ, "PATH": path}
+    said = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert said.returncode == 0, said.stderr
+    outputs = list((place / "results" / SCENES[0] / "study").glob("depth=*,seed=?/metrics.json"))
+    assert len(outputs) == 6
+    best = max(json.loads(each.read_text(encoding="utf-8"))["psnr"] for each in outputs)
+    assert said.stdout.strip().endswith(str(best))
 
 
 def test_what_is_run_elsewhere_stands_on_a_page():

@@ -32,19 +32,21 @@ def children_of(pid: int) -> list[psutil.Process]:
 
 
 def test_all_scenes_done_is_a_completed_flow_with_edges_into_the_aggregate(flow_lab, prefect_api):
-    """Task runs are named by scene, each has an edge into the aggregate; records agree."""
-    for name in ("a_1", "a_2", "a_3"):
-        flow_lab.add_scene(name)
-    result = flow_lab.run("--run-all", "--workers", "2", "--exp-name", "whole", program=FLOW)
+    """Task runs are named by scene, each has an edge into the aggregate; records agree.
+
+    Those of a sweep, which is one flow run, are named by setting and scene."""
+    flow_lab.add_scene("hi4d")
+    flags = ("--workers", "2", "--exp-name", "whole", "--sweep", "a=1,2,3")
+    result = flow_lab.run(*flags, program=FLOW)
     assert result.returncode == 0, result.stdout + result.stderr
     run = prefect_api.only_run("whole")
     assert (run["state"]["type"], run["state"]["message"]) == ("COMPLETED", "3 of 3 scenes done")
     assert {"exp:whole", "cluster:local"} <= set(run["tags"])
     runs = prefect_api.task_runs(run)
-    assert set(runs) == {"a_1", "a_2", "a_3", "aggregate"}
+    assert set(runs) == {"a=1/hi4d", "a=2/hi4d", "a=3/hi4d", "aggregate"}
     parents = prefect_api.parents(run, "aggregate")
-    assert parents == {runs[name]["id"] for name in ("a_1", "a_2", "a_3")}
-    assert flow_lab.record("a_1", "whole")["status"] == "done"
+    assert parents == {runs[name]["id"] for name in set(runs) - {"aggregate"}}
+    assert flow_lab.record("hi4d", "whole/a=1")["status"] == "done"
     assert "3 of 3" in (flow_lab.root / "results/_experiments/whole/report.md").read_text()
 
 

@@ -81,8 +81,13 @@ def _check_single_command(options: LaunchOptions) -> None:
 def _check_is_no_stage(experiment: Experiment) -> None:
     """Raise FaultsError for a stage of a loop that one process runs, with all others.
 
-    That process goes on with the other stages: to end it would end all of the loop.
+    That process goes on with the other stages: to end it would end all of the loop. And for one
+    setting of a sweep, whose settings have one plan and one queue.
     """
+    if experiment.setting:
+        sweep = experiment.name.partition("/")[0]
+        remedy = f"end the sweep: {spelled('cancel')} --exp-name {sweep}"
+        raise FaultsError([Fault("one plan runs all of the sweep", experiment.name, remedy)])
     process, stage = loop_process(experiment), experiment.stage
     if process and stage:
         where = "" if process.is_of_this_host() else f" on {process.host}"

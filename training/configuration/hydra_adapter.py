@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,6 +132,33 @@ def parse(overrides: Sequence[str]) -> tuple[list[Override], list[Fault]]:
         except HydraException as error:
             faults.append(_unparsable(text, one_line(error)))
     return parsed, faults
+
+
+def _config_loader() -> Any:
+    """Return what finds config groups while `composing` is open; None otherwise."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    hydra = GlobalHydra.instance()
+    return hydra.config_loader() if hydra.is_initialized() else None
+
+
+def swept_values(override: Override, most: int) -> list[str]:
+    """Return the values of a sweep as Hydra would run them, at most so many, written for overrides.
+
+    An override with one value has that one. Raises CompositionError for a sweep that can't be
+    enumerated, with Hydra's message.
+    """
+    if not override.is_sweep_override():
+        return [override.get_value_element_as_str()]
+    try:
+        override.config_loader = _config_loader()  # in which a glob finds its options
+        if override.is_range_sweep():  # a shuffled one would be made whole, whatever its length
+            numbers: Any = override.value()
+            if len(first := list(islice(numbers.range(), most))) == most:
+                return [str(number) for number in first]
+        return list(islice(override.sweep_string_iterator(), most))
+    except _errors() as error:
+        raise CompositionError(one_line(error), needs_script=False) from error
 
 
 def one_line(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from preprocess.faults import MOST_NAMES, Fault, FaultsError, did_you_mean
 from training.configuration.hydra_adapter import Composer, CompositionError, composing, parse
+from training.configuration.launch_arguments import key_of
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -71,6 +72,74 @@ def compose(
     return Composition(content, tuple(faults), tuple(warnings))
 
 
+def compose_all(
+    config: Path, common: Sequence[str], variants: Sequence[Sequence[str]]
+) -> list[Composition]:
+    """Compose the own trainer's configuration with each variant's overrides after the common ones.
+
+    Hydra composes the first. One that differs from it only by plain values of known keys gets
+    these values set in the first's content, which is what Hydra does with them, a hundred times
+    faster; Hydra composes all others. Raises what `compose` raises.
+    """
+    first = compose(config, (*common, *variants[0]))
+    if len(variants) == 1:
+        return [first]
+    known = dict(leaves(_plain_defaults(config) or {}))
+    own = {repr(text) for text in variants[0]}
+    of_all = tuple(fault for fault in first.faults if not any(each in fault.value for each in own))
+    before = {key: known[key] for key in map(key_of, variants[0]) if key in known}
+    parsed: dict[str, tuple[list[Override], list[Fault]]] = {}
+    found = [first]
+    for variant in variants[1:]:
+        for text in variant:
+            if text not in parsed:
+                parsed[text] = parse([text])
+        items = [item for text in variant for item in parsed[text][0]]
+        if all(_is_plain(item, known) for item in items):
+            faults = [fault for text in variant for fault in parsed[text][1]]
+            right, wrong = _judged(items, known, config)
+            content = _with_values(first.content, {**before, **right})
+            found.append(Composition(content, (*of_all, *faults, *wrong), first.warnings))
+        else:
+            found.append(compose(config, (*common, *variant)))
+    return found
+
+
+def _is_plain(override: Override, known: Mapping[str, Any]) -> bool:
+    """Return whether an override does no more than to set a key of the configuration to a value.
+
+    One that is wrong is plain, too, since it is left out.
+    """
+    if override.is_add() or override.is_force_add() or override.is_delete() or override.package:
+        return False
+    values = (override.value(), known.get(override.key_or_group))
+    return not any(isinstance(each, dict) or "\\" in str(each) for each in values) and not (
+        is_in_a_list(override.key_or_group, known)
+    )
+
+
+def _judged(
+    items: Sequence[Override], known: Mapping[str, Any], config: Path
+) -> tuple[dict[str, Any], list[Fault]]:
+    """Return the values of right overrides by key, and the faults of the others."""
+    found = [(item, _fault_of(item, known, config, SET_BY_US)) for item in items]
+    right = {item.key_or_group: item.value() for item, fault in found if not fault}
+    return right, [fault for _, fault in found if fault]
+
+
+def _with_values(content: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a nested mapping with values by dotted key; what stays is shared."""
+    changed = dict(content)
+    for key, value in values.items():
+        node: dict[str, Any] = changed
+        *sections, last = key.split(".")
+        for section in sections:
+            node[section] = dict(node[section])
+            node = node[section]
+        node[last] = value
+    return changed
+
+
 def split_refused(
     composer: Composer, overrides: Sequence[Override]
 ) -> tuple[list[Override], list[tuple[Override, CompositionError]], CompositionError | None]:
@@ -104,10 +173,21 @@ def sweep_fault(override: Override) -> Fault | None:
     """Return a fault for several values of one key, each of which Hydra would run."""
     if not override.is_sweep_override():
         return None
+    if override.is_interval_sweep():
+        return interval_fault(override)
+    key = override.key_or_group
     remedy = (
-        f"one run takes one value; a text with commas is quoted: \"{override.key_or_group}='a,b'\""
+        f"an experiment for each value: --sweep {override.input_line}; "
+        f"a text with commas is quoted: \"{key}='a,b'\""
     )
     return Fault("an override is a sweep", repr(override.input_line), remedy)
+
+
+def interval_fault(override: Override) -> Fault:
+    """Return the fault for an interval, of whose values an optimiser would choose."""
+    key = override.key_or_group
+    remedy = f"name the values, as in {key}=1,2,3 or {key}=range(1,4); docs/sweeps.md has Optuna"
+    return Fault("an interval has no values to try one by one", repr(override.input_line), remedy)
 
 
 def reserved_fault(override: Override, reserved: Mapping[str, str]) -> Fault | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 
 from preprocess.faults import MOST_NAMES, counted
 from training.plan.model import Action, AggregatePlan, Plan, ScenePlan
+
+WORDS: dict[Action, str] = {"run": "to run", "skip": "skipped", "held": "held by others"}
 
 
 def render(plans: Sequence[Plan]) -> str:
@@ -16,14 +19,37 @@ def render(plans: Sequence[Plan]) -> str:
 
 def render_plan(plan: Plan) -> str:
     """Return one plan for a person."""
-    words: dict[Action, str] = {"run": "to run", "skip": "skipped", "held": "held by others"}
-    counts = ", ".join(f"{len(plan.of(action))} {word}" for action, word in words.items())
+    counts = ", ".join(f"{len(plan.of(action))} {word}" for action, word in WORDS.items())
     head = [*_stage(plan)]
-    head += [f"experiment {plan.exp_name}: {counted(len(plan.scenes), 'scene')} chosen, {counts}"]
+    head += _settings(plan) or [
+        f"experiment {plan.exp_name}: {counted(len(plan.scenes), 'scene')} chosen, {counts}"
+    ]
     head += [f"results: {plan.roots.results_root}", _where(plan), _sources(plan)]
     warnings = [f"warning: {warning}" for warning in plan.warnings]
     scenes = [_render_scene(scene) for scene in plan.scenes]
     return "\n".join([*head, *warnings, "", *scenes, *_render_aggregate(plan.aggregate)])
+
+
+def _settings(plan: Plan) -> list[str]:
+    """Return a sweep in numbers, and a line for each setting; nothing without a sweep."""
+    settings = plan.settings
+    if not settings:
+        return []
+    names = max(map(len, settings))
+    lines = [f"  {name:<{names}}  {_counts(scenes)}" for name, scenes in settings.items()]
+    return [_sweep(plan), *lines]
+
+
+def _sweep(plan: Plan) -> str:
+    settings = counted(len(plan.settings), "setting")
+    scenes = counted(len({each.scene_name for each in plan.scenes}), "scene")
+    trainings = counted(len(plan.scenes), "training")
+    return f"sweep {plan.exp_name}: {settings} of {scenes}, {trainings}: {_counts(plan.scenes)}"
+
+
+def _counts(scenes: Sequence[ScenePlan]) -> str:
+    found = Counter(scene.action for scene in scenes)
+    return ", ".join(f"{found[action]} {word}" for action, word in WORDS.items() if found[action])
 
 
 def _stage(plan: Plan) -> list[str]:
@@ -95,6 +121,7 @@ def header(plan: Plan) -> str:
         scenes.setdefault(NOT_RUN[scene.action] + scene.reason, []).append(scene.name)
     # Those of a loop's stages are in its overview.
     lines = _stage(plan) or [f"warning: {warning}" for warning in plan.warnings]
+    lines += [_sweep(plan)] if plan.settings else []
     for reason, names in scenes.items():
         shown = names if len(names) <= MOST_NAMES else [f"{len(names)} scenes"]
         lines += [f"{name}: {reason}" for name in shown]

@@ -78,7 +78,7 @@ def claimed_by_own_job(
 def _run_claimed(plan: ScenePlan, claim: Claim) -> Outcome:
     record = _record_to_continue(plan)
     if record.status == "done":
-        return outcome_of(record, plan.log, has_checkpoint(plan.output))
+        return outcome_of(plan.name, record, plan.log, has_checkpoint(plan.output))
     if not has_checkpoint(plan.output):
         set_stale_aside(plan.output, plan.expected_outputs)
     record = record.model_copy(update={"fingerprint": plan.current_fingerprint})  # maybe former
@@ -88,7 +88,7 @@ def _run_claimed(plan: ScenePlan, claim: Claim) -> Outcome:
         write_recorded_configuration(plan.output, plan.configuration)
     record = _train(plan, claim, record)
     write_record(plan.output, record)
-    return outcome_of(record, plan.log, has_checkpoint(plan.output))
+    return outcome_of(plan.name, record, plan.log, has_checkpoint(plan.output))
 
 
 def _record_to_continue(plan: ScenePlan) -> RunRecord:
@@ -99,7 +99,7 @@ def _record_to_continue(plan: ScenePlan) -> RunRecord:
         record = None
     if record is None:
         return RunRecord(
-            scene=plan.name,
+            scene=plan.scene_name,
             exp_name=plan.exp_name,
             fingerprint=plan.current_fingerprint,
             configuration=plan.configuration,

@@ -115,7 +115,7 @@ def build_scene_data(plans: Sequence[Plan]) -> None:
     scenes = [scene for plan in plans for scene in plan.of("run") if scene.builds_data]
     if not scenes:
         return
-    names = dict.fromkeys(scene.name for scene in scenes)
+    names = dict.fromkeys(scene.scene_name for scene in scenes)
     folder = min(str(scene.scene_file.parent) for scene in scenes)
     command = [sys.executable, "-m", "preprocess.synthetic", "--scenes-dir", folder]
     command += ["--scene-data-root", str(plans[0].roots.scene_data_root), *names]

@@ -123,7 +123,7 @@ def _with_attempt(
 ) -> RunRecord:
     scene, last_output = never_started.scene, _last_output(never_started.log)
     record = record or RunRecord(
-        scene=scene.name,
+        scene=scene.scene_name,
         exp_name=scene.exp_name,
         fingerprint=scene.current_fingerprint,
         status="failed",

@@ -113,7 +113,7 @@ def _reconcile_claimed(
     if _is_overruled(record, cause):
         record = _with_cause(record, cause, message)
         write_record(output, record)
-    return outcome_of(record, output / LOG, has_checkpoint(output))
+    return outcome_of(scene, record, output / LOG, has_checkpoint(output))
 
 
 def _is_overruled(record: RunRecord, cause: Cause) -> bool:

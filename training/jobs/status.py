@@ -277,7 +277,7 @@ def _waiting(plans: Iterable[Plan], looks: Mapping[str, _Look]) -> set[str]:
         for plan in plans
         if not plan.cancelled.exists() and not plan.enough_failures.exists()
         for scene in plan.of("run")
-        if not has_ended_since(looks[scene.name].record, plan.created)
+        if scene.name in looks and not has_ended_since(looks[scene.name].record, plan.created)
     }
 
 

@@ -15,9 +15,11 @@ from preprocess.roots import VARIABLES, expanded, start_folder
 from preprocess.scene import Scene
 from preprocess.scene_data import training_folder, truth_folder
 from training.configuration.run_modes import AGGREGATE, GENERATE
-from training.system.paths import Roots
+from training.records.record import RECORD
+from training.system.paths import SETTINGS, Roots
 
 if TYPE_CHECKING:
+    from training.plan.options import LaunchOptions
     from training.trainer.config.schema import Config
 
 Found = TypeVar("Found")
@@ -103,6 +105,20 @@ def _link_fault(root: Path) -> Fault | None:
             with contextlib.suppress(OSError):
                 path.unlink()
     return None
+
+
+def sweep_name_faults(options: LaunchOptions, scenes: Sequence[Scene], roots: Roots) -> list[Fault]:
+    """Return a fault where a sweep and another experiment would share a name, so their folders."""
+    for scene in scenes:
+        folder = roots.output_folder(scene.seq_name, options.exp_name)
+        is_trained = (folder / RECORD).exists()
+        if options.sweep and is_trained:
+            what = "--exp-name is the name of an experiment that is no sweep"
+            return [Fault(what, options.exp_name, "give the sweep another name")]
+        if not options.sweep and not is_trained and any(folder.glob(f"{SETTINGS}/{RECORD}")):
+            what, remedy = "--exp-name is the name of a sweep", "choose another, or give --sweep"
+            return [Fault(what, options.exp_name, remedy)]
+    return []
 
 
 def script_faults(script: Path) -> list[Fault]:

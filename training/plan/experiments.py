@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from preprocess.faults import Fault, FaultsError, did_you_mean
-from training.plan.model import PLAN_VERSION, LoopStage, Plan
+from training.plan.model import PLAN_VERSION, LoopStage, Plan, setting_of
 from training.records.record import RECORD, RecordError, read_versioned_json, reason_of
 from training.system.paths import Roots
 
@@ -27,12 +27,22 @@ class PlanFileError(Exception):
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment in one result root."""
+    """An experiment in one result root; a sweep's setting is one too, `<sweep>/<setting>`."""
 
     name: str
     roots: Roots
     plan_files: tuple[Path, ...]
     """Files of all its plans, newest first."""
+
+    @property
+    def setting(self) -> str:
+        """Of a sweep's setting the setting, `epochs=30,seed=1`; else empty."""
+        return self.name.partition("/")[2]
+
+    @property
+    def _launched(self) -> str:
+        """The experiment that was launched: the sweep, where this is a setting of one."""
+        return self.name.partition("/")[0]
 
     @property
     def plans(self) -> tuple[Plan, ...]:
@@ -63,9 +73,16 @@ class Experiment:
 
     @property
     def scenes(self) -> list[str]:
-        """The names of its scenes: chosen in a plan, or with a record, below `output_subdir`."""
-        planned = (scene.name for plan in self.current_plans for scene in plan.scenes)
-        return sorted({*planned, *self.roots.outputs_with(RECORD, self.name, self.output_subdir)})
+        """The names of its scenes: chosen in a plan, or with a record, below `output_subdir`.
+
+        Those of a sweep and of its settings are as a plan names them: `epochs=30,seed=1/<scene>`.
+        """
+        found = {scene.name for plan in self.current_plans for scene in plan.scenes}
+        found |= self.roots.outputs_with(RECORD, self._launched, self.output_subdir).keys()
+        return sorted(name for name in found if self._has(name))
+
+    def _has(self, scene: str) -> bool:
+        return not self.setting or setting_of(scene) == self.setting
 
     @property
     def output_subdir(self) -> str:
@@ -126,8 +143,8 @@ class Experiment:
         return (*stages, *others) if stages else (self,)
 
     def output(self, scene: str) -> Path:
-        """Return a scene's output folder."""
-        return self.roots.output_folder(scene, self.name, self.output_subdir)
+        """Return the output folder of one of `scenes`."""
+        return self.roots.output_folder(scene, self._launched, self.output_subdir)
 
 
 def find_experiment(name: str, roots: Roots) -> Experiment:
@@ -136,7 +153,8 @@ def find_experiment(name: str, roots: Roots) -> Experiment:
     Raises FaultsError with the nearest names if no plan and no record is of it.
     """
     experiment = experiment_named(name, roots)
-    if not experiment.plan_files and not roots.outputs_with(RECORD, name):
+    planned = experiment.scenes if experiment.setting else experiment.plan_files
+    if not planned and not roots.outputs_with(RECORD, name):
         known = _known_names(roots)
         remedy = did_you_mean(name, known) if known else f"none is in {roots.results_root}"
         raise FaultsError([Fault("no such experiment", name, remedy)])
@@ -155,7 +173,8 @@ def all_experiments(roots: Roots) -> list[Experiment]:
 
 def experiment_named(name: str, roots: Roots) -> Experiment:
     """Return the experiment of that name, whether or not there is anything of it."""
-    files = [path for path in _plan_files(roots) if _experiment_of(path) == name]
+    launched = name.partition("/")[0]
+    files = [path for path in _plan_files(roots) if _experiment_of(path) == launched]
     return Experiment(name, roots, tuple(sorted(files, reverse=True)))
 
 
@@ -185,7 +204,8 @@ def _known_names(roots: Roots) -> list[str]:
 
 
 def _recorded_names(roots: Roots) -> set[str]:
-    return {path.parent.name for path in roots.results_root.glob(f"*/*/{RECORD}")}
+    plain = {path.parent.name for path in roots.results_root.glob(f"*/*/{RECORD}")}
+    return plain | roots.swept_experiments(RECORD)
 
 
 def _plan_files(roots: Roots) -> list[Path]:

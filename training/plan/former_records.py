@@ -75,7 +75,7 @@ class FormerRecords:
 
 
 def _is_of(planned: ScenePlan, record: RunRecord) -> bool:
-    return planned.name == record.scene and planned.fingerprint == record.fingerprint
+    return planned.scene_name == record.scene and planned.fingerprint == record.fingerprint
 
 
 def _is_newer(one: RunRecord | None, other: RunRecord) -> bool:

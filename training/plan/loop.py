@@ -14,7 +14,8 @@ from preprocess.faults import Fault, FaultsError
 from training.configuration.launch_arguments import assigned, assignment, key_of
 from training.configuration.run_modes import GENERATE, REFINER_TRAIN, TRAIN
 from training.plan.checks import NOVEL_VIEWS, FaultCollector
-from training.plan.make_plan import choose_scenes, make_plan
+from training.plan.launch import choose_scenes
+from training.plan.make_plan import make_plan
 from training.plan.model import LoopStage, Plan, ScenePlan
 from training.plan.options import LONGEST_NAME, LaunchOptions
 from training.plan.train_script import (
@@ -210,6 +211,9 @@ def _flag_faults(options: LaunchOptions) -> list[Fault]:
     if not options.auto_schedule_aggregate:
         remedy = "leave it out: the refiner needs the data that the aggregate merges"
         found.append(Fault("--loop excludes --no-auto-schedule-aggregate", remedy=remedy))
+    if options.sweep:
+        remedy = "sweep over the training, or start a loop for each setting"
+        found.append(Fault("--loop excludes --sweep", " ".join(options.sweep), remedy))
     longest = max((experiment_of(options.exp_name, source) for source in SOURCES), key=len)
     if len(longest) > LONGEST_NAME:
         remedy = f"use at most {LONGEST_NAME - len(longest) + len(options.exp_name)} characters"

@@ -34,6 +34,11 @@ JOBS_PYTHON = "python"
 """The interpreter in a plan for Slurm: on a node it is the one that the Slurm script chooses."""
 
 
+def setting_of(scene: str) -> str:
+    """Return the setting in a scene's name in a sweep, `epochs=30,seed=1/<scene>`; else empty."""
+    return scene.rpartition("/")[0]
+
+
 def quoted(command: Sequence[str], environment: Mapping[str, str]) -> str:
     """Return a command with its environment before it, as a line for a shell."""
     settings = [f"{key}={shlex.quote(value)}" for key, value in environment.items()]
@@ -46,7 +51,9 @@ class ScenePlan(BaseModel):
     model_config = ConfigDict(frozen=True, validate_by_name=True)
 
     name: str
+    """Of a sweep with its setting: `epochs=30,seed=1/<scene>`."""
     exp_name: str
+    """Of a sweep that of the setting: `<sweep>/epochs=30,seed=1`."""
     scene: dict[str, Any]
     """The scene's JSON as it was when the plan was made; a run uses this, not the file."""
     scene_file: Path
@@ -81,6 +88,16 @@ class ScenePlan(BaseModel):
     """A file that exists once the plan was cancelled: attempts that end then ended by request."""
     retrain_done_before: datetime | None = None
     """With --force: a scene done before this moment is trained again."""
+
+    @property
+    def scene_name(self) -> str:
+        """The name of the scene alone."""
+        return self.name.rpartition("/")[2]
+
+    @property
+    def setting(self) -> str:
+        """The setting of a sweep that it is trained with; else empty."""
+        return setting_of(self.name)
 
     @property
     def current_fingerprint(self) -> str:
@@ -215,6 +232,8 @@ class Plan(BaseModel):
     scenes: tuple[ScenePlan, ...]
     configuration: dict[str, Any] = {}
     """In a file, that of all scenes where they have the same: then it is not in each of them."""
+    configurations: dict[str, dict[str, Any]] = {}
+    """In a sweep's file, the same by the experiments of its settings."""
     sources: Sources | None = None
     """What the trainer runs, as it was when the plan was made; None in older plans."""
     workers: int
@@ -247,17 +266,30 @@ class Plan(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _share_configuration(cls, content: Any) -> Any:
-        if not isinstance(content, dict) or not content.get("configuration"):
+        if not isinstance(content, dict):
             return content
-        shared = {"configuration": content["configuration"]}
-        return {**content, "scenes": [{**shared, **scene} for scene in content["scenes"]]}
+        of_all, by_experiment = content.get("configuration"), content.get("configurations") or {}
+        if not of_all and not by_experiment:
+            return content
+        scenes = [
+            {"configuration": by_experiment.get(each["exp_name"], of_all), **each}
+            for each in content["scenes"]
+        ]
+        return {**content, "scenes": scenes}
 
     def to_json(self) -> str:
         """Return the content of the plan's file."""
-        first = self.scenes[0].configuration if self.scenes else {}
-        if any(scene.configuration != first for scene in self.scenes):
-            return self.model_dump_json(indent=1)
-        plan = self.model_copy(update={"configuration": first})
+        shared: dict[str, dict[str, Any]] = {}
+        for scene in self.scenes:
+            known = shared.setdefault(scene.exp_name, scene.configuration)
+            if known is not scene.configuration and known != scene.configuration:
+                return self.model_dump_json(indent=1)
+        of_all = len(shared) <= 1
+        update = {
+            "configuration": next(iter(shared.values()), {}) if of_all else {},
+            "configurations": {} if of_all else shared,
+        }
+        plan = self.model_copy(update=update)
         return plan.model_dump_json(indent=1, exclude={"scenes": {"__all__": {"configuration"}}})
 
     @property
@@ -268,6 +300,21 @@ class Plan(BaseModel):
     def of(self, action: Action) -> tuple[ScenePlan, ...]:
         """Return the scenes with that action, in order."""
         return tuple(scene for scene in self.scenes if scene.action == action)
+
+    @property
+    def settings(self) -> dict[str, list[ScenePlan]]:
+        """The scenes of a sweep by setting, in order; without a sweep empty."""
+        found: dict[str, list[ScenePlan]] = {}
+        for scene in self.scenes:
+            if scene.setting:
+                found.setdefault(scene.setting, []).append(scene)
+        return found
+
+    def of_setting(self, setting: str) -> Plan:
+        """Return the part of a sweep's plan that is an experiment of its own, with plain scenes."""
+        scenes = self.settings.get(setting, [])
+        own = tuple(each.model_copy(update={"name": each.scene_name}) for each in scenes)
+        return self.model_copy(update={"exp_name": f"{self.exp_name}/{setting}", "scenes": own})
 
     @property
     def experiment(self) -> tuple[Roots, str, list[str], str]:

@@ -14,6 +14,8 @@ from preprocess.faults import Fault, FaultsError
 from training.slurm.times import SLURM_TIME, seconds_of
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*")
+SETTING = re.compile(r"[A-Za-z0-9_.+,=-]*=[A-Za-z0-9_.+,=-]*")
+"""Of a sweep: the name of its experiment is <sweep>/<setting>."""
 OVERRIDE = re.compile(r"^~|=")
 SLURM_NAME = re.compile(r"[\w.,@:/+-]+")
 MEMORY = re.compile(r"[1-9]\d*[KMGT]?")
@@ -63,10 +65,14 @@ class Flag:
 
 
 def folder_name(value: str) -> str:
-    """Return an experiment's name; raises ValueError for one that can't name a folder."""
-    if not NAME.fullmatch(value):
+    """Return an experiment's name; raises ValueError for one that can't name a folder.
+
+    That of a sweep's setting has a slash: `<sweep>/epochs=30`.
+    """
+    name, slash, setting = value.partition("/")
+    if not NAME.fullmatch(name) or (slash and not SETTING.fullmatch(setting)):
         raise ValueError("use letters, digits and _ . + = - (it names a folder)")
-    if len(value) > LONGEST_NAME:
+    if len(name) > LONGEST_NAME:
         raise ValueError(f"use at most {LONGEST_NAME} characters (it names a folder)")
     return value
 
@@ -114,6 +120,14 @@ class LaunchOptions(BaseModel):
         Field(json_schema_extra=KEYS_AND_VALUES),
     ] = ()
     """Hydra overrides, key=value, forwarded to the trainer untouched."""
+
+    sweep: Annotated[
+        tuple[str, ...],
+        Flag("What to train", "--sweep train.optimization.epochs=30,50,100 seed=1,2,3"),
+        Field(json_schema_extra=KEYS_AND_VALUES),
+    ] = ()
+    """Hydra overrides with several values each, every combination an experiment. Values are a list,
+    range, choice or glob; the experiments are named and lie below this one."""
 
     loop: Annotated[bool, Flag("What to train", "--loop"), Field(title="Refiner loop")] = False
     """Train, make DiFix data, tune the image refiner on the train groups, and train the test

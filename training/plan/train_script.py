@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -37,6 +37,7 @@ from training.configuration.run_modes import (
 )
 from training.plan import checks
 from training.plan.options import LaunchOptions
+from training.plan.sweep import Setting
 from training.records.record import CodeVersion
 from training.system.paths import Roots
 
@@ -253,15 +254,24 @@ def _unreadable_code_as_fault() -> Iterator[None]:
 
 
 def load_train_script(options: LaunchOptions, roots: Roots | None) -> TrainScript:
-    """Compose and check the configuration of the script that the options name.
+    """Do what `load_train_scripts` does for a launch without a sweep."""
+    return load_train_scripts(options, roots, (Setting(),))[0]
 
-    `roots` is None where they could not be resolved. What is wrong is in `faults` of the result;
+
+def load_train_scripts(
+    options: LaunchOptions, roots: Roots | None, settings: Sequence[Setting]
+) -> list[TrainScript]:
+    """Compose and check, for each setting, the configuration of the script that the options name.
+
+    `roots` is None where they could not be resolved. What is wrong is in `faults` of the results;
     raises FaultsError where the project's own configuration can't be read.
     """
-    path = given_path(options, "train_script")
-    if path == OWN_SCRIPT:
-        return _own_script(options, roots)
-    return _other_script(path, options, roots)
+    path, of_each = given_path(options, "train_script"), [each.of(options) for each in settings]
+    if path != OWN_SCRIPT:
+        return [_other_script(path, each, roots) for each in of_each]
+    swept = [each.overrides for each in settings]
+    composed = overrides.compose_all(OWN_CONFIG, options.overrides, swept)
+    return [_own_script(each, roots, own) for each, own in zip(of_each, composed, strict=True)]
 
 
 def given_path(options: LaunchOptions, option: str) -> Path:
@@ -275,8 +285,9 @@ def given_path(options: LaunchOptions, option: str) -> Path:
     return CHECKOUT / default if option == "train_script" else shipped(default)
 
 
-def _own_script(options: LaunchOptions, roots: Roots | None) -> TrainScript:
-    composed = overrides.compose(OWN_CONFIG, options.overrides)
+def _own_script(
+    options: LaunchOptions, roots: Roots | None, composed: overrides.Composition
+) -> TrainScript:
     content, faults = composed.content, checks.FaultCollector(composed.faults)
     faults.add(_other_config_faults(options))
     faults.add(reserved_by_effect(OWN_CONFIG, options.overrides))

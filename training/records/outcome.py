@@ -52,11 +52,14 @@ class Outcome(BaseModel):
         return f" in Slurm job {self.slurm_job_id} on {self.host}" if self.slurm_job_id else ""
 
 
-def outcome_of(record: RunRecord, log: Path, has_checkpoint: bool) -> Outcome:
-    """Return the outcome of the last attempt in a record, which has ended."""
+def outcome_of(scene: str, record: RunRecord, log: Path, has_checkpoint: bool) -> Outcome:
+    """Return the outcome of the last attempt in a record, which has ended.
+
+    `scene`: as the plan names it, of a sweep with its setting.
+    """
     last = record.attempts[-1]
     return Outcome(
-        scene=record.scene,
+        scene=scene,
         status="failed" if record.status == "running" else record.status,
         cause=last.cause,
         message=last.message,

@@ -124,6 +124,7 @@ def _either(names: Sequence[str]) -> str:
 
 
 def _file_name(others: Sequence[str]) -> str:
+    others = [name.replace("/", "_") for name in others]  # of a sweep's settings
     whole = f"compare_{'_and_'.join(others)}"
     if len(whole) <= LONGEST_NAMES or len(others) == 1:
         return whole

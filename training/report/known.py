@@ -20,7 +20,7 @@ def scenes_by_subdir(exp_name: str, roots: Roots) -> dict[str, list[str]]:
         for output_subdir in OUTPUT_SUBDIRS
     }
     scenes = {output_subdir: names for output_subdir, names in recorded.items() if names}
-    plans = _experiment(exp_name, roots, is_known=bool(scenes)).plans
+    plans = _plans(_experiment(exp_name, roots, is_known=bool(scenes)))
     for plan in plans:
         scenes.setdefault(plan.output_subdir, set()).update(scene.name for scene in plan.scenes)
     return {output_subdir: sorted(names) for output_subdir, names in sorted(scenes.items())}
@@ -28,13 +28,21 @@ def scenes_by_subdir(exp_name: str, roots: Roots) -> dict[str, list[str]]:
 
 def plans_of(roots: Roots, exp_name: str, output_subdir: str) -> list[Plan]:
     """Return the plans of an experiment that this state root has; records may lack theirs here."""
-    plans = _experiment(exp_name, roots, is_known=True).plans
+    plans = _plans(_experiment(exp_name, roots, is_known=True))
     return [plan for plan in plans if plan.output_subdir == output_subdir]
 
 
 def unreadable_plans(roots: Roots, exp_name: str) -> tuple[str, ...]:
     """Return a line for each plan of an experiment that can't be read."""
     return _experiment(exp_name, roots, is_known=True).warnings
+
+
+def _plans(experiment: Experiment) -> list[Plan]:
+    """Return an experiment's plans, of a sweep's setting their part of it, newest first."""
+    if not experiment.setting:
+        return list(experiment.plans)
+    parts = [plan.of_setting(experiment.setting) for plan in experiment.plans]
+    return [part for part in parts if part.scenes]
 
 
 def _experiment(exp_name: str, roots: Roots, *, is_known: bool) -> Experiment:

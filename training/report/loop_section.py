@@ -32,15 +32,17 @@ class _Gains:
         return fmean(self.gains[source].values())
 
 
-def loop_section(plans: Iterable[Plan], rows: Sequence[Row], roots: Roots) -> list[Block]:
+def loop_section(
+    plans: Iterable[Plan], rows: Sequence[Row], roots: Roots, output_subdir: str = ""
+) -> list[Block]:
     """Return what the loop of an experiment has won, given the experiment's rows.
 
     Empty for an experiment that is no loop's own, such as those that it is compared with. `plans`:
-    those of the experiment's training.
+    those of the experiment's runs that write to `output_subdir`.
     """
     loops = (plan.exp_name for plan in plans if plan.stage and plan.stage.loop == plan.exp_name)
     loop = next(loops, None)
-    if loop is None:
+    if loop is None or output_subdir:
         return []
     found = {source: collect(roots, experiment_of(loop, source), ()) for source in SOURCES}
     numbers = [_gains(column, rows, found) for column in COLUMNS if column.key in KEYS]

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from training.plan.model import LOG
+from training.plan.model import LOG, setting_of
 from training.records.record import RECORD, Attempt, RecordError, read_record
 from training.records.scene_state import (
     UNREADABLE,
@@ -56,7 +56,17 @@ class Row(SceneState):
     @property
     def dataset(self) -> str:
         """The first word of the scene's name: `hi4d` of `hi4d_pair17_dance`."""
-        return self.scene.partition("_")[0]
+        return self.scene_name.partition("_")[0]
+
+    @property
+    def setting(self) -> str:
+        """The setting of a sweep that it was trained with, `epochs=30,seed=1`; else empty."""
+        return setting_of(self.scene)
+
+    @property
+    def scene_name(self) -> str:
+        """The name of the scene alone."""
+        return self.scene.rpartition("/")[2]
 
     @property
     def last(self) -> Attempt | None:

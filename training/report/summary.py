@@ -12,6 +12,7 @@ from training.plan.model import Plan
 from training.plan.scene_decision import is_done
 from training.report.failures import failure_lines
 from training.report.scene_rows import Row, collect
+from training.report.sweep_section import sweep_lines
 from training.report.tables import terminal_lines
 from training.report.write import Format, report_paths, write_report
 from training.system.console import say
@@ -77,11 +78,15 @@ def standing(plan: Plan, fault: str = "") -> tuple[bool, str]:
 
 
 def table(roots: Roots, exp_name: str, chosen: Iterable[str], output_subdir: str = "") -> str:
-    """Return the table of scenes for a terminal, failures by cause, and paths of the report."""
+    """Return the table of scenes for a terminal, failures by cause, and paths of the report.
+
+    Of a sweep the table of its settings, and the best of them.
+    """
     rows = collect(roots, exp_name, chosen, output_subdir)
     place = report_paths(roots, exp_name, output_subdir)
     page, report = place.file("report.html"), place.file("report.md")
-    lines = terminal_lines(rows, terminal_width())
+    width = terminal_width()
+    lines = sweep_lines(rows, width) or terminal_lines(rows, width)
     failed = failure_lines(rows)
     failed += [""] * bool(failed)
     pages = [f"page: {page}"] if page.exists() else []

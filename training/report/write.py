@@ -26,8 +26,10 @@ from training.report.plots.bars import (
 )
 from training.report.plots.charts import Plot
 from training.report.plots.gantt import GANTT, gantt
+from training.report.plots.heat_map import HEAT_MAP, heat_map
 from training.report.plots.timeline import Span, spans_of
 from training.report.scene_rows import Row
+from training.report.sweep_section import sweep_section
 from training.report.tables import numbers_table, to_csv
 from training.system.atomic_write import write_atomically
 from training.system.paths import Roots
@@ -102,7 +104,7 @@ def write_report(
         on_gpus=on_gpus,
         root=roots.results_root,
         aggregate=recorded_aggregate(plans),
-        comparison=() if output_subdir else loop_section(plans, rows, roots),
+        comparison=sweep_section(rows) or loop_section(plans, rows, roots, output_subdir),
     )
     page, report = write_document(place, "report", whole, notes)
     return WrittenReport(
@@ -177,12 +179,13 @@ def write_document(
 
 def _drawings(rows: Sequence[Row], spans: Sequence[Span]) -> dict[str, Draw]:
     if len(rows) < FEWEST_FOR_PLOTS:
-        return dict.fromkeys((PSNR, SAMPLES, DURATION, GANTT), lambda: None)
+        return dict.fromkeys((PSNR, SAMPLES, DURATION, GANTT, HEAT_MAP), lambda: None)
     return {
         PSNR: lambda: psnr_by_scene(rows),
         SAMPLES: lambda: samples_by_scene(rows),
         DURATION: lambda: duration_by_scene(spans),
         GANTT: lambda: gantt(spans),
+        HEAT_MAP: lambda: heat_map(rows),
     }
 
 

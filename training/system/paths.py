@@ -1,4 +1,8 @@
-"""The root folders, and the output folders of scenes and experiments below them."""
+"""The root folders, and the output folders of scenes and experiments below them.
+
+A scene of a sweep is named `epochs=30,seed=1/<scene>`: with its setting, whose folder is inside the
+sweep's.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,10 @@ REFINER = "refiner"
 folder, not in a scene's."""
 
 
+SETTINGS = "*=*"
+"""Matches the folders of a sweep's settings; no output subfolder has such a name."""
+
+
 class Roots(BaseModel):
     """The three folders that contain everything else; absolute paths."""
 
@@ -30,28 +38,43 @@ class Roots(BaseModel):
 
         `output_subdir`: the folder inside it that a run mode writes to.
         """
-        folder = EXPERIMENTS if output_subdir == REFINER else scene
-        return self.results_root / folder / exp_name / output_subdir
+        setting, _, name = scene.rpartition("/")
+        folder = EXPERIMENTS if output_subdir == REFINER else name
+        return self.results_root / folder / exp_name / setting / output_subdir
 
     def outputs_with(self, file: str, exp_name: str, output_subdir: str = "") -> dict[str, Path]:
         """Return, by scene, an experiment's output folders that contain a file of that name.
 
-        The refiner's is under its own name.
+        Those of a sweep's settings count too. The refiner's is under its own name.
         """
         if output_subdir == REFINER:
             folder = self.output_folder(REFINER, exp_name, REFINER)
             return {REFINER: folder} if (folder / file).exists() else {}
-        found = self.results_root.glob(str(Path("*", exp_name, output_subdir, file)))
-        root = self.results_root
-        return {path.relative_to(root).parts[0]: path.parent for path in sorted(found)}
+        inside, root = Path(output_subdir, file), self.results_root
+        found = [*root.glob(str(Path("*", exp_name, inside)))]
+        found += root.glob(str(Path("*", exp_name, SETTINGS, inside)))
+        folders = sorted(path.parents[len(inside.parts) - 1] for path in found)
+        return {
+            _scene_of(each.relative_to(root), exp_name): each / output_subdir for each in folders
+        }
 
     def experiment_folder(self, exp_name: str) -> Path:
         """Return the folder that the aggregate of an experiment writes to."""
         return self.results_root / EXPERIMENTS / exp_name
 
+    def swept_experiments(self, file: str) -> set[str]:
+        """Return the names of the sweeps that have an output folder with a file of that name."""
+        return {path.parts[-3] for path in self.results_root.glob(f"*/*/{SETTINGS}/{file}")}
+
     def environment(self) -> dict[str, str]:
         """Return the variables by which the trainer knows the roots."""
         return {name: str(getattr(self, key)) for key, name in VARIABLES.items()}
+
+
+def _scene_of(folder: Path, exp_name: str) -> str:
+    """Return a scene's name, given its output folder below the result root."""
+    scene, setting = folder.parts[0], folder.parts[1 + len(Path(exp_name).parts) :]
+    return "/".join([*setting, scene])
 
 
 def resolve_roots(

@@ -111,8 +111,9 @@ def _contradictions(config: Config) -> list[Fault]:
     """Return the faults that no key shows alone."""
     optimization, views = config.train.optimization, config.train.nv_generation.trn_nv_gen
     faults = []
-    if {"/", "\0"} & set(config.shared.exp_name) or config.shared.exp_name in ("", ".", ".."):
-        remedy = "it names one folder: leave out slashes"
+    # A sweep's setting has a folder inside the sweep's: `my_sweep/seed=1`.
+    if "\0" in config.shared.exp_name or {"", ".", ".."} & set(config.shared.exp_name.split("/")):
+        remedy = "it names a folder: leave out .. and slashes at its ends"
         faults.append(Fault("shared.exp_name can't be used", repr(config.shared.exp_name), remedy))
     faults += _densification_faults(config)
     faults += _target_camera_faults(config.difix_data_generation.target_cameras)

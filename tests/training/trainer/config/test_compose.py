@@ -173,8 +173,8 @@ def test_all_faults_come_at_once_each_with_its_remedy():
         ("difix_data_generation.test_groups=pair15", "expected a valid list"),
         ("run_mode=trian", "did you mean train?"),
         ("difix.model_id=${nowhere}", "nowhere"),
-        ("shared.exp_name=../up", "leave out slashes"),
-        ("shared.exp_name=..", "leave out slashes"),
+        ("shared.exp_name=../up", "leave out .."),
+        ("shared.exp_name=..", "leave out .."),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_right(override, said):
