@@ -20,12 +20,14 @@ from typing import Any, cast
 import httpx
 from prefect import allow_failure, flow, get_client, task
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import ObjectNotFound
 from prefect.futures import PrefectConcurrentFuture
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.adapters.prefect_adapter import (
+    FlowRun,
     State,
     TerminationSignal,
     current_flow_run,
@@ -43,6 +45,7 @@ from flows.runner.dispatch import JobsError
 from flows.runner.gpu_dispatch import GpuDispatcher
 from flows.runner.local_cluster import local_cluster
 from flows.runner.log_filter import install_log_filters
+from flows.runner.run_watch import stop_with_run
 from flows.runner.scene_events import CancelledElsewhereError, SceneEvents, task_prefix
 from flows.runner.task_runner import SceneTaskRunner
 from flows.runner.tasks import aggregate_experiment, stop_scenes, train_one_scene
@@ -88,6 +91,8 @@ def run_plans(options: FlowOptions, plans: Sequence[Plan]) -> State[Any]:
     try:
         # Prefect's types give up on a flow that itself returns a state.
         state: State[Any] = cast("Any", train_scenes)(**values_of(options), return_state=True)
+    except ObjectNotFound:
+        return Cancelled(message="the flow run was deleted on the server")
     except httpx.HTTPError as error:
         say(f"Prefect's API was lost ({error}): what follows is what the records say")
         return _state_of_all(plans, list(map(final_state, plans)))
@@ -131,7 +136,8 @@ def train_scenes(**values: Any) -> State[Any]:
     if not _plans_to_run.get():  # started by Prefect, which has no --verbose
         install_log_filters()
     with notify_when_finished(str(values["exp_name"])) as ending:
-        ending.state = _train_scenes(values, ending)
+        with stop_with_run(_flow_run().id):
+            ending.state = _train_scenes(values, ending)
         _log_end(ending.state)
         return ending.state
 
@@ -300,10 +306,14 @@ def _tag_flow_run(**tags: str) -> None:
 
 
 def _run_page(plan: Plan) -> RunPage:
+    return RunPage(plan, _flow_run().id, get_run_logger())
+
+
+def _flow_run() -> FlowRun:
     run = current_flow_run()
     if run is None:
         raise RuntimeError("outside of a flow run")
-    return RunPage(plan, run.id, get_run_logger())
+    return run
 
 
 def _train(plan: Plan, page: RunPage, made: Made) -> list[PrefectConcurrentFuture[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from prefect.exceptions import CancelledRun, FailedRun
+from prefect.exceptions import CancelledRun, FailedRun, ObjectNotFound
 
 from flows.adapters.prefect_adapter import (
     FLOW_RUN_LOGGERS,
@@ -16,8 +16,9 @@ from flows.runner.tasks import NotStartedError, SceneNotDoneError
 
 REPORTED_ERRORS = (SceneNotDoneError, NotStartedError)
 """How a scene ended: the flow run's log says it (`flows.run_page.content.ended_line`)."""
-FINAL_STATES = (FailedRun, CancelledRun)
-"""What Prefect raises for a state that the flow has returned and logged."""
+FINAL_STATES = (FailedRun, CancelledRun, ObjectNotFound)
+"""What Prefect raises for a state that the flow has returned and logged; the last where the run was
+deleted meanwhile."""
 
 
 class TaskLogFilter(logging.Filter):

@@ -109,6 +109,18 @@ def test_a_wrong_value_is_refused_before_a_run_is_made(served, wrong, named):
     assert served.ask("POST", "/flow_runs/count").json() == before
 
 
+def test_a_deleted_run_is_a_cancelled_one(served, eventually, alive):
+    """Its trainer ends, the record says cancelled, and the process worker goes on."""
+    run = served.hanging_run("deleted")
+    trainer = int((served.output("a_1", "deleted") / "starts.txt").read_text().split()[0])
+    served.ask("DELETE", f"/flow_runs/{run}")
+    eventually(lambda: not alive(trainer), "the trainer's end", BOUND_S)
+    eventually(lambda: served.causes("a_1", "deleted") == ["cancelled"], "the record", BOUND_S)
+    log = (served.folder / "worker.log").read_text()
+    assert "the flow run was deleted: its scenes are stopped" in log
+    assert "ObjectNotFound" not in log
+
+
 def test_a_cancel_from_the_ui_ends_the_trainer(served, eventually, alive):
     """In seconds; the record says cancelled."""
     run = served.hanging_run("cancelled")

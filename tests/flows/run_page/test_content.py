@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from page_lab import end, page_state_of, planned, record, roots_in, started
 from PIL import Image
-from prefect.exceptions import CancelledRun, FailedRun
+from prefect.exceptions import CancelledRun, FailedRun, ObjectNotFound
 
 from flows.run_page.content import RunFacts, artifact_key, ended_line, progress, started_line, table
 from flows.run_page.page_state import Started
@@ -292,7 +292,13 @@ def test_prefects_own_log_lines_pass_only_where_they_say_something_new():
 
 
 @pytest.mark.parametrize(
-    ("error", "passes"), [(FailedRun("1 of 2"), False), (CancelledRun(), False), (OSError(), True)]
+    ("error", "passes"),
+    [
+        (FailedRun("1 of 2"), False),
+        (CancelledRun(), False),
+        (ObjectNotFound(None), False),
+        (OSError(), True),
+    ],
 )
 def test_the_end_of_a_flow_run_is_told_once_without_a_traceback(error, passes):
     """Prefect raises the state that the flow has returned; other errors are news."""

@@ -1,0 +1,66 @@
+"""Stop a flow whose run somebody has deleted or cancelled on the server.
+
+Prefect's process worker passes on a cancel, of the runs that it has started; a deleted run it does
+not miss, and of a run that a command line has started nobody watches the state.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from uuid import UUID
+
+import httpx
+from prefect import get_client
+from prefect.exceptions import ObjectNotFound
+
+from training.system.console import say
+
+WATCH_EVERY_S = 5.0
+STARTED_BY_WORKER = "PREFECT__FLOW_RUN_ID"
+
+
+@contextmanager
+def stop_with_run(run_id: UUID) -> Iterator[None]:
+    """Send this process SIGTERM, once, when the flow run is gone from the server.
+
+    Also when it is being cancelled, where no process worker would pass that on.
+    """
+    over = threading.Event()
+    thread = threading.Thread(
+        target=copy_context().run,  # where Prefect finds its server
+        args=(_watch, run_id, over),
+        name="run-watch",
+        daemon=True,
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _watch(run_id: UUID, over: threading.Event) -> None:
+    while not over.wait(WATCH_EVERY_S):
+        reason = _reason_to_stop(run_id)
+        if reason and not over.is_set():
+            say(f"the flow run {reason}: its scenes are stopped")
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+
+
+def _reason_to_stop(run_id: UUID) -> str:
+    """Return why the flow should stop; empty while it should not, or the server can't be asked."""
+    try:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(run_id).state
+    except ObjectNotFound:
+        return "was deleted"
+    except (httpx.HTTPError, RuntimeError):  # a server that is away ends no training
+        return ""
+    is_cancelled = state is not None and state.is_cancelling()
+    return "is cancelled" if is_cancelled and STARTED_BY_WORKER not in os.environ else ""
