@@ -12,7 +12,6 @@ from flow_on_slurm import script, start
 
 DONE, FAILED, GOING_ON, INTERRUPTED = 0, 1, 3, 130
 GENERATE = "run_mode=difix_data_generation_generate"
-HEADINGS = ("scene", "state", "cause", "attempt", "node", "job", "elapsed", "log")
 
 
 @pytest.fixture
@@ -26,11 +25,12 @@ def users_lab(slurm_lab):
 def rows(out):
     """Return the table's cells by scene and heading."""
     lines = out.splitlines()
-    starts = [lines[0].index(name) for name in HEADINGS]
+    headings = re.split(r"  +", lines[0])
+    starts = [lines[0].index(name) for name in headings]
     table = {}
     for line in lines[1 : lines.index("")]:
         cells = [line[a:b].strip() for a, b in zip(starts, [*starts[1:], None], strict=True)]
-        table[cells[0]] = dict(zip(HEADINGS, cells, strict=True))
+        table[cells[0]] = dict(zip(headings, cells, strict=True))
     return table
 
 

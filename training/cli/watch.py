@@ -80,7 +80,8 @@ def page(snapshots: Sequence[Snapshot], size: terminal_size) -> list[str]:
     bar = _bar(snapshots).text(size.columns - 1, sys.stdout.encoding)
     around = len(render_all(snapshots, 1, size.columns).splitlines()) + 1
     table = render_all(snapshots, size.lines - around, size.columns)
-    return [bar, *(_cut(line, size.columns) for line in table.splitlines())][: size.lines - 1]
+    lines = [_cut(line, size.columns) for line in (bar, *table.splitlines())]
+    return lines[: size.lines - 1]
 
 
 def _bar(snapshots: Sequence[Snapshot]) -> Bar:

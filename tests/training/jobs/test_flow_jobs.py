@@ -1,0 +1,33 @@
+"""The jobs of a flow as its dry run shows them."""
+
+from __future__ import annotations
+
+import shlex
+
+from training.jobs.flow_jobs import jobs_text
+from training.jobs.sbatch_commands import probe_job, worker_job
+from training.plan.model import AggregatePlan
+
+
+def test_each_kind_of_job_is_shown_with_its_number_and_time(make_plan, tmp_path):
+    """The command lines are those that the flow submits."""
+    plan = make_plan("p")
+    aggregate = AggregatePlan(log=tmp_path / "log", job_name="merge", time_limit_s=3600)
+    slurm = plan.slurm.model_copy(update={"scenes_per_job": 2})
+    plan = plan.model_copy(update={"aggregate": aggregate, "slurm": slurm})
+    lines = jobs_text(plan).splitlines()
+    assert lines[:4] == [
+        "# first a probe of a node, seconds",
+        shlex.join(probe_job(plan)),
+        "# 3 scenes: at most 2 jobs at once, for up to 2 scenes one after the other, 00:02:00 a job",
+        shlex.join(worker_job(plan, "w1", 120)),
+    ]
+    assert lines[4] == "# then the aggregate, up to 01:00:00"
+    assert "--job-name=merge" in lines[5]
+
+
+def test_a_plan_without_scenes_to_run_has_no_jobs(make_plan):
+    plan = make_plan("p")
+    done = tuple(scene.model_copy(update={"action": "skip"}) for scene in plan.scenes)
+    text = jobs_text(plan.model_copy(update={"scenes": done}))
+    assert text == "# no jobs: nothing to do"
