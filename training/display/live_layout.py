@@ -64,7 +64,8 @@ def draw(state: LiveState, width: int, height: int, encoding: str = "utf-8") -> 
 def _bar(state: LiveState, width: int, encoding: str) -> Text:
     """Return title, bar (done or running, then failed) and how many scenes are done."""
     ended = state.ended
-    bar = Bar(state.title, state.total, ended.get("done", 0), ended.get("failed", 0), state.begun)
+    begun = 0.0 if state.phase == "over" else state.begun  # what was stopped is not done
+    bar = Bar(state.title, state.total, ended.get("done", 0), ended.get("failed", 0), begun)
     parts = bar.parts(width, encoding)
     return Text.assemble(*((text, COLOURS.get(meaning, "")) for text, meaning in parts))
 

@@ -111,5 +111,7 @@ def test_while_stopping_no_scene_is_shown_as_running():
 
 
 def test_at_the_end_the_counts_say_what_became_of_all_scenes():
-    lines = drawn(state(ended={"done": 3, "failed": 1}, phase="over"))
-    assert lines[1:] == ["3 done, 1 failed, after 1:05"]
+    ended = {"done": 2, "failed": 1, "cancelled": 1}
+    assert drawn(state(ended={"cancelled": 4}, begun=2.0, phase="over"))[0].count("━") == 0
+    lines = drawn(state(ended=ended, phase="over"))
+    assert lines[1:] == ["2 done, 1 failed, 1 cancelled, after 1:05"]

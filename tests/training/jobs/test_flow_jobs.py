@@ -16,10 +16,11 @@ def test_each_kind_of_job_is_shown_with_its_number_and_time(make_plan, tmp_path)
     slurm = plan.slurm.model_copy(update={"scenes_per_job": 2})
     plan = plan.model_copy(update={"aggregate": aggregate, "slurm": slurm})
     lines = jobs_text(plan).splitlines()
+    scenes = "# 3 scenes: at most 2 jobs at once, for up to 2 scenes one after the other"
     assert lines[:4] == [
         "# first a probe of a node, seconds",
         shlex.join(probe_job(plan)),
-        "# 3 scenes: at most 2 jobs at once, for up to 2 scenes one after the other, 00:02:00 a job",
+        f"{scenes}, 00:02:00 a job",
         shlex.join(worker_job(plan, "w1", 120)),
     ]
     assert lines[4] == "# then the aggregate, up to 01:00:00"
