@@ -56,7 +56,8 @@ def test_shards_that_were_killed_or_deleted_are_generated_again(made, eventually
 
 def test_a_trained_scene_keeps_its_model_and_is_rendered_with_it(made):
     """Training and generation don't set each other's outputs aside; the shard is made anew."""
-    result = made.run(*TRAIN, "model.gaussians_per_person=200", stand_in=False)
+    small = ("model.gaussians_per_person=200", "train.evaluation.eval_animation_frames=0")
+    result = made.run(*TRAIN, *small, stand_in=False)
     assert result.returncode == 0, result.stdout + result.stderr
     model = made.output(SCENES[0]) / "checkpoints" / "last.pt"
     content = model.read_bytes()

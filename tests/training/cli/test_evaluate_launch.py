@@ -8,7 +8,11 @@ import pytest
 from difix_lab import SCENES, add_scenes
 
 EVALUATE = "run_mode=evaluate"
-SMALL = ("model.gaussians_per_person=200", "train.optimization.epochs=1")
+SMALL = (
+    "model.gaussians_per_person=200",
+    "train.optimization.epochs=1",
+    "train.evaluation.eval_animation_frames=0",
+)
 ONE = ("--scene-name-includes", SCENES[0], "--overrides")
 
 pytestmark = pytest.mark.training
