@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from deployments import ENGINE, POOL, PROCESS_WORKER_READY
+from deployments.check import FLOW_NAMES
 from flows.adapters.prefect_adapter import (
     process_worker,
     refuse_new_runs,
@@ -44,7 +45,8 @@ async def work(pool: str) -> None:
     """Execute a pool's runs until SIGINT or SIGTERM; a second signal ends running ones at once."""
     stop, stopping = StopRequest(), asyncio.Event()
     _handle_signals(stop, stopping)
-    worker = process_worker(pool, MAX_RUNS, [sys.executable, "-m", ENGINE], CHECKOUT)
+    entrypoints = {name: entrypoint for entrypoint, name in FLOW_NAMES.items()}
+    worker = process_worker(pool, MAX_RUNS, [sys.executable, "-m", ENGINE], CHECKOUT, entrypoints)
     working = asyncio.create_task(
         run_worker(worker, lambda: print(PROCESS_WORKER_READY, flush=True))
     )

@@ -15,7 +15,7 @@ import os
 import re
 import runpy
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
 from datetime import datetime
@@ -286,12 +286,17 @@ def server_application(*, with_ui: bool) -> Any:
 
 
 def process_worker(
-    pool: str, most_runs: int, command: Sequence[str], working_dir: Path
+    pool: str,
+    most_runs: int,
+    command: Sequence[str],
+    working_dir: Path,
+    entrypoints: Mapping[str, str],
 ) -> ProcessWorker:
     """Return a process worker whose runs start with `command` in `working_dir`.
 
     Deployments and pools can still set both. Without a command Prefect starts two more Python
-    processes for each run, without a folder it makes one.
+    processes for each run, without a folder it makes one. `entrypoints`, by the flow's name, are
+    for deployments without one: "Duplicate" in the UI leaves it out, and their runs would crash.
     """
     from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
@@ -300,6 +305,10 @@ def process_worker(
             self.command = self.command or shlex.join(command)
             self.working_dir = self.working_dir or working_dir
             super().prepare_for_flow_run(*args, **kwargs)
+            prepared: dict[str, Any] = self._related_objects
+            deployment, flow = prepared["deployment"], prepared["flow"]
+            if deployment and flow and not deployment.entrypoint and flow.name in entrypoints:
+                self.env["PREFECT__FLOW_ENTRYPOINT"] = entrypoints[flow.name]
 
     worker = ProcessWorker(pool, limit=most_runs, create_pool_if_not_found=False)
     worker.job_configuration = Configuration

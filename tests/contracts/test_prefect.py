@@ -501,7 +501,7 @@ def test_a_worker_starts_runs_as_its_job_configuration_says():
 
         from flows.adapters.prefect_adapter import process_worker
 
-        worker = process_worker("pool", 2, ["python", "-m", "a b"], Path("/"))
+        worker = process_worker("pool", 2, ["python", "-m", "a b"], Path("/"), {"f": "m:f"})
         made = worker.job_configuration()
         made.prepare_for_flow_run(FlowRun(flow_id=uuid4()))
         assert made.command == "python -m 'a b'"
@@ -509,6 +509,34 @@ def test_a_worker_starts_runs_as_its_job_configuration_says():
         chosen = worker.job_configuration(command="mine", working_dir="/tmp")
         chosen.prepare_for_flow_run(FlowRun(flow_id=uuid4()))
         assert (chosen.command, chosen.working_dir) == ("mine", Path("/tmp"))
+
+
+def test_a_worker_names_the_entrypoint_that_a_deployment_lacks():
+    """PREFECT__FLOW_ENTRYPOINT, read by prefect.flow_engine.load_flow."""
+    with prefect_contract(
+        "PREFECT__FLOW_ENTRYPOINT",
+        f"{ADAPTER} process_worker",
+        "to run deployments that people have duplicated in the UI",
+    ):
+        from prefect import flow_engine
+        from prefect.client.schemas.objects import Flow, FlowRun
+        from prefect.client.schemas.responses import DeploymentResponse
+
+        from flows.adapters.prefect_adapter import process_worker
+
+        assert "PREFECT__FLOW_ENTRYPOINT" in inspect.getsource(flow_engine.load_flow)
+        worker = process_worker("pool", 2, ["python"], Path("/"), {"f": "m:f"})
+        run = FlowRun(flow_id=uuid4())
+
+        def entrypoint(flow: str, own: str | None) -> str | None:
+            made = worker.job_configuration()
+            deployment = DeploymentResponse(name="d", flow_id=run.flow_id, entrypoint=own)
+            made.prepare_for_flow_run(run, deployment=deployment, flow=Flow(name=flow))
+            return made.env.get("PREFECT__FLOW_ENTRYPOINT")
+
+        assert entrypoint("f", None) == "m:f"
+        assert entrypoint("f", "other:f") is None
+        assert entrypoint("g", None) is None
 
 
 def test_a_worker_counts_its_runs_in_a_limiter():

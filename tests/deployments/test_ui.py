@@ -105,8 +105,11 @@ def test_a_run_from_the_form_has_its_page(ui, served):
     assert "--overrides seed=3 do=ok" in lines
     assert made["state"]["message"] == "2 of 2 scenes done"
     nodes = dict(served.ask("GET", f"/flow_runs/{run}/graph-v2").json()["nodes"])
-    into = {node["label"]: {each["id"] for each in node["parents"]} for node in nodes.values()}
-    assert {nodes[each]["label"] for each in into["aggregate"]} == {"a_1", "a_2"}
+    into = {node["label"]: [each["id"] for each in node["parents"]] for node in nodes.values()}
+    assert sorted(nodes[each]["label"] for each in into["aggregate"]) == ["a_1", "a_2"]
+    its_own = {"task_run_id": {"any_": into["aggregate"]}}
+    pages = served.ask("POST", "/artifacts/filter", artifacts=its_own).json()
+    assert sorted(page["data"].split("\n")[0] for page in pages) == ["# a_1: done", "# a_2: done"]
     see_graph(ui)
     ui.click("Artifacts")
     ui.open_artifact("scenes")
@@ -132,6 +135,9 @@ def test_what_only_the_flow_can_refuse_is_told_in_words(ui, served, eventually):
     ui.click("Details")
     ui.until(lambda: ui.says("nothing was started"), "the message")
     assert ui.says("did you mean train.optimization.epochs")
+    ui.click("Artifacts")
+    ui.see("//a[contains(@href, '/artifacts/artifact/')][contains(., 'refused-refused')]").click()
+    ui.until(lambda: ui.says("Nothing was started: 1 to correct"), "all that is wrong")
 
 
 def test_without_a_browser_one_line_says_what_is_missing(monkeypatch):
