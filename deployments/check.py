@@ -13,6 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+if __name__ == "__main__":
+    from preprocess.interpreter import FLOW, require
+
+    require(FLOW)
+
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 

@@ -12,6 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":
+    from preprocess.interpreter import FLOW, require
+
+    require(FLOW)
+
 import httpx
 
 from deployments.api_client import connect

@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 if __name__ == "__main__":
-    from training.cli.interpreter import FLOW, require
+    from preprocess.interpreter import FLOW, require
 
     require(FLOW)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 if __name__ == "__main__":
-    from training.cli.interpreter import LAUNCHER, require
+    from preprocess.interpreter import LAUNCHER, require
 
     require(LAUNCHER)
 

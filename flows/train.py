@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 if __name__ == "__main__":
-    from training.cli.interpreter import FLOW, require
+    from preprocess.interpreter import FLOW, require
 
     require(FLOW)
 

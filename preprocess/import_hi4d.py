@@ -21,6 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":
+    from preprocess.interpreter import TRAINER, require
+
+    require(TRAINER)
+
 from pydantic import ValidationError
 
 from preprocess.data_checks import why_unreadable

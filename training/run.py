@@ -11,7 +11,7 @@ from typing import TypeVar
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)  # the checkout, with our packages
-    from training.cli.interpreter import LAUNCHER, require
+    from preprocess.interpreter import LAUNCHER, require
 
     require(LAUNCHER)
     from training.jobs.job_entry import exec_job_stage

@@ -30,6 +30,11 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 if str(CHECKOUT) not in sys.path:  # started by its path, from any folder
     sys.path.insert(0, str(CHECKOUT))
 
+if __name__ == "__main__":
+    from preprocess.interpreter import TRAINER, require
+
+    require(TRAINER)
+
 from preprocess.faults import FaultsError  # noqa: E402
 from preprocess.scene_data import SceneDataError  # noqa: E402
 from preprocess.torch_adapter import defer_compiler  # noqa: E402

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from deployments.console.subcommands import COMMANDS, build_parser
-from training.cli.interpreter import require
+from preprocess.interpreter import require
 from training.system.console import say
 from training.system.exit_status import DONE, USAGE
 from training.system.typed_command import PROGRAM, set_program

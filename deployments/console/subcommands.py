@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from training.cli.interpreter import FLOW, LAUNCHER, TRAINER
+from preprocess.interpreter import FLOW, LAUNCHER, TRAINER
 
 DESCRIPTION = "Train one 3D-Gaussian-splat model per multi-human scene, here or on Slurm."
 

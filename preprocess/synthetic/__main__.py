@@ -8,6 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+if __name__ == "__main__":
+    from preprocess.interpreter import TRAINER, require
+
+    require(TRAINER)
+
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from preprocess.registry import load_scenes
 from preprocess.roots import resolve_root_folders

@@ -43,7 +43,7 @@ class LogsOptions(BaseModel):
     model_config = CONFIG
 
     logs: Annotated[str, Flag("What to show", "hi4d_pair17_dance --exp-name my_exp", "SCENE")]
-    """The scene, by its name."""
+    """The scene, by its name or a part that no other's has."""
 
     exp_name: Annotated[str, Flag("What to show", "--exp-name my_exp")]
     """The experiment."""

@@ -313,7 +313,7 @@ class LaunchOptions(BaseModel):
     """Like --status, refreshed until everything has ended; Ctrl-C stops watching."""
 
     logs: Annotated[str, Flag("Watching", "--logs hi4d_pair17_dance --exp-name my_exp")] = ""
-    """Follow the log of the scene with this name until its attempt ends."""
+    """Follow a scene's log until its attempt ends: its name, or a part that no other's has."""
 
     cancel: Annotated[bool, Flag("Watching", "--cancel --exp-name my_exp")] = False
     """End everything of an experiment that is queued or running: array, flow, aggregate, local

@@ -14,8 +14,7 @@ import pytest
 
 from deployments.console import command, version
 from deployments.console.subcommands import COMMANDS
-from preprocess import roots
-from training.cli import interpreter
+from preprocess import interpreter, roots
 from training.system import typed_command
 from training.system import versions as installed
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from training.cli import interpreter
+from preprocess import interpreter
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 COMMANDS = [
@@ -18,6 +18,11 @@ COMMANDS = [
     ["-m", "flows.train", "--help"],
     ["-m", "flows.report", "--help"],
     ["-m", "deployments.serve"],
+    ["-m", "deployments.deploy"],
+    ["-m", "deployments.check"],
+    ["-m", "preprocess.synthetic"],
+    ["-m", "preprocess.import_hi4d"],
+    ["training/simple_multi_human_trainer.py"],
 ]
 
 

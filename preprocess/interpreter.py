@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
+from preprocess.faults import FaultsError
 from preprocess.roots import is_checkout
-from training.system.exit_status import USAGE
 
 OLDEST = (3, 11)
 LAUNCHER = ("pydantic", "yaml", "psutil", "hydra", "omegaconf")
@@ -35,4 +35,4 @@ def require(packages: tuple[str, ...]) -> None:
         return
     remedy = OF_A_CHECKOUT if is_checkout() else OF_AN_INSTALLED_COPY
     sys.stderr.write(f"{sys.executable} {problem}: {remedy}\n")
-    sys.exit(USAGE)
+    sys.exit(FaultsError.exit_status)
