@@ -20,7 +20,7 @@ from preprocess.body.joints import BODY_JOINTS
 from preprocess.content_checks import Shot, evenly_spread
 from preprocess.faults import Fault
 from preprocess.layout import EVERYONE, SceneFolder
-from preprocess.scene_data import Space, load_known_joints
+from preprocess.scene_data import CameraData, Space, load_known_joints
 from preprocess.synthetic.mesh_renderer import project, rasterize
 
 Array = NDArray[Any]
@@ -128,6 +128,18 @@ def posed_joints(shots: Sequence[Shot], body: BodyModel, space: Space) -> Array:
     betas, trans = (_stacked(shots, key) for key in ("betas", TRANSLATION_KEYS[space]))
     pose = torch.stack([pose_vector(shot.parameters, space) for shot in shots])
     return np.asarray(body.joint_transforms(betas, pose, trans)[1].numpy())
+
+
+def sees_anybody(camera: CameraData, joints: Array) -> bool:
+    """Return whether a joint of (…,3) lies before the camera and in its image.
+
+    The image is taken to reach as far beyond the principal point as before it.
+    """
+    pixels, depth = project(
+        joints.reshape(-1, 3).astype(np.float64), camera.intrinsics, camera.extrinsics
+    )
+    inside = (pixels > 0) & (pixels < 2 * camera.intrinsics[:2, 2])
+    return bool((inside.all(axis=1) & (depth > 0)).any())
 
 
 def is_inside(point: Array, vertices: Array, faces: Array) -> bool:

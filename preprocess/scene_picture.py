@@ -66,7 +66,7 @@ def draw_scene(
     what = "masks (tint), bodies (outline), joints" if len(moment.vertices) else "masks (tint)"
     pen.text((8, 4), f"{title}: camera {source}, frame {moment.frame}", INK, _font(16))
     pen.text((8, 24), what, INK, _font(14))
-    pen.text((left.width + 16, 4), "cameras from above", INK, _font(16))
+    pen.text((left.width + 16, 4), "cameras and people from above", INK, _font(16))
     return picture
 
 
@@ -145,9 +145,8 @@ def _from_above(source: int, cameras: Mapping[int, CameraData], joints: Array) -
         x, y = at(places[number])
         pen.text((x + 10, y - 8), f"{number}", color, _font(16))
     for person, place in enumerate(people):
-        _dot(pen, at(place), 9, _color(person))
-        x, y = at(place)
-        pen.text((x + 11, y - 8), f"person {person}", _color(person), _font(14))
+        _dot(pen, at(place), 11, _color(person))
+        pen.text(at(place), str(person), "white", _font(14), anchor="mm")
     _scale_bar(pen, scale)
     return picture
 

@@ -24,6 +24,7 @@ from preprocess.scene_data import (
     load_depth,
     load_image,
     load_mask,
+    picture_size,
     truth_folder,
 )
 
@@ -203,3 +204,20 @@ def test_asking_what_is_missing_imports_nothing_heavy() -> None:
     )
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True, timeout=60)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
+@pytest.mark.parametrize("more", [{}, {"progressive": True, "exif": b"Exif\0\0" + bytes(9000)}])
+def test_a_pictures_size_is_found_and_a_cut_one_refused(tmp_path, kind, more):
+    """As Pillow says, whatever stands before the size and behind the end; cut anywhere, never."""
+    path = tmp_path / "picture"
+    noise = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
+    Image.fromarray(noise).save(path, kind, **(more if kind == "JPEG" else {}))
+    whole = path.read_bytes()
+    assert picture_size(path) == (40, 30)
+    path.write_bytes(whole + bytes(100))
+    assert picture_size(path) == (40, 30)
+    for share in (0.01, 0.3, 0.9):
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(SceneDataError, match="not a whole picture"):
+            picture_size(path)

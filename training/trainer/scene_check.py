@@ -17,6 +17,7 @@ from preprocess.header_checks import check_truth_headers
 from preprocess.layout import SceneFolder
 from preprocess.scene import Scene
 from preprocess.scene_data import (
+    CameraData,
     SceneDataError,
     body_space,
     load_image,
@@ -95,12 +96,11 @@ def _check(found: SceneCheck, config: Config, scene: Scene, data_root: Path, how
     if truth and arrays.people:
         _check_truth(found, config, scene, (truth, frames, arrays.people), how)
     if how.read != "headers":
-        inspection = inspect_contents(
-            config, scene, data, frames, other_true_cameras(truth, scene.cam_id, frames[0])
-        )
+        others = other_true_cameras(truth, scene.cam_id, frames[0])
+        inspection = inspect_contents(config, scene, data, frames, others)
         found.faults += inspection.faults
         found.doubts += inspection.doubts
-        found.picture = _picture(data, scene, truth, inspection, how.pictures)
+        _look(found, scene, inspection, others, how.pictures)
     if how.read == "pixels":
         found.faults += check_pixels(data, scene.cam_id, frames, arrays.people)
 
@@ -148,31 +148,34 @@ def _pixel_faults(
     return [fault for faults in found for fault in faults]
 
 
-def _picture(
-    data: SceneFolder,
+def _look(
+    found: SceneCheck,
     scene: Scene,
-    truth: SceneFolder | None,
     inspection: Inspection,
+    others: Mapping[int, CameraData],
     folder: Path,
-) -> Path | None:
-    """Write the picture of the middle one of the frames that were read, without a fault in it."""
+) -> None:
+    """Draw the middle one of the frames that were read; doubt cameras that see nobody in it."""
     if not inspection.shots:
-        return None
-    from preprocess.geometry_checks import posed_joints, posed_vertices
+        return
+    from preprocess.geometry_checks import posed_joints, posed_vertices, sees_anybody
     from preprocess.scene_picture import Moment, draw_scene
 
     shot = inspection.shots[len(inspection.shots) // 2]
-    space, body, image = (
-        body_space(data),
-        inspection.body,
-        load_image(data, scene.cam_id, shot.frame),
-    )
+    data, body = SceneFolder(found.folder), inspection.body
+    image = load_image(data, scene.cam_id, shot.frame)
     moment = Moment(shot.frame, shot.camera, image, shot.masks)
     if body:
+        space = body_space(data)
         vertices, joints = (each([shot], body, space)[0] for each in (posed_vertices, posed_joints))
         moment = replace(moment, vertices=vertices, joints=joints, faces=body.faces.numpy())
-    cameras = other_true_cameras(truth, scene.cam_id, shot.frame)
-    folder.mkdir(parents=True, exist_ok=True)
+        blind = [number for number, each in others.items() if not sees_anybody(each, joints)]
+        found.doubts += [f"camera {number} of the truth sees nobody" for number in blind]
+    picture = draw_scene(scene.seq_name, scene.cam_id, moment, others)
     path = folder / f"{scene.seq_name}.jpg"
-    draw_scene(scene.seq_name, scene.cam_id, moment, cameras).save(path, quality=90)
-    return path
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        picture.save(path, quality=90)
+        found.picture = path
+    except OSError as error:
+        found.doubts.append(f"the picture can't be written: {path}: {error.strerror or error}")

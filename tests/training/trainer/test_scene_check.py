@@ -59,6 +59,24 @@ def test_pixels_are_decoded_where_they_are_asked_for(check, read, finds):
     assert (found.picture is None) == (read == "headers")
 
 
+def turn_a_camera_away(folder):
+    """Have the truth's camera 4 look the other way, and leave no place for the picture."""
+    truth = SceneFolder(folder.root.parent / "truth" / folder.root.name)
+    for frame in truth.frames(4):
+        arrays = dict(np.load(truth.camera(4, frame)))
+        turned = arrays["extrinsics"] * np.array([[-1.0], [1], [-1]])
+        np.savez(truth.camera(4, frame), **(arrays | {"extrinsics": turned}))
+    (folder.root.parent.parent / "pictures").touch()
+
+
+def test_a_camera_that_sees_nobody_and_a_lost_picture_are_doubts(check):
+    found = check("frames", turn_a_camera_away)
+    assert found.faults == []
+    assert "camera 4 of the truth sees nobody" in found.doubts
+    assert any("the picture can't be written" in line for line in found.doubts)
+    assert found.picture is None
+
+
 def test_what_cannot_be_opened_is_named(check, monkeypatch):
     """A folder without permission, below which nothing can be asked for."""
 
