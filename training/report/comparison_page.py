@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from preprocess.faults import counted
 from training.report.blocks import (
     Block,
     Document,
@@ -97,7 +98,8 @@ def comparison_document(
         Heading("Numbers"),
         Text(
             f"Differences are {names[0]} minus {_either(names[1:])}, computed before rounding;"
-            f" averages are over the {len(comparison.scenes)} scenes that all have numbers of."
+            f" averages are over {counted(len(comparison.scenes), 'scene')}, of which all have"
+            " numbers."
         ),
         Facts(tuple(_facts(comparison))),
         *map(Text, notes),
