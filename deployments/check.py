@@ -24,7 +24,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from deployments import POOL
 from flows.options import FlowOptions
 from flows.parameters import FIELDS, option_values
-from flows.server.settings import forbid_tracking
+from flows.server.settings import forbid_tracking, read_settings
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from preprocess.roots import CHECKOUT
 from training.plan.train_script import load_train_script
@@ -292,6 +292,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     path = Path(arguments[0]) if arguments else PREFECT_FILE
     try:
+        read_settings()  # wrong ones are a fault, where importing Prefect ends in a traceback
         found = load_prefect_file(path)
     except FaultsError as error:
         say(f"{path}: nothing is deployed:\n{error}", sys.stderr)

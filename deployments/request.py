@@ -1,4 +1,7 @@
-"""What the server is sent of a deployment."""
+"""What the server is sent of a deployment.
+
+Prefect is imported by the functions, when its settings have been read and found valid.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ from typing import Any
 
 from deployments.check import Deployment, PrefectFile
 from deployments.edits import KEPT_AS, Description, of_file
-from flows.adapters.prefect_adapter import fill_in, parameter_schema_of, run_deploy_steps
 from flows.form import form_schema
 from flows.options import FlowOptions
 from flows.parameters import option_values, with_flow_parameters
@@ -27,6 +29,8 @@ def described(file: PrefectFile, stanza: Deployment) -> tuple[Description, list[
 
     Steps that several deployments share run once a process.
     """
+    from flows.adapters.prefect_adapter import fill_in
+
     own = (stanza.build, stanza.push, stanza.pull)
     build, push, pull = (
         default if given is None else given
@@ -40,6 +44,8 @@ def described(file: PrefectFile, stanza: Deployment) -> tuple[Description, list[
 @functools.cache
 def _outputs_of(steps: str) -> dict[str, Any]:
     """Return what steps have made, by step id; our check, which is done already, is not run."""
+    from flows.adapters.prefect_adapter import run_deploy_steps
+
     outputs: dict[str, Any] = {}
     others = []
     for step in json.loads(steps):
@@ -85,6 +91,8 @@ def request_of(
 
 @functools.cache
 def _flow_schema() -> dict[str, Any]:
+    from flows.adapters.prefect_adapter import parameter_schema_of
+
     @with_flow_parameters
     def flow(**_: Any) -> None: ...
 

@@ -86,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with first_stop_interrupts() as stops, ExitStack() as stack:
         try:
             say("prefect.yaml is checked")
+            read_settings()  # wrong ones are a fault, where importing Prefect ends in a traceback
             load_prefect_file()
             folder = _folder()
             lock = stack.enter_context(_only_one(folder))
@@ -282,7 +283,9 @@ def _wait_until_started(workers: Workers) -> None:
 
 def _announce(api: API, found: PrefectFile, folder: Path, workers: Workers) -> None:
     """Print where the UI is and what it offers; the password only to a terminal, never to a log."""
-    address = api.url.removesuffix("/api")
+    from flows.adapters.prefect_settings_adapter import ui_address  # imports Prefect
+
+    address = api.url.removesuffix("/api") if api.server else ui_address()
     write_atomically(folder / ADDRESS, f"{address} (process {os.getpid()})\n")
     lines = [f"Prefect's UI: {address}"]
     if api.server is not None:

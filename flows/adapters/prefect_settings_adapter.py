@@ -7,7 +7,7 @@ settings of that moment. The name here has a test in `tests/contracts/test_prefe
 from __future__ import annotations
 
 from prefect.context import refresh_global_settings_context
-from prefect.settings import Settings, get_current_settings
+from prefect.settings import PREFECT_UI_URL, Settings, get_current_settings
 
 
 def read_settings_again() -> Settings:
@@ -18,3 +18,8 @@ def read_settings_again() -> Settings:
     """
     refresh_global_settings_context()
     return get_current_settings()
+
+
+def ui_address() -> str:
+    """Return where the UI of the server is that the settings name; Prefect Cloud has two hosts."""
+    return str(PREFECT_UI_URL.value() or "")

@@ -132,3 +132,10 @@ def test_the_command_tells_and_exits_with_2(tmp_path, capsys):
     assert main([str(tmp_path / "none.yaml")]) == 2
     assert "nothing is deployed" in capsys.readouterr().err
     assert main([]) == 0
+
+
+def test_a_wrong_setting_of_prefect_is_a_fault(monkeypatch, capsys):
+    """Not a traceback of its import."""
+    monkeypatch.setenv("PREFECT_API_REQUEST_TIMEOUT", "soon")
+    assert main([]) == 2
+    assert "Prefect's settings can't be read: request_timeout" in capsys.readouterr().err

@@ -152,13 +152,21 @@ def test_a_login_in_the_users_profile_is_used(server, tmp_path, environ):
         "with prefect_api(Path('state'), verbose=False) as api:\n"
         "    from prefect.settings import PREFECT_API_KEY\n"
         "    print(api.url, PREFECT_API_KEY.value())\n"
+        "    from flows.adapters.prefect_settings_adapter import ui_address\n"
+        "    import os\n"
+        "    os.environ['PREFECT_API_URL'] = 'https://api.prefect.cloud/api/accounts/a/workspaces/w'\n"
+        "    from flows.server.settings import read_settings\n"
+        "    read_settings()\n"
+        "    print(ui_address())\n"
     )
     del environ["PREFECT_PROFILES_PATH"]
     environ |= {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     result = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert result.stdout.strip() == f"{server.url} pnu_1", result.stderr
+    used, ui = result.stdout.splitlines()
+    assert used == f"{server.url} pnu_1", result.stderr
+    assert ui == "https://app.prefect.cloud/account/a/workspace/w"
     assert not (tmp_path / "state").exists()
 
 
