@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import timedelta
 
 from preprocess.faults import MOST_NAMES, counted
+from training.display.durations import clock
 from training.plan.model import Action, AggregatePlan, Plan, ScenePlan
 
 WORDS: dict[Action, str] = {"run": "to run", "skip": "skipped", "held": "held by others"}
@@ -85,9 +85,9 @@ def _stage_line(plan: Plan) -> str:
 def _where(plan: Plan) -> str:
     if plan.slurm is None:
         longest = max((scene.time_limit_s for scene in plan.scenes), default=0)
-        return f"workers: {plan.workers}, at most {timedelta(seconds=longest)} a scene"
+        return f"workers: {plan.workers}, at most {clock(longest)} a scene"
     slurm = plan.slurm
-    time = timedelta(seconds=slurm.time_s)
+    time = clock(slurm.time_s)
     at_once = counted(slurm.parallelism, "scene")
     return f"Slurm: {slurm.script}, {time} a scene, at most {at_once} at once"
 

@@ -1,0 +1,48 @@
+"""What `python -m flows.train` does without starting a flow run."""
+
+from __future__ import annotations
+
+import pytest
+from page_lab import planned
+
+from flows import train
+from training.plan.model import AggregatePlan
+from training.records.record import Attempt, Cause, RunRecord, now, write_record
+
+DONE, USAGE = 0, 2
+
+
+def test_a_dry_run_ends_with_2_where_a_scene_can_not_run(lab, capsys):
+    """It shows the whole plan first, then what a launch would refuse."""
+    lab.add_scene("a_1")
+    flags = ["--exp-name", "exp", "--scenes-dir", str(lab.scenes_dir), "--run-all", "--dry-run"]
+    roots = [f"--{root}-root={lab.root / root}" for root in ("results", "state", "scene-data")]
+    assert train.main([*flags, *roots]) == USAGE
+    shown = capsys.readouterr()
+    assert "# a_1: run (new)" in shown.out
+    assert "nothing was started:\n" in shown.err
+    assert str(lab.root / "scene-data") in shown.err
+    assert not (lab.root / "state").exists()
+
+
+@pytest.mark.parametrize(
+    ("actions", "command", "expected"),
+    [({}, (), True), ({"a": "skip"}, (), False), ({"a": "held"}, ("merge",), True)],
+)
+def test_there_is_work_where_a_scene_runs_or_outputs_are_merged(
+    tmp_path, actions, command, expected
+):
+    aggregate = AggregatePlan(log=tmp_path / "log", job_name="j", time_limit_s=1, command=command)
+    plan = planned(tmp_path, "a", **actions).model_copy(update={"aggregate": aggregate})
+    assert train.has_work(plan) is expected
+
+
+def test_a_stage_that_never_started_has_not_begun(tmp_path):
+    """Of a stopped loop no summary of it is written; a record of an earlier run does not count."""
+    plan = planned(tmp_path, "a")
+    assert not train._has_begun(plan)
+    for moment, expected in ((plan.created.replace(year=2020), False), (now(), True)):
+        attempt = Attempt(start=moment, end=moment, cause=Cause.OK, host="h", pid=1)
+        known = {"scene": "a", "exp_name": "exp", "fingerprint": "f", "status": "done"}
+        write_record(plan.scenes[0].output, RunRecord(**known, attempts=(attempt,)))
+        assert train._has_begun(plan) is expected
