@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from preprocess.faults import Fault, FaultsError
-from training.configuration.overrides import flat
+from training.configuration.overrides import MISSING, flat, select
 
 VARIABLE = re.compile(r"\$\{oc\.env:(?P<name>\w+),(?P<default>[\w.-]*/[\w./-]*)\}")
 """An environment variable with a path as its default."""
 CUSTOM_RESOLVER = re.compile(r"\$\{(?!oc\.)(?=[A-Za-z_][\w.]*:)")
 """`${name:` of a resolver that a script registers, or of Hydra's `now` and `hydra`."""
 
+KEY = re.compile(r"\$\{(?P<key>\w+(\.\w+)*)\}")
+"""A value that is another key's."""
 UNSET_VARIABLE = re.compile(r"Environment variable '([^']*)' not found")
 """OmegaConf's message for `${oc.env:NAME}` without a default."""
 SET_FOR_JOBS = ("TS_", "SLURM_", "CUDA_VISIBLE_DEVICES")
@@ -25,10 +27,10 @@ SET_FOR_JOBS = ("TS_", "SLURM_", "CUDA_VISIBLE_DEVICES")
 def resolve(content: dict[str, Any]) -> dict[str, Any]:
     """Return `content` with its interpolations resolved, as the trainer will see them.
 
-    Imports OmegaConf only for more than environment variables. Raises FaultsError naming the
-    interpolation that fails.
+    Uses OmegaConf only for more than environment variables and values of other keys. Raises
+    FaultsError naming the interpolation that fails.
     """
-    substituted = {key: _substitute_variables(value) for key, value in content.items()}
+    substituted = {key: _substituted(value, content) for key, value in content.items()}
     if not any(map(_is_interpolated, flat(substituted).values())):
         return substituted
     from omegaconf import OmegaConf
@@ -106,15 +108,22 @@ def _is_interpolated(value: Any) -> bool:
     return "${" in str(value)
 
 
-def _substitute_variables(node: Any) -> Any:
-    """Resolve values that are nothing but an environment variable, as OmegaConf does."""
+def _substituted(node: Any, content: Mapping[str, Any]) -> Any:
+    """Resolve values that are nothing but a variable's or another key's, as OmegaConf does.
+
+    Others, and keys whose value is a mapping, missing or interpolated itself, stay as they are.
+    """
     if isinstance(node, dict):
-        return {key: _substitute_variables(value) for key, value in node.items()}
-    match = VARIABLE.fullmatch(node) if isinstance(node, str) else None
-    if match is None:
+        return {key: _substituted(value, content) for key, value in node.items()}
+    if not isinstance(node, str):
         return node
-    value = os.environ.get(match["name"], match["default"])
-    return node if value is None else value
+    if match := VARIABLE.fullmatch(node):
+        return os.environ.get(match["name"], match["default"])
+    if match := KEY.fullmatch(node):
+        value = select(dict(content), match["key"], MISSING)
+        is_plain = not isinstance(value, dict) and value != MISSING and not _is_interpolated(value)
+        return value if is_plain else node
+    return node
 
 
 def _escape_custom_resolvers(node: Any) -> Any:

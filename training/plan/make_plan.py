@@ -40,11 +40,7 @@ def make_plan(
     """
     launch = check_launch(options, only, is_in_loop=is_in_loop)
     plan = _plan_without_scenes(launch)
-    scenes = tuple(
-        _plan_scene(launch, plan, variant, scene)
-        for variant in launch.variants
-        for scene in launch.planned
-    )
+    scenes = tuple(each for variant in launch.variants for each in _scenes(launch, plan, variant))
     warnings = (*plan.warnings, *other_code_warning(scenes))
     aggregate = _plan_aggregate(launch, plan) if options.auto_schedule_aggregate else None
     update = {"scenes": scenes, "aggregate": aggregate, "warnings": warnings}
@@ -102,9 +98,42 @@ def _plan_aggregate(launch: Launch, plan: Plan) -> AggregatePlan:
     )
 
 
-def _plan_scene(launch: Launch, plan: Plan, variant: Variant, scene: Scene) -> ScenePlan:
+def _scenes(launch: Launch, plan: Plan, variant: Variant) -> list[ScenePlan]:
+    """Return the plans of all scenes with the configuration of a variant."""
+    options, script = variant.options, variant.script
+    variables = {
+        **script.environment,
+        **plan.roots.environment(),
+        **variables_of_installed_copy(),
+        "TS_EXP_NAME": options.exp_name,
+    }
+    of_all = ScenePlan(
+        name="",
+        exp_name=options.exp_name,
+        scene={},
+        scene_file=Path(),
+        action="run",
+        reason="new",
+        command=(),
+        environment=variables,
+        output=Path(),
+        fingerprint="",
+        sources=plan.sources,
+        retrain_other_code=options.rerun_triggers == "code",
+        expected_outputs=script.expected_outputs,
+        time_limit_s=_scene_time_s(options, plan.slurm),
+        kill_grace_s=options.kill_grace,
+        cancelled=plan.cancelled,
+        retrain_done_before=plan.created if options.force else None,
+    )
+    return [_plan_scene(launch, plan, variant, of_all, scene) for scene in launch.planned]
+
+
+def _plan_scene(
+    launch: Launch, plan: Plan, variant: Variant, of_all: ScenePlan, scene: Scene
+) -> ScenePlan:
     trained = _training_record(plan, variant, scene)
-    planned = _undecided(launch, plan, variant, scene)
+    planned = _undecided(launch, plan, variant, of_all, scene)
     record = _recorded(planned.output)
     update: dict[str, object] = {"code_version": launch.code_version(record)}
     if record and variant.former_records.count_as_current(record, scene, trained):
@@ -114,42 +143,28 @@ def _plan_scene(launch: Launch, plan: Plan, variant: Variant, scene: Scene) -> S
     return planned.model_copy(update={"action": action, "reason": reason})
 
 
-def _undecided(launch: Launch, plan: Plan, variant: Variant, scene: Scene) -> ScenePlan:
-    """Return a scene's plan before its record has been looked at."""
-    options, script = variant.options, variant.script
-    scene_file = os.path.abspath(scene.file or "")
+def _undecided(
+    launch: Launch, plan: Plan, variant: Variant, of_all: ScenePlan, scene: Scene
+) -> ScenePlan:
+    """Return a scene's plan before its record has been looked at.
+
+    `of_all`: what is the same for all scenes of the variant.
+    """
+    script, exp_name = variant.script, of_all.exp_name
     deciding = script.deciding_values(scene)
-    variables = {
-        **script.environment,
-        **plan.roots.environment(),
-        **variables_of_installed_copy(),
-        "TS_SCENE_FILE": scene_file,
-        "TS_SCENE_NAME": scene.seq_name,
-        "TS_EXP_NAME": options.exp_name,
+    update: dict[str, object] = {
+        "name": variant.setting.label(scene.seq_name),
+        "command": (plan.python, *script.command(scene.seq_name, exp_name)),
+        "output": plan.roots.output_folder(scene.seq_name, exp_name, plan.output_subdir),
+        "fingerprint": fingerprint(deciding, scene.raw),
+        "made_from": _made_from(launch, variant, scene),
+        "configuration": script.without_secrets(deciding),
+        "scene_file": Path(os.path.abspath(scene.file or "")),
     }
-    if scene is ONLY_REFINER:
-        del variables["TS_SCENE_FILE"], variables["TS_SCENE_NAME"]
-    return ScenePlan(
-        name=variant.setting.label(scene.seq_name),
-        exp_name=options.exp_name,
-        scene={} if scene is ONLY_REFINER else scene.raw,
-        scene_file=Path(scene_file),
-        action="run",
-        reason="new",
-        command=(plan.python, *script.command(scene.seq_name, options.exp_name)),
-        environment=variables,
-        output=plan.roots.output_folder(scene.seq_name, options.exp_name, plan.output_subdir),
-        fingerprint=fingerprint(deciding, scene.raw),
-        made_from=_made_from(launch, variant, scene),
-        configuration=script.without_secrets(deciding),
-        sources=plan.sources,
-        retrain_other_code=options.rerun_triggers == "code",
-        expected_outputs=script.expected_outputs,
-        time_limit_s=_scene_time_s(options, plan.slurm),
-        kill_grace_s=options.kill_grace,
-        cancelled=plan.cancelled,
-        retrain_done_before=plan.created if options.force else None,
-    )
+    if scene is not ONLY_REFINER:
+        own = {"TS_SCENE_FILE": str(update["scene_file"]), "TS_SCENE_NAME": scene.seq_name}
+        update |= {"scene": scene.raw, "environment": {**of_all.environment, **own}}
+    return of_all.model_copy(update=update)
 
 
 def _made_from(launch: Launch, variant: Variant, scene: Scene) -> tuple[Path, ...]:
