@@ -40,6 +40,7 @@ from preprocess.scene_data import (
     load_camera,
     load_genders,
 )
+from preprocess.synthetic.__main__ import say
 
 PROGRAM = "python -m preprocess.import_hi4d"
 SCENES = "preprocess/scenes"
@@ -74,24 +75,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         root = resolve_root_folders({"scene_data_root": options.scene_data_root})["scene_data_root"]
         registry = absolute(options.scenes_dir) if options.scenes_dir else start_folder() / SCENES
-        imports = _planned(options, root, registry)
-        for each in imports:
-            sys.stdout.write(_described(each, root))
-            if not options.dry_run:
-                _make(each, root, registry, copies=options.copy)
+        imports, before = _planned(options, root, registry)
+        for each in () if options.dry_run else imports:
+            _make(each, root, registry, copies=options.copy)
     except FaultsError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_status
     except OSError as error:
         sys.stderr.write(f"{error.filename}: {error.strerror}\n    -> {why_unreadable(error)[1]}\n")
         return FaultsError.exit_status
-    sys.stdout.write(_next_step(imports, options))
+    said = [*(f"{name}: imported before\n" for name in before)]
+    said += [_described(each, root) for each in imports]
+    say("".join([*said, _next_step(imports, options) if imports else ""]))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=PROGRAM, description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("raw", nargs="+", metavar="RAW", help="data set, pair or sequence")
     help_text = f"source camera; default: meta.npz's mono_cam, else {USUAL_CAMERA}, else the first"
     parser.add_argument("--cam-id", type=int, metavar="N", help=help_text)
@@ -106,8 +106,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _planned(options: argparse.Namespace, root: Path, registry: Path) -> list[Import]:
-    """Return what to import; raises FaultsError with everything that is wrong with all of it."""
+def _planned(
+    options: argparse.Namespace, root: Path, registry: Path
+) -> tuple[list[Import], list[str]]:
+    """Return what to import, and the names of scenes that were imported before as they would be.
+
+    Raises FaultsError with everything that is wrong with all of it.
+    """
     faults: list[Fault] = []
     found: list[Import] = []
     for raw in map(absolute, options.raw):
@@ -117,10 +122,12 @@ def _planned(options: argparse.Namespace, root: Path, registry: Path) -> list[Im
             faults.append(Fault(f"{raw} is no part of Hi4D", there, LAYOUT))
         found += filter(None, [_checked(faults, each, options) for each in sequences])
     faults += _clashes(found)
+    before = [each for each in found if _is_there(each, root, registry, copies=options.copy)]
+    found = [each for each in found if each not in before]
     faults += [fault for each in found for fault in _existing(each, root, registry)]
     if faults:
         raise FaultsError(dict.fromkeys(faults))
-    return found
+    return found, [each.scene.seq_name for each in before]
 
 
 def _sequences(folder: Path) -> Iterator[Path]:
@@ -252,6 +259,25 @@ def _clashes(found: Sequence[Import]) -> list[Fault]:
     ]
 
 
+def _is_there(each: Import, root: Path, registry: Path, *, copies: bool) -> bool:
+    """Return whether the scene's data is there, and the scene file that would be written."""
+    name = each.scene.seq_name
+    try:
+        text = (registry / f"{name}.json").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
+    return text == _scene_file(each, copies=copies) and (root / name).is_dir()
+
+
+def _scene_file(each: Import, *, copies: bool) -> str:
+    """Return the text of the scene's file; copies are named from the scene data root."""
+    name, content = each.scene.seq_name, each.scene.raw
+    if copies:
+        video = f"{name}/images/{each.scene.cam_id}"
+        content |= {"raw_gt_dir_path": f"truth/{name}", "video_path": video}
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
 def _existing(each: Import, root: Path, registry: Path) -> Iterable[Fault]:
     name = each.scene.seq_name
     places = (root / name, root / "truth" / name, registry / f"{name}.json")
@@ -269,17 +295,14 @@ def _described(each: Import, root: Path) -> str:
 
 def _make(each: Import, root: Path, registry: Path, *, copies: bool) -> None:
     """Make the data folder under another name and rename it; then write the scene file."""
-    name, content = each.scene.seq_name, each.scene.raw
+    name = each.scene.seq_name
     place: Callable[[Path, Path], object] = _copy if copies else _link
     if copies:
         shutil.rmtree(partial := root / "truth" / f".{name}.partial", ignore_errors=True)
-        for part in ("images", "seg/img_seg_mask", "cameras/rgb_cameras.npz", "smpl"):
-            _copy(each.raw.root / part, partial / part)
+        for part in each.parts():
+            whole = part.removesuffix(f"/{each.scene.cam_id}")  # all cameras
+            _copy(each.raw.root / whole, partial / whole)
         partial.rename(root / "truth" / name)
-        content |= {
-            "raw_gt_dir_path": f"truth/{name}",
-            "video_path": f"{name}/images/{content['cam_id']}",
-        }
     shutil.rmtree(partial := root / f".{name}.partial", ignore_errors=True)
     for part in each.parts():
         place(each.raw.root / part, partial / part)
@@ -287,8 +310,8 @@ def _make(each: Import, root: Path, registry: Path, *, copies: bool) -> None:
         (partial / "skip_frames.csv").write_text(",".join(map(str, each.skipped)) + "\n", "utf-8")
     partial.rename(root / name)
     registry.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(content, indent=2, ensure_ascii=False)
-    (registry / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
+    text = _scene_file(each, copies=copies)
+    (registry / f"{name}.json").write_text(text, encoding="utf-8")
 
 
 def _link(source: Path, target: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -34,11 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FaultsError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_status
-    _say("".join(f"built {path}\n" for path in made))
+    say("".join(f"built {path}\n" for path in made))
     return 0
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Write to the standard output; what it can't show is escaped, and its end ends nothing."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.stdout.write(text)
         sys.stdout.flush()

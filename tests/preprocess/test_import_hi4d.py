@@ -127,6 +127,17 @@ def test_what_exists_is_not_overwritten(raw, tmp_path, capsys):
     assert not (tmp_path / "data/hi4d_pair01_hug").exists()
 
 
+@pytest.mark.parametrize("flags", [(), ("--copy",)])
+def test_the_same_command_again_imports_only_what_is_new(raw, tmp_path, capsys, flags):
+    """After an interruption, and when further pairs have come."""
+    assert run(tmp_path, raw / "pair17", *flags) == OK
+    capsys.readouterr()
+    assert run(tmp_path, raw, *flags) == OK
+    said = capsys.readouterr().out
+    assert "hi4d_pair17_dance: imported before" in said
+    assert "2 scenes imported" in said
+
+
 def test_a_dry_run_makes_nothing(raw, tmp_path, capsys):
     assert run(tmp_path, raw, "--dry-run") == OK
     assert "hi4d_pair17_dance: camera 52, 3 frames, female and male" in capsys.readouterr().out
