@@ -16,7 +16,7 @@ from PIL import Image
 from training.system.atomic_write import write_atomically
 
 FRAME_MS = 100
-QUALITY = 80
+QUALITY = 70
 RIFF_HEADER = 12  # bytes, before the image's own chunks
 ANIMATED, REPLACE = 0x02, 0x02  # flags of the file, and of a frame that replaces the one before
 WHITE = b"\xff" * 4
