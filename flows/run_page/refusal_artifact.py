@@ -29,7 +29,7 @@ def refusal(error: FaultsError) -> str:
     for fault in faults:
         shown = f"**{_worded(fault.what)}**" + (f": {_worded(fault.value)}" if fault.value else "")
         lines += [f"- {shown}", *([f"  - {_worded(fault.remedy)}"] if fault.remedy else [])]
-    again = "Correct them with *Copy to new run* in this page's menu."
+    again = "Correct them with *Copy to new run* in the run's menu."
     return clean("\n".join([*lines, "", again]))
 
 
