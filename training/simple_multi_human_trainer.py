@@ -40,7 +40,7 @@ from preprocess.scene_data import SceneDataError  # noqa: E402
 from preprocess.torch_adapter import defer_compiler  # noqa: E402
 from training.configuration.run_modes import RUN_MODES  # noqa: E402
 from training.system.exit_status import DONE, FAILED, TERMINATED, USAGE  # noqa: E402
-from training.trainer.config.compose import composed, load_config  # noqa: E402
+from training.trainer.config.compose import composed, keep_configuration, load_config  # noqa: E402
 from training.trainer.config.schema import Config  # noqa: E402
 from training.trainer.termination import (  # noqa: E402
     SignalRequests,
@@ -119,7 +119,6 @@ def _train(config: Config, requests: SignalRequests) -> None:
     from training.trainer.input_checks import check_inputs
 
     inputs = check_inputs(config)
-    _write_configuration(config)
     _prepare_computing(config)
     from training.trainer.gaussians.ply_export import export_people
     from training.trainer.loop import train
@@ -127,6 +126,7 @@ def _train(config: Config, requests: SignalRequests) -> None:
 
     run = prepare_run(config, inputs, requests)
     try:
+        keep_configuration(config)
         train(run)
         posed = {inputs.frames[index]: index for index in inputs.exported}
         export_people(run.output, run.model, posed, requests.stop_if_asked)
@@ -138,7 +138,6 @@ def _generate(config: Config, requests: SignalRequests) -> None:
     from training.trainer.difix.generation_checks import check_generation
 
     inputs = check_generation(config)
-    _write_configuration(config)
     _prepare_computing(config)
     from training.trainer.difix.generate import generate
 
@@ -163,20 +162,10 @@ def _evaluate(config: Config, requests: SignalRequests) -> None:
     from training.trainer.input_checks import check_evaluation
 
     inputs = check_evaluation(config)
-    _write_configuration(config)
     _prepare_computing(config)
     from training.trainer.standalone_evaluation import evaluate_trained
 
     evaluate_trained(config, inputs, requests)
-
-
-def _write_configuration(config: Config) -> None:
-    """Write the whole configuration beside the outputs of a scene's run; raises OSError."""
-    from training.configuration.configuration_file import write_configuration
-
-    folder = config.output / RUN_MODES[config.run_mode].output_subdir
-    folder.mkdir(parents=True, exist_ok=True)
-    write_configuration(folder, config.model_dump(mode="json"))
 
 
 def _prepare_computing(config: Config) -> None:

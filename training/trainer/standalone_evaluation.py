@@ -22,6 +22,7 @@ from training.trainer.cameras.camera_ids import (
     choose_cameras,
 )
 from training.trainer.cameras.view import View
+from training.trainer.config.compose import keep_configuration
 from training.trainer.config.schema import Config
 from training.trainer.evaluation.evaluate import (
     GroundTruth,
@@ -70,6 +71,7 @@ def evaluate_trained(config: Config, inputs: EvaluationInputs, requests: SignalR
     source, true_views = open_readers(config, used, people, device)
     truth = read_ground_truth(config, used, true_views or source)
     epoch = content["state"]["position"]["epoch"]
+    keep_configuration(config)
     _Report(config, model, truth, used.cameras, epoch).write(requests)
 
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from preprocess.roots import CHECKOUT
+from training.configuration.configuration_file import write_configuration
 from training.configuration.interpolations import resolve
 from training.configuration.overrides import compose
 from training.configuration.run_modes import RUN_MODES
@@ -56,6 +57,13 @@ def composed(overrides: Sequence[str]) -> dict[str, Any]:
     if found.faults:
         raise FaultsError(found.faults)
     return found.content
+
+
+def keep_configuration(config: Config) -> None:
+    """Write the whole configuration beside the outputs of a scene's run; raises OSError."""
+    folder = config.output / RUN_MODES[config.run_mode].output_subdir
+    folder.mkdir(parents=True, exist_ok=True)
+    write_configuration(folder, config.model_dump(mode="json"))
 
 
 def check_schema(resolved: dict[str, Any]) -> Config:

@@ -8,6 +8,7 @@ from PIL import Image, ImageOps
 
 from training.system.atomic_write import write_atomically
 from training.trainer.cameras.camera_ids import evenly_spaced
+from training.trainer.config.compose import keep_configuration
 from training.trainer.config.schema import Config
 from training.trainer.difix.generation_checks import GenerationInputs, shard_folder
 from training.trainer.difix.pipeline import Pipeline, Renderer
@@ -50,6 +51,7 @@ def generate(config: Config, inputs: GenerationInputs, requests: SignalRequests)
         return
     if config.difix_data_generation.poses == "truth":
         model = in_true_poses(model, inputs)
+    keep_configuration(config)
     folder.shard.unlink(missing_ok=True)
     whole = folder.whole_samples(configuration.digest)
     renderer = Renderer(model, config.model.background, device)

@@ -254,9 +254,9 @@ def test_killed_at_any_moment_the_same_command_gives_the_same_bytes(shards):
         "shard.write_durably = killing\n"
         "main(sys.argv[1:])\n"
     )
-    mode = "run_mode=difix_data_generation_generate"
+    mode = ("run_mode=difix_data_generation_generate", f"{KEY}.require_checkpoint=false")
     killed = subprocess.run(
-        [sys.executable, "-c", code, *shards.arguments(mode, name=shards.name)],
+        [sys.executable, "-c", code, *shards.arguments(*mode, name=shards.name)],
         cwd=CHECKOUT,
         timeout=120,
         check=False,
