@@ -82,7 +82,9 @@ def _wait_for_any(
 def _user_of(gpu: str) -> str:
     file = lock_file(gpu)
     user = _read(file) if file else {}
-    output = Path(user.get("output", "?"))
+    if "output" not in user:  # it has only just got the GPU
+        return f"{gpu} is in use"
+    output = Path(user["output"])
     return f"{gpu} trains {output.parent.name} of {output.name} (process {user.get('pid', '?')})"
 
 

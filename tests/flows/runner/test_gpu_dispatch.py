@@ -81,7 +81,7 @@ def test_a_scene_starts_when_the_gpu_is_free_or_not_at_all(gpu, other_process, r
     thread = threading.Thread(target=call, args=(stop, outcomes))
     thread.start()
     assert events.waits.wait(60)
-    assert "a: waits for a GPU" in events.text
+    assert f"a: waits for a GPU, {gpu} is in use" in events.text
     assert events.granted == []
     if is_stopped:
         stop.set()

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from training.system.gpus import lock_file
+
 CHECKOUT = Path(__file__).resolve().parents[3]
 AWKWARD = ["a=x,y", "b='q\"uote'", "c=[1, 2]", "d=50%", "e=a#b", "f=süß 北", "g=k=v", "h=a b", "i="]
 
@@ -250,6 +252,7 @@ def test_two_runs_share_no_gpu(lab, eventually):
     starts = (lab.output("a_1", "two") / "starts.txt").read_text().split()
     assert starts[1] == gpu
     assert lab.record("a_1", "one")["status"] != "running"
+    lock_file(gpu).unlink()
 
 
 def test_help_names_every_flag_of_the_reference(lab):
