@@ -27,7 +27,8 @@ from flows.parameters import FIELDS, option_values
 from flows.server.settings import forbid_tracking, read_settings
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from preprocess.roots import CHECKOUT
-from training.plan.train_script import load_train_script
+from training.plan.sweep import in_settings, settings_of
+from training.plan.train_script import OWN_CONFIG, load_train_scripts
 from training.system.console import say
 from training.system.exit_status import DONE, USAGE
 from training.system.typed_command import spelled
@@ -224,10 +225,18 @@ def _faults_of_parameters(name: str, given: dict[str, Any], has_schedule: bool) 
 
 
 def _override_faults(name: str, options: FlowOptions) -> Iterator[Fault]:
-    """Yield overrides that the project's own trainer does not take; others are not here to ask."""
+    """Yield overrides that the project's own trainer does not take; others are not here to ask.
+
+    Those of a sweep too.
+    """
     if options.train_script != FlowOptions.model_fields["train_script"].default:
         return
-    faults = load_train_script(options, None).faults
+    try:
+        settings = settings_of(options.sweep, options.overrides, OWN_CONFIG)
+        scripts = load_train_scripts(options, None, settings)
+        faults = in_settings(settings, [script.faults for script in scripts])
+    except FaultsError as error:
+        faults = list(error.faults)
     yield from (replace(fault, what=f"{name}: {fault.what}") for fault in faults)
 
 

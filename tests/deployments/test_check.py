@@ -56,6 +56,12 @@ def test_the_shipped_file_is_sound():
         ("run_all: true", "time_limit: soon", ["parameter time_limit is not valid: 'soon'"]),
         ("run_all: true", "overrides: a=1", ["parameter overrides"]),
         ("run_all: true", "overrides: [seed]", ["train-scenes/local", "'seed'", "key=value"]),
+        ("run_all: true", "sweep: ['seed=1,1']", ["train-scenes/local", "a value twice"]),
+        (
+            "run_all: true",
+            "sweep: ['seed=1,x']",
+            ["train-scenes/local", "'seed=x'", "whole number"],
+        ),
         (
             "run_all: true",
             "overrides: [train.optimization.epoch=3]",
