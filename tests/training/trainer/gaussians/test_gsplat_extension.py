@@ -66,6 +66,7 @@ def made_up(tmp_path):
     }
 
 
+@pytest.mark.processes
 def test_four_scenes_that_start_at_once_compile_gsplat_once(made_up, tmp_path):
     """All four have it loaded; a fifth, later, compiles nothing either."""
     command = [sys.executable, "-c", LOAD]
