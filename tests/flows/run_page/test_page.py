@@ -239,15 +239,3 @@ def test_a_cancelled_run_says_so_of_its_scenes(flow_lab, prefect_api, eventually
     shown = Shown(prefect_api, "page-cancel")
     assert shown.states == [("a_1", "cancelled"), ("a_2", "not started")]
     assert "**Cancelled: stopped on request**" in shown.progress
-
-
-def test_a_run_with_nothing_to_do_shows_what_is_done(flow_lab, prefect_api):
-    """The report is not written again."""
-    flags = ("--run-all", "--exp-name", "page-idle")
-    assert flow_lab.run(*flags).returncode == 0
-    result = flow_lab.run(*flags, program=FLOW)
-    assert result.returncode == 0, result.stdout + result.stderr
-    shown = Shown(prefect_api, "page-idle")
-    assert set(shown.artifacts) == {"progress", "scenes"}
-    assert shown.states == [("a_1", "done"), ("a_2", "done")]
-    assert "nothing to do: 2 of 2 scenes done" in shown.progress
