@@ -192,7 +192,7 @@ def test_the_page_is_there_while_the_run_goes_on_and_final_at_its_end(
     flags = ("--run-all", "--workers", "1", "--exp-name", "Page.live", "--overrides", "do=wait")
     flow = flow_lab.popen(*flags, program=FLOW)
     eventually((flow_lab.output("a_1", "Page.live") / "ready.txt").exists, "the trainer")
-    half_way = [("a_1", "running"), ("a_2", "queued")]
+    half_way = [("a_1", "running"), ("a_2", "waiting")]
     eventually(lambda: shown.states == half_way, "the page with a scene that runs")
     assert "| 0 | 1 | 1 | 0 |" in shown.progress
     for name in ("a_1", "a_2"):
