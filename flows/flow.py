@@ -20,7 +20,6 @@ from typing import Any, cast
 import httpx
 from prefect import allow_failure, flow, get_client, task
 from prefect.cache_policies import NO_CACHE
-from prefect.exceptions import ObjectNotFound
 from prefect.futures import PrefectConcurrentFuture
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed
@@ -28,6 +27,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.adapters.prefect_adapter import (
     FlowRun,
+    ObjectNotFound,
     State,
     TerminationSignal,
     current_flow_run,

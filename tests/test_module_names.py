@@ -41,7 +41,9 @@ def modules() -> dict[str, str]:
     """Modules that a text names as something to run, each with a file that does."""
     found = {}
     for path, text in constants():
-        names = [text] if MODULE.fullmatch(text) else COMMAND.findall(text)
+        names = (
+            [text] if MODULE.fullmatch(text) and not is_function(text) else COMMAND.findall(text)
+        )
         found.update(dict.fromkeys(names, str(path.relative_to(CHECKOUT))))
     for path in (path for pattern in TEXTS for path in CHECKOUT.glob(pattern)):
         if not any(part.startswith(".") for part in path.relative_to(CHECKOUT).parts):
@@ -50,8 +52,16 @@ def modules() -> dict[str, str]:
     return found
 
 
+def is_function(name: str) -> bool:
+    """Whether a dotted name, as of a step in `prefect.yaml`, goes on behind that of a module."""
+    return (CHECKOUT / name.rpartition(".")[0].replace(".", "/")).with_suffix(".py").is_file()
+
+
 def entry_points() -> set[tuple[str, str]]:
-    return {match.groups() for _, text in constants() if (match := ENTRY_POINT.fullmatch(text))}
+    texts = {text for _, text in constants()}
+    functions = {text for text in texts if MODULE.fullmatch(text) and is_function(text)}
+    found = {match.groups() for text in texts if (match := ENTRY_POINT.fullmatch(text))}
+    return found | {(module, name) for module, _, name in (f.rpartition(".") for f in functions)}
 
 
 def source_of(module: str) -> str:

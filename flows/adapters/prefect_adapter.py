@@ -32,7 +32,7 @@ from prefect.client.schemas.actions import ArtifactCreate
 from prefect.client.schemas.objects import FlowRun, RunInput, State, TaskRun
 from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
-from prefect.exceptions import TerminationSignal
+from prefect.exceptions import CancelledRun, FailedRun, ObjectNotFound, TerminationSignal
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture
 from prefect.logging.handlers import APILogWorker
 from prefect.logging.loggers import task_run_logger
@@ -49,7 +49,10 @@ if TYPE_CHECKING:
     from prefect.workers.process import ProcessWorker
 
 __all__ = [
+    "CancelledRun",
+    "FailedRun",
     "FlowRun",
+    "ObjectNotFound",
     "ProcessWorker",
     "RunInput",
     "State",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 
-from prefect.exceptions import CancelledRun, FailedRun, ObjectNotFound
-
 from flows.adapters.prefect_adapter import (
     FLOW_RUN_LOGGERS,
     TASK_RUN_LOGGER,
+    CancelledRun,
+    FailedRun,
+    ObjectNotFound,
     is_own_line,
     says_final_state,
 )

@@ -16,8 +16,8 @@ from uuid import UUID
 
 import httpx
 from prefect import get_client
-from prefect.exceptions import ObjectNotFound
 
+from flows.adapters.prefect_adapter import ObjectNotFound
 from training.system.console import say
 
 WATCH_EVERY_S = 5.0
