@@ -208,18 +208,22 @@ def collect(
         return None
 
 
-def check_truth_headers(
-    truth: SceneFolder, views: Mapping[int, Sequence[int]], frames: Sequence[int], people: int
+def check_true_views(
+    truth: SceneFolder, views: Mapping[int, Sequence[int]], people: int
 ) -> list[Fault]:
-    """Return what is wrong with the true views, frames by camera, and bodies of these frames."""
-    faults = [
-        fault
-        for camera, wanted in views.items()
-        for fault in check_camera_headers(truth, camera, wanted, people)
-    ]
+    """Return what is wrong with the true views, frames by camera."""
+    found = (check_camera_headers(truth, camera, views[camera], people) for camera in views)
+    return list(dict.fromkeys(fault for faults in found for fault in faults))
+
+
+def check_true_bodies(
+    truth: SceneFolder, frames: Sequence[int], spaces: Iterable[Space]
+) -> list[Fault]:
+    """Return what is wrong with the true bodies of these frames; spaces without a folder pass."""
+    faults: list[Fault] = []
     files: dict[Space, Callable[[int], Path]] = {"smplx": truth.smplx, "smpl": truth.smpl}
-    for space, file in files.items():
-        if file(0).parent.is_dir():
-            for frame in one_of_each_size(frames, file):
+    for space in spaces:
+        if files[space](0).parent.is_dir():
+            for frame in one_of_each_size(frames, files[space]):
                 collect(faults, load_body_parameters, truth, frame, space)
-    return list(dict.fromkeys(faults))
+    return faults

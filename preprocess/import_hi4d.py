@@ -35,6 +35,7 @@ from preprocess.layout import EVERYONE, SceneFolder
 from preprocess.roots import absolute, resolve_root_folders, start_folder
 from preprocess.scene import Scene
 from preprocess.scene_data import (
+    UNREADABLE,
     SceneDataError,
     load_body_parameters,
     load_camera,
@@ -82,12 +83,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return error.exit_status
     except OSError as error:
-        sys.stderr.write(f"{error.filename}: {error.strerror}\n    -> {why_unreadable(error)[1]}\n")
+        sys.stderr.write(f"{_reason(error)}\n    -> {why_unreadable(error)[1]}\n")
         return FaultsError.exit_status
     said = [*(f"{name}: imported before\n" for name in before)]
     said += [_described(each, root) for each in imports]
     say("".join([*said, _next_step(imports, options) if imports else ""]))
     return 0
+
+
+def _reason(error: OSError) -> str:
+    """Return file and reason; of several that a folder's copy met, the first."""
+    if isinstance(error, shutil.Error) and isinstance(error.args[0], list):
+        file, _, reason = error.args[0][0]
+        return f"{file}: {reason}"
+    return f"{error.filename}: {error.strerror}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -178,7 +187,7 @@ def _of_meta(raw: SceneFolder, key: str) -> Any:
     try:
         with np.load(raw.meta, allow_pickle=False) as file:
             return file[key].reshape(-1)[0]
-    except (OSError, ValueError, KeyError, IndexError, EOFError):
+    except (*UNREADABLE, LookupError):
         return None
 
 

@@ -90,6 +90,7 @@ def test_everything_that_is_wrong_is_said_at_once_and_nothing_is_made(raw, tmp_p
     shutil.rmtree(talk / "seg/img_seg_mask/4")
     (dance / "smpl/000011.npz").unlink()
     (dance / "seg/img_seg_mask/52/1/000012.png").unlink()
+    (talk / "meta.npz").write_bytes(b"PK\x03\x04 cut")
     path = dance / "smpl/000010.npz"
     np.savez(path, **dict(np.load(path), betas=np.zeros(3)))
     assert run(tmp_path, raw, tmp_path / "nowhere") == WRONG
@@ -100,6 +101,7 @@ def test_everything_that_is_wrong_is_said_at_once_and_nothing_is_made(raw, tmp_p
         "img_seg_mask/4/all: no masks of camera 4",
         "1 of 3 frames lack SMPL parameters: 11",
         "1 of 3 frames lack mask 1: 12",
+        f"{talk / 'meta.npz'}: genders can't be read",
         "000010.npz: betas is float64 (3,)",
         "nowhere is no part of Hi4D: not a folder",
     ):
@@ -136,6 +138,15 @@ def test_the_same_command_again_imports_only_what_is_new(raw, tmp_path, capsys, 
     said = capsys.readouterr().out
     assert "hi4d_pair17_dance: imported before" in said
     assert "2 scenes imported" in said
+
+
+def test_a_file_that_cannot_be_copied_is_named(raw, tmp_path, capsys):
+    """With the reason: shutil collects them in one error without a file's name."""
+    (raw / "pair17/dance17/smpl/extra.npz").symlink_to("gone")
+    assert run(tmp_path, raw / "pair17", "--copy") == WRONG
+    said = capsys.readouterr().err
+    assert "dance17/smpl/extra.npz: " in said
+    assert "No such file" in said
 
 
 def test_a_dry_run_makes_nothing(raw, tmp_path, capsys):

@@ -134,7 +134,8 @@ def _with_values(content: dict[str, Any], values: Mapping[str, Any]) -> dict[str
         node: dict[str, Any] = changed
         *sections, last = key.split(".")
         for section in sections:
-            node[section] = dict(node[section])
+            inner = node.get(section)  # none where a common override has removed it: a fault
+            node[section] = dict(inner) if isinstance(inner, dict) else {}
             node = node[section]
         node[last] = value
     return changed

@@ -99,10 +99,10 @@ def _keep_sources(plan: Plan) -> None:
 def scenes_without_data(plans: Sequence[Plan]) -> list[str]:
     """Return the names of the synthetic scenes whose data a launch of these plans has to build."""
     found = (
-        scene.name
+        scene.scene_name
         for plan in plans
         for scene in plan.of("run")
-        if scene.builds_data and not (plan.roots.scene_data_root / scene.name).exists()
+        if scene.builds_data and not (plan.roots.scene_data_root / scene.scene_name).exists()
     )
     return list(dict.fromkeys(found))
 

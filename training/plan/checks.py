@@ -107,17 +107,18 @@ def _link_fault(root: Path) -> Fault | None:
     return None
 
 
-def sweep_name_faults(options: LaunchOptions, scenes: Sequence[Scene], roots: Roots) -> list[Fault]:
+def sweep_name_faults(options: LaunchOptions, roots: Roots) -> list[Fault]:
     """Return a fault where a sweep and another experiment would share a name, so their folders."""
-    for scene in scenes:
-        folder = roots.output_folder(scene.seq_name, options.exp_name)
-        is_trained = (folder / RECORD).exists()
-        if options.sweep and is_trained:
-            what = "--exp-name is the name of an experiment that is no sweep"
-            return [Fault(what, options.exp_name, "give the sweep another name")]
-        if not options.sweep and not is_trained and any(folder.glob(f"{SETTINGS}/{RECORD}")):
-            what, remedy = "--exp-name is the name of a sweep", "choose another, or give --sweep"
-            return [Fault(what, options.exp_name, remedy)]
+    folders = f"*/{options.exp_name}"
+    is_trained = any(roots.results_root.glob(f"{folders}/{RECORD}"))
+    if options.sweep and is_trained:
+        what = "--exp-name is the name of an experiment that is no sweep"
+        return [Fault(what, options.exp_name, "give the sweep another name")]
+    if options.sweep or is_trained:
+        return []
+    if any(roots.results_root.glob(f"{folders}/{SETTINGS}/{RECORD}")):
+        what, remedy = "--exp-name is the name of a sweep", "choose another, or give --sweep"
+        return [Fault(what, options.exp_name, remedy)]
     return []
 
 

@@ -141,7 +141,7 @@ def check_launch(
     slurm = faults.collect(plan_slurm, options) if options.on_slurm else None
     if roots:
         faults.add(checks.folder_faults(roots))
-        faults.add(checks.sweep_name_faults(options, scenes, roots))
+        faults.add(checks.sweep_name_faults(options, roots))
     if roots and slurm:
         faults.add(split_argument_faults(slurm, roots))
     found = [

@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import accumulate, product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 MOST_SETTINGS = 10_000
 MOST_TRAININGS = 100_000
 LONGEST_SETTING = 100
-"""Characters of a setting's name: a longer one is cut, and a hash tells it apart."""
+"""Characters of a setting's name: of a longer one a hash stands for the last keys."""
+OTHERS = "others"
+"""Key of that hash."""
 UNSAFE = re.compile(r"[^\w.+-]+", re.ASCII)
 """What a folder's name is kept free of, so that it needs no quotes in a shell."""
 RUN_MODE = "run_mode"
@@ -86,10 +88,10 @@ def settings_of(
 def _settings(keys: Sequence[_SweptKey]) -> Iterator[Setting]:
     tails = shortest_tails([each.parts for each in keys])
     for values in product(*(each.values for each in keys)):
-        texts = [f"{tail}={_legible(value)}" for tail, value in zip(tails, values, strict=True)]
+        parts = [f"{tail}={_legible(value)}" for tail, value in zip(tails, values, strict=True)]
         pairs = zip(keys, values, strict=True)
         overrides = tuple(f"{each.key}={value}" for each, value in pairs)
-        yield Setting(_short(",".join(texts), overrides), overrides)
+        yield Setting(_joined(parts, overrides), overrides)
 
 
 def shortest_tails(names: Sequence[Sequence[str]]) -> list[str]:
@@ -106,11 +108,16 @@ def _legible(value: str) -> str:
     return UNSAFE.sub("_", value).strip("_") or "_"
 
 
-def _short(name: str, overrides: Sequence[str]) -> str:
+def _joined(parts: Sequence[str], overrides: Sequence[str]) -> str:
+    """Return a setting's name; of a long one the first keys, and a hash of all overrides."""
+    name = ",".join(parts)
     if len(name) <= LONGEST_SETTING:
         return name
     number = hashlib.sha256("\0".join(overrides).encode()).hexdigest()[:8]
-    return f"{name[: LONGEST_SETTING - 9]}-{number}"
+    others = f"{OTHERS}={number}"
+    lengths = accumulate(len(part) + 1 for part in parts)  # with its comma
+    kept = sum(length + len(others) <= LONGEST_SETTING for length in lengths)
+    return ",".join([*parts[:kept], others])
 
 
 def _swept_keys(sweep: Sequence[str], config: Path | None) -> tuple[list[_SweptKey], list[Fault]]:

@@ -43,6 +43,8 @@ def _details(state: str, group: Sequence[SceneState], most: int) -> list[str]:
         lines += [f"    log: {each.log}"]
     if len(group) > most:
         first = group[most]
-        logs = str(first.log).replace(first.scene, "<scene>")
+        setting, _, name = first.scene.rpartition("/")
+        logs = str(first.log).replace(name, "<scene>")
+        logs = logs.replace(setting, "<setting>") if setting else logs
         lines += [f"    … and {len(group) - most} more, logs: {logs}"]
     return lines

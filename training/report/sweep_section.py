@@ -96,12 +96,11 @@ def _cells(group: Group, keys: Sequence[str]) -> list[str]:
 
 
 def best_settings(groups: Sequence[Group], place: Place = "report") -> list[Item]:
-    """Return the best setting by each number, of those whose scenes are all done.
+    """Return the best setting by each number, of those with all scenes of the sweep done.
 
     Of all settings where none is complete; none of a single one.
     """
-    complete = [group for group in groups if len(group.done) == len(group.rows)]
-    chosen = complete or groups
+    chosen = _complete(groups) or groups
     columns = used_columns((row.numbers for group in chosen for row in group.done), place)
     if len(groups) < 2:  # noqa: PLR2004 - nothing to choose from
         return []
@@ -111,6 +110,16 @@ def best_settings(groups: Sequence[Group], place: Place = "report") -> list[Item
         Item(f"best {column.heading}", f"{best.name}: {best.text(column)}")
         for column, best in found
         if best
+    ]
+
+
+def _complete(groups: Sequence[Group]) -> list[Group]:
+    """Return the settings with all scenes of the sweep, each of them done."""
+    scenes = {row.scene_name for group in groups for row in group.rows}
+    return [
+        group
+        for group in groups
+        if len(group.done) == len(group.rows) and {row.scene_name for row in group.rows} == scenes
     ]
 
 
@@ -143,9 +152,9 @@ def sweep_section(rows: Sequence[Row]) -> list[Block]:
     groups = groups_of(rows)
     if not groups:
         return []
-    incomplete = [group for group in groups if len(group.done) < len(group.rows)]
+    incomplete = len(groups) - len(_complete(groups))
     note = (
-        f" Of {len(incomplete)} settings scenes are missing: their means are over fewer, and the"
+        f" Of {incomplete} settings scenes are missing: their means are over fewer, and the"
         " best is chosen without them."
     )
     best = best_settings(groups)
@@ -153,7 +162,7 @@ def sweep_section(rows: Sequence[Row]) -> list[Block]:
         Heading("By setting"),
         Text(
             "Mean ± standard deviation over scenes and seeds."
-            + (note if 0 < len(incomplete) < len(groups) else "")
+            + (note if 0 < incomplete < len(groups) else "")
         ),
         sweep_table(groups),
         *([Items(tuple(best))] if best else []),

@@ -149,10 +149,7 @@ def _inputs(config: Config) -> TrainingInputs:
         raise FaultsError(faults)
     chosen = collect_faults(faults, lambda: chosen_views(config, scene, truth, frames))
     if truth and chosen and not faults:
-        from preprocess.header_checks import check_truth_headers
-
-        views = true_views_read(config, frames, chosen)
-        faults += check_truth_headers(truth, views, frames, people_of(data, frames))
+        faults += truth_faults(config, data, truth, frames, chosen)
     exported = collect_faults(faults, lambda: choose_exported(config.train.export, frames))
     refiner = collect_faults(faults, lambda: _relation(scene, config))
     if faults or chosen is None:
@@ -187,9 +184,31 @@ def true_views_read(
     return views
 
 
-def people_of(data: SceneFolder, frames: Sequence[int]) -> int:
-    """Return how many people the first frame's body parameters are of; raises SceneDataError."""
-    return len(load_body_parameters(data, frames[0], body_space(data))["betas"])
+def spaces_evaluated(config: Config, fitted: Space) -> list[Space]:
+    """Return the body spaces that poses are evaluated in, first the one of the fit."""
+    wants_smpl = config.train.evaluation.pose_eval.eval_smpl and fitted != "smpl"
+    return [fitted, "smpl"] if wants_smpl else [fitted]
+
+
+def truth_faults(
+    config: Config,
+    data: SceneFolder,
+    truth: SceneFolder,
+    frames: Sequence[int],
+    chosen: tuple[CameraIds, EvaluatedViews],
+) -> list[Fault]:
+    """Return what headers say is wrong with the truth that a training run reads.
+
+    Raises SceneDataError.
+    """
+    from preprocess.header_checks import check_true_bodies, check_true_views
+
+    space = body_space(data)
+    people = len(load_body_parameters(data, frames[0], space)["betas"])
+    return [
+        *check_true_views(truth, true_views_read(config, frames, chosen), people),
+        *check_true_bodies(truth, frames, spaces_evaluated(config, space)),
+    ]
 
 
 def _relation(scene: Scene, config: Config) -> Relation | None:

@@ -13,7 +13,7 @@ from typing import Literal
 from preprocess.content_checks import check_arrays, check_pixels
 from preprocess.data_checks import why_unreadable
 from preprocess.faults import Fault
-from preprocess.header_checks import check_truth_headers
+from preprocess.header_checks import check_true_bodies, check_true_views
 from preprocess.layout import SceneFolder
 from preprocess.scene import Scene
 from preprocess.scene_data import (
@@ -32,6 +32,7 @@ from training.trainer.input_checks import (
     data_faults,
     inspect_contents,
     other_true_cameras,
+    spaces_evaluated,
     training_frames,
     true_views_read,
 )
@@ -122,14 +123,16 @@ def _check_truth(
     truth, frames, people = given
     chosen = collect_faults(found.faults, lambda: chosen_views(config, scene, truth, frames))
     views = true_views_read(config, frames, chosen) if chosen else {}
-    found.faults += check_truth_headers(truth, views, frames, people)
+    found.faults += check_true_views(truth, views, people)
+    spaces = spaces_evaluated(config, body_space(SceneFolder(found.folder)))
+    found.faults += check_true_bodies(truth, frames, spaces)
     others = {
         camera: [each for each in frames if each not in views.get(camera, ())]
         for camera in truth.cameras()
     }
     if truth.root == found.folder:
         del others[scene.cam_id]
-    unused = check_truth_headers(truth, others, (), people)
+    unused = check_true_views(truth, others, people)
     if how.read == "pixels":
         found.faults += _pixel_faults(truth, views, people)
         unused += _pixel_faults(truth, others, people)

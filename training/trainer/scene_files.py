@@ -13,16 +13,15 @@ from pathlib import Path
 
 from preprocess.data_checks import why_unreadable
 from preprocess.faults import Fault
-from preprocess.header_checks import check_headers, check_truth_headers
+from preprocess.header_checks import check_headers
 from preprocess.scene import Scene
 from preprocess.scene_data import SceneDataError, body_space, training_folder, truth_folder
 from training.trainer.config.schema import Config
 from training.trainer.input_checks import (
     chosen_views,
     collect_faults,
-    people_of,
     training_frames,
-    true_views_read,
+    truth_faults,
 )
 
 DISK = "is the disk well? run the same command again"
@@ -50,8 +49,7 @@ def file_faults(config: Config, scene: Scene, root: Path) -> list[Fault]:
         faults += check_headers(data, scene.cam_id, frames, body_space(data))
         chosen = collect_faults(faults, lambda: chosen_views(config, scene, truth, frames))
         if truth and chosen and not faults:
-            views = true_views_read(config, frames, chosen)
-            faults += check_truth_headers(truth, views, frames, people_of(data, frames))
+            faults += truth_faults(config, data, truth, frames, chosen)
     except SceneDataError as error:  # the disk itself
         faults.append(Fault(str(error), remedy=DISK))
     except OSError as error:

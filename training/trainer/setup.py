@@ -31,7 +31,7 @@ from training.trainer.gaussians.densification import Densification
 from training.trainer.gaussians.gsplat_extension import load_extension
 from training.trainer.gaussians.model import Gaussians, Poses, SceneModel
 from training.trainer.gaussians.surface import spread_points
-from training.trainer.input_checks import TrainingInputs
+from training.trainer.input_checks import TrainingInputs, spaces_evaluated
 from training.trainer.loop import TrainingRun, resume
 from training.trainer.losses import has_neighbours
 from training.trainer.novel_views import NovelViews
@@ -189,10 +189,7 @@ def read_ground_truth(config: Config, inputs: TrainingInputs, reader: ViewReader
     if not inputs.cameras.held_out:
         reasons["psnr_reason"] = "no camera is held out: the scene names no truth (raw_gt_dir_path)"
     bodies: dict[str, TrueBodies | None] = {}
-    spaces: list[Space] = [inputs.space]  # the first is the one that the poses are fitted in
-    if inputs.space != "smpl" and settings.pose_eval.eval_smpl:
-        spaces.append("smpl")
-    for space in spaces:
+    for space in spaces_evaluated(config, inputs.space):
         bodies[space], why = _true_bodies(config, inputs, space, reader.device)
         if why:
             reasons[f"{space}_reason"] = why

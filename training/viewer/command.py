@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from preprocess.registry import load_scenes
@@ -21,7 +21,7 @@ from preprocess.roots import absolute, is_checkout, resolve_root_folders, shippe
 from preprocess.scene import Scene
 from preprocess.scene_data import SceneDataError
 from training.cli.parser import parse_options, reporting_faults
-from training.plan.options import Flag, LaunchOptions, flag_of
+from training.plan.options import Flag, LaunchOptions, flag_of, folder_name
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED
 from training.system.typed_command import spelled
@@ -60,6 +60,11 @@ class ViewOptions(BaseModel):
 
     scene_data_root: Annotated[str, flag_of("scene_data_root", LaunchOptions)] = ""
     """Where scene data lies (TS_SCENE_DATA_ROOT)."""
+
+    @field_validator("exp_name")
+    @classmethod
+    def _name_is_a_folder_name(cls, value: str) -> str:
+        return folder_name(value) if value else value
 
 
 def view(argv: Sequence[str]) -> int:

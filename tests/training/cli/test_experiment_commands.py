@@ -17,6 +17,7 @@ from training.jobs import status
 from training.jobs.status import Queue, Snapshot
 from training.plan.experiments import Experiment
 from training.records.scene_state import SceneState
+from training.report.failures import failure_lines
 from training.system.paths import Roots
 
 DONE, FAILED, USAGE, GOING_ON, INTERRUPTED = 0, 1, 2, 3, 130
@@ -390,6 +391,11 @@ def test_failures_are_shown_with_their_messages(tmp_path):
     assert "8 scenes failed: s0, s1, s2, s3, s4, s5, s6, s7\n    s0: why 0\n" in text
     assert "s4: why 4\n    log: s4/log\n    … and 3 more, logs: <scene>/log\n" in text
     assert "why 5" not in text
+    swept = [
+        replace(each, scene=f"seed=1/{each.scene}", log=Path(each.scene, "sw/seed=1/log"))
+        for each in failed
+    ]
+    assert "3 more, logs: <scene>/sw/<setting>/log" in "\n".join(failure_lines(swept))
 
 
 def test_a_thousand_scenes_ask_slurm_nothing_where_all_is_local(watched, monkeypatch):

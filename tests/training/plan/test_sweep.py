@@ -9,7 +9,7 @@ from training.configuration.overrides import compose, compose_all
 from training.plan.make_plan import make_plan
 from training.plan.model import Plan
 from training.plan.options import LaunchOptions, checked_options
-from training.plan.sweep import settings_of, shortest_tails
+from training.plan.sweep import parameters_of, settings_of, shortest_tails
 from training.plan.train_script import OWN_CONFIG
 from training.records.record import RunRecord, write_record
 
@@ -70,10 +70,10 @@ def test_a_key_is_named_by_its_shortest_ending_of_its_own(keys, tails):
 def test_names_are_safe_and_short():
     """No quotes, slashes or spaces; a long one keeps its beginning and is told apart."""
     assert names("a='x y'", "b=[0.1,2]", "c=/tmp/z") == ["a=x_y,b=0.1_2,c=tmp_z"]
-    first, second = names(f"a={'l' * 150},{'l' * 151}")
-    assert len(first) == len(second) == 100
+    first, second = names("z=1", f"a={'l' * 150},{'l' * 151}", "b=2")
+    assert first.startswith("z=1,others=")
     assert first != second
-    assert first.startswith("a=lll")
+    assert parameters_of(first).keys() == parameters_of(second).keys() == {"z", "others"}
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,12 @@ def test_plain_values_are_set_as_hydra_sets_them():
     common = ("train.optimization.epochs=3",)
     for variant, found in zip(given, compose_all(OWN_CONFIG, common, given), strict=True):
         assert found == compose(OWN_CONFIG, (*common, *variant)), variant
+
+
+def test_a_swept_key_that_the_common_overrides_remove_is_refused():
+    given = [("train.evaluation.eval_videos=true",), ("train.evaluation.eval_videos=false",)]
+    first, _ = compose_all(OWN_CONFIG, ("~train.evaluation",), given)
+    assert "Hydra refuses" in str(first.faults[0])
 
 
 @pytest.fixture
@@ -210,5 +216,7 @@ def test_a_name_is_a_sweeps_or_another_experiments(lab, plan):
         output = lab.root / "results/a_1" / folder
         output.mkdir(parents=True)
         (output / "run.json").write_text("{}")
-        assert words in faults(plan, *sweep, exp_name=folder.partition("/")[0])[0]
+        name = folder.partition("/")[0]
+        assert words in faults(plan, *sweep, exp_name=name)[0]
+        assert words in faults(plan, *sweep, exp_name=name, scenes=("a_2",))[0]
     assert "names a setting" in faults(plan, exp_name="sw/seed=1")[0]

@@ -9,11 +9,11 @@ from training.report.scene_rows import Row
 from training.report.sweep_section import best_settings, groups_of, sweep_section, sweep_table
 
 
-def row(setting, psnr=None, mpjpe=1.0):
-    """A row of one scene with a setting; not done without a number."""
+def row(setting, psnr=None, mpjpe=1.0, scene="hi4d_1"):
+    """A row of a scene with a setting; not done without a number."""
     metrics = {} if psnr is None else {"psnr": psnr, "mpjpe_mm": mpjpe}
     state = "failed" if psnr is None else "done"
-    return Row(f"{setting}/hi4d_1", state, Path("log"), metrics=metrics)
+    return Row(f"{setting}/{scene}", state, Path("log"), metrics=metrics)
 
 
 ROWS = (
@@ -41,6 +41,14 @@ def test_the_best_is_chosen_among_complete_settings():
     best = {item.name: item.text for item in best_settings(groups_of(ROWS))}
     assert best["best PSNR dB"] == "epochs=100,depth=0.1: 22.0 ± 2.8"
     assert best["best MPJPE mm"] == "epochs=30,depth=0.1: 3.0 ± 0.0"
+
+
+def test_a_setting_of_fewer_scenes_is_not_the_best():
+    """It may have the easy ones; the report says so."""
+    rows = [row("e=1", 20.0), row("e=1", 10.0, scene="hi4d_2"), row("e=2", 19.0)]
+    (best, *_) = best_settings(groups_of(rows))
+    assert best.text.startswith("e=1: 15.0")
+    assert "scenes are missing" in sweep_section(rows)[1].text
 
 
 def test_seeds_alone_are_one_setting():

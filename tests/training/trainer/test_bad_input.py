@@ -230,6 +230,13 @@ def test_good_data_is_trained_on_without_a_word(damaged, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_true_bodies_that_are_not_evaluated_may_be_missing(damaged):
+    """Those in SMPL's space, where only the poses' own space is compared."""
+    (damaged.data / "truth" / damaged.tiny.name / "smpl/000003.npz").unlink()
+    assert "smpl/000003.npz: No such file" in damaged.faults()
+    assert damaged.faults("train.evaluation.pose_eval.eval_smpl=false") == ""
+
+
 def test_all_faults_are_said_at_once_with_exit_status_2(damaged, capsys):
     """Those of files, of pictures and of what fits together, beside one of the configuration."""
     for harm in ("NaN in poses", "a mask that is everything", "depth in millimetres"):

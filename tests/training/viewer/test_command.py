@@ -21,6 +21,13 @@ def test_an_unknown_scene_is_refused_with_the_nearest_name(capsys):
     assert said.count("\n") == 2  # and the remedy below it
 
 
+def test_what_names_no_experiment_is_refused(capsys):
+    """By the flag that was given; a sweep's setting is one."""
+    assert command.view(["synthetic_pair01_wave", "--exp-name", "../it's"]) == 2
+    assert "--exp-name is not valid" in capsys.readouterr().err
+    assert command.ViewOptions(scene="a", exp_name="sweep/epochs=30").exp_name
+
+
 def test_without_viser_one_line_says_how_to_get_it(monkeypatch, capsys):
     """Before the scene is looked for."""
     installed = SimpleNamespace()
