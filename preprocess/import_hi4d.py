@@ -41,7 +41,7 @@ from preprocess.scene_data import (
     load_camera,
     load_genders,
 )
-from preprocess.synthetic.__main__ import say
+from preprocess.synthetic.__main__ import INTERRUPTED, say
 
 PROGRAM = "python -m preprocess.import_hi4d"
 SCENES = "preprocess/scenes"
@@ -71,7 +71,7 @@ class Import:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit status: 0, or 2 for faults."""
+    """Run the command; return the exit status: 0, 2 for faults, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     try:
         root = resolve_root_folders({"scene_data_root": options.scene_data_root})["scene_data_root"]
@@ -85,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         sys.stderr.write(f"{_reason(error)}\n    -> {why_unreadable(error)[1]}\n")
         return FaultsError.exit_status
+    except KeyboardInterrupt:
+        return INTERRUPTED
     said = [*(f"{name}: imported before\n" for name in before)]
     said += [_described(each, root) for each in imports]
     say("".join([*said, _next_step(imports, options) if imports else ""]))

@@ -22,11 +22,13 @@ from preprocess.synthetic import build
 from preprocess.synthetic.build import ensure_scene_data
 from preprocess.torch_adapter import defer_compiler
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells count."""
 SCENES_DIR = Path(__file__).parent.parent / "scenes"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit status: 0, or 2 for a fault."""
+    """Run the command; return the exit status: 0, 2 for a fault, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     defer_compiler()
     try:
@@ -35,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FaultsError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_status
+    except KeyboardInterrupt:
+        return INTERRUPTED
     say("".join(f"built {path}\n" for path in made))
     return 0
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from scene_files import write_scene
 
+from preprocess import import_hi4d
 from preprocess.data_checks import missing_data
 from preprocess.header_checks import check_headers
 from preprocess.import_hi4d import main
 from preprocess.registry import load_scenes
 from preprocess.scene_data import training_folder, truth_folder
+from preprocess.synthetic import __main__ as synthetic
 
 OK, WRONG = 0, 2
 CAMERAS = (4, 28, 52)
@@ -147,6 +149,19 @@ def test_a_file_that_cannot_be_copied_is_named(raw, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "dance17/smpl/extra.npz: " in said
     assert "No such file" in said
+
+
+@pytest.mark.parametrize(
+    ("command", "work"), [(import_hi4d, "_make"), (synthetic, "ensure_scene_data")]
+)
+def test_ctrl_c_ends_with_130_and_no_traceback(raw, tmp_path, monkeypatch, command, work):
+    def interrupted(*_args, **_named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, work, interrupted)
+    names = [str(raw), "--scenes-dir", str(tmp_path)] if command is import_hi4d else []
+    root = ["--scene-data-root", str(tmp_path / "data")]
+    assert command.main([*names, *root]) == 130
 
 
 def test_a_dry_run_makes_nothing(raw, tmp_path, capsys):
