@@ -35,6 +35,7 @@ from training.records.record import (
     write_record,
 )
 from training.snapshots.start import SourcesChangedError, from_sources, sources_line
+from training.system.gpus import VISIBLE_GPUS
 from training.system.job_environment import is_started_again, node_name, own_job_id
 from training.system.versions import recorded_versions
 
@@ -52,7 +53,8 @@ def run_attempt(plan: ScenePlan, launcher: int) -> Outcome:
     Never raises for what the disk or the trainer does: the outcome says it.
     """
     try:
-        with claimed_by_own_job(plan.output, launcher, ending_bound_s(plan)) as claim:
+        gpu = plan.environment.get(VISIBLE_GPUS, "")
+        with claimed_by_own_job(plan.output, launcher, ending_bound_s(plan), gpu) as claim:
             return _run_claimed(plan, claim)
     except ClaimHeldError as error:
         return Outcome(scene=plan.name, status="held", message=str(error), log=plan.log)
@@ -63,16 +65,17 @@ def run_attempt(plan: ScenePlan, launcher: int) -> Outcome:
 
 
 def claimed_by_own_job(
-    output: Path, launcher: int, ending_s: float
+    output: Path, launcher: int, ending_s: float, gpu: str = ""
 ) -> AbstractContextManager[Claim]:
     """Return `claimed` for this process; a requeued job inherits the claim of its previous run.
 
     Entering it raises ClaimHeldError, RecordError and OSError.
     """
     if not is_started_again():
-        return claimed(output, launcher, ending_s)
+        return claimed(output, launcher, ending_s, gpu=gpu)
     previous_run = EndedJob(own_job_id(), SILENT_AFTER_S)
-    return claimed(output, launcher, max(ending_s, SILENT_AFTER_S + 1), ended_job=previous_run)
+    waits_s = max(ending_s, SILENT_AFTER_S + 1)
+    return claimed(output, launcher, waits_s, ended_job=previous_run, gpu=gpu)
 
 
 def _run_claimed(plan: ScenePlan, claim: Claim) -> Outcome:

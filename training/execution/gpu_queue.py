@@ -1,7 +1,8 @@
 """One scene at a time on each GPU, over all runs of a user on this machine.
 
-A lock file for each GPU says who has it. The kernel frees the lock when its holder dies; a trainer
-of a launcher that was killed may live for the rest of its grace, which the scene's claim tells.
+A lock file for each GPU says who has it. The kernel frees the lock when its holder dies. A trainer
+may outlive it for the rest of its grace, when its launcher was killed, when a flow stops, or when a
+Dask worker was lost: the scene's claim, which names the GPU, tells until when.
 """
 
 from __future__ import annotations
@@ -47,9 +48,10 @@ def lent_gpu(
         if lock is not None:
             _write(lock, {"pid": os.getpid(), "output": str(scene.output)})
         yield gpu
+        if lock is not None:
+            _write(lock, {})  # not after an exception: the trainer may live
     finally:
         if lock is not None:
-            _write(lock, {})
             os.close(lock)
 
 
@@ -67,7 +69,7 @@ def _wait_for_any(
             if file is None:
                 return gpu, None
             lock = try_lock(file)
-            if lock is not None and not _trainer_lives(_read(file)):
+            if lock is not None and not _has_trainer(file):
                 return gpu, lock
             if lock is not None:
                 os.close(lock)
@@ -88,12 +90,16 @@ def _user_of(gpu: str) -> str:
     return f"{gpu} trains {output.parent.name} of {output.name} (process {user.get('pid', '?')})"
 
 
-def _trainer_lives(user: dict[str, Any]) -> bool:
-    """Return whether the trainer of a user that died without giving its GPU back still runs."""
+def _has_trainer(file: Path) -> bool:
+    """Return whether the trainer still runs that the last holder of a GPU's lock has started."""
+    user = _read(file)
     try:
-        return "output" in user and holder_of(Path(user["output"])) is not None
+        holder = holder_of(Path(user["output"])) if "output" in user else None
     except (RecordError, OSError):  # nobody can tell
         return False
+    if holder is None or not holder.process.is_of_this_host():
+        return False
+    return not holder.gpu or lock_file(holder.gpu) == file  # else it trains on another one by now
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from preprocess.faults import Fault, FaultsError
 from training.plan.model import Plan, runnable
 from training.plan.train_script import OWN_SCRIPT
 from training.snapshots.start import SourcesChangedError, from_sources
+from training.system.gpus import VISIBLE_GPUS
 
 PREPARE = "--prepare-gpu"
 """Argument of the trainer, before those of a scene."""
@@ -27,7 +28,7 @@ def prepare_gpu(plan: Plan, gpu: str = "") -> None:
         return
     python, script, *arguments = runnable(scene.command)
     environment = {**os.environ, **scene.environment}
-    environment |= {"CUDA_VISIBLE_DEVICES": gpu} if gpu else {}
+    environment |= {VISIBLE_GPUS: gpu} if gpu else {}
     try:
         command, environment = from_sources(
             plan.sources, (python, script, PREPARE, *arguments), environment

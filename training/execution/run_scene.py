@@ -18,6 +18,7 @@ from training.plan.model import Plan, ScenePlan
 from training.records.claim import Holder, holder_of
 from training.records.outcome import Outcome
 from training.records.record import Cause, RecordError
+from training.system.gpus import VISIBLE_GPUS
 from training.system.stop_request import StopRequest
 
 POLL_S = 0.5
@@ -30,7 +31,7 @@ def run_scene(plan: ScenePlan, gpu: str | None = None, stop: StopRequest | None 
     ends the attempt as cancelled.
     """
     if gpu is not None:
-        pinned = {**plan.environment, "CUDA_VISIBLE_DEVICES": gpu}
+        pinned = {**plan.environment, VISIBLE_GPUS: gpu}
         plan = plan.model_copy(update={"environment": pinned})
     supervisor = take_supervisor()
     try:

@@ -61,6 +61,8 @@ class Holder:
     since: str
     """Start of the claim, ISO 8601 in UTC."""
     slurm_job_id: str = ""
+    gpu: str = ""
+    """The GPU that its trainer is pinned to; empty where it is not, and in older claims."""
 
     def __str__(self) -> str:
         job = f" (Slurm job {self.slurm_job_id})" if self.slurm_job_id else ""
@@ -103,14 +105,19 @@ class Claim:
 
 @contextmanager
 def claimed(
-    output: Path, launcher: int, ending_s: float = 0.0, ended_job: EndedJob | None = None
+    output: Path,
+    launcher: int,
+    ending_s: float = 0.0,
+    ended_job: EndedJob | None = None,
+    *,
+    gpu: str = "",
 ) -> Iterator[Claim]:
     """Hold the claim on `output` inside a `with` block and release it however the block ends.
 
     Arguments and errors are those of `acquire`. An OSError while releasing is suppressed: the
     claim is free as soon as this process has ended.
     """
-    claim = acquire(output, launcher, ending_s, ended_job=ended_job)
+    claim = acquire(output, launcher, ending_s, ended_job=ended_job, gpu=gpu)
     try:
         yield claim
     finally:
@@ -124,6 +131,8 @@ def acquire(
     ending_s: float = 0.0,
     poll_s: float = 0.1,
     ended_job: EndedJob | None = None,
+    *,
+    gpu: str = "",
 ) -> Claim:
     """Claim `output` for the launcher with that process number, inheriting from a dead holder.
 
@@ -136,7 +145,7 @@ def acquire(
     folder = output / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + ending_s
-    while (claim := _try(folder, launcher, ended_job)) is None:
+    while (claim := _try(folder, launcher, ended_job, gpu)) is None:
         holder = holder_of(output, ended_job)
         if holder is not None:
             is_ending = holder.is_ending or _is_of(holder, ended_job)
@@ -165,13 +174,13 @@ def seconds_since_heartbeat(output: Path) -> float:
     return STALE_AFTER_S if newest is None else _age_s(newest)
 
 
-def _try(folder: Path, launcher: int, ended_job: EndedJob | None) -> Claim | None:
+def _try(folder: Path, launcher: int, ended_job: EndedJob | None, gpu: str) -> Claim | None:
     newest = _newest(folder)
     if newest is not None and holder_of(folder.parent, ended_job) is not None:
         return None
     number = int(newest.stem) + 1 if newest is not None else 1
     mine = folder / f"{number:06d}.json"
-    if not _create(mine, launcher):
+    if not _create(mine, launcher, gpu):
         return None
     if _newest(folder) != mine:  # another process created a higher number meanwhile: that counts
         mine.unlink(missing_ok=True)
@@ -181,12 +190,13 @@ def _try(folder: Path, launcher: int, ended_job: EndedJob | None) -> Claim | Non
     return Claim(mine)
 
 
-def _create(path: Path, launcher: int) -> bool:
+def _create(path: Path, launcher: int, gpu: str) -> bool:
     me = Holder(
         process=process_id(os.getpid()),
         launcher=process_id(launcher),
         since=now().isoformat(timespec="seconds"),
         slurm_job_id=own_job_id(),
+        gpu=gpu,
     )
     temporary = path.parent / f".{uuid.uuid4().hex}"
     try:

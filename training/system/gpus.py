@@ -15,6 +15,7 @@ from pathlib import Path
 
 from training.system.job_environment import own_job_id
 
+VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 QUERY = ("nvidia-smi", "--query-gpu=index", "--format=csv,noheader")
 UUID_QUERY = ("nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader")
 QUERY_TIMEOUT_S = 30
@@ -30,8 +31,8 @@ def visible_gpus(environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     of Slurm. Empty where there is no GPU, or the driver does not answer.
     """
     environ = os.environ if environ is None else environ
-    if "CUDA_VISIBLE_DEVICES" in environ:
-        ids = (item.strip() for item in environ["CUDA_VISIBLE_DEVICES"].split(","))
+    if VISIBLE_GPUS in environ:
+        ids = (item.strip() for item in environ[VISIBLE_GPUS].split(","))
         return tuple(itertools.takewhile(GPU_ID.fullmatch, ids))
     return _ask_driver(QUERY)
 

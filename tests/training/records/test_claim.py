@@ -78,9 +78,9 @@ def test_a_late_heir_backs_off_from_a_newer_claim(tmp_path, monkeypatch):
     old = place_claim(tmp_path, start_ticks=1)
     create = claim._create
 
-    def slow_create(path, launcher):
+    def slow_create(*arguments):
         place_claim(tmp_path, number=3)
-        return create(path, launcher)
+        return create(*arguments)
 
     monkeypatch.setattr(claim, "_create", slow_create)
     with pytest.raises(ClaimHeldError):
