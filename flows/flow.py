@@ -91,10 +91,11 @@ def run_plans(options: FlowOptions, plans: Sequence[Plan]) -> State[Any]:
     try:
         # Prefect's types give up on a flow that itself returns a state.
         state: State[Any] = cast("Any", train_scenes)(**values_of(options), return_state=True)
-    except ObjectNotFound:
-        return Cancelled(message="the flow run was deleted on the server")
-    except httpx.HTTPError as error:
-        say(f"Prefect's API was lost ({error}): what follows is what the records say")
+    except (ObjectNotFound, httpx.HTTPError) as error:
+        if any(plan.cancelled.exists() for plan in plans):
+            return Cancelled(message="stopped on request")
+        why = "the run is gone" if isinstance(error, ObjectNotFound) else error
+        say(f"Prefect's API was lost ({why}): what follows is what the records say")
         return _state_of_all(plans, list(map(final_state, plans)))
     finally:
         _plans_to_run.reset(given)
@@ -136,7 +137,7 @@ def train_scenes(**values: Any) -> State[Any]:
     if not _plans_to_run.get():  # started by Prefect, which has no --verbose
         install_log_filters()
     with notify_when_finished(str(values["exp_name"])) as ending:
-        with stop_with_run(_flow_run().id):
+        with stop_with_run(_flow_run()):
             ending.state = _train_scenes(values, ending)
         _log_end(ending.state)
         return ending.state

@@ -12,12 +12,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from uuid import UUID
 
 import httpx
 from prefect import get_client
+from prefect.client.orchestration import SyncPrefectClient
 
-from flows.adapters.prefect_adapter import ObjectNotFound
+from flows.adapters.prefect_adapter import FlowRun, ObjectNotFound
 from training.system.console import say
 
 WATCH_EVERY_S = 5.0
@@ -25,7 +25,7 @@ STARTED_BY_WORKER = "PREFECT__FLOW_RUN_ID"
 
 
 @contextmanager
-def stop_with_run(run_id: UUID) -> Iterator[None]:
+def stop_with_run(run: FlowRun) -> Iterator[None]:
     """Send this process SIGTERM, once, when the flow run is gone from the server.
 
     Also when it is being cancelled, where no process worker would pass that on.
@@ -33,7 +33,7 @@ def stop_with_run(run_id: UUID) -> Iterator[None]:
     over = threading.Event()
     thread = threading.Thread(
         target=copy_context().run,  # where Prefect finds its server
-        args=(_watch, run_id, over),
+        args=(_watch, run, over),
         name="run-watch",
         daemon=True,
     )
@@ -44,23 +44,32 @@ def stop_with_run(run_id: UUID) -> Iterator[None]:
         over.set()
 
 
-def _watch(run_id: UUID, over: threading.Event) -> None:
+def _watch(run: FlowRun, over: threading.Event) -> None:
     while not over.wait(WATCH_EVERY_S):
-        reason = _reason_to_stop(run_id)
+        reason = _reason_to_stop(run)
         if reason and not over.is_set():
             say(f"the flow run {reason}: its scenes are stopped")
             os.kill(os.getpid(), signal.SIGTERM)
             return
 
 
-def _reason_to_stop(run_id: UUID) -> str:
+def _reason_to_stop(run: FlowRun) -> str:
     """Return why the flow should stop; empty while it should not, or the server can't be asked."""
     try:
         with get_client(sync_client=True) as client:
-            state = client.read_flow_run(run_id).state
-    except ObjectNotFound:
-        return "was deleted"
-    except (httpx.HTTPError, RuntimeError):  # a server that is away ends no training
+            found = _find(client, run)
+            if found is None:
+                client.read_flow(run.flow_id)  # gone too where the server has lost its database
+                return "" if _find(client, run) else "was deleted"
+    except (ObjectNotFound, httpx.HTTPError, RuntimeError):  # a server that is away: train on
         return ""
-    is_cancelled = state is not None and state.is_cancelling()
+    is_cancelled = found.state is not None and found.state.is_cancelling()
     return "is cancelled" if is_cancelled and STARTED_BY_WORKER not in os.environ else ""
+
+
+def _find(client: SyncPrefectClient, run: FlowRun) -> FlowRun | None:
+    """Return a run as the server knows it; None where it does not."""
+    try:
+        return client.read_flow_run(run.id)
+    except ObjectNotFound:
+        return None

@@ -6,6 +6,7 @@ import pytest
 from page_lab import planned
 
 from flows import train
+from training.execution.run_scene import mark_cancelled
 from training.plan.model import AggregatePlan
 from training.records.record import Attempt, Cause, RunRecord, now, write_record
 
@@ -46,3 +47,27 @@ def test_a_stage_that_never_started_has_not_begun(tmp_path):
         known = {"scene": "a", "exp_name": "exp", "fingerprint": "f", "status": "done"}
         write_record(plan.scenes[0].output, RunRecord(**known, attempts=(attempt,)))
         assert train._has_begun(plan) is expected
+
+
+@pytest.mark.parametrize(
+    ("is_stopped", "end"),
+    [(True, "Cancelled: "), (False, "Failed: Prefect's API was lost (the run is gone)")],
+)
+def test_a_run_that_the_server_has_lost_ends_as_its_records_say(
+    tmp_path, monkeypatch, capsys, is_stopped, end
+):
+    """Cancelled only where scenes were stopped: the database may have been made anew."""
+    from prefect.exceptions import ObjectNotFound
+
+    from flows import flow
+    from flows.options import FlowOptions
+
+    def run(**_):
+        raise ObjectNotFound(None)
+
+    monkeypatch.setattr(flow, "train_scenes", run)
+    plan = planned(tmp_path, "a")
+    if is_stopped:
+        mark_cancelled(plan)
+    state = flow.run_plans(FlowOptions(exp_name="exp"), [plan])
+    assert f"{state.name}: {capsys.readouterr().out}".startswith(end)

@@ -15,48 +15,63 @@ from prefect.states import Cancelling, Running
 from flows.runner import run_watch
 from training.system.stop_request import handle_stop_signals
 
+RUN = SimpleNamespace(id=uuid4(), flow_id=uuid4())
+GONE = ObjectNotFound(None)
 
-def answering(monkeypatch, state=None, error=None):
-    """Have the server give a run this state, or the request fail."""
+
+def answering(monkeypatch, *answers, flow=None):
+    """Have the server give a run these states, one a request, or the requests fail.
+
+    `flow`: how the request for the run's flow fails.
+    """
+    left = iter(answers)
 
     def read_flow_run(_):
-        if error:
-            raise error
-        return SimpleNamespace(state=state)
+        return SimpleNamespace(state=given(next(left, answers[-1])))
 
-    client = nullcontext(SimpleNamespace(read_flow_run=read_flow_run))
+    client = SimpleNamespace(read_flow_run=read_flow_run, read_flow=lambda _: given(flow))
+    client = nullcontext(client)
     monkeypatch.setattr(run_watch, "get_client", lambda **_: client)
 
 
+def given(answer):
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
 @pytest.mark.parametrize(
-    ("state", "error", "reason"),
+    ("answers", "flow", "reason"),
     [
-        (Running(), None, ""),
-        (Cancelling(), None, "is cancelled"),
-        (None, ObjectNotFound(None), "was deleted"),
-        (None, httpx.ConnectError("away"), ""),
+        ([Running()], None, ""),
+        ([Cancelling()], None, "is cancelled"),
+        ([GONE], None, "was deleted"),
+        ([httpx.ConnectError("away")], None, ""),
+        ([GONE], GONE, ""),
+        ([GONE, Running()], None, ""),
+        ([GONE], httpx.ConnectError("away"), ""),
     ],
 )
-def test_a_deleted_or_cancelled_run_is_a_reason(monkeypatch, state, error, reason):
-    """A server that is away is none."""
-    answering(monkeypatch, state, error)
+def test_a_deleted_or_cancelled_run_is_a_reason(monkeypatch, answers, flow, reason):
+    """None is a server that is away, that has lost its database, or a proxy that has lost it."""
+    answering(monkeypatch, *answers, flow=flow)
     monkeypatch.delenv(run_watch.STARTED_BY_WORKER, raising=False)
-    assert run_watch._reason_to_stop(uuid4()) == reason
+    assert run_watch._reason_to_stop(RUN) == reason
 
 
 def test_a_process_worker_passes_a_cancel_on_by_itself(monkeypatch):
     """Twice would end trainers without their grace."""
     answering(monkeypatch, Cancelling())
     monkeypatch.setenv(run_watch.STARTED_BY_WORKER, "x")
-    assert run_watch._reason_to_stop(uuid4()) == ""
+    assert run_watch._reason_to_stop(RUN) == ""
 
 
 def test_the_flow_gets_one_request_to_stop(monkeypatch, eventually):
     """As by `kill`; none after the flow's end."""
-    answering(monkeypatch, error=ObjectNotFound(None))
+    answering(monkeypatch, GONE)
     monkeypatch.setattr(run_watch, "WATCH_EVERY_S", 0.01)
     got = []
     with handle_stop_signals(lambda: got.append(signal.SIGTERM)):
-        with run_watch.stop_with_run(uuid4()):
+        with run_watch.stop_with_run(RUN):
             eventually(lambda: got, "the signal")
         assert got == [signal.SIGTERM]
