@@ -41,14 +41,16 @@ def deploy(
     A deployment changes in one request, after its schedules: whenever this ends, what people set is
     there. `pools` are work pools that are going to be served.
 
-    Raises FaultsError, with nothing deployed, when the file is not valid; IncompleteDeployError
-    when Prefect refuses a deployment, and httpx.HTTPError when the server fails, on the way.
+    Raises FaultsError, with nothing deployed, when the file is not valid or one of its steps fails;
+    IncompleteDeployError when Prefect refuses a deployment, and httpx.HTTPError when the server
+    fails, on the way.
     """
     found = load_prefect_file(path)
     with connect(settings) as client:
+        wanted = [(each, *described(found, each)) for each in found.deployments]
         _mark_dead_runs(client)
         ensure_pools(client, settings, found.deployments, pools)
-        has_kept = [_deploy(client, found, each, reset=reset) for each in found.deployments]
+        has_kept = [_deploy(client, *each, reset=reset) for each in wanted]
         if any(has_kept):
             say(f"to have what prefect.yaml says instead: python -m deployments.deploy {RESET}")
         warn_of_idle_pools(client, found.deployments, pools)
@@ -70,17 +72,23 @@ def _mark_dead_runs(client: httpx.Client) -> None:
         say(f"{refused} Crashed ({error}): such runs stay Running", sys.stderr)
 
 
-def _deploy(client: httpx.Client, file: PrefectFile, stanza: Deployment, *, reset: bool) -> bool:
+def _deploy(
+    client: httpx.Client,
+    stanza: Deployment,
+    wanted: Description,
+    pull: list[dict[str, Any]],
+    *,
+    reset: bool,
+) -> bool:
     """Create or update a deployment and say what people's edits became; return whether any stay.
 
     Raises IncompleteDeployError when Prefect refuses it.
     """
     name = stanza.full_name
-    wanted, pull = described(file, stanza)
     try:
         answer = client.get(f"/deployments/name/{name}")
         if answer.status_code == httpx.codes.NOT_FOUND:
-            _create(client, stanza, pull, wanted)
+            _create(client, stanza, wanted, pull)
             return False
         there = answer.raise_for_status().json()
         base = last_deployed(there)
@@ -99,7 +107,7 @@ def _deploy(client: httpx.Client, file: PrefectFile, stanza: Deployment, *, rese
 
 
 def _create(
-    client: httpx.Client, stanza: Deployment, pull: list[dict[str, Any]], wanted: Description
+    client: httpx.Client, stanza: Deployment, wanted: Description, pull: list[dict[str, Any]]
 ) -> None:
     flow = {"name": FLOW_NAMES[stanza.entrypoint]}
     flow_id = client.post("/flows/", json=flow).raise_for_status().json()["id"]

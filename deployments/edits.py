@@ -19,6 +19,10 @@ KEPT_AS = "x-deployed"
 """The key of what was last deployed, in the parameter schema; forms and validators skip it."""
 SWITCHES = ("active", "paused")
 """What people switch in the UI; that a deploy leaves it needs no mention."""
+NEEDED = ("work_pool", "work_queue")
+"""Fields that nobody empties: they are missing where somebody has deleted the work pool."""
+ENVIRONMENT = "job_variables.env"
+"""The field of variables, which may be secrets."""
 MISSING = object()
 SHOWN_CHARACTERS = 60
 
@@ -34,6 +38,8 @@ class Edit:
 
     def __str__(self) -> str:
         was = "is kept as edited in the UI" if self.is_kept else "is reset"
+        if self.field.startswith(ENVIRONMENT):
+            return f"{self.field} {was}"
         relation = "prefect.yaml has" if self.is_kept else "was"
         other = self.in_file if self.is_kept else self.edited
         now = self.edited if self.is_kept else self.in_file
@@ -109,7 +115,9 @@ def _without_defaults(
         field = about.get("properties", {}).get(name, {})
         if "$ref" in field and isinstance(value, dict):  # a box
             box = schema["definitions"][field["$ref"].rpartition("/")[2]]
-            found[name] = _without_defaults(value, box, schema, [e.get(name, {}) for e in named])
+            found[name] = _without_defaults(
+                value, box, schema, [each.get(name) or {} for each in named]
+            )
         elif any(name in each for each in named) or value != field.get("default"):
             found[name] = value
     is_named = {name for each in named for name in each}
@@ -155,7 +163,8 @@ def _merge(
         return {name: value for name, value in parts.items() if value is not MISSING}
     is_switch = path.rpartition(".")[2] in SWITCHES
     is_edited = current != base if knows else is_switch and current is not MISSING
-    is_kept = is_edited and (is_switch or not reset)
+    is_gone = current is MISSING and path in NEEDED
+    is_kept = is_edited and (is_switch or not reset) and not is_gone
     is_lost = not knows and current is not MISSING
     if current != wanted and not is_switch and (is_edited or is_lost):
         found.append(Edit(path, current, wanted, is_kept))

@@ -27,7 +27,7 @@ CHECK_STEP = "deployments.check.as_build_step"
 def described(file: PrefectFile, stanza: Deployment) -> tuple[Description, list[dict[str, Any]]]:
     """Run a deployment's build and push steps; return its description and its pull steps.
 
-    Steps that several deployments share run once a process.
+    Steps that several deployments share run once a process. Raises FaultsError when one fails.
     """
     from flows.adapters.prefect_adapter import fill_in
 

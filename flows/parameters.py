@@ -78,12 +78,14 @@ def option_values(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that a flow run's parameters give, by their flat names.
 
     One that is given flat wins over its box: somebody has added it to a form's values. Raises
-    FaultsError for a box that holds no names and values, and for an unknown quality.
+    FaultsError for a box that holds no names and values, or unknown names, and for an unknown
+    quality.
     """
     found = {
-        IN_BOX[box].get(name, name): value
+        IN_BOX[box][name]: value
         for box in BOXES
         for name, value in _in_box(parameters, box).items()
+        if value is not None
     }
     found |= {
         name: value
@@ -97,7 +99,8 @@ def option_values(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def form_values(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return options with flat names as the form has them: those of a box inside it."""
-    flat = {name: value for name, value in options.items() if name not in BOX_OF}
+    empty = {box for box in BOXES if options.get(box) is None}
+    flat = {name: value for name, value in options.items() if name not in BOX_OF.keys() | empty}
     for box, fields in IN_BOX.items():
         given = {name: options[field] for name, field in fields.items() if field in options}
         if given:
@@ -109,6 +112,10 @@ def _in_box(parameters: Mapping[str, Any], box: str) -> Mapping[str, Any]:
     held = parameters.get(box) or {}
     if not isinstance(held, Mapping):
         raise FaultsError([Fault(f"{box} holds names and values, not", repr(held))])
+    unknown = [str(name) for name in held if name not in IN_BOX[box]]
+    if unknown:
+        what, known = f"{box} has no such option", IN_BOX[box]
+        raise FaultsError([Fault(what, name, did_you_mean(name, known)) for name in unknown])
     return held
 
 

@@ -45,6 +45,8 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from prefect.utilities.engine import emit_task_run_state_change_event
 from prefect.utilities.urls import url_for
 
+from preprocess.faults import Fault, FaultsError
+
 if TYPE_CHECKING:
     from prefect.workers.process import ProcessWorker
 
@@ -359,12 +361,16 @@ def run_deploy_steps(steps: Sequence[dict[str, Any]], outputs: dict[str, Any]) -
     """Run the build and push steps of a prefect.yaml; return their outputs by step id.
 
     `outputs` are those of earlier steps. Prefect asks the server for blocks that steps name.
+    Raises FaultsError when a step fails.
     """
-    from prefect.deployments.steps.core import run_steps
+    from prefect.deployments.steps.core import StepExecutionError, run_steps
 
-    found: dict[str, Any] = run_coro_as_sync(
-        run_steps(list(steps), outputs, print_function=lambda *_, **__: None)
-    )
+    try:
+        found: dict[str, Any] = run_coro_as_sync(
+            run_steps(list(steps), outputs, print_function=lambda *_, **__: None)
+        )
+    except StepExecutionError as error:
+        raise FaultsError([Fault(str(error), str(error.__cause__))]) from error
     return found
 
 

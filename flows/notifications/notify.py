@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.server.settings import API_URL, HOME, read_settings
+from flows.server.settings import API_URL, HOME, Settings, read_settings
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from training.system.console import say
 
@@ -36,6 +36,8 @@ NO_BLOCK = (
 
 DATABASE = "prefect.db"
 """Prefect's default name for its database in PREFECT_HOME."""
+DATABASE_SETTINGS = "PREFECT_SERVER_DATABASE_"
+"""How the names of settings begin that can name another database."""
 
 Send = Callable[["Notice"], None]
 """Sends a message; raises an exception when it can't."""
@@ -66,14 +68,19 @@ def channels_of(block: str) -> dict[str, Send]:
 def check_channels(block: str) -> None:
     """Raise FaultsError for a channel that can't be used, where no server is needed to know that.
 
-    A server of our own has no notification blocks, unless its PREFECT_HOME is the user's.
+    A server of our own has no notification blocks, unless its database is the user's.
     """
-    if block:
-        settings = read_settings()
-        if not settings.get(API_URL) and not Path(settings.get(HOME, ""), DATABASE).is_file():
-            raise FaultsError([Fault("--notify: no such notification block", block, NO_BLOCK)])
+    if block and not _may_have_blocks(read_settings()):
+        raise FaultsError([Fault("--notify: no such notification block", block, NO_BLOCK)])
     if url := os.environ.get(NOTIFY_URL, ""):
         _url_channel(url)
+
+
+def _may_have_blocks(settings: Settings) -> bool:
+    names_database = any(name.startswith(DATABASE_SETTINGS) for name in settings)
+    home = settings.get(HOME, "")
+    is_in_home = bool(home) and Path(home, DATABASE).is_file()
+    return bool(settings.get(API_URL)) or names_database or is_in_home
 
 
 @dataclass

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
 
+import httpx
+
 from flows.adapters.prefect_adapter import State, TaskRun, task_run_log, task_run_url
 from flows.run_page.artifacts import Artifacts
 from flows.run_page.content import (
@@ -154,9 +156,17 @@ class RunPage:
         """Give each scene that has ended since an artifact on its own page; one request each."""
         while self._pages_left:
             scene, row = self._pages_left[0]
-            task_run = self._task_runs[scene.name]
-            self._artifacts.add(task_run.id, f"scene {scene.name}", scene_page(scene, row))
+            try:
+                self._add_page(scene, row)
+            except httpx.HTTPStatusError as error:
+                if not error.response.is_client_error:
+                    raise
+                self._complain(error)  # too large for a proxy, for instance: the others are not
             self._pages_left.popleft()
+
+    def _add_page(self, scene: ScenePlan, row: Row) -> None:
+        task_run = self._task_runs[scene.name]
+        self._artifacts.add(task_run.id, f"scene {scene.name}", scene_page(scene, row))
 
     def _publish_last(self, scenes: RunPageState, end: str) -> None:
         scenes.update(rows_of(scenes.outdated))
@@ -177,10 +187,13 @@ class RunPage:
         try:
             step()
         except Exception as error:  # noqa: BLE001
-            if not self._has_complained:
-                self._has_complained = True
-                what = f"{type(error).__name__}: {error}".splitlines()[0]
-                say(f"the run's page in Prefect's UI is not current ({what})", sys.stderr)
+            self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        if not self._has_complained:
+            self._has_complained = True
+            what = f"{type(error).__name__}: {error}".splitlines()[0]
+            say(f"the run's page in Prefect's UI is not current ({what})", sys.stderr)
 
 
 def rows_of(scenes: Iterable[ScenePlan]) -> dict[str, Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from flows.run_page.content import clean
@@ -21,6 +22,8 @@ PICTURE_SIZE = 120_000
 """Characters of a scene's picture."""
 ANIMATION_BYTES = 150_000
 """The largest animation that is embedded; Markdown has it as base64, a third longer."""
+MOST_ANIMATIONS = 2
+"""How many are embedded: another trainer may have written any number."""
 
 
 def scene_page(scene: ScenePlan, row: Row) -> str:
@@ -54,7 +57,7 @@ def _pictures(row: Row) -> Iterator[str]:
     """Yield the comparison, and the animations that are small enough to embed."""
     if row.picture and (uri := thumbnails(PICTURE_SIZE)(row.picture)):
         yield from (f"![target, before, after]({uri})", "")
-    for kind, path in row.animations.items():
+    for kind, path in islice(row.animations.items(), MOST_ANIMATIONS):
         if uri := _animation(path):
             yield from (f"![{escaped(kind)}]({uri})", "")
 

@@ -75,6 +75,20 @@ def with_schedule(**changes):
             FILE,
             None,
         ),
+        (
+            {**FILE, "work_pool": "training"},
+            FILE,
+            {**FILE, "work_pool": "training"},
+            {**FILE, "work_pool": "training"},
+            ["work_pool is reset: 'training' (was nothing)"],
+        ),
+        (
+            {**FILE, "job_variables": {}},
+            {**FILE, "job_variables": {"env": {"KEY": "secret"}}},
+            {**FILE, "job_variables": {}},
+            {**FILE, "job_variables": {"env": {"KEY": "secret"}}},
+            ["job_variables.env is kept as edited in the UI"],
+        ),
     ],
 )
 def test_an_edit_stays_and_the_file_decides_the_rest(base, current, wanted, result, told):

@@ -6,6 +6,7 @@ import json
 
 import httpx
 import pytest
+from prefect.deployments.steps import core
 
 from deployments import POOL, pools
 from deployments.check import PREFECT_FILE, load_prefect_file, main
@@ -82,6 +83,18 @@ def test_a_stanzas_own_steps_reach_the_server(file_with, monkeypatch):
     assert first[1] != pull
     assert [list(each) for each in ran] == [["prefect.deployments.steps.run_shell_script"]]
     assert body["parameter_openapi_schema"]["additionalProperties"] is False
+
+
+def test_a_step_that_fails_is_a_fault(file_with, monkeypatch):
+    """With its name and what was wrong, not a traceback."""
+
+    async def run_steps(*_, **__):
+        raise core.StepExecutionError("while running run_shell_script") from OSError("no docker")
+
+    monkeypatch.setattr(core, "run_steps", run_steps)
+    file = load_prefect_file(file_with(OWN_STEPS))
+    with pytest.raises(FaultsError, match="while running run_shell_script: no docker"):
+        described(file, file.deployments[-1])
 
 
 @pytest.mark.parametrize(

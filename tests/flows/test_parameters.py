@@ -39,7 +39,7 @@ def test_what_boxes_hold_are_options():
     """Those given flat too, which win; presets are overrides unless one sets the same key."""
     given = {
         "exp_name": "e",
-        "slurm": {"time": "90", "qos": "high"},
+        "slurm": {"time": "90", "qos": "high", "partition": None},
         "slurm_time": "30",
         "trainer": None,
         "quality": "quick look",
@@ -58,7 +58,12 @@ def test_what_boxes_hold_are_options():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"), [({"slurm": 3}, "slurm holds names"), ({"quality": "quik"}, "quick look")]
+    ("wrong", "told"),
+    [
+        ({"slurm": 3}, "slurm holds names"),
+        ({"slurm": {"tim": "3"}}, "slurm has no such option: tim\n.*did you mean time"),
+        ({"quality": "quik"}, "quick look"),
+    ],
 )
 def test_what_is_no_box_and_no_quality_is_a_fault(wrong, told):
     """The command line can't give them, a schedule could."""
@@ -76,6 +81,8 @@ def test_older_parameters_are_taken_by_the_flow_and_the_server():
     assert checked_options(FlowOptions, option_values(form_values(flat))) == options
     assert form_values(flat)["slurm"]["time"] == "90"
     assert not set(form_values(flat)) & {"slurm_time", "expect"}
+    assert form_values({"slurm": None, "slurm_time": "90"}) == {"slurm": {"time": "90"}}
+    assert form_values({"slurm": None}) == {}
 
 
 def test_each_deployment_shows_its_own_fields():

@@ -16,6 +16,7 @@ HEADING = "=== "
 LONGEST_MESSAGE = 500
 PROGRESS = "TS_PROGRESS "
 """Beginning of a trainer's machine-readable lines; a JSON object follows."""
+LONGEST_S = 366 * 86_400
 UNITS = (
     ("epoch", "epoch", "epochs"),
     ("step", "step", "steps"),
@@ -113,9 +114,10 @@ def seconds_to_go(
         return None
     left = max(0, total - done)
     named = [each["seconds"] for each in lines if isinstance(each.get("seconds"), int | float)]
-    if named:
-        return left * fmean(named)
-    return elapsed_s * left / done if attempt == 1 else None
+    if not named and attempt > 1:
+        return None
+    seconds = left * (fmean(named) if named else elapsed_s / done)
+    return seconds if 0 <= seconds < LONGEST_S else None  # any script may print NaN
 
 
 def parse_progress(line: str) -> dict[str, Any] | None:

@@ -250,7 +250,11 @@ def test_a_block_that_does_not_exist_is_found_before_anything_starts(lab, prefec
 
 @pytest.mark.parametrize(
     ("settings", "is_refused"),
-    [({}, True), ({"PREFECT_API_URL": "http://server/api"}, False)],
+    [
+        ({}, True),
+        ({"PREFECT_API_URL": "http://server/api"}, False),
+        ({"PREFECT_SERVER_DATABASE_CONNECTION_URL": "postgresql+asyncpg://db/prefect"}, False),
+    ],
 )
 def test_without_a_server_of_ones_own_no_block_can_be_there(settings, is_refused, monkeypatch):
     """It is found before any server is started; one that the user names may have it."""

@@ -176,6 +176,9 @@ def test_a_scenes_page_has_its_end_numbers_picture_and_log(plan_of):
         row_of(scene.name, scene.output), animations={"turntable": scene.output / "p.png"}
     )
     assert "turntable" not in scene_page(scene, moving)  # over a megabyte
+    (scene.output / "small.webp").write_bytes(bytes(140_000))
+    many = replace(moving, animations={f"a{n}": scene.output / "small.webp" for n in range(9)})
+    assert len(scene_page(scene, many)) < 600_000
 
 
 def test_a_refusal_is_in_the_words_of_the_form():

@@ -10,6 +10,7 @@ import threading
 import uuid
 from pathlib import Path
 
+import httpx
 import pytest
 from page_lab import planned, record
 from prefect.states import Completed
@@ -39,6 +40,7 @@ class Recorder(Artifacts):
         self.sent: list[tuple[str, str]] = []
         self.pages: list[tuple[str, str]] = []
         self.fault: Exception | None = None
+        self.refused: dict[str, int] = {}
         self.tries = 0
         self.let_go = threading.Event()
         self.let_go.set()
@@ -51,6 +53,10 @@ class Recorder(Artifacts):
         self.sent.append((key, data))
 
     def add(self, _task_run_id, description: str, data: str) -> None:
+        if description in self.refused:
+            request = httpx.Request("POST", "http://server/api/artifacts/")
+            answer = httpx.Response(self.refused[description], request=request)
+            raise httpx.HTTPStatusError("refused", request=request, response=answer)
         self.pages.append((description, data))
 
 
@@ -86,6 +92,20 @@ def test_many_scenes_are_a_handful_of_writes(plan_of, page_of, monkeypatch):
     assert sent[-2][1].count('"done"') == 300
     pages = [description for description, _ in page._artifacts.pages]
     assert pages == [f"scene {scene.name}" for scene in plan.scenes]  # one each, in order
+
+
+def test_a_scenes_page_that_is_refused_keeps_no_other_one_away(plan_of, page_of, monkeypatch):
+    """A proxy may take no request of that size."""
+    monkeypatch.setattr(run_page, "LAST_S", 60)
+    plan = plan_of("a", "b")
+    outcome = Outcome(scene="", status="done", cause=Cause.OK, log=Path("l"))
+    with page_of(plan) as page:
+        page._artifacts.refused = {"scene a": 413}
+        for scene in plan.scenes:
+            page.has_task_run(scene.name, TaskRun(task_key="k", dynamic_key=scene.name))
+            record(scene)
+            page.ended(scene, outcome, will_retry=False)
+    assert [description for description, _ in page._artifacts.pages] == ["scene b"]
 
 
 def test_lines_about_a_scene_are_on_its_own_page_too(plan_of, page_of, caplog):

@@ -61,6 +61,8 @@ def epochs(*numbers, **more):
         (epochs(10, seconds=3.0), 1, 0.0),
         ([{"loss": 0.5}], 1, None),
         ([{"epoch": 0, "epochs": 10}], 1, None),
+        *[(epochs(1, seconds=number), 1, None) for number in (float("nan"), float("inf"), 1e300)],
+        (epochs(1, seconds=-3.0), 1, None),
     ],
 )
 def test_the_time_left_by_an_attempts_own_progress(lines, attempt, seconds):
