@@ -58,6 +58,7 @@ __all__ = [
     "ProcessWorker",
     "RunInput",
     "State",
+    "SyncPrefectClient",
     "TaskRun",
     "TerminationSignal",
     "quote",

@@ -36,8 +36,14 @@ NO_BLOCK = (
 
 DATABASE = "prefect.db"
 """Prefect's default name for its database in PREFECT_HOME."""
-DATABASE_SETTINGS = "PREFECT_SERVER_DATABASE_"
-"""How the names of settings begin that can name another database."""
+DATABASE_SETTINGS = frozenset(
+    {
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL",
+        "PREFECT_SERVER_DATABASE_HOST",
+        "PREFECT_SERVER_DATABASE_NAME",
+    }
+)
+"""Settings that name another database."""
 
 Send = Callable[["Notice"], None]
 """Sends a message; raises an exception when it can't."""
@@ -77,7 +83,7 @@ def check_channels(block: str) -> None:
 
 
 def _may_have_blocks(settings: Settings) -> bool:
-    names_database = any(name.startswith(DATABASE_SETTINGS) for name in settings)
+    names_database = not DATABASE_SETTINGS.isdisjoint(settings)
     home = settings.get(HOME, "")
     is_in_home = bool(home) and Path(home, DATABASE).is_file()
     return bool(settings.get(API_URL)) or names_database or is_in_home

@@ -15,9 +15,8 @@ from contextvars import copy_context
 
 import httpx
 from prefect import get_client
-from prefect.client.orchestration import SyncPrefectClient
 
-from flows.adapters.prefect_adapter import FlowRun, ObjectNotFound
+from flows.adapters.prefect_adapter import FlowRun, ObjectNotFound, SyncPrefectClient
 from training.system.console import say
 
 WATCH_EVERY_S = 5.0
