@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ UNTRAINED = "difix_data_generation.require_checkpoint=false"
 FLAGS = ("--run-all", "--overrides", GENERATE, UNTRAINED, "model.gaussians_per_person=200")
 
 
-def add_scenes(lab: Any) -> None:
+def add_scenes(lab: Any, names: Sequence[str] = SCENES) -> None:
     """Scenes with recipes: 48 px, 3 frames, three cameras."""
-    for number, name in enumerate(SCENES):
+    for number, name in enumerate(names):
         recipe = {"action": "wave", "people": ["ada", "ben"], "seed": number, "frames": 3}
         recipe |= {"image_size": 48, "cameras": [4, 28, 52]}
         lab.add_scene(name, synthetic=recipe, raw_gt_dir_path=f"truth/{name}")

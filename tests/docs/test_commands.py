@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from training.system import typed_command
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 STAND_IN = CHECKOUT / "tests" / "stand_in_trainer.py"
 pytestmark = pytest.mark.processes
@@ -91,6 +93,7 @@ def place(tmp_path_factory) -> Iterator[Path]:
         for name in ("RESULTS", "SCENE_DATA", "STATE"):
             patch.setenv(f"TS_{name}_ROOT", str(root / name.lower()))
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        patch.setattr(typed_command, "_program", "")  # what a command sets ends with these tests
         registry = root / "registry"
         registry.mkdir()
         for name in SCENES:  # without recipes, whose data would have to be built

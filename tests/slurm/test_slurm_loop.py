@@ -91,12 +91,28 @@ def test_a_chain_is_cancelled_as_a_whole(loop_lab, eventually):
     assert status(loop_lab).returncode == FAILED
 
 
-def test_a_flow_runs_the_loop_in_jobs(loop_lab, prefect_api):
-    """The same stages by the flow, whose graph has the edges."""
+def test_a_flow_runs_the_loop_in_jobs_and_its_graph_shows_the_chain(loop_lab, prefect_api):
+    """Each scene's data hangs on its training, the refiner on the merge, refined views on it."""
     flags = ("--cluster", "slurm", "--exp-name", "by_flow", "--slurm.scenes-per-job", "2")
     result = run_loop(loop_lab, FLOW, *flags)
     assert result.returncode == DONE, result.stdout + result.stderr
-    assert len(order(loop_lab)) == len(ORDER)
+    assert sorted(order(loop_lab)) == sorted(name.replace("exp_", "by_flow_") for name in ORDER)
     run = prefect_api.only_run("by_flow")
+    assert run["state"]["type"] == "COMPLETED"
+    assert run["state"]["message"].startswith("train: 4 of 4 scenes done; generate: 4 of 4")
     ids = {name: each["id"] for name, each in prefect_api.task_runs(run).items()}
-    assert prefect_api.parents(run, "refiner: refiner") == {ids["generate: aggregate"]}
+
+    def parents(name):
+        found = prefect_api.parents(run, name)
+        return {label for label, each in ids.items() if each in found}
+
+    for scene in SCENES:
+        assert parents(f"train: {scene}") == set()
+        assert parents(f"generate: {scene}") == {f"train: {scene}"}
+    assert parents("generate: aggregate") == {f"generate: {scene}" for scene in SCENES}
+    assert parents("refiner: refiner") == {"generate: aggregate"}
+    for scene in TEST_SCENES:
+        assert parents(f"refined: {scene}") == {"refiner: refiner"}
+        assert parents(f"rendered: {scene}") == parents(f"captured: {scene}") == set()
+    report = loop_lab.root / "results/_experiments/by_flow/report.md"
+    assert "won of what captured views gain" in report.read_text()

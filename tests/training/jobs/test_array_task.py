@@ -49,7 +49,8 @@ def test_slurm_requeues_a_task_no_more_often_than_the_user_allows(
 
 
 @pytest.mark.parametrize(
-    ("mark", "reason"), [("cancelled", "the experiment was cancelled"), ("enough", "have failed")]
+    ("mark", "reason"),
+    [("cancelled", "the experiment was cancelled"), ("enough", "failed (--max-failures)")],
 )
 def test_a_mark_beside_the_plan_keeps_a_task_from_starting(plan, mark, reason):
     """Left by --cancel, or by the task whose failure reached --max-failures."""
