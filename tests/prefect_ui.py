@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from selenium.common.exceptions import (
     ElementClickInterceptedException,
     NoSuchElementException,
     StaleElementReferenceException,
+    TimeoutException,
 )
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -184,9 +185,28 @@ class PrefectUI:
         return words in self.driver.find_element(By.TAG_NAME, "body").text
 
     def choose(self, label: str, value: str) -> None:
-        """Choose an entry of a field's menu."""
-        self.field(label).click()
-        self.see(f"//*[@role='option'][normalize-space()='{value}']").click()
+        """Choose an entry of a field's menu, which may still be moving when it is clicked."""
+        entry = f"//*[@role='option'][normalize-space()={quoted(value)}]"
+        in_form = f"//form//*[normalize-space()={quoted(value)}]"
+
+        def shown(xpath: str) -> list[WebElement]:
+            found = self.driver.find_elements(By.XPATH, xpath)
+            return [each for each in found if each.is_displayed()]
+
+        def clicked(element: WebElement, leads_to: str) -> bool:
+            element.click()
+            with suppress(TimeoutException):
+                self.until(lambda: shown(leads_to), leads_to, 3)
+            return bool(shown(leads_to))
+
+        def chosen() -> bool:
+            if shown(in_form):
+                return True
+            if shown(entry) or clicked(self.field(label), entry):
+                return clicked(shown(entry)[0], in_form)
+            return False
+
+        self.until(chosen, f"the chosen {value}")
 
     def open_artifact(self, kind: str) -> None:
         """Open one from the list of a run's artifacts."""

@@ -224,12 +224,15 @@ def test_a_reader_that_leaves_does_not_end_the_training(lab):
 
 def test_each_scene_gets_a_gpu_of_its_own(lab):
     """With two GPUs two scenes run at once, each pinned to one by CUDA_VISIBLE_DEVICES."""
-    lab.environment["CUDA_VISIBLE_DEVICES"] = "3,5"
+    gpus = {f"GPU-{os.getpid()}-{number}" for number in (3, 5)}
+    lab.environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     for name in ("a_1", "a_2", "a_3"):
         lab.add_scene(name)
     assert lab.run("--run-all").returncode == 0
     used = {lab.starts(name)[0].split()[1] for name in ("a_1", "a_2", "a_3")}
-    assert used == {"3", "5"}
+    assert used == gpus
+    for gpu in gpus:
+        lock_file(gpu).unlink()
 
 
 def test_two_runs_share_no_gpu(lab, eventually):
