@@ -270,10 +270,7 @@ def _make_plans(options: FlowOptions) -> Sequence[Plan]:
         return plans
     from flows.slurm.preflight import reconcile_with_slurm
 
-    plans, warnings = reconcile_with_slurm(plans)
-    for warning in warnings:
-        say(warning)
-    return plans
+    return reconcile_with_slurm(plans)
 
 
 def _slurm_jobs(plan: Plan) -> AbstractContextManager[None]:

@@ -89,10 +89,7 @@ def _reconciled(plans: Plans) -> Plans:
         return plans
     from flows.slurm.preflight import reconcile_with_slurm
 
-    plans, warnings = reconcile_with_slurm(plans)
-    for warning in warnings:
-        say(warning)
-    return plans
+    return reconcile_with_slurm(plans)
 
 
 def has_work(plan: Plan) -> bool:

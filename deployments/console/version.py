@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
-import subprocess
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
 
 from preprocess.roots import CHECKOUT, is_checkout
+from training.system.git import git_output
 from training.system.typed_command import PROGRAM
 from training.system.versions import installed_version, own_version
 
@@ -32,22 +33,10 @@ def versions() -> str:
 def _commit() -> str:
     """Return the commit of the checkout, or the one that pip installed from; empty if unknown."""
     if is_checkout():
-        return _git("describe", "--always", "--dirty", "--exclude=*")
+        described = ("describe", "--always", "--dirty", "--exclude=*")
+        answer = git_output(CHECKOUT, *described, timeout_s=GIT_TIMEOUT_S) or b""
+        return os.fsdecode(answer).strip()
     with suppress(PackageNotFoundError, ValueError, AttributeError):
         origin = json.loads(distribution(PROGRAM).read_text("direct_url.json") or "{}")
         return str(origin.get("vcs_info", {}).get("commit_id", ""))[:12]
     return ""
-
-
-def _git(*arguments: str) -> str:
-    try:
-        return subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(CHECKOUT), *arguments],  # noqa: S607 - from PATH
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=GIT_TIMEOUT_S,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""

@@ -14,11 +14,12 @@ from training.plan.loop import with_remade
 from training.plan.model import Plan
 from training.slurm import client
 from training.slurm.client import SlurmError
+from training.system.console import say
 from training.system.waiting import awaited
 
 
-def reconcile_with_slurm(plans: Sequence[Plan]) -> tuple[Sequence[Plan], list[str]]:
-    """Return plans without scenes that other jobs of their experiments have, and warnings.
+def reconcile_with_slurm(plans: Sequence[Plan]) -> Sequence[Plan]:
+    """Return plans without scenes that other jobs of their experiments have; print warnings.
 
     Raises FaultsError when Slurm would refuse a scene's job, does not answer, or an interface is
     not there.
@@ -35,12 +36,15 @@ def reconcile_with_slurm(plans: Sequence[Plan]) -> tuple[Sequence[Plan], list[st
             hold_queued(each, jobs_by_scene(jobs_with_same_outputs(queue, each))) for each in plans
         ]
         with awaited("Slurm checks the jobs (sbatch --test-only)"):
-            return plans, [str(warning) for warning in check_with_sbatch(plan, [command])]
+            warnings = check_with_sbatch(plan, [command])
     except client.SlurmRefusedError as error:
         raise FaultsError([refusal_fault(plan, error)]) from error
     except SlurmError as error:
         remedy = "try again when it does"
         raise FaultsError([Fault("Slurm does not answer", str(error), remedy)]) from error
+    for warning in warnings:
+        say(str(warning))
+    return plans
 
 
 def own_address(plan: Plan) -> str:

@@ -9,18 +9,16 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
-import subprocess
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.roots import CHECKOUT
 from training.records.record import CodeVersion
+from training.system.git import git_output
 
 PACKAGES = ("training", "preprocess")
 GIT_TIMEOUT_S = 5.0
-GIT_REPOSITORY_VARIABLES = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"}
-"""Set inside Git's hooks, where they would name another repository than the trainer's."""
 
 
 def own_code_digest(script: Path, unused_functions: Collection[str] = ()) -> str:
@@ -75,21 +73,8 @@ def with_commit(version: CodeVersion, folder: Path) -> CodeVersion:
 def _git_status(folder: Path) -> list[str]:
     """Return the lines of one `git status`; none without Git, outside a checkout, or in time."""
     status = ["status", "--porcelain=v2", "--branch", "--untracked-files=no"]
-    environment = {key: os.environ[key] for key in os.environ.keys() - GIT_REPOSITORY_VARIABLES}
-    try:
-        answer = subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(folder), *status],  # noqa: S607 - from PATH
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            env=environment,
-            timeout=GIT_TIMEOUT_S,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return answer.stdout.splitlines()
+    answer = git_output(folder, *status, timeout_s=GIT_TIMEOUT_S) or b""
+    return answer.decode(errors="replace").splitlines()
 
 
 @dataclass

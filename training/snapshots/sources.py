@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from training.snapshots.manifest import LINK, MISSING, SNAPSHOTS, Manifest, Sources, entry, hashed
+from training.system.git import git_output
 
 OWN_PACKAGES = ("preprocess", "training")
 OWN_SUFFIXES = (".npz", ".py", ".yaml")
@@ -38,8 +39,10 @@ CODE_SUFFIXES = (
 )
 """What is compared of sources that are too large, or not to be kept: the rest may be data and logs,
 which scenes themselves change."""
-GIT_TIMEOUT_S = 20.0
 LEFT_OUT = {"__pycache__", "node_modules"}
+
+
+_git = partial(git_output, timeout_s=20.0)
 
 
 @dataclass
@@ -267,17 +270,3 @@ def _ignored_names(repository: Path) -> Iterator[str]:
 
 def _split(answer: bytes) -> list[str]:
     return [os.fsdecode(name) for name in answer.split(b"\0") if name]
-
-
-def _git(folder: Path, *arguments: str) -> bytes | None:
-    """Return what Git prints; None without Git, outside a repository, or when it takes too long."""
-    try:
-        return subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(folder), *arguments],  # noqa: S607 - from PATH
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=GIT_TIMEOUT_S,
-            check=True,
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None

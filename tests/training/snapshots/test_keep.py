@@ -78,6 +78,21 @@ def test_git_says_what_the_sources_are(folder, tmp_path):
     assert reading.beside == ("data",)
 
 
+def test_a_launch_from_a_git_hook_keeps_the_scripts_own_repository(folder, tmp_path, monkeypatch):
+    """A hook's variables name the repository that it belongs to."""
+    (folder / ".gitignore").write_text("data/\n")
+    (folder / "data").mkdir()
+    (folder / "data" / "big.bin").write_text("big")
+    git(folder, "init", "--quiet")
+    expected = names(read(folder, tmp_path))
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "--quiet")
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    assert names(read(folder, tmp_path)) == expected
+
+
 def test_a_script_that_git_ignores_is_kept_with_its_folder(folder, tmp_path):
     """Its repository says nothing about it."""
     (folder / ".gitignore").write_text("*\n")
