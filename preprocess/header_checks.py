@@ -43,6 +43,17 @@ def check_headers(
     Of arrays, one file of each size is read whole: arrays of the same shapes have files of the
     same size. Raises SceneDataError when the disk fails.
     """
+    faults, people = check_bodies(folder, frames, space)
+    return faults + check_camera_headers(folder, camera, frames, people)
+
+
+def check_bodies(
+    folder: SceneFolder, frames: Sequence[int], space: Space
+) -> tuple[list[Fault], int]:
+    """Return what is wrong with the body parameters of these frames, and the number of people.
+
+    Raises SceneDataError when the disk fails.
+    """
     faults: list[Fault] = []
     body_file = folder.smplx if space == "smplx" else folder.smpl
     bodies = {
@@ -51,7 +62,21 @@ def check_headers(
     }
     faults += people_faults(folder, bodies, space)
     people = max((len(each["betas"]) for each in bodies.values() if each), default=0)
-    return faults + check_camera_headers(folder, camera, frames, people)
+    return faults, people
+
+
+def check_masked_images(folder: SceneFolder, camera: int, frames: Sequence[int]) -> list[Fault]:
+    """Return what is wrong with a camera's images, their masks of everyone, and its parameters.
+
+    Images of different sizes are none of it. Raises SceneDataError when the disk fails.
+    """
+    faults: list[Fault] = []
+    for frame in frames:
+        collect(faults, sizes_of, folder, camera, frame, 0)
+    read_cameras(
+        faults, folder, camera, one_of_each_size(frames, partial(camera_file, folder, camera))
+    )
+    return list(dict.fromkeys(faults))
 
 
 def check_camera_headers(

@@ -220,12 +220,14 @@ def evaluation_faults(
 
 
 def refiner_data_faults(schema: Config, exp_name: str, roots: Roots) -> list[Fault]:
-    """Return a fault where the training set of run_mode=refiner_train is not there."""
+    """Return what of the training set of run_mode=refiner_train is not there, or damaged."""
+    from training.trainer.refiner.pair_files import pair_file_faults
+
     folder = roots.experiment_folder(exp_name) / AGGREGATE.output_subdir
     given = schema.refiner_train.dataset
     file = start_folder() / expanded(given) if given else folder / AGGREGATE.expected_outputs[0]
     if file.is_file():
-        return []
+        return pair_file_faults(file)
     remedy = f"make it first with run_mode={GENERATE.name}, or set refiner_train.dataset"
     return [Fault("the refiner's training set is not there", str(file), remedy)]
 

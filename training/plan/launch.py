@@ -17,7 +17,7 @@ from preprocess.scene import Scene
 from training.configuration.code_version import with_commit
 from training.configuration.run_modes import REFINER_TRAIN, TRAIN
 from training.plan import checks
-from training.plan.file_checks import file_faults_of_settings
+from training.plan.file_checks import file_faults_of_settings, left_out_warnings
 from training.plan.former_records import FormerRecords
 from training.plan.gpu_checks import gpu_problems
 from training.plan.model import SlurmPlan
@@ -131,38 +131,55 @@ def check_launch(
     """
     faults = checks.FaultCollector(_misplaced_flags(options))
     roots = faults.collect(resolve_roots, options.model_dump())
-    scenes = faults.collect(choose_scenes, options) or []
+    scenes = _collect_scenes(faults, options, only)
     reading = _read_sources(options, roots) if roots and not options.dry_run else None
-    faults.add(_too_many_scenes(options, scenes))
-    scenes = [scene for scene in scenes if only is None or scene.seq_name in only]
     settings = faults.collect(_settings, options, len(scenes)) or (Setting(),)
     scripts = faults.collect(load_train_scripts, options, roots, settings) or []
     faults.add(_edited_meanwhile(options, reading))
     slurm = faults.collect(plan_slurm, options) if options.on_slurm else None
-    if roots:
-        faults.add(checks.folder_faults(roots))
-        faults.add(checks.sweep_name_faults(options, roots))
-    if roots and slurm:
-        faults.add(split_argument_faults(slurm, roots))
+    faults.add(_root_faults(options, roots, slurm) if roots else [])
     found = [
         _check_script(setting.of(options), script, scenes, roots, slurm, is_in_loop=is_in_loop)
         for setting, script in zip(settings, scripts, strict=False)
     ]
     faults.add(in_settings(settings, [each.faults for each in found]))
-    absent = in_settings(settings, [each.absent for each in found])
-    if roots:
-        absent = [*_absent_data(scenes, scripts, roots), *absent]
-    if not options.dry_run:
-        faults.add(absent)
+    absent = _absent_data(scenes, scripts, roots) if roots else []
+    absent += in_settings(settings, [each.absent for each in found])
+    faults.add([] if options.dry_run else absent)
     if faults.found or roots is None:
         raise FaultsError(faults.found)
-    variants = [
+    variants = _variants(options, settings, found, roots)
+    warnings = dict.fromkeys(line for each in found for line in each.warnings)
+    absent = list(dict.fromkeys(absent))
+    return Launch(options, roots, scenes, variants, slurm, absent, tuple(warnings), reading)
+
+
+def _collect_scenes(
+    faults: checks.FaultCollector, options: LaunchOptions, only: Collection[str] | None
+) -> list[Scene]:
+    """Return those of the chosen scenes that are among `only`, if given; collect their faults."""
+    scenes = faults.collect(choose_scenes, options) or []
+    faults.add(_too_many_scenes(options, scenes))
+    return [scene for scene in scenes if only is None or scene.seq_name in only]
+
+
+def _root_faults(options: LaunchOptions, roots: Roots, slurm: SlurmPlan | None) -> list[Fault]:
+    """Return what is wrong with the folders, and with names inside them."""
+    return [
+        *checks.folder_faults(roots),
+        *checks.sweep_name_faults(options, roots),
+        *(split_argument_faults(slurm, roots) if slurm else ()),
+    ]
+
+
+def _variants(
+    options: LaunchOptions, settings: Sequence[Setting], found: Sequence[_Found], roots: Roots
+) -> list[Variant]:
+    return [
         Variant(setting, own, each.script, FormerRecords(own, roots, each.script))
         for setting, each in zip(settings, found, strict=True)
         for own in [setting.of(options)]
     ]
-    warnings = dict.fromkeys(line for each in found for line in each.warnings)
-    return Launch(options, roots, scenes, variants, slurm, absent, tuple(warnings), reading)
 
 
 def _settings(options: LaunchOptions, scenes: int) -> tuple[Setting, ...]:
@@ -200,6 +217,7 @@ def _check_script(
         found.warnings += of_gpus
     if script.is_own and roots:
         found.absent += _absent_input(options, scenes, script, roots)
+        found.warnings += left_out_warnings(script, scenes, roots)
     if roots and not is_in_loop:
         found.script, untrained, more = with_trained_models(options, scenes, script, roots)
         found.absent += [*untrained, *_refiner_faults(options, scenes, script, roots)]
@@ -285,7 +303,7 @@ def _absent_data(
     """Return what of the scenes' data the project's own trainer would miss in any variant."""
     from preprocess.data_checks import missing_data_of_all
 
-    own = [script for script in scripts if script.is_own]
+    own = [script for script in scripts if script.mode and not script.mode.is_for_experiment]
     if not own:
         return []
     with_depth = any(_needs_depth(script) for script in own)
@@ -294,7 +312,7 @@ def _absent_data(
 
 
 def _needs_depth(script: TrainScript) -> bool:
-    return not script.is_for_refiner and bool(script.values.get(DEPTH_WEIGHT, 1))
+    return script.mode is TRAIN and bool(script.values.get(DEPTH_WEIGHT, 1))
 
 
 def _absent_input(

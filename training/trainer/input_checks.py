@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 Found = TypeVar("Found")
 MIN_FRAMES = 2
+DISK = "is the disk well? run the same command again"
+"""The remedy where the disk itself fails."""
 
 
 @dataclass(frozen=True)

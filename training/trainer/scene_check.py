@@ -26,6 +26,7 @@ from preprocess.scene_data import (
 )
 from training.trainer.config.schema import Config
 from training.trainer.input_checks import (
+    DISK,
     Inspection,
     chosen_views,
     collect_faults,
@@ -36,7 +37,6 @@ from training.trainer.input_checks import (
     training_frames,
     true_views_read,
 )
-from training.trainer.scene_files import DISK
 
 Read = Literal["headers", "frames", "pixels"]
 

@@ -11,16 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from preprocess.faults import Fault, FaultsError
 from preprocess.scene_data import body_space, load_genders
 from training.configuration.run_modes import EVALUATE
 from training.system.atomic_write import write_json_atomically
-from training.trainer.cameras.camera_ids import (
-    HELD_OUT,
-    VIEWS,
-    CameraIds,
-    choose_cameras,
-)
+from training.trainer.cameras.camera_ids import CameraIds, choose_cameras
 from training.trainer.cameras.view import View
 from training.trainer.config.compose import keep_configuration
 from training.trainer.config.schema import Config
@@ -29,7 +23,11 @@ from training.trainer.evaluation.evaluate import (
     evaluate,
     in_true_bodies,
 )
-from training.trainer.evaluation.evaluated_views import choose_views
+from training.trainer.evaluation.evaluated_views import (
+    SAMPLE_EVERY,
+    choose_views,
+    config_of_training,
+)
 from training.trainer.evaluation.experiment_loggers import report_progress
 from training.trainer.evaluation.pictures import tile, to_pil_image, write_image_grid
 from training.trainer.evaluation.run_reports import (
@@ -47,10 +45,6 @@ from training.trainer.output_files import OutputFolder
 from training.trainer.setup import choose_device, open_readers, read_ground_truth, views_to_show
 from training.trainer.termination import SignalRequests, TrainingError
 from training.trainer.trained_model import read_trained, trained_model
-
-SAMPLE_EVERY = "train.optimization.sample_every"
-TRAINING_VIEWS = ("source", "num_cameras", "start_camera_id", "captured_cameras")
-"""Keys of trn_nv_gen that say which cameras a model was trained on."""
 
 
 def evaluate_trained(config: Config, inputs: EvaluationInputs, requests: SignalRequests) -> None:
@@ -88,27 +82,6 @@ def inputs_of_training(
     uses = choose_cameras(config_of_training(config, identity), scene.cam_id, true_cameras)
     evaluated = choose_views(config.train.evaluation, uses, true_cameras, frames)
     return TrainingInputs(scene, data, truth, uses, frames, evaluated, body_space(data))
-
-
-def config_of_training(config: Config, identity: Mapping[str, Any]) -> Config:
-    """Return the configuration with the uses of cameras of the training with this identity.
-
-    Raises FaultsError when the configuration holds out others.
-    """
-    train = config.train
-    wanted = train.evaluation.held_out_cameras
-    held_out = identity.get(HELD_OUT, wanted)
-    if wanted and wanted != held_out:
-        remedy = "name what is evaluated with train.evaluation.eval_cameras"
-        raise FaultsError([Fault(f"{HELD_OUT} are those of the training", str(wanted), remedy)])
-    views = train.nv_generation.trn_nv_gen
-    then = {name: identity.get(f"{VIEWS}.{name}", getattr(views, name)) for name in TRAINING_VIEWS}
-    generation = train.nv_generation.model_copy(
-        update={"trn_nv_gen": views.model_copy(update=then)}
-    )
-    evaluation = train.evaluation.model_copy(update={"held_out_cameras": held_out})
-    trained = train.model_copy(update={"nv_generation": generation, "evaluation": evaluation})
-    return config.model_copy(update={"train": trained})
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,13 @@ from training.trainer.cameras.views import ViewReader
 from training.trainer.checkpoints import read_checkpoint
 from training.trainer.config.compose import load_config
 from training.trainer.config.schema import Config, Model
+from training.trainer.evaluation.evaluated_views import SAMPLE_EVERY, config_of_training
 from training.trainer.gaussians.body_files import load_people_bodies
 from training.trainer.gaussians.body_parameters import read_body_parameters
 from training.trainer.gaussians.model import SceneModel
 from training.trainer.input_checks import data_faults, training_frames
 from training.trainer.output_files import OutputFolder
 from training.trainer.setup import gaussian_counts, make_model
-from training.trainer.standalone_evaluation import SAMPLE_EVERY, config_of_training
 from training.trainer.termination import TrainingError
 from training.trainer.trained_model import trained_model
 

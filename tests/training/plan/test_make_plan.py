@@ -16,6 +16,9 @@ from training.plan.options import LaunchOptions, checked_options
 from training.slurm.times import seconds_of
 from training.system.paths import resolve_roots
 
+MODE = "run_mode=difix_data_generation_generate"
+EVALUATE = "run_mode=evaluate"
+
 
 @pytest.fixture
 def options(lab, monkeypatch):
@@ -99,6 +102,8 @@ def test_depth_is_asked_for_only_where_it_is_trained_on(lab, options):
     assert remedy in found
     warnings = make_plan(options(overrides=(remedy,))).warnings
     assert not [line for line in warnings if "pair_a" in line]
+    evaluated = faults_of(options(dry_run=False, overrides=(EVALUATE,)))
+    assert "no depth at" not in "\n".join(evaluated)
 
 
 def test_files_that_cannot_be_trained_on_are_found_before_the_queue(lab, options):
@@ -120,7 +125,6 @@ def test_files_that_cannot_be_trained_on_are_found_before_the_queue(lab, options
     assert str(image) in warnings, "a dry run says it, and shows the plan"
 
 
-MODE = "run_mode=difix_data_generation_generate"
 STRICT = "difix_data_generation.strict"
 CHECKPOINT = "difix_data_generation.require_checkpoint"
 
@@ -300,6 +304,10 @@ def test_data_is_not_made_of_scenes_that_were_never_trained(lab, options):
     assert f"set {CHECKPOINT}=false" in faults
     assert "no trained checkpoint" in said()
     assert "checkpoint" not in said(overrides=(MODE, f"{CHECKPOINT}=false"))
+    fresh = {**launch, "overrides": ("run_mode=refiner_train",)}
+    shutil.rmtree(lab.root / "scenes", ignore_errors=True)
+    (fault,) = faults_of(options(**fresh, dry_run=False))
+    assert "training set is not there" in fault
     trained = lab.output("synthetic_pair01_a") / "checkpoints" / "last.pt"
     trained.parent.mkdir(parents=True)
     trained.touch()

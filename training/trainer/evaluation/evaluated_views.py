@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from preprocess.faults import Fault, FaultsError
-from training.trainer.cameras.camera_ids import CameraIds, evenly_spaced, unknown_camera_faults
-from training.trainer.config.schema import Evaluation, Export
+from training.trainer.cameras.camera_ids import (
+    HELD_OUT,
+    VIEWS,
+    CameraIds,
+    evenly_spaced,
+    unknown_camera_faults,
+)
+from training.trainer.config.schema import Config, Evaluation, Export
 
 CAMERAS = "train.evaluation.eval_cameras"
 FRAMES = "train.evaluation.eval_frames"
 EXPORTED = "train.export.posed_frames"
+SAMPLE_EVERY = "train.optimization.sample_every"
+TRAINING_VIEWS = ("source", "num_cameras", "start_camera_id", "captured_cameras")
+"""Keys of trn_nv_gen that say which cameras a model was trained on."""
 MOST_FRAMES = 30
 """Frames that are evaluated unless more are wanted."""
 SHOWN_FRAMES = 5
@@ -37,6 +47,27 @@ def choose_views(
     if faults or more:
         raise FaultsError([*faults, *more])
     return EvaluatedViews(cameras, indices)
+
+
+def config_of_training(config: Config, identity: Mapping[str, Any]) -> Config:
+    """Return the configuration with the uses of cameras of the training with this identity.
+
+    `identity`: values by dotted key. Raises FaultsError when the configuration holds out others.
+    """
+    train = config.train
+    wanted = train.evaluation.held_out_cameras
+    held_out = identity.get(HELD_OUT, wanted)
+    if wanted and wanted != held_out:
+        remedy = "name what is evaluated with train.evaluation.eval_cameras"
+        raise FaultsError([Fault(f"{HELD_OUT} are those of the training", str(wanted), remedy)])
+    views = train.nv_generation.trn_nv_gen
+    then = {name: identity.get(f"{VIEWS}.{name}", getattr(views, name)) for name in TRAINING_VIEWS}
+    generation = train.nv_generation.model_copy(
+        update={"trn_nv_gen": views.model_copy(update=then)}
+    )
+    evaluation = train.evaluation.model_copy(update={"held_out_cameras": held_out})
+    trained = train.model_copy(update={"nv_generation": generation, "evaluation": evaluation})
+    return config.model_copy(update={"train": trained})
 
 
 def choose_exported(settings: Export, frames: Sequence[int]) -> tuple[int, ...]:

@@ -14,7 +14,8 @@ from torch import Tensor
 from training.trainer.cameras.camera_ids import evenly_spaced
 from training.trainer.evaluation.metrics import psnr
 from training.trainer.evaluation.pictures import to_pil_image, write_image_grid
-from training.trainer.refiner.pairs import Pair, PairReader
+from training.trainer.refiner.pair_files import Pair
+from training.trainer.refiner.pairs import PairReader
 from training.trainer.refiner.refiner import Refiner
 
 SHOWN = 6

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -15,27 +14,13 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from preprocess.faults import Fault, FaultsError
 from training.trainer.refiner.network import image_places, reference_square
+from training.trainer.refiner.pair_files import Pair
 from training.trainer.termination import TrainingError
 
-SPLITS = ("train", "test")
-FILES = ("image", "target_image", "ref_image")
 KEPT_BYTES = 2**29  # of decoded images in memory; further ones are read again
 MOST_BENT = 0.1  # logarithm of the exponent of a channel's tone curve
 VISIBLE = 8  # levels of 255 by which a pixel differs from the background to count as a person's
-
-
-class Pair(NamedTuple):
-    """One sample's name and the paths of its images, in the order of FILES."""
-
-    name: str
-    paths: tuple[Path, Path, Path]
-
-    @property
-    def scene(self) -> str:
-        """The scene's name, with which that of the sample begins."""
-        return self.name.partition("__tcam")[0]
 
 
 class Batch(NamedTuple):
@@ -113,33 +98,9 @@ class PairReader:
         return np.asarray((np.abs(image.astype(np.int16) - level) > VISIBLE).any(-1))
 
 
-def read_pairs(path: Path) -> dict[str, list[Pair]]:
-    """Return the samples of a data.json by split, sorted by name; raises FaultsError."""
-    try:
-        content = json.loads(path.read_bytes())
-        return {split: _pairs(content.get(split, {}), path.parent) for split in SPLITS}
-    except OSError as error:
-        remedy = "make it first: run_mode=difix_data_generation_generate of each scene, then "
-        remedy += "difix_data_generation_aggregate; or set refiner_train.dataset"
-        what = f"the refiner's training set can't be read: {error.strerror}"
-        raise FaultsError([Fault(what, str(path), remedy)]) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        remedy = "expected train and test, each with image, target_image and ref_image by sample"
-        raise FaultsError(
-            [Fault(f"{path} is no data.json of DiFix", repr(error), remedy)]
-        ) from error
-
-
 def batch_pairs(pairs: Sequence[Pair], count: int, generator: torch.Generator) -> list[Pair]:
     """Draw `count` pairs at random."""
     return [pairs[int(i)] for i in torch.randint(len(pairs), (count,), generator=generator)]
-
-
-def _pairs(samples: Mapping[str, Mapping[str, str]], folder: Path) -> list[Pair]:
-    return [
-        Pair(name, tuple(folder / files[key] for key in FILES))  # type: ignore[arg-type]
-        for name, files in sorted(samples.items())
-    ]
 
 
 def _read_all(pair: Pair) -> list[NDArray[np.uint8]]:

@@ -36,7 +36,8 @@ from training.trainer.refiner.network import (
     read_network,
     save_network,
 )
-from training.trainer.refiner.pairs import Pair, PairReader, batch_pairs, read_pairs
+from training.trainer.refiner.pair_files import Pair, read_pairs
+from training.trainer.refiner.pairs import PairReader, batch_pairs
 from training.trainer.refiner.tuned_on import TunedOn, write_tuned_on
 from training.trainer.refiner.weights import SMALL_MODEL
 from training.trainer.scene_groups import groups_of
