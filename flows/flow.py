@@ -7,7 +7,6 @@ from what.
 from __future__ import annotations
 
 import logging
-import shlex
 import sys
 import tempfile
 import time
@@ -57,7 +56,7 @@ from training.execution.local import STOPPING, prepare_launch, scenes_without_da
 from training.execution.merge import AggregateError
 from training.execution.run_scene import mark_cancelled
 from training.plan.loop import blockers, make_plans
-from training.plan.model import Plan, ScenePlan
+from training.plan.model import Plan, ScenePlan, launch_line
 from training.plan.options import checked_options
 from training.report.summary import standing, summarise
 from training.report.tables import duration
@@ -258,12 +257,13 @@ difix_loop = train_scenes.with_options(name="difix-loop")
 
 def _command(options: FlowOptions) -> str:
     """Return the command line that does the same as a flow run with these options."""
-    return shlex.join(["python", "-m", "flows.train", *command_line_of(options)])
+    return launch_line("python -m flows.train", command_line_of(options))
 
 
 def _make_plans(options: FlowOptions) -> Sequence[Plan]:
     """Make the plans of a run that Prefect's UI or a schedule has started; raises FaultsError."""
-    plans: Sequence[Plan] = make_plans(options)
+    command = _command(options)
+    plans: Sequence[Plan] = [plan.launched_by(command) for plan in make_plans(options)]
     for warning in dict.fromkeys(each for plan in plans for each in plan.warnings):
         say(f"warning: {warning}")  # a command line shows them in its header
     if plans[0].slurm is None:

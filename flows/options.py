@@ -9,7 +9,8 @@ from pydantic import Field, field_validator
 from pydantic.config import JsonDict
 
 from preprocess.faults import Fault, FaultsError
-from training.plan.options import Flag, LaunchOptions, refused_unless
+from training.plan.option_types import refused_unless
+from training.plan.options import Flag, LaunchOptions
 
 BLOCK_NAME = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
 BLOCK_NAME_SCHEMA: JsonDict = refused_unless(

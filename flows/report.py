@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from preprocess.faults import Fault
 from training.cli.parser import parse_options, reporting_faults
 from training.plan.checks import FaultCollector
-from training.plan.options import Flag, LaunchOptions, flag_of, folder_name
+from training.plan.option_types import folder_name
+from training.plan.options import Flag, LaunchOptions, flag_of
 from training.report.as_json import to_json
 from training.report.comparison import compare
 from training.report.comparison_page import write_comparison
@@ -42,7 +43,8 @@ class ReportOptions(BaseModel):
     """The experiment; its report goes to <results>/_experiments/<experiment>/."""
 
     compare: Annotated[
-        tuple[str, ...], Flag("What to report", "--compare other_exp another_exp")
+        tuple[str, ...],
+        Flag("What to report", "--compare other_exp another_exp", needs_items=True),
     ] = ()
     """Other experiments of the same result root, to set beside it, scene by scene."""
 

@@ -18,13 +18,12 @@ if __name__ == "__main__":
 
     exec_job_stage(sys.argv[1:])  # in a Slurm job, where nothing of the launcher is needed
 
-from preprocess.faults import Fault, FaultsError
 from training.cli.parser import parse_options, reporting_faults
 from training.display.plan_text import header, not_started, overview, render
 from training.display.terminal import terminal
 from training.jobs.job_entry import refuse_stage
 from training.plan.loop import blockers, make_plans
-from training.plan.model import Plan
+from training.plan.model import Plan, launch_line
 from training.plan.options import LaunchOptions
 from training.plan.scene_decision import is_done
 from training.system.console import say
@@ -49,26 +48,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def submit_command(argv: Sequence[str]) -> int:
     """Submit as `--submit` does; return the exit status."""
-    return _main(["--submit", *argv], "submit")
+    return _main(argv, "submit", ["--submit"])
 
 
 def sweep_command(argv: Sequence[str]) -> int:
     """Train a sweep as `--sweep` does, whose values stand first; return the exit status."""
-    arguments = ["--sweep", *argv]
-
-    def check() -> int:
-        options = parse_options(arguments, LaunchOptions, spelled("sweep"))
-        if not options.sweep:
-            remedy = f"e.g. {spelled('sweep')} seed=1,2,3 --exp-name my_sweep --run-all"
-            raise FaultsError([Fault("no key with its values is given", remedy=remedy)])
-        return DONE
-
-    return reporting_faults(check, before=NOTHING) or _main(arguments, "sweep")
+    return _main(argv, "sweep", ["--sweep"])
 
 
-def _main(argv: Sequence[str] | None, subcommand: str) -> int:
+def _main(argv: Sequence[str] | None, subcommand: str, implied: Sequence[str] = ()) -> int:
     os.environ.pop(NOTIFY_URL, None)
-    return run_command(argv, LaunchOptions, spelled(subcommand), launch, preview)
+    return run_command(argv, LaunchOptions, spelled(subcommand), launch, preview, implied=implied)
 
 
 def run_command(
@@ -77,13 +67,17 @@ def run_command(
     prog: str,
     launch: Callable[[Options, Plans], int],
     preview: Callable[[Options, Plans], str] = lambda _, plans: render(plans),
+    *,
+    implied: Sequence[str] = (),
 ) -> int:
     """Run a command of the launcher or the flow and return its exit status.
 
     Parses the options, makes the plan (with --loop those of all stages) and hands both to `launch`,
-    with --dry-run to `preview`. Faults are printed, and their status is 2.
+    with --dry-run to `preview`. Faults are printed, and their status is 2. `implied`: arguments
+    that `prog` stands for.
     """
-    arguments = sys.argv[1:] if argv is None else list(argv)
+    typed = sys.argv[1:] if argv is None else list(argv)
+    arguments = [*implied, *typed]
 
     def run() -> int:
         refuse_stage(arguments)
@@ -98,7 +92,7 @@ def run_command(
 
             return reporting_faults(lambda: experiment_command(options))
         with awaited("scenes and configuration are read and checked"):
-            plans = make_plans(options)
+            plans = [plan.launched_by(launch_line(prog, typed)) for plan in make_plans(options)]
         if options.dry_run:
             say(preview(options, plans))
             return DONE
@@ -107,7 +101,7 @@ def run_command(
         except KeyboardInterrupt:
             status = INTERRUPTED
         if status == INTERRUPTED and not options.submit:
-            say(f"to go on: {prog} {shlex.join(arguments)}")
+            say(f"to go on: {prog} {shlex.join(typed)}")
         return status
 
     return reporting_faults(run, before=NOTHING)

@@ -95,7 +95,15 @@ def parse_options(
     values, unknown = build_parser(model, prog, description).parse_known_args(arguments)
     if unknown:
         raise FaultsError([_unknown_argument(unknown, model, prog)])
-    return checked_options(model, vars(values))
+    given = vars(values)
+    empty = [field for field, value in given.items() if value == []]
+    if faults := [
+        Fault(f"{flag_name(field, model)} is followed by no value", remedy=f"e.g. {flag.example}")
+        for field in empty
+        if (flag := flag_of(field, model)).needs_items
+    ]:
+        raise FaultsError(faults)
+    return checked_options(model, given)
 
 
 def _unknown_argument(unknown: Sequence[str], model: type[BaseModel], prog: str) -> Fault:

@@ -46,5 +46,14 @@ def without_secrets(
     }
 
 
+def without_secret_values(words: Iterable[str]) -> list[str]:
+    """Return a command's words with `HIDDEN` for the values of `key=value` that are secrets."""
+    parts = [word.partition("=") for word in words]
+    return [
+        f"{key}={HIDDEN}" if is_given and SECRET.search(key) else key + is_given + value
+        for key, is_given, value in parts
+    ]
+
+
 def _is_secret(key: str, written: object) -> bool:
     return any(SECRET.search(name) for name in (key, *variables_named(written)))

@@ -124,6 +124,7 @@ def _new_attempt(plan: ScenePlan) -> Attempt:
         code_version=plan.code_version,
         snapshot=plan.sources.digest if plan.sources and plan.sources.is_kept else "",
         command=plan.command_line,
+        launch_command=plan.launch_command,
         versions=recorded_versions(),
     )
 

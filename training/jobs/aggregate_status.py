@@ -116,6 +116,7 @@ def _new_record(plan: Plan, end: JobEnd) -> AggregateRecord:
         host=end.node,
         slurm_job_id=end.job_id,
         log=plan.aggregate.log,
+        launch_command=plan.launch_command,
     )
 
 

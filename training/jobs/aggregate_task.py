@@ -132,6 +132,7 @@ def _new_record(plan: Plan, log: Path) -> AggregateRecord:
         host=node_name(),
         slurm_job_id=own_job_id(),
         log=log,
+        launch_command=plan.launch_command,
     )
 
 

@@ -17,7 +17,8 @@ from training.plan.checks import NOVEL_VIEWS, FaultCollector
 from training.plan.launch import choose_scenes
 from training.plan.make_plan import make_plan
 from training.plan.model import LoopStage, Plan, ScenePlan
-from training.plan.options import LONGEST_NAME, LaunchOptions
+from training.plan.option_types import LONGEST_NAME
+from training.plan.options import LaunchOptions
 from training.plan.train_script import (
     CHECKPOINT_KEY,
     MODE_KEY,

@@ -16,6 +16,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr, mo
 
 from preprocess.faults import FaultsError
 from training.configuration.fingerprint import combined, content_hash
+from training.configuration.job_variables import without_secret_values
 from training.configuration.run_modes import REFINER_TRAIN
 from training.records.expected_outputs import has_checkpoint
 from training.records.record import CodeVersion, RecordError, now, read_record
@@ -34,6 +35,10 @@ JOBS_PYTHON = "python"
 """The interpreter in a plan for Slurm: on a node it is the one that the Slurm script chooses."""
 
 
+SHARED_KEYS = {"configuration", "launch_command"}
+"""Of scenes: left out of a plan's file where all have the same."""
+
+
 def setting_of(scene: str) -> str:
     """Return the setting in a scene's name in a sweep, `epochs=30,seed=1/<scene>`; else empty."""
     return scene.rpartition("/")[0]
@@ -43,6 +48,11 @@ def quoted(command: Sequence[str], environment: Mapping[str, str]) -> str:
     """Return a command with its environment before it, as a line for a shell."""
     settings = [f"{key}={shlex.quote(value)}" for key, value in environment.items()]
     return " ".join([*settings, shlex.join(command)])
+
+
+def launch_line(program: str, arguments: Sequence[str]) -> str:
+    """Return the command line of a launch as a plan keeps it: for a shell, without secrets."""
+    return " ".join([program, *map(shlex.quote, without_secret_values(arguments))])
 
 
 class ScenePlan(BaseModel):
@@ -88,6 +98,8 @@ class ScenePlan(BaseModel):
     """A file that exists once the plan was cancelled: attempts that end then ended by request."""
     retrain_done_before: datetime | None = None
     """With --force: a scene done before this moment is trained again."""
+    launch_command: str = ""
+    """The same as the plan's."""
 
     @property
     def scene_name(self) -> str:
@@ -230,6 +242,9 @@ class Plan(BaseModel):
     """Folder inside a scene's that the run mode writes to, with a record of its own."""
     roots: Roots
     scenes: tuple[ScenePlan, ...]
+    launch_command: str = ""
+    """The command line that was typed, or one that does the same as the form; empty in older
+    plans."""
     configuration: dict[str, Any] = {}
     """In a file, that of all scenes where they have the same: then it is not in each of them."""
     configurations: dict[str, dict[str, Any]] = {}
@@ -258,6 +273,12 @@ class Plan(BaseModel):
         plan._reading = reading  # noqa: SLF001 - its own
         return plan
 
+    def launched_by(self, command: str) -> Plan:
+        """Return the plan with the command line that launched it."""
+        update = {"launch_command": command}
+        scenes = tuple(scene.model_copy(update=update) for scene in self.scenes)
+        return self.model_copy(update={**update, "scenes": scenes})
+
     def take_reading(self) -> Reading | None:
         """Return the sources that were read when the plan was made, once; then None."""
         reading, self._reading = self._reading, None
@@ -265,14 +286,19 @@ class Plan(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _share_configuration(cls, content: Any) -> Any:
-        if not isinstance(content, dict):
+    def _share_with_scenes(cls, content: Any) -> Any:
+        shared = ("configuration", "configurations", "launch_command")
+        if not isinstance(content, dict) or not any(map(content.get, shared)):
             return content
-        of_all, by_experiment = content.get("configuration"), content.get("configurations") or {}
-        if not of_all and not by_experiment:
-            return content
+        of_all, by_experiment, command = (content.get(key) for key in shared)
         scenes = [
-            {"configuration": by_experiment.get(each["exp_name"], of_all), **each}
+            {
+                "configuration": (by_experiment or {}).get(each["exp_name"], of_all or {}),
+                "launch_command": command or "",
+                **each,
+            }
+            if isinstance(each, dict)
+            else each
             for each in content["scenes"]
         ]
         return {**content, "scenes": scenes}
@@ -290,7 +316,7 @@ class Plan(BaseModel):
             "configurations": {} if of_all else shared,
         }
         plan = self.model_copy(update=update)
-        return plan.model_dump_json(indent=1, exclude={"scenes": {"__all__": {"configuration"}}})
+        return plan.model_dump_json(indent=1, exclude={"scenes": {"__all__": SHARED_KEYS}})
 
     @property
     def python(self) -> str:

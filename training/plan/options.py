@@ -2,54 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic.config import JsonDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from preprocess.faults import Fault, FaultsError
-from training.slurm.times import SLURM_TIME, seconds_of
+from training.plan.option_types import (
+    FolderName,
+    Globs,
+    JobName,
+    KeysAndValues,
+    Memory,
+    SlurmName,
+    Time,
+    TimeOrNone,
+)
+from training.slurm.times import seconds_of
 
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*")
-SETTING = re.compile(r"[A-Za-z0-9_.+,=-]*=[A-Za-z0-9_.+,=-]*")
-"""Of a sweep: the name of its experiment is <sweep>/<setting>."""
-OVERRIDE = re.compile(r"^~|=")
-SLURM_NAME = re.compile(r"[\w.,@:/+-]+")
-MEMORY = re.compile(r"[1-9]\d*[KMGT]?")
 MAX_WORKERS = 1024
 MAX_JOBS = 256
 MAX_FAILURES = 100_000
-LONGEST_NAME = 100
-
-
-def refused_unless(pattern: str, words: str) -> JsonDict:
-    """Return a JSON schema that refuses what does not match; the refusal says these words.
-
-    A form shows the validator's message: of a `pattern` the regular expression, of a `const`
-    "'<words>' was expected".
-    """
-    return {"if": {"pattern": pattern}, "else": {"const": words}}
-
-
-# Lets a form refuse a value before anything is started; the validators below explain it.
-NAME_WORDS = "letters, digits and _ . + = -, e.g. my_exp"
-TIME_WORDS = "a time in Slurm's formats, e.g. 3:00:00, 1-12:00:00, or minutes"
-A_NAME: JsonDict = refused_unless(f"^{NAME.pattern}$", NAME_WORDS) | {"maxLength": LONGEST_NAME}
-A_NAME_OR_NONE: JsonDict = refused_unless(f"^({NAME.pattern})?$", NAME_WORDS) | {
-    "maxLength": LONGEST_NAME
-}
-A_TIME: JsonDict = refused_unless(f"^{SLURM_TIME.pattern}$", TIME_WORDS)
-A_TIME_OR_NONE: JsonDict = refused_unless(f"^({SLURM_TIME.pattern})?$", TIME_WORDS)
-KEYS_AND_VALUES: JsonDict = {
-    "items": {"type": "string", **refused_unless(OVERRIDE.pattern, "key=value, e.g. seed=1")}
-}
-SLURM_NAMES: JsonDict = refused_unless(f"^({SLURM_NAME.pattern})?$", "a name that Slurm knows")
-A_MEMORY_OR_NONE: JsonDict = refused_unless(
-    f"^({MEMORY.pattern})?$", "an amount such as 96G, or megabytes"
-)
 
 
 @dataclass(frozen=True)
@@ -62,19 +35,9 @@ class Flag:
     group: str
     example: str
     name: str = ""
-
-
-def folder_name(value: str) -> str:
-    """Return an experiment's name; raises ValueError for one that can't name a folder.
-
-    That of a sweep's setting has a slash: `<sweep>/epochs=30`.
-    """
-    name, slash, setting = value.partition("/")
-    if not NAME.fullmatch(name) or (slash and not SETTING.fullmatch(setting)):
-        raise ValueError("use letters, digits and _ . + = - (it names a folder)")
-    if len(name) > LONGEST_NAME:
-        raise ValueError(f"use at most {LONGEST_NAME} characters (it names a folder)")
-    return value
+    needs_items: bool = False
+    """Whether a list may not be empty where a command line names it: without the flag it means
+    something else. A form may send an empty one."""
 
 
 class LaunchOptions(BaseModel):
@@ -83,16 +46,16 @@ class LaunchOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     exp_name: Annotated[
-        str,
+        FolderName,
         Flag("What to train", "--exp-name my_exp"),
-        Field(title="Experiment", json_schema_extra=A_NAME),
+        Field(title="Experiment"),
     ]
     """Experiment (letters, digits, _.+=-): with a scene it names one output folder; passed as
     shared.exp_name."""
 
     scenes: Annotated[
         tuple[str, ...],
-        Flag("What to train", "--scenes hi4d_pair17_dance hi4d_pair19_hug"),
+        Flag("What to train", "--scenes hi4d_pair17_dance hi4d_pair19_hug", needs_items=True),
         Field(title="Scenes"),
     ] = ()
     """Train exactly these scenes, by whole seq_name."""
@@ -115,16 +78,18 @@ class LaunchOptions(BaseModel):
     """Folder of scene files; the shipped registry when not given."""
 
     overrides: Annotated[
-        tuple[str, ...],
+        KeysAndValues,
         Flag("What to train", "--overrides train.optimization.epochs=60 seed=1"),
-        Field(json_schema_extra=KEYS_AND_VALUES),
     ] = ()
     """Hydra overrides, key=value, forwarded to the trainer untouched."""
 
     sweep: Annotated[
-        tuple[str, ...],
-        Flag("What to train", "--sweep train.optimization.epochs=30,50,100 seed=1,2,3"),
-        Field(json_schema_extra=KEYS_AND_VALUES),
+        KeysAndValues,
+        Flag(
+            "What to train",
+            "--sweep train.optimization.epochs=30,50,100 seed=1,2,3",
+            needs_items=True,
+        ),
     ] = ()
     """Hydra overrides with several values each, every combination an experiment. Values are a list,
     range, choice or glob; the experiments are named and lie below this one."""
@@ -156,9 +121,7 @@ class LaunchOptions(BaseModel):
     ] = 0
     """Scenes at once on this machine; 0: one per GPU, or one where there is no GPU."""
 
-    time_limit: Annotated[
-        str, Flag("How to run", "--time-limit 3:00:00"), Field(json_schema_extra=A_TIME)
-    ] = "1-00:00:00"
+    time_limit: Annotated[Time, Flag("How to run", "--time-limit 3:00:00")] = "1-00:00:00"
     """A scene's longest time, in Slurm's formats (90 is minutes); then it is stopped and can be
     resumed. In a Slurm job it counts where it is shorter than the job's own time."""
 
@@ -189,7 +152,7 @@ class LaunchOptions(BaseModel):
     start after an edit ends as config."""
 
     expect: Annotated[
-        tuple[str, ...],
+        Globs,
         Flag("The trainer", "--expect model.pt 'renders/*.png'"),
         Field(title="Expected outputs"),
     ] = ()
@@ -209,9 +172,8 @@ class LaunchOptions(BaseModel):
     """Submit through Slurm (array mode) instead of running here."""
 
     slurm_job_name: Annotated[
-        str,
+        JobName,
         Flag("Slurm", "--slurm.job-name my_job", "--slurm.job-name"),
-        Field(json_schema_extra=A_NAME_OR_NONE),
     ] = ""
     """Slurm job name, whatever the Slurm script says; the experiment's name when not given."""
 
@@ -228,37 +190,35 @@ class LaunchOptions(BaseModel):
     """At most this many scenes at once."""
 
     slurm_time: Annotated[
-        str,
+        TimeOrNone,
         Flag("Slurm", "--slurm.time 3:00:00", "--slurm.time"),
-        Field(title="A scene's time", json_schema_extra=A_TIME_OR_NONE),
+        Field(title="A scene's time"),
     ] = ""
     """A scene's time in its job, in Slurm's formats; the Slurm script's when not given."""
 
     slurm_partition: Annotated[
-        str,
+        SlurmName,
         Flag("Slurm", "--slurm.partition gpu", "--slurm.partition"),
-        Field(json_schema_extra=SLURM_NAMES),
     ] = ""
     """Partition of all jobs, or several with commas; the Slurm script's when not given."""
 
     slurm_account: Annotated[
-        str,
+        SlurmName,
         Flag("Slurm", "--slurm.account my_account", "--slurm.account"),
-        Field(json_schema_extra=SLURM_NAMES),
     ] = ""
     """Account that all jobs are charged to; the Slurm script's when not given."""
 
     slurm_qos: Annotated[
-        str,
+        SlurmName,
         Flag("Slurm", "--slurm.qos normal", "--slurm.qos"),
-        Field(title="Quality of service (QOS)", json_schema_extra=SLURM_NAMES),
+        Field(title="Quality of service (QOS)"),
     ] = ""
     """Quality of service of all jobs; the Slurm script's when not given."""
 
     slurm_mem: Annotated[
-        str,
+        Memory,
         Flag("Slurm", "--slurm.mem 96G", "--slurm.mem"),
-        Field(title="Memory", json_schema_extra=A_MEMORY_OR_NONE),
+        Field(title="Memory"),
     ] = ""
     """Memory of a scene's job, as 96G; the Slurm script's when not given."""
 
@@ -292,16 +252,15 @@ class LaunchOptions(BaseModel):
     """Chain the aggregate stage: the summary, and after DiFix generation the trainer's own."""
 
     aggregate_job_name: Annotated[
-        str,
+        JobName,
         Flag("Aggregate", "--aggregate-job-name my_agg"),
-        Field(json_schema_extra=A_NAME_OR_NONE),
     ] = ""
     """Slurm job name of the aggregate stage; the job's name with _aggregate when not given."""
 
     aggregate_time: Annotated[
-        str,
+        Time,
         Flag("Aggregate", "--aggregate-time 0:30:00"),
-        Field(title="Time limit", json_schema_extra=A_TIME),
+        Field(title="Time limit"),
     ] = "1:00:00"
     """Slurm time limit of the aggregate stage."""
 
@@ -318,58 +277,6 @@ class LaunchOptions(BaseModel):
     cancel: Annotated[bool, Flag("Watching", "--cancel --exp-name my_exp")] = False
     """End everything of an experiment that is queued or running: array, flow, aggregate, local
     run."""
-
-    @field_validator("exp_name")
-    @classmethod
-    def _exp_name_is_a_folder_name(cls, value: str) -> str:
-        return folder_name(value)
-
-    @field_validator("slurm_job_name", "aggregate_job_name")
-    @classmethod
-    def _job_name_is_plain(cls, value: str) -> str:
-        # Slurm puts it into the names of files, where % and / mean something.
-        if value and not (NAME.fullmatch(value) and len(value) <= LONGEST_NAME):
-            raise ValueError(f"use at most {LONGEST_NAME} letters, digits and _ . + = -")
-        return value
-
-    @field_validator("slurm_partition", "slurm_account", "slurm_qos")
-    @classmethod
-    def _slurm_name_is_plain(cls, value: str) -> str:
-        if value and not SLURM_NAME.fullmatch(value):
-            raise ValueError("use the name that Slurm has for it, several with commas")
-        return value
-
-    @field_validator("slurm_mem")
-    @classmethod
-    def _memory_is_slurms(cls, value: str) -> str:
-        if value and not MEMORY.fullmatch(value):
-            raise ValueError("expected an amount such as 96G, or megabytes")
-        return value
-
-    @field_validator("expect")
-    @classmethod
-    def _globs_stay_in_the_folder(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for glob in value:
-            path = PurePath(glob)
-            if not glob or path.is_absolute() or ".." in path.parts or path == PurePath():
-                raise ValueError(f"{glob!r}: name files inside the scene's output folder")
-            try:
-                next(Path().glob(glob), None)
-            except (ValueError, IndexError, NotImplementedError) as error:
-                raise ValueError(f"{glob!r} is not a glob: {error}") from error
-        return value
-
-    @field_validator("time_limit", "aggregate_time")
-    @classmethod
-    def _time_is_slurms(cls, value: str) -> str:
-        if seconds_of(value) <= 0:
-            raise ValueError("must be more than zero")
-        return value
-
-    @field_validator("slurm_time")
-    @classmethod
-    def _time_is_slurms_or_the_scripts(cls, value: str) -> str:
-        return cls._time_is_slurms(value) if value else value
 
     @property
     def on_slurm(self) -> bool:

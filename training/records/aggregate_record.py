@@ -39,6 +39,8 @@ class AggregateRecord(BaseModel):
     host: str = ""
     slurm_job_id: str = ""
     log: Path
+    launch_command: str = ""
+    """As in an attempt of a scene."""
 
     def ended(
         self, status: AggregateStatus, cause: Cause | None, message: str = ""

@@ -77,6 +77,9 @@ class Attempt(BaseModel):
     command: str = ""
     """The trainer's command line with its environment, as a line for a shell; empty in older
     records."""
+    launch_command: str = ""
+    """The command line that was typed to launch it, or one that does the same as the form; empty in
+    older records."""
     versions: dict[str, str] = {}
     """Of this project, Python and libraries that were installed where it ran; empty in older
     records."""

@@ -22,6 +22,13 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Code:
+    """Lines to be copied as they are."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Fact:
     """A number that a reader should see at a glance."""
 
@@ -84,7 +91,7 @@ class SideBySide:
     pictures: tuple[Picture, ...]
 
 
-Block = Heading | Text | Facts | Items | Table | Picture | SideBySide
+Block = Heading | Text | Code | Facts | Items | Table | Picture | SideBySide
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from training.records.record import now
 from training.records.scene_state import code_versions
 from training.report.blocks import (
     Block,
+    Code,
     Document,
     Fact,
     Facts,
@@ -32,6 +33,8 @@ from training.report.settings import common_settings, own_defaults, text_of
 from training.report.tables import duration, scene_table
 
 MOST_PICTURES = 12
+MOST_LAUNCHES = 3
+"""Command lines that are shown."""
 IN_MOTION = "In motion"
 ANIMATIONS = {
     "turntable": "around the people of the middle frame",
@@ -68,6 +71,7 @@ def experiment_report(
     blocks: list[Block] = [
         Text(f"{len(done)} of {counted(len(rows), 'scene')} done."),
         *_settings(rows),
+        *_launches(rows),
         Facts((*_facts(rows, spans, on_gpus=on_gpus), *_aggregate_fact(aggregate))),
         *_data(aggregate),
         *map(Text, notes),
@@ -95,6 +99,17 @@ def _settings(rows: Sequence[Row]) -> list[Block]:
     defaults = known if is_of_own_trainer(recorded[0].configuration) else {}
     lines = [[key, text_of(value), defaults.get(key, "")] for key, value in settings.items()]
     return [Table(["setting", "value", "default"], lines, text_columns=3)]
+
+
+def _launches(rows: Sequence[Row]) -> list[Block]:
+    """Return the command lines that launched the last attempts, where records say them."""
+    said = (row.last.launch_command for row in rows if row.last)
+    lines = list(dict.fromkeys(filter(None, said)))
+    if not lines:
+        return []
+    more = len(lines) - MOST_LAUNCHES
+    title = "Launched with:" if more <= 0 else f"Launched with, and {more} more:"
+    return [Text(title), Code("\n".join(lines[:MOST_LAUNCHES]))]
 
 
 def _facts(rows: Sequence[Row], spans: Sequence[Span], *, on_gpus: bool) -> list[Fact]:

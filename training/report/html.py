@@ -8,6 +8,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from training.report.blocks import (
     Block,
+    Code,
     Document,
     Fact,
     Facts,
@@ -49,8 +50,9 @@ p { margin: .3rem 0 .8rem; overflow-wrap: anywhere; }
 .items { list-style: none; margin: 0; padding: 0; }
 .items li { border-left: 4px solid var(--bad); padding: .1rem 0 .1rem .8rem; margin: 0 0 .7rem;
   break-inside: avoid; overflow-wrap: anywhere; }
-.items pre { margin: .2rem 0 0; padding: .4rem .6rem; background: var(--wash); border-radius: .3rem;
+pre { margin: .2rem 0 1rem; padding: .4rem .6rem; background: var(--wash); border-radius: .3rem;
   font-size: .82rem; white-space: pre-wrap; overflow-wrap: anywhere; }
+.items pre { margin-bottom: 0; }
 .wide { overflow-x: auto; margin-bottom: 1rem; }
 table { border-collapse: collapse; width: 100%; font-size: .84rem; white-space: nowrap; }
 th, td { padding: .28rem .55rem; text-align: left; border-bottom: 1px solid var(--line); }
@@ -109,6 +111,8 @@ def _add_block(body: Element, block: Block, on_fault: Callable[[str], None]) -> 
             _add(body, "h2", text)
         case Text(text):
             _add(body, "p", text)
+        case Code(text):
+            _add(body, "pre", text)
         case Facts(facts):
             _add_facts(body, facts)
         case Items(items):

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from training.report.blocks import (
     Block,
+    Code,
     Document,
     Facts,
     Heading,
@@ -48,8 +49,8 @@ def escaped(text: str) -> str:
 
 def _lines(block: Block, address: Address) -> list[str]:
     match block:
-        case Heading(text) | Text(text):
-            return [f"{'## ' if isinstance(block, Heading) else ''}{escaped(text)}"]
+        case Heading() | Text() | Code():
+            return _text(block)
         case Facts(facts):
             return [
                 escaped(f"- {fact.name}: {fact.value}" + (f" ({fact.note})" if fact.note else ""))
@@ -71,6 +72,12 @@ def _lines(block: Block, address: Address) -> list[str]:
         case SideBySide(title, pictures):
             shown = (line for each in pictures for line in ["", *_picture(each, address, "####")])
             return [f"### {escaped(title)}", *shown]
+
+
+def _text(block: Heading | Text | Code) -> list[str]:
+    if isinstance(block, Code):  # indented: a fence would end at its like in the text
+        return [f"    {line}" for line in block.text.splitlines()]
+    return [f"{'## ' if isinstance(block, Heading) else ''}{escaped(block.text)}"]
 
 
 def _table(table: Table) -> list[str]:

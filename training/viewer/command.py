@@ -21,7 +21,8 @@ from preprocess.roots import absolute, is_checkout, resolve_root_folders, shippe
 from preprocess.scene import Scene
 from preprocess.scene_data import SceneDataError
 from training.cli.parser import parse_options, reporting_faults
-from training.plan.options import Flag, LaunchOptions, flag_of, folder_name
+from training.plan.option_types import folder_name
+from training.plan.options import Flag, LaunchOptions, flag_of
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED
 from training.system.typed_command import spelled

@@ -26,7 +26,8 @@ def test_one_scene_is_trained_and_recorded(lab):
     What was done is written down: command line, versions, and the configuration as it is known.
     """
     lab.add_scene("hi4d_pair17_dance")
-    result = lab.run("--scene-name-includes", "pair17", "--overrides", "a.b=3", "a.c=x")
+    given = ["--scene-name-includes", "pair17", "--overrides", "a.b=3", "a.c=x", "a.api_key=no"]
+    result = lab.run(*given)
     assert result.returncode == 0, result.stderr
     record = lab.record("hi4d_pair17_dance")
     assert record["status"] == "done"
@@ -36,12 +37,16 @@ def test_one_scene_is_trained_and_recorded(lab):
     assert "training hi4d_pair17_dance from camera 28" in result.stdout  # a single scene's log
     assert "TS_PROGRESS" not in result.stdout
     (attempt,) = record["attempts"]
-    assert attempt["command"].endswith("shared.exp_name=exp a.b=3 a.c=x")
+    assert attempt["command"].endswith("shared.exp_name=exp a.b=3 a.c=x a.api_key=no")
     assert f"TS_RESULTS_ROOT={lab.root / 'results'}" in attempt["command"]
+    launch = f"python training/run.py {shlex.join(lab.arguments(*given[:-1]))} "
+    assert attempt["launch_command"] == f"{launch}'a.api_key=(not written down)'"
+    summary = lab.root / "results" / "_experiments" / "exp" / "report.md"
+    assert f"    {launch}" in summary.read_text(encoding="utf-8")
     assert attempt["versions"]["python"] == platform.python_version()
     assert attempt["versions"].keys() >= {"training-scheduler", "torch"}
     written = yaml.safe_load((lab.output("hi4d_pair17_dance") / "config.yaml").read_text())
-    assert written == {"a": {"b": "3", "c": "x"}}
+    assert written == {"a": {"b": "3", "c": "x", "api_key": "(not written down)"}}
 
 
 def test_several_scenes_need_run_all(lab):

@@ -82,7 +82,10 @@ def test_the_same_command_again_trains_what_is_missing(module_lab, capsys):
     assert "4 trainings: 2 to run, 2 skipped" in shown
     assert "# do=ok,seed=1/a_1: skip (done)" in shown
     assert sweep_command(flags) == 2
-    assert "no key with its values" in capsys.readouterr().err
+    assert main([*flags, "--sweep", "--scenes"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("--sweep is followed by no value\n    -> e.g. --sweep train") == 2
+    assert "--scenes is followed by no value" in said
     assert main([*flags, "--overrides", "seed=1,2", "--train-script", OWN]) == 2
     assert "--sweep seed=1,2" in capsys.readouterr().err
 

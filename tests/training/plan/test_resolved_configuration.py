@@ -96,7 +96,8 @@ def test_the_record_says_what_was_trained(script, lab):
     (file,) = (lab.root / "state" / "plans").glob("*.json")
     text = file.read_text()
     assert "abc" not in text + json.dumps(lab.record("a_1"))
-    assert text.count('"prior"') == 1
+    assert text.count('"prior"') == text.count("python training/run.py") == 1
+    assert lab.record("a_2")["attempts"][0]["launch_command"].endswith("--run-all")
     assert [scene.configuration for scene in read_plan(file).scenes] == [configuration] * 2
 
 

@@ -237,6 +237,17 @@ def test_a_report_begins_with_the_settings_that_are_not_the_defaults(roots):
     assert "optimization.lr" not in report
 
 
+def test_a_report_has_the_command_lines_that_launched_its_scenes(roots):
+    """Each once, of few; to be copied, so with what Markdown and HTML give a meaning as it is."""
+    for number, words in enumerate(["a=*1*", "a=*1*", "a=<b>", "c=3", "d=4"]):
+        launched = attempt(Cause.OK).model_copy(update={"launch_command": f"run.py {words}"})
+        record(roots, f"a_{number}", launched)
+    made = summarise(roots, "exp", [])
+    report = made.report.read_text()
+    assert "with, and 1 more:\n\n    run.py a=*1*\n    run.py a=<b>\n    run.py c=3\n\n" in report
+    assert "run.py a=<b>\nrun.py c=3" in Page(made.report.with_suffix(".html")).shown
+
+
 def test_a_report_of_another_trainer_begins_with_its_overrides(roots):
     """Its defaults are its own affair; numbers that it writes are columns by themselves."""
     record(roots, "a_1", configuration={"(script)": "my.py", "width": "64"}, val={"iou": 0.51234})
