@@ -384,7 +384,8 @@ def _aggregate(plan: Plan, scenes: Iterable[PrefectConcurrentFuture[Any]], made:
 
 
 def _aggregate_runner(plan: Plan) -> TaskRunner[Any]:
-    if plan.slurm is not None:
+    """Return a runner of the aggregate: a summary is written here, a merge has a job on Slurm."""
+    if plan.slurm is not None and plan.aggregate and plan.aggregate.command:
         from flows.slurm.runners import aggregate_runner
 
         return aggregate_runner(plan)

@@ -14,6 +14,7 @@ import sys
 
 from flows.server.retry_503 import RetryWhileBusy
 from training.system.exit_status import DONE, FAILED
+from training.system.importing import without_collecting
 from training.system.processes import die_with_parent
 
 SHUTDOWN_S = 3
@@ -28,11 +29,12 @@ def main(argv: list[str]) -> int:
     die_with_parent(_delayed_end_signal() if with_ui else signal.SIGTERM)
     if os.getppid() != parent:  # it died before the kernel knew that its signal is wanted
         return FAILED
-    import uvicorn
+    with without_collecting():
+        import uvicorn
 
-    from flows.adapters.prefect_adapter import server_application
+        from flows.adapters.prefect_adapter import server_application
 
-    app = RetryWhileBusy(server_application(with_ui=with_ui))
+        app = RetryWhileBusy(server_application(with_ui=with_ui))
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=SHUTDOWN_S)
     uvicorn.Server(config).run(sockets=[listening])
     return DONE

@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from preprocess.faults import Fault, FaultsError
+from training.system.importing import without_collecting
 
 API_URL = "PREFECT_API_URL"
 CLIENT_PASSWORD = "PREFECT_API_AUTH_STRING"  # noqa: S105  # the variable's name
@@ -59,7 +60,8 @@ def read_settings() -> dict[str, str]:
             # A home that can't be made is no matter here, a profile that can't be read is.
             warnings.simplefilter("ignore", UserWarning)
             warnings.filterwarnings("error", "Failed to load profiles")
-            from flows.adapters.prefect_settings_adapter import read_settings_again
+            with without_collecting():
+                from flows.adapters.prefect_settings_adapter import read_settings_again
 
             current = read_settings_again()
     except (ValueError, UserWarning) as error:  # of pydantic, pydantic-settings or tomllib

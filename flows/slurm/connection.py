@@ -1,6 +1,7 @@
 """How a job finds the Dask scheduler: its address, and TLS keys that only their owner can read.
 
-Both are files in a folder of the plan on the shared disk, which exists as long as the flow.
+Both are files in a folder of the plan on the shared disk, which exists as long as the flow. Dask
+is imported by the functions that need it: the guard of the jobs imports this module without.
 """
 
 from __future__ import annotations
@@ -8,12 +9,15 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from flows.adapters.dask_adapter import Security, new_certificates, tls_security
 from training.plan.model import Plan
 from training.system.atomic_write import write_atomically
+
+if TYPE_CHECKING:
+    from flows.adapters.dask_adapter import Security
 
 FILE = "scheduler.json"
 
@@ -30,6 +34,8 @@ class Keys(BaseModel):
     @property
     def security(self) -> Security:
         """The keys as Dask takes them; raises OSError when the flow has ended and removed them."""
+        from flows.adapters.dask_adapter import tls_security
+
         for file in (self.ca_file, self.cert, self.key):
             file.stat()
         return tls_security(str(self.ca_file), str(self.cert), str(self.key))
@@ -53,6 +59,8 @@ def keys_of(plan: Plan) -> Keys:
 
 def make_folder(plan: Plan) -> None:
     """Create a plan's folder with new keys, for its owner alone; raises OSError."""
+    from flows.adapters.dask_adapter import new_certificates
+
     folder_of(plan).mkdir(mode=0o700, parents=True)
     pem = new_certificates()
     for name, path in keys_of(plan):

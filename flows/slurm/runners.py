@@ -69,7 +69,7 @@ def scene_runner(plan: Plan, on_job_granted: OnJobGranted) -> SceneTaskRunner:
 
 
 def aggregate_runner(plan: Plan) -> SceneTaskRunner:
-    """Return a runner of the aggregate in a job of its own, with its own name and time, no GPU."""
+    """Return a runner of the plan's merge in a job of its own: its own name and time, no GPU."""
     if plan.aggregate is None:
         raise ValueError("the plan has no aggregate")
     limits = PoolLimits(

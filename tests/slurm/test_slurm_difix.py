@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from difix_lab import FLAGS, SCENES, UNTRAINED, add_scenes, check_whole, dataset, manifests
-from flow_on_slurm import FLOW
+from flow_on_slurm import FLOW, ended_jobs
 
 
 def test_array_and_flow_give_the_same_data_set(flow_lab, eventually):
@@ -27,6 +27,8 @@ def test_array_and_flow_give_the_same_data_set(flow_lab, eventually):
     before = manifests(flow_lab)
     dataset(flow_lab).rename(flow_lab.root / "by_array")
     flags = ("--cluster", "slurm", "--slurm.array-parallelism", "2", "--force")
+    flags += ("--aggregate-job-name", "merge_of_flow")
     result = flow_lab.run(*flags, *FLAGS, program=FLOW, stand_in=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert manifests(flow_lab) == before
+    assert ended_jobs(flow_lab.slurm, "merge_of_flow") == {"merge_of_flow"}

@@ -1,4 +1,4 @@
-"""The Slurm jobs of a flow as text, as its dry run shows them: a probe, workers, the aggregate."""
+"""The Slurm jobs of a flow as text, as its dry run shows them: a probe, workers, the merge."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from training.slurm.times import slurm_time
 def jobs_text(plan: Plan) -> str:
     """Return the command lines of a plan's jobs, each kind under what it is for and how long."""
     jobs = _scene_jobs(plan) if plan.of("run") else []
-    if plan.aggregate and (jobs or plan.aggregate.command):
+    if plan.aggregate and plan.aggregate.command:
         time = slurm_time(plan.aggregate.time_limit_s)
         jobs += [
-            f"# then the aggregate, up to {time}",
+            f"# then the aggregate, which merges what the scenes wrote, up to {time}",
             shlex.join(aggregate_worker_job(plan, "a1")),
         ]
     return "\n".join(jobs or ["# no jobs: nothing to do"])

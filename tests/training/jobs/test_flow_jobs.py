@@ -12,9 +12,11 @@ from training.plan.model import AggregatePlan
 def test_each_kind_of_job_is_shown_with_its_number_and_time(make_plan, tmp_path):
     """The command lines are those that the flow submits."""
     plan = make_plan("p")
-    aggregate = AggregatePlan(log=tmp_path / "log", job_name="merge", time_limit_s=3600)
+    merge = AggregatePlan(
+        command=("merge",), log=tmp_path / "log", job_name="merge", time_limit_s=3600
+    )
     slurm = plan.slurm.model_copy(update={"scenes_per_job": 2})
-    plan = plan.model_copy(update={"aggregate": aggregate, "slurm": slurm})
+    plan = plan.model_copy(update={"aggregate": merge, "slurm": slurm})
     lines = jobs_text(plan).splitlines()
     scenes = "# 3 scenes: at most 2 jobs at once, for up to 2 scenes one after the other"
     assert lines[:4] == [
@@ -23,8 +25,10 @@ def test_each_kind_of_job_is_shown_with_its_number_and_time(make_plan, tmp_path)
         f"{scenes}, 00:02:00 a job",
         shlex.join(worker_job(plan, "w1", 120)),
     ]
-    assert lines[4] == "# then the aggregate, up to 01:00:00"
+    assert lines[4] == "# then the aggregate, which merges what the scenes wrote, up to 01:00:00"
     assert "--job-name=merge" in lines[5]
+    summary = merge.model_copy(update={"command": ()})  # the flow writes it itself
+    assert jobs_text(plan.model_copy(update={"aggregate": summary})).splitlines() == lines[:4]
 
 
 def test_a_plan_without_scenes_to_run_has_no_jobs(make_plan):
