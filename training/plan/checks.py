@@ -17,6 +17,7 @@ from preprocess.scene_data import training_folder, truth_folder
 from training.configuration.run_modes import AGGREGATE, GENERATE
 from training.records.record import RECORD
 from training.system.paths import SETTINGS, Roots
+from training.system.typed_command import spelled
 
 if TYPE_CHECKING:
     from training.plan.options import LaunchOptions
@@ -108,18 +109,35 @@ def _link_fault(root: Path) -> Fault | None:
 
 
 def sweep_name_faults(options: LaunchOptions, roots: Roots) -> list[Fault]:
-    """Return a fault where a sweep and another experiment would share a name, so their folders."""
-    folders = f"*/{options.exp_name}"
-    is_trained = any(roots.results_root.glob(f"{folders}/{RECORD}"))
-    if options.sweep and is_trained:
-        what = "--exp-name is the name of an experiment that is no sweep"
-        return [Fault(what, options.exp_name, "give the sweep another name")]
-    if options.sweep or is_trained:
+    """Return a fault where a sweep and another experiment would share a name, so their folders.
+
+    What it is known by are records, and before there are any the newest plan that is not cancelled.
+    """
+    recorded = _recorded_as_sweep(options.exp_name, roots)
+    is_sweep = _planned_as_sweep(options.exp_name, roots) if recorded is None else recorded
+    if is_sweep is None or is_sweep == bool(options.sweep):
         return []
-    if any(roots.results_root.glob(f"{folders}/{SETTINGS}/{RECORD}")):
+    end = f", or end it: {spelled('cancel')} --exp-name {options.exp_name}"
+    if is_sweep:
         what, remedy = "--exp-name is the name of a sweep", "choose another, or give --sweep"
-        return [Fault(what, options.exp_name, remedy)]
-    return []
+    else:
+        what = "--exp-name is the name of an experiment that is no sweep"
+        remedy = "give the sweep another name"
+    return [Fault(what, options.exp_name, remedy + end * (recorded is None))]
+
+
+def _recorded_as_sweep(exp_name: str, roots: Roots) -> bool | None:
+    """Return whether the records of an experiment are a sweep's; None where there are none."""
+    if any(roots.results_root.glob(f"*/{exp_name}/{RECORD}")):
+        return False
+    return any(roots.results_root.glob(f"*/{exp_name}/{SETTINGS}/{RECORD}")) or None
+
+
+def _planned_as_sweep(exp_name: str, roots: Roots) -> bool | None:
+    from training.plan.experiments import experiment_named
+
+    plans = experiment_named(exp_name, roots).plans
+    return next((plan.is_sweep for plan in plans if not plan.cancelled.exists()), None)
 
 
 def script_faults(script: Path) -> list[Fault]:

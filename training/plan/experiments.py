@@ -56,9 +56,13 @@ class Experiment:
 
     @property
     def current_plans(self) -> tuple[Plan, ...]:
-        """Those of its plans that write to the folders that its newest plan writes to."""
+        """Those of its plans that write to the folders that its newest plan writes to.
+
+        Of a name that a cancelled sweep had before, or the other way, those of its own kind.
+        """
         plans = self.plans
-        return tuple(each for each in plans if each.output_subdir == plans[0].output_subdir)
+        kinds = [(each.output_subdir, each.is_sweep) for each in plans]
+        return tuple(each for each, kind in zip(plans, kinds, strict=True) if kind == kinds[0])
 
     @property
     def warnings(self) -> tuple[str, ...]:

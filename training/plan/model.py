@@ -328,6 +328,11 @@ class Plan(BaseModel):
         return tuple(scene for scene in self.scenes if scene.action == action)
 
     @property
+    def is_sweep(self) -> bool:
+        """Whether it crosses settings with scenes."""
+        return any(scene.setting for scene in self.scenes)
+
+    @property
     def settings(self) -> dict[str, list[ScenePlan]]:
         """The scenes of a sweep by setting, in order; without a sweep empty."""
         found: dict[str, list[ScenePlan]] = {}

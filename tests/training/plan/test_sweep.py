@@ -6,6 +6,7 @@ import pytest
 
 from preprocess.faults import FaultsError
 from training.configuration.overrides import compose, compose_all
+from training.plan.experiments import find_experiment
 from training.plan.make_plan import make_plan
 from training.plan.model import Plan
 from training.plan.options import LaunchOptions, checked_options
@@ -220,3 +221,17 @@ def test_a_name_is_a_sweeps_or_another_experiments(lab, plan):
         assert words in faults(plan, *sweep, exp_name=name)[0]
         assert words in faults(plan, *sweep, exp_name=name, scenes=("a_2",))[0]
     assert "names a setting" in faults(plan, exp_name="sw/seed=1")[0]
+
+
+def test_a_queued_sweep_without_records_keeps_its_name(plan):
+    """By its plan, until that is cancelled; then `--status` shows the scenes of the new one."""
+    queued = plan("seed=1,2")
+    queued.file.parent.mkdir(parents=True)
+    queued.file.write_text(queued.to_json())
+    assert plan("seed=3").scenes
+    assert "the name of a sweep: sw" in faults(plan)[0]
+    queued.cancelled.touch()
+    later = plan()
+    later.file.write_text(later.to_json())
+    assert "no sweep: sw" in faults(plan, "seed=1")[0]
+    assert find_experiment("sw", later.roots).scenes == ["a_1", "a_2"]
