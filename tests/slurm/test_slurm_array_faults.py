@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from array_on_slurm import (
     GENERATE,
     is_ready,
@@ -12,6 +14,7 @@ from array_on_slurm import (
     submitted,
     wait_ended,
 )
+from flow_on_slurm import script
 
 
 def test_a_failing_aggregate_is_a_failed_job(array_lab, eventually):
@@ -43,6 +46,33 @@ def test_a_cancelled_task_is_cancelled_and_the_next_submission_trains_it(array_l
     array, _ = submitted(again.stdout)
     eventually(lambda: len(array_lab.starts("a_1")) == 2, "the second start")
     assert [job.job_id for job in running(array_lab)] == [f"{array}_0"]
+
+
+def test_a_suspended_job_keeps_its_scene_and_gives_it_up_when_it_has_lost_it(
+    array_lab, slurm, eventually
+):
+    """Silence is not death: its holder, on another host, is in a job that Slurm says is suspended.
+
+    Taken over all the same (Slurm was wrong, say), the job that is resumed writes nothing.
+    """
+    elsewhere = "exec unshare --uts sh -c 'hostname elsewhere && exec python \"$@\"' python"
+    one = ("--scene-name-includes", "a_0", "--overrides", "do=wait")
+    (array,) = submit_some(array_lab, *one, *script(array_lab, start=elsewhere))
+    eventually(lambda: is_ready(array_lab, "a_0"), "the trainer")
+    slurm.call("scontrol", "suspend", array)
+    record = (array_lab.output("a_0") / "run.json").read_bytes()
+    (claim,) = (array_lab.output("a_0") / ".claim").glob("*.json")
+    os.utime(claim, (0, 0))
+    second = array_lab.run(*one)
+    assert f"its job is suspended: `scancel {array}_0` ends it" in second.stdout, second.stdout
+    claim.with_name("000009.json").write_bytes(claim.read_bytes())
+    slurm.call("scontrol", "resume", array)
+    assert wait_ended(array_lab, eventually, array) == ["FAILED"]
+    assert (array_lab.output("a_0") / "run.json").read_bytes() == record
+    assert len(array_lab.starts("a_0")) == 1
+    assert not (array_lab.output("a_0") / "metrics.json").exists()
+    (log,) = (array_lab.root / "state" / "slurm").glob(f"*/exp-{array}_0.out")
+    assert "another one took it over meanwhile" in log.read_text()
 
 
 def test_a_scene_of_a_killed_node_is_trained_once_more(array_lab, eventually):

@@ -35,6 +35,8 @@ from training.records.record import (
     write_record,
 )
 from training.snapshots.start import SourcesChangedError, from_sources, sources_line
+from training.system.claim_file import VARIABLE as CLAIM_VARIABLE
+from training.system.claim_file import ClaimLostError
 from training.system.gpus import VISIBLE_GPUS
 from training.system.job_environment import is_started_again, node_name, own_job_id
 from training.system.versions import recorded_versions
@@ -56,7 +58,7 @@ def run_attempt(plan: ScenePlan, launcher: int) -> Outcome:
         gpu = plan.environment.get(VISIBLE_GPUS, "")
         with claimed_by_own_job(plan.output, launcher, ending_bound_s(plan), gpu) as claim:
             return _run_claimed(plan, claim)
-    except ClaimHeldError as error:
+    except (ClaimHeldError, ClaimLostError) as error:
         return Outcome(scene=plan.name, status="held", message=str(error), log=plan.log)
     except RecordError as error:
         return _failed(plan, Cause.NO_OUTPUT, str(error))
@@ -90,6 +92,7 @@ def _run_claimed(plan: ScenePlan, claim: Claim) -> Outcome:
     if not is_of_own_trainer(plan.configuration):  # which writes all of its own
         write_recorded_configuration(plan.output, plan.configuration)
     record = _train(plan, claim, record)
+    claim.check()
     write_record(plan.output, record)
     return outcome_of(plan.name, record, plan.log, has_checkpoint(plan.output))
 
@@ -135,6 +138,8 @@ def _train(plan: ScenePlan, claim: Claim, record: RunRecord) -> RunRecord:
     try:
         _write_heading(plan, len(record.attempts))
         end = _run_trainer(plan, claim)
+    except ClaimLostError:
+        raise
     except SourcesChangedError as error:
         return record.ended(Cause.CONFIG, None, str(error))
     except OSError as error:
@@ -147,16 +152,12 @@ def _train(plan: ScenePlan, claim: Claim, record: RunRecord) -> RunRecord:
 
 
 def _run_trainer(plan: ScenePlan, claim: Claim) -> TrainerEnd:
-    def heartbeat() -> None:
-        with contextlib.suppress(OSError):  # a file server that is away does not end a training
-            claim.heartbeat()
-
-    environment = {**os.environ, **plan.environment}
+    environment = {**os.environ, **plan.environment, CLAIM_VARIABLE: str(claim.path)}
     if plan.scene:  # what runs once for an experiment has none
         environment["TS_SCENE_FILE"] = str(_scene_file(plan))
     command, environment = from_sources(plan.sources, runnable(plan.command), environment)
     limits = Limits(plan.time_limit_s, plan.kill_grace_s)
-    return run_trainer(command, environment, plan.log, limits, heartbeat)
+    return run_trainer(command, environment, plan.log, limits, claim.heartbeat)
 
 
 def _scene_file(plan: ScenePlan) -> Path:

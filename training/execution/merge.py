@@ -18,6 +18,8 @@ from training.plan.slurm_plan import START_S
 from training.records.claim import Claim, ClaimHeldError
 from training.records.record import Cause, RecordError, now
 from training.snapshots.start import SourcesChangedError, from_sources, sources_line
+from training.system.claim_file import VARIABLE as CLAIM_VARIABLE
+from training.system.claim_file import ClaimLostError
 from training.system.job_environment import node_name, own_job_id
 from training.system.scene_log import last_message
 
@@ -58,6 +60,8 @@ def claimed_experiment(plan: Plan) -> Iterator[Claim]:
             yield _claim(plan, stack)
     except ClaimHeldError as error:
         raise AggregateError(f"another aggregate runs: {error.holder}") from error
+    except ClaimLostError as error:
+        raise AggregateError(f"nothing more is written: {error}") from error
     except (RecordError, OSError) as error:
         raise AggregateError(f"it can't be started: {error}", Cause.NO_OUTPUT) from error
 
@@ -74,6 +78,8 @@ def merge(plan: Plan, claim: Claim) -> None:
     kills_before = kernel_kills()
     try:
         end = _run(plan, aggregate, claim)
+    except ClaimLostError:
+        raise
     except SourcesChangedError as error:
         raise AggregateError(f"it can't be started: {error}", Cause.CONFIG) from error
     except OSError as error:
@@ -98,14 +104,10 @@ def _claim(plan: Plan, stack: ExitStack) -> Claim:
 
 
 def _run(plan: Plan, aggregate: AggregatePlan, claim: Claim) -> TrainerEnd:
-    def heartbeat() -> None:
-        with contextlib.suppress(OSError):
-            claim.heartbeat()
-
     _write_heading(plan, aggregate)
-    environment = {**os.environ, **aggregate.environment}
+    environment = {**os.environ, **aggregate.environment, CLAIM_VARIABLE: str(claim.path)}
     command, environment = from_sources(plan.sources, runnable(aggregate.command), environment)
-    return run_trainer(command, environment, aggregate.log, _limits(plan), heartbeat)
+    return run_trainer(command, environment, aggregate.log, _limits(plan), claim.heartbeat)
 
 
 def _limits(plan: Plan) -> Limits:

@@ -35,7 +35,7 @@ TERM_TOGETHER_S = 0.5
 REPEATED_AFTER_S = 2.0
 """SIGTERM again within this time is no second request: Slurm, srun and a script's trap may each
 pass on the same one."""
-WAITED_FOR = STOP_SIGNALS | FORWARDED | {PARENT_DIED, signal.SIGCHLD}
+WAITED_FOR = STOP_SIGNALS | FORWARDED | {PARENT_DIED, signal.SIGCHLD, signal.SIGCONT}
 
 LAUNCHER_STOP = signal.SIGINT
 """How a launcher asks a supervisor to stop. Not SIGTERM: in a Slurm job both get Slurm's SIGTERM at
@@ -82,9 +82,11 @@ def run_trainer(
 ) -> TrainerEnd:
     """Run a trainer to its end with its output appended to `log`; return how it ended.
 
-    Calls `heartbeat` every HEARTBEAT_EVERY_S. Whatever the trainer started is gone when this
-    returns. Raises OSError when the trainer can't be started or the log can't be opened.
+    Calls `heartbeat` first and every HEARTBEAT_EVERY_S; where that raises, the trainer is killed at
+    once: it has no right to write any more. Whatever the trainer started is gone when this returns
+    or raises. Raises OSError when the trainer can't be started or the log can't be opened.
     """
+    heartbeat()
     adopt_orphans()
     with log.open("ab") as stream:
         process = subprocess.Popen(
@@ -126,7 +128,7 @@ def _wait(
         left = deadline - time.monotonic()
         received = signal.sigtimedwait(WAITED_FOR, max(0.0, min(left, HEARTBEAT_EVERY_S)))
         number = received.si_signo if received else 0
-        if not number:
+        if number in {0, signal.SIGCONT}:  # we may have been suspended for long
             heartbeat()
         elif number in FORWARDED:
             os.kill(process.pid, number)

@@ -104,6 +104,7 @@ def aggregate(plan: Plan) -> None:
             _check_may_start(plan)
             write_aggregate(folder, record)
             merge(plan, claim)
+            claim.check()
             write_aggregate(folder, record.ended("done", Cause.OK))
             _summarise(plan)
         except AggregateError as error:

@@ -4,6 +4,9 @@ Claims are numbered files in `<output>/.claim/`; the highest number counts. To t
 create the next number with link(2), which is atomic on NFS too, so of two processes that find the
 same dead holder only one inherits. A claim lies beside the outputs that it guards, so that whoever
 shares the results shares the claim.
+
+Silence is not death: of a holder in a Slurm job only Slurm knows whether its job has ended. And a
+holder that was taken for dead, and wakes up, finds that its claim does not count any more.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -28,6 +32,7 @@ from training.records.record import (
     reason_of,
 )
 from training.system.atomic_write import write_atomically, write_durably
+from training.system.claim_file import ClaimLostError, check_claim, numbered
 from training.system.job_environment import own_job_id
 from training.system.processes import ProcessId, process_id
 
@@ -37,7 +42,8 @@ CLAIM_VERSION = 1
 RELEASED = json.dumps({VERSION_KEY: CLAIM_VERSION, "released": True})
 HEARTBEAT_EVERY_S = 15.0
 STALE_AFTER_S = 120.0
-"""A holder on another host is taken for dead when its last heartbeat is older than this."""
+"""A holder on another host may be dead when its last heartbeat is older than this; one in a Slurm
+job is when Slurm, too, says that its job has ended."""
 SILENT_AFTER_S = HEARTBEAT_EVERY_S + 5.0
 """A living holder's last heartbeat is never older than this."""
 
@@ -63,10 +69,13 @@ class Holder:
     slurm_job_id: str = ""
     gpu: str = ""
     """The GPU that its trainer is pinned to; empty where it is not, and in older claims."""
+    doubt: str = ""
+    """Why it is not taken for dead although it is silent; in no claim's file."""
 
     def __str__(self) -> str:
         job = f" (Slurm job {self.slurm_job_id})" if self.slurm_job_id else ""
-        return f"process {self.process.pid} on {self.process.host}{job} since {self.since}"
+        doubt = f", {self.doubt}" if self.doubt else ""
+        return f"process {self.process.pid} on {self.process.host}{job} since {self.since}{doubt}"
 
     @property
     def is_ending(self) -> bool:
@@ -91,15 +100,29 @@ class Claim:
 
     path: Path
 
+    def check(self) -> None:
+        """Raise ClaimLostError where another process has the folder by now; raises OSError."""
+        check_claim(self.path)
+
     def heartbeat(self) -> None:
-        """Show other hosts that the holder lives; raises OSError."""
-        os.utime(self.path)
+        """Show other hosts that the holder lives, unless the claim is lost: raises ClaimLostError.
+
+        A file server that is away ends no training: what can't be asked is left for the next time.
+        """
+        try:
+            self.check()
+            os.utime(self.path)
+        except ClaimLostError:
+            raise
+        except OSError:
+            return
 
     def release(self) -> None:
-        """Give the claim back; raises OSError.
+        """Give the claim back; raises ClaimLostError where it is another's already, and OSError.
 
         Its number stays taken: with a number free again, a late heir could pass a new owner.
         """
+        self.check()
         write_atomically(self.path, RELEASED)
 
 
@@ -165,7 +188,7 @@ def holder_of(output: Path, ended_job: EndedJob | None = None) -> Holder | None:
     if newest is None:
         return None
     holder = _read(newest)
-    return holder if holder is not None and _lives(holder, newest, ended_job) else None
+    return None if holder is None else _living(holder, newest, ended_job)
 
 
 def seconds_since_heartbeat(output: Path) -> float:
@@ -185,7 +208,7 @@ def _try(folder: Path, launcher: int, ended_job: EndedJob | None, gpu: str) -> C
     if _newest(folder) != mine:  # another process created a higher number meanwhile: that counts
         mine.unlink(missing_ok=True)
         return None
-    for older in _numbered(folder)[:-1]:
+    for older in numbered(folder)[:-1]:
         older.unlink(missing_ok=True)
     return Claim(mine)
 
@@ -199,9 +222,10 @@ def _create(path: Path, launcher: int, gpu: str) -> bool:
         gpu=gpu,
     )
     temporary = path.parent / f".{uuid.uuid4().hex}"
+    content = {key: value for key, value in asdict(me).items() if key != "doubt"}
     try:
         # Durably: an empty claim after a power failure would block the scene.
-        write_durably(temporary, json.dumps({VERSION_KEY: CLAIM_VERSION, **asdict(me)}))
+        write_durably(temporary, json.dumps({VERSION_KEY: CLAIM_VERSION, **content}))
         os.link(temporary, path)
     except FileExistsError:
         return False
@@ -210,13 +234,9 @@ def _create(path: Path, launcher: int, gpu: str) -> bool:
     return True
 
 
-def _numbered(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.json") if path.stem.isdigit())
-
-
 def _newest(folder: Path) -> Path | None:
-    numbered = _numbered(folder)
-    return numbered[-1] if numbered else None
+    claims = numbered(folder)
+    return claims[-1] if claims else None
 
 
 def _read(path: Path) -> Holder | None:
@@ -235,12 +255,39 @@ def _read(path: Path) -> Holder | None:
         ) from error
 
 
-def _lives(holder: Holder, path: Path, ended_job: EndedJob | None) -> bool:
-    if holder.process.is_of_this_host():
-        return holder.process.lives()
+def _living(holder: Holder, path: Path, ended_job: EndedJob | None) -> Holder | None:
+    """Return the holder where it lives, with a doubt where that is not certain; else None."""
+    if holder.process.is_of_this_host():  # also one that is stopped
+        return holder if holder.process.lives() else None
     if ended_job is not None and _is_of(holder, ended_job):
-        return ended_job.silent_s > 0 and _age_s(path) < ended_job.silent_s
-    return _age_s(path) < STALE_AFTER_S
+        is_quick = ended_job.silent_s > 0 and _age_s(path) < ended_job.silent_s
+        return holder if is_quick else None
+    silent_s = _age_s(path)
+    if silent_s < STALE_AFTER_S:
+        return holder
+    doubt = _doubt(holder, path)
+    return replace(holder, doubt=f"silent for {silent_s:.0f} s, but {doubt}") if doubt else None
+
+
+def _doubt(holder: Holder, path: Path) -> str:
+    """Return why a silent holder on another host may live; empty where nothing speaks for it."""
+    if not holder.slurm_job_id:
+        return ""
+    from training.slurm.client import SlurmError
+    from training.slurm.running_job import state_of_job
+
+    try:
+        state = state_of_job(holder.slurm_job_id, _moment(holder.since))
+    except SlurmError as error:
+        remedy = f"try again when it does, or delete {path} if the job has ended"
+        return f"Slurm does not say whether its job has ended ({error}): {remedy}"
+    return f"its job is {state}: `scancel {holder.slurm_job_id}` ends it" if state else ""
+
+
+def _moment(text: str) -> datetime | None:
+    with contextlib.suppress(ValueError):
+        return datetime.fromisoformat(text)
+    return None
 
 
 def _is_of(holder: Holder, job: EndedJob | None) -> bool:

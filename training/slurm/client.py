@@ -141,6 +141,21 @@ def my_jobs() -> list[QueuedJob]:
     return parsers.queued_jobs(_squeue())
 
 
+def jobs_of_id(job_id: str) -> list[QueuedJob]:
+    """Return the jobs of an id, of whichever user, that have not ended; none where it is unknown.
+
+    Raises SlurmError.
+    """
+    try:
+        return parsers.queued_jobs(_call(_queue_command("--jobs", job_id)))
+    except (SlurmAwayError, SlurmAbsentError):
+        raise
+    except SlurmError as error:
+        if not _says_already_ended(_slurm_message(error)):
+            raise
+    return []
+
+
 def cancel(job_ids: Collection[str]) -> None:
     """Cancel jobs, arrays or single tasks (`12_3`) in one request; ended ones are no error.
 
@@ -244,9 +259,11 @@ def _look_up(command: Sequence[str]) -> str | None:
 
 
 def _squeue(*more: str) -> str:
-    return _call(
-        ["squeue", "--me", "--array", "--noheader", f"--Format={parsers.QUEUE_FORMAT}", *more]
-    )
+    return _call(_queue_command("--me", *more))
+
+
+def _queue_command(*more: str) -> list[str]:
+    return ["squeue", "--array", "--noheader", f"--Format={parsers.QUEUE_FORMAT}", *more]
 
 
 def _configuration() -> dict[str, str]:

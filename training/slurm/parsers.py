@@ -53,6 +53,8 @@ class QueuedJob:
     time_left_s: int | None
     command: str
     """Script and arguments, separated by spaces."""
+    start: datetime | None = None
+    """Of its present run; of one that waits, Slurm's guess."""
 
     @property
     def is_pending(self) -> bool:
@@ -167,6 +169,7 @@ def _queued(row: dict[str, str]) -> QueuedJob:
         elapsed_s=seconds_of_clock(row["TimeUsed"]),
         time_left_s=seconds_of_clock(row["TimeLeft"]),
         command=row["Command"],
+        start=_moment(row["StartTime"]),
     )
 
 

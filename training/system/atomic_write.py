@@ -11,6 +11,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from training.system.claim_file import check_own_claim
+
 
 def write_atomically(path: Path, content: str | bytes, *, sole_writer: bool = False) -> None:
     """Replace `path` by `content` so that a reader on any host sees the old or the new, never half.
@@ -19,13 +21,16 @@ def write_atomically(path: Path, content: str | bytes, *, sole_writer: bool = Fa
     `path` meanwhile, the temporary file has a fixed name: a writer of large files that is killed
     again and again leaves one of them at most.
 
-    Raises OSError (disk full, no permission); the old file is then untouched.
+    Raises OSError (disk full, no permission; in a trainer ClaimLostError where another run has the
+    scene by now); the old file is then untouched.
     """
+    check_own_claim()
     path.parent.mkdir(parents=True, exist_ok=True)
     suffix = "partial" if sole_writer else uuid.uuid4().hex[:8]
     temporary = path.with_name(f".{path.name}.{suffix}")
     try:
         write_durably(temporary, content)
+        check_own_claim()  # the disk may have taken its time
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

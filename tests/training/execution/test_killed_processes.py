@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -77,6 +78,34 @@ def test_kill_9_of_launcher_and_supervisor_is_seen_by_the_next_run(lab, hanging,
     assert lab.record("a_1")["status"] == "running"
     assert lab.run(*lab.flags).returncode == 0
     assert lab.causes("a_1") == ["worker_lost", "ok"]
+
+
+def test_a_frozen_run_is_not_dead_and_a_lost_claim_is_seen_on_waking_up(lab, hanging, alive):
+    """It keeps its scene while it is stopped; woken after another has the scene, it writes nothing.
+
+    As on a machine that was suspended for long: launcher, supervisor and trainer stand still.
+    """
+    supervisor, trainer = supervisor_of(lab, "a_1"), trainer_pid(lab, "a_1")
+    frozen = [psutil.Process(pid) for pid in (hanging.pid, supervisor.pid, trainer)]
+    for process in frozen:
+        process.suspend()
+    second = lab.run(*lab.flags)
+    assert f"a_1: not run, being trained by process {supervisor.pid}" in second.stdout
+    record = (lab.output("a_1") / "run.json").read_bytes()
+    (claim,) = (lab.output("a_1") / ".claim").glob("*.json")
+    holder = json.loads(claim.read_text())
+    for name in ("process", "launcher"):
+        holder[name]["host"] = "elsewhere"
+    heir = claim.with_name("000009.json")
+    heir.write_text(json.dumps(holder))
+    for process in reversed(frozen):
+        process.resume()
+    out, _ = hanging.communicate(timeout=60)
+    assert (hanging.returncode, alive(trainer)) == (1, False)
+    assert f"another one took it over meanwhile ({heir})" in out
+    assert (lab.output("a_1") / "run.json").read_bytes() == record
+    assert len(lab.starts("a_1")) == 1
+    assert not (lab.output("a_1") / "metrics.json").exists()
 
 
 def test_kill_9_of_the_trainer_is_a_failure_that_the_same_command_repairs(lab, hanging):

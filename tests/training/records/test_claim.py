@@ -15,17 +15,20 @@ import pytest
 from training.records import claim
 from training.records.claim import ClaimHeldError, EndedJob, acquire, claimed, holder_of
 from training.records.record import RecordError
+from training.slurm import running_job
+from training.slurm.client import SlurmAwayError
+from training.system.claim_file import ClaimLostError
 from training.system.processes import process_id
 
 
-def place_claim(output, number=1, age_s=0.0, pid=None, **process):
+def place_claim(output, number=1, age_s=0.0, pid=None, job="42", **process):
     """Write a claim as another process would have, `age_s` seconds ago."""
     folder = output / claim.FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     me = vars(process_id(pid or os.getpid()))
     holder = {"process": {**me, **process}, "launcher": {**me, **process}}
     path = folder / f"{number:06d}.json"
-    path.write_text(json.dumps({**holder, "since": "then", "slurm_job_id": "42"}))
+    path.write_text(json.dumps({**holder, "since": "then", "slurm_job_id": job}))
     os.utime(path, (time.time() - age_s,) * 2)
     return path
 
@@ -69,8 +72,64 @@ def test_after_a_reboot_nobody_holds(tmp_path):
 @pytest.mark.parametrize(("age_s", "held"), [(10, True), (claim.STALE_AFTER_S + 60, False)])
 def test_a_holder_on_another_host_lives_by_its_heartbeat(tmp_path, age_s, held):
     """With a recent heartbeat it holds the claim; minutes after the last one it is dead."""
-    place_claim(tmp_path, host="elsewhere", age_s=age_s)
+    place_claim(tmp_path, host="elsewhere", age_s=age_s, job="")
     assert (holder_of(tmp_path) is not None) is held
+
+
+AWAY = SlurmAwayError("squeue: Unable to contact slurm controller")
+
+
+@pytest.mark.parametrize(
+    ("slurm_says", "doubt"),
+    [
+        ("suspended", "its job is suspended: `scancel 42` ends it"),
+        (AWAY, f"Slurm does not say whether its job has ended ({AWAY}): try again when it does"),
+        ("", ""),
+    ],
+)
+def test_a_silent_holder_in_a_job_is_dead_when_slurm_says_that_the_job_has_ended(
+    tmp_path, monkeypatch, slurm_says, doubt
+):
+    """A suspended job is silent and wakes up; where Slurm does not answer, nobody knows."""
+
+    def state_of_job(_job_id, _moment):
+        if isinstance(slurm_says, Exception):
+            raise slurm_says
+        return slurm_says
+
+    monkeypatch.setattr(running_job, "state_of_job", state_of_job)
+    place_claim(tmp_path, host="elsewhere", age_s=claim.STALE_AFTER_S + 60)
+    if not doubt:
+        assert acquire(tmp_path, os.getpid()).path.stem == "000002"
+        return
+    with pytest.raises(ClaimHeldError, match=r"job 42\) since then, silent for 18\d s") as held:
+        acquire(tmp_path, os.getpid())
+    assert doubt in str(held.value)
+
+
+@pytest.mark.parametrize("act", ["check", "heartbeat", "release"])
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_a_holder_that_wakes_up_finds_its_claim_lost(tmp_path, act, is_deleted):
+    """Another one took it over, or the folder was deleted: it may neither write nor release."""
+    mine = acquire(tmp_path, os.getpid())
+    if is_deleted:
+        mine.path.unlink()
+    else:
+        heir = place_claim(tmp_path, number=2)
+    with pytest.raises(ClaimLostError, match="is gone" if is_deleted else heir.name):
+        getattr(mine, act)()
+    assert is_deleted or holder_of(tmp_path).slurm_job_id == "42"
+
+
+def test_a_file_server_that_is_away_costs_no_claim(tmp_path, monkeypatch):
+    """What can't be asked now is asked with the next heartbeat."""
+    mine = acquire(tmp_path, os.getpid())
+
+    def refuse(_path):
+        raise PermissionError
+
+    monkeypatch.setattr(claim, "check_claim", refuse)
+    mine.heartbeat()
 
 
 def test_a_late_heir_backs_off_from_a_newer_claim(tmp_path, monkeypatch):
@@ -162,13 +221,14 @@ def place_text(output, text):
     return path
 
 
-def test_a_claim_of_the_version_before_is_honoured(tmp_path):
+def test_a_claim_of_the_version_before_is_honoured(tmp_path, monkeypatch):
     """Its holder may be an array task that started before the program was updated."""
     path = place_text(tmp_path, VERSION_0)
     holder = holder_of(tmp_path)
     assert (holder.process.pid, holder.slurm_job_id) == (23592, "12_3")
     with pytest.raises(ClaimHeldError, match="process 23592 on elsewhere"):
         acquire(tmp_path, os.getpid())
+    monkeypatch.setattr(running_job, "state_of_job", lambda *_: "")
     os.utime(path, (time.time() - claim.STALE_AFTER_S - 60,) * 2)
     assert acquire(tmp_path, os.getpid()).path.stem == "000008"
 

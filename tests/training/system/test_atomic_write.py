@@ -9,6 +9,7 @@ import pytest
 
 from training.system import atomic_write
 from training.system.atomic_write import write_atomically, write_json_atomically
+from training.system.claim_file import VARIABLE, ClaimLostError
 
 
 def names_in(folder):
@@ -65,3 +66,30 @@ def test_json_without_nan(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json_atomically(path, {"psnr": float("nan")})
     assert "20.5" in path.read_text("utf-8")
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_trainer_whose_scene_is_another_runs_writes_nothing(tmp_path, monkeypatch, is_late):
+    """It was suspended and taken for dead, maybe while the disk took its time."""
+    checkpoint, mine = tmp_path / "last.pt", tmp_path / ".claim" / "000001.json"
+    write_atomically(mine, "{}")
+    monkeypatch.setenv(VARIABLE, str(mine))
+    write_atomically(checkpoint, "old")
+
+    def take_over():
+        write_atomically(mine.with_name("000002.json"), "{}")
+
+    if is_late:
+        write = atomic_write.write_durably
+        steps = [take_over]
+        monkeypatch.setattr(
+            atomic_write,
+            "write_durably",
+            lambda *arguments: (write(*arguments), steps and steps.pop()()),
+        )
+    else:
+        take_over()
+    with pytest.raises(ClaimLostError, match="000002"):
+        write_atomically(checkpoint, "late")
+    assert checkpoint.read_text() == "old"
+    assert names_in(tmp_path) == [".claim", "last.pt"]
