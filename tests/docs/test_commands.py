@@ -13,7 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -153,14 +153,21 @@ def run(command: str) -> int:
         return called("deployments.console.command:main", given)
     if words[:2] == ["python", "training/run.py"]:
         return called("training.run:main", with_dry_run(words[2:]))
-    if words[:3] == ["python", "-m", "flows.train"]:
-        return called("flows.train:main", with_dry_run(words[3:]))
-    if words[:3] == ["python", "-m", "flows.report"]:
-        return called("flows.report:main", words[3:])
+    if words[:2] == ["python", "-m"] and words[2] in MODULES:
+        function, arguments = MODULES[words[2]]
+        return called(function, arguments(words[3:]))
     if words[0] == "python" and words[1].startswith("benchmarks/"):
         compile((CHECKOUT / words[1]).read_text(encoding="utf-8"), words[1], "exec")
         return 0
     pytest.fail(f"no test knows how to run: {command}")
+
+
+MODULES: dict[str, tuple[str, Callable[[list[str]], list[str]]]] = {
+    "flows.train": ("flows.train:main", with_dry_run),
+    "flows.report": ("flows.report:main", list),
+    "benchmarks": ("benchmarks.__main__:main", lambda given: [*given, "--list"]),
+}
+"""What `python -m` runs, and with which arguments here."""
 
 
 @pytest.mark.usefixtures("place")

@@ -1,0 +1,108 @@
+"""Run all measurements side by side; write docs/performance.md and all samples as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from benchmarks import machine, page, runner
+from benchmarks.runner import CHECKOUT, Finding
+from benchmarks.subject import Subject
+from benchmarks.subjects import commands, subjects
+
+PAGE = Path("docs", "performance.md")
+INTRODUCTION = CHECKOUT / "benchmarks" / "introduction.md"
+JSON = Path("outputs", "benchmarks.json")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what is asked for; return the exit status."""
+    known = subjects()
+    given = _parser(list(known)).parse_args(arguments)
+    if given.list:
+        _print_list(known)
+        return 0
+    if given.apart:
+        return _measure_here(known[given.only[0]], given)
+    load = os.getloadavg()[0]
+    chosen = [known[name] for name in given.only or known]
+    found = [runner.run_apart(subject, given.size, given.rounds) for subject in chosen]
+    described = machine.describe(given.size, given.rounds, load)
+    _write(given.json or CHECKOUT / JSON, _content(described, found))
+    text = page.render(found, known, described, INTRODUCTION.read_text("utf-8"))
+    target = given.page or (CHECKOUT / PAGE if _is_whole(given) else None)
+    if target:
+        _write(target, text)
+    else:
+        print(text)
+    return 0
+
+
+def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--list", action="store_true", help="name what can be measured, and end")
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="some subjects")
+    parser.add_argument("--rounds", type=_positive, default=3, help="of each subject (default 3)")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_const", const="quick", dest="size")
+    size.add_argument("--full", action="store_const", const="full", dest="size")
+    size.add_argument("--size", choices=("quick", "usual", "full"), help=argparse.SUPPRESS)
+    parser.set_defaults(size="usual")
+    parser.add_argument("--json", type=Path, metavar="PATH", help=f"samples (default {JSON})")
+    where = f"page (default {PAGE} for a whole run, else the terminal)"
+    parser.add_argument("--page", type=Path, metavar="PATH", help=where)
+    parser.add_argument("--apart", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is no number of rounds: at least 1")
+    return number
+
+
+def _is_whole(given: argparse.Namespace) -> bool:
+    """Return whether a run may replace the committed page."""
+    return not given.only and given.size != "quick"
+
+
+def _print_list(known: dict[str, Subject]) -> None:
+    width = max(map(len, known))
+    for name, subject in known.items():
+        print(f"{name:{width}}  {subject.title}")
+    print("\ncommands of their own:")
+    for command, sentence in commands().items():
+        print(f"{command}\n    {sentence}")
+
+
+def _measure_here(subject: Subject, given: argparse.Namespace) -> int:
+    signal.signal(signal.SIGTERM, _leave)  # what lives meanwhile is closed
+    rows = runner.run(subject, given.size, given.rounds)
+    _write(given.json, json.dumps(runner.as_json([Finding(subject.name, rows, 0.0)])))
+    return 0
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def _content(described: dict[str, str], found: list[Finding]) -> str:
+    return json.dumps({"machine": described, "subjects": runner.as_json(found)}, indent=1) + "\n"
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    if path.suffix == ".md":
+        print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""Return what was measured as Markdown, for docs/performance.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.runner import Finding
+from benchmarks.subject import Aim, Row, Subject, best_of
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+LEVEL = 1.05
+"""Up to this ratio two medians count as level."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How ours stands beside the best peer in one quantity; `factor` over 1 is ahead."""
+
+    subject: Subject
+    name: str
+    ours: Row
+    peer: Row
+    factor: float
+
+    @property
+    def word(self) -> str:
+        """Return ahead, level or behind."""
+        if self.factor >= LEVEL:
+            return "ahead"
+        return "level" if self.factor > 1 / LEVEL else "behind"
+
+    @property
+    def why(self) -> str:
+        """Return the subject's reason where ours is not ahead."""
+        if self.word == "ahead":
+            return ""
+        return self.subject.why.get(self.name, "not explained yet")
+
+
+def render(
+    found: Sequence[Finding],
+    subjects: Mapping[str, Subject],
+    machine: Mapping[str, str],
+    introduction: str,
+) -> str:
+    """Return the page, which begins with the introduction."""
+    pairs = [(subjects[each.name], each) for each in found if each.name in subjects]
+    parts = [introduction, _machine(machine)]
+    if verdicts := [each for pair in pairs for each in verdicts_of(*pair)]:
+        parts.append(_standing(verdicts))
+    if aims := "".join(_aim_lines(pairs)):
+        parts.append(f"## Aims\n\n| what | measured | aim | |\n|---|---|---|---|\n{aims}")
+    parts += [_section(subject, each) for subject, each in pairs]
+    return "\n".join(parts)
+
+
+def verdicts_of(subject: Subject, found: Finding) -> list[Verdict]:
+    """Return a verdict for each quantity that ours and a peer were measured in."""
+    verdicts = []
+    for name in dict.fromkeys(row.name for row in found.rows):
+        ours, peer = best_of(found.rows, name, "ours"), best_of(found.rows, name, "peer")
+        if ours and peer:
+            verdicts.append(Verdict(subject, name, ours, peer, _factor(ours, peer)))
+    return verdicts
+
+
+def _factor(ours: Row, peer: Row) -> float:
+    lower, higher = (ours, peer) if ours.better == "lower" else (peer, ours)
+    if lower.median:
+        return higher.median / lower.median
+    return float("inf") if higher.median else 1.0
+
+
+def _machine(machine: Mapping[str, str]) -> str:
+    rows = "\n".join(map(_line, machine.items()))
+    return f"## Where and with what\n\n| | |\n|---|---|\n{rows}\n"
+
+
+def _standing(verdicts: Sequence[Verdict]) -> str:
+    """Return what is ahead of the best peer, what is not and why."""
+    lines = ["## Ahead, level, behind", ""]
+    lines += ["| what | ours | best peer | | why |", "|---|---|---|---|---|"]
+    for each in verdicts:
+        factor = "" if each.word == "level" else f" {_times(each.factor)}"
+        cells = [
+            f"{each.subject.title}: {each.name}",
+            f"{_number(each.ours)} ({each.ours.variant})",
+        ]
+        cells += [f"{_number(each.peer)} ({each.peer.variant})", f"{each.word}{factor}", each.why]
+        lines.append(_line(cells))
+    return "\n".join([*lines, ""])
+
+
+def _times(factor: float) -> str:
+    return f"{max(factor, 1 / factor if factor else float('inf')):.2f} {TIMES}"
+
+
+def _aim_lines(pairs: Iterable[tuple[Subject, Finding]]) -> Iterator[str]:
+    for subject, found in pairs:
+        for aim in subject.aims:
+            if (value := aim.value(found.rows)) is not None:
+                yield _line([aim.text, f"{value:,.3g}", _limit(aim), _met(aim, value)]) + "\n"
+
+
+def _limit(aim: Aim) -> str:
+    return f"at {'most' if aim.better == 'lower' else 'least'} {aim.limit:,g}"
+
+
+def _met(aim: Aim, value: float) -> str:
+    return "met" if aim.is_met(value) else "**not met**"
+
+
+def _section(subject: Subject, found: Finding) -> str:
+    lines = [f"## {subject.title}", "", subject.about, ""]
+    rows = [row for row in found.rows if row.samples]
+    if rows:
+        lines += [*_table(rows), ""]
+    for row in found.rows:
+        if row.problem:
+            lines += [f"Not measured here, {row.variant}: {row.problem}", ""]
+    rounds = max((len(row.samples) for row in rows), default=0)
+    command = f"`python -m benchmarks --only {subject.name}`"
+    lines += [f"{command}; rounds: {rounds}; took {found.seconds:.0f} s.", ""]
+    return "\n".join(lines)
+
+
+def _table(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a table with a line for each variant and a column for each quantity."""
+    columns = {row.name: row for row in rows}
+    heads = [f"{name}, {row.unit}" if row.unit else name for name, row in columns.items()]
+    yield _line(["", *heads])
+    yield "|" + "---|" * (len(heads) + 1)
+    for variant in dict.fromkeys(row.variant for row in rows):
+        line = {row.name: row for row in rows if row.variant == variant}
+        role = next(iter(line.values())).role
+        title = {"ours": f"**{variant}**", "peer": variant, "floor": f"*{variant}*"}[role]
+        cells = [_cell(line[name], rows) if name in line else "" for name in columns]
+        yield _line([title, *cells])
+
+
+def _cell(row: Row, rows: Sequence[Row]) -> str:
+    """Return median, least and most, and for another one's how many times ours."""
+    text = _number(row, unit=False)
+    if len(row.samples) > 1:
+        text += f" ({_plain(min(row.samples))} to {_plain(max(row.samples))})"
+    ours = best_of(rows, row.name, "ours")
+    if ours and row.role != "ours" and ours.median:
+        text += f", {row.median / ours.median:.2f} {TIMES}"
+    return text
+
+
+def _number(row: Row, *, unit: bool = True) -> str:
+    return f"{_plain(row.median)} {row.unit}".strip() if unit else _plain(row.median)
+
+
+def _plain(value: float) -> str:
+    """Return three digits, and no exponent."""
+    for least, digits in ((100, 0), (10, 1), (1, 2)):
+        if abs(value) >= least:
+            return f"{value:,.{digits}f}"
+    return f"{value:.3g}"
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

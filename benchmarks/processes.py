@@ -1,0 +1,87 @@
+"""Time and memory of commands."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from benchmarks.subject import UnavailableError
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+TIMEOUT_S = 600.0
+LAST_CHARACTERS = 600
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command took: wall seconds; CPU seconds and peak MB, with its ended children's."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+
+
+def run_command(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path = CHECKOUT,
+    timeout_s: float = TIMEOUT_S,
+) -> Cost:
+    """Run a command and return its cost; raises UnavailableError with its last words on failure.
+
+    It has a process group of its own, which ends with it after a timeout or an interruption. The
+    peak is that of the process itself, or of a child that it waited for, whichever is more.
+    """
+    with tempfile.TemporaryFile() as output:
+        began = time.monotonic()
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+        timer = threading.Timer(timeout_s, _kill, [process.pid])
+        timer.start()
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            _kill(process.pid)
+            raise
+        finally:
+            timer.cancel()
+        wall_s = time.monotonic() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            raise UnavailableError(_failure(process.returncode, wall_s, output))
+    return Cost(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def _kill(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def _failure(status: int, wall_s: float, output: IO[bytes]) -> str:
+    output.seek(0)
+    text = output.read().decode(errors="replace")
+    last = " / ".join(text[-LAST_CHARACTERS:].split("\n")).strip()
+    return f"exit status {status} after {wall_s:.0f} s: {last}"
+
+
+def cpu_seconds() -> float:
+    """Return user and system time of this process and its threads so far."""
+    times = os.times()
+    return times.user + times.system

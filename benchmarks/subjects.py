@@ -1,0 +1,30 @@
+"""The subjects of `python -m benchmarks` in the page's order, and the commands that stand alone."""
+
+from __future__ import annotations
+
+import ast
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.subject import Subject
+
+MODULES = ("dry_run",)
+"""Modules of this folder, each with its `SUBJECT`; light to import."""
+COMMANDS = ("ablations", "gpu", "real_size", "refiner_scenes")
+
+
+def subjects() -> dict[str, Subject]:
+    """Return all subjects by name."""
+    made = [import_module(f"benchmarks.{name}").SUBJECT for name in MODULES]
+    return {subject.name: subject for subject in made}
+
+
+def commands() -> dict[str, str]:
+    """Return the commands of their own, each with its first sentence."""
+    folder = Path(__file__).parent
+    return {f"python benchmarks/{name}.py": _first_line(folder / f"{name}.py") for name in COMMANDS}
+
+
+def _first_line(path: Path) -> str:
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return text.partition("\n")[0]
