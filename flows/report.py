@@ -31,6 +31,8 @@ from training.system.exit_status import DONE, FAILED
 from training.system.paths import Roots, resolve_roots
 from training.system.typed_command import spelled
 
+Scenes = dict[str, list[str]]
+"""Names of scenes by output subfolder."""
 DESCRIPTION = "Write the report of an experiment from its records: page, table, plots."
 
 
@@ -100,8 +102,7 @@ def report(options: ReportOptions) -> None:
     if options.as_json:
         say(_as_json(options, roots))
         return
-    ours = scenes_by_subdir(options.exp_name, roots)
-    others = _scenes_to_compare(options, ours, roots)
+    ours, others = _scenes_to_report(options, roots)
     for output_subdir, scenes in ours.items():
         written = summarise(roots, options.exp_name, scenes, output_subdir, options.formats)
         say(table(roots, options.exp_name, scenes, output_subdir))
@@ -118,31 +119,36 @@ def report(options: ReportOptions) -> None:
 
 
 def _as_json(options: ReportOptions, roots: Roots) -> str:
+    faults = FaultCollector()
+    found = {
+        name: faults.collect(scenes_by_subdir, name, roots) or {}
+        for name in (options.exp_name, *options.compare)
+    }
+    faults.raise_found()
     return to_json(
         [
             (name, output_subdir, collect(roots, name, scenes, output_subdir))
-            for name in (options.exp_name, *options.compare)
-            for output_subdir, scenes in scenes_by_subdir(name, roots).items()
+            for name, by_subdir in found.items()
+            for output_subdir, scenes in by_subdir.items()
         ]
     )
 
 
-def _scenes_to_compare(
-    options: ReportOptions, ours: dict[str, list[str]], roots: Roots
-) -> dict[str, dict[str, list[str]]]:
-    """Return the scenes of each other experiment by output subfolder; raises FaultsError."""
-    faults, found = FaultCollector(), dict[str, dict[str, list[str]]]()
+def _scenes_to_report(options: ReportOptions, roots: Roots) -> tuple[Scenes, dict[str, Scenes]]:
+    """Return the experiment's scenes, and those of each to compare; raises FaultsError."""
+    faults, found = FaultCollector(), dict[str, Scenes]()
+    ours = faults.collect(scenes_by_subdir, options.exp_name, roots) or {}
     for name in options.compare:
         if name == options.exp_name:
             what = "--compare names the experiment itself"
             faults.add([Fault(what, name, "name another one")])
         elif theirs := faults.collect(scenes_by_subdir, name, roots):
             found[name] = theirs
-            if not ours.keys() & theirs.keys():
+            if ours and not ours.keys() & theirs.keys():
                 what = f"{options.exp_name} and {name} have nothing in common to compare"
                 faults.add([Fault(what, remedy="one is a training, the other made DiFix data")])
     faults.raise_found()
-    return found
+    return ours, found
 
 
 def _say_paths(paths: Iterable[Path]) -> None:

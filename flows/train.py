@@ -125,7 +125,8 @@ def _has_begun(plan: Plan) -> bool:
 def preview(options: FlowOptions, plans: Plans) -> str:
     """Return what a dry run prints: plans, on Slurm the jobs too.
 
-    Where a launch would be refused, prints that and raises its FaultsError.
+    Where a launch would be refused, prints that and raises its FaultsError. A Slurm that does not
+    answer now is a warning.
     """
     text = render(plans)
     if plans[0].slurm is not None:
@@ -134,11 +135,24 @@ def preview(options: FlowOptions, plans: Plans) -> str:
         text = "\n\n".join([text, *map(jobs_text, plans)])
     try:
         check_channels(options.notify)
-        _reconciled(make_plans(options.model_copy(update={"dry_run": False})))
+        plans = make_plans(options.model_copy(update={"dry_run": False}))
+        return f"{text}{_slurm_warning(plans)}"
     except FaultsError:
         say(text)
         raise
-    return text
+
+
+def _slurm_warning(plans: Plans) -> str:
+    """Return a line where Slurm can't be asked; raises FaultsError for what it would refuse."""
+    if plans[0].slurm is None:
+        return ""
+    from flows.slurm.preflight import SlurmSilentError
+
+    try:
+        _reconciled(plans)
+    except SlurmSilentError as error:
+        return f"\n\nwarning: {error.faults[0].what}, so it was not asked: {error.faults[0].value}"
+    return ""
 
 
 def _viewer(plans: Plans) -> AbstractContextManager[Lines]:

@@ -290,10 +290,23 @@ def _scene_file(each: Import, *, copies: bool) -> str:
 
 
 def _existing(each: Import, root: Path, registry: Path) -> Iterable[Fault]:
-    name = each.scene.seq_name
-    places = (root / name, root / "truth" / name, registry / f"{name}.json")
+    """Return a fault for each place that is taken, unless by an import that was interrupted."""
+    places = _places(each, root, registry)
+    if _marker(each, root).exists() and not places[-1].exists():
+        return []
     remedy = "nothing is overwritten: delete it, or import into another folder"
     return [Fault("exists already", str(path), remedy) for path in places if os.path.lexists(path)]
+
+
+def _places(each: Import, root: Path, registry: Path) -> tuple[Path, Path, Path]:
+    """Return data, truth and file of a scene, as an import names them at its end."""
+    name = each.scene.seq_name
+    return root / name, root / "truth" / name, registry / f"{name}.json"
+
+
+def _marker(each: Import, root: Path) -> Path:
+    """Return a file that is there while a scene is imported, whose places were free before."""
+    return root / f".{each.scene.seq_name}.importing"
 
 
 def _described(each: Import, root: Path) -> str:
@@ -305,24 +318,39 @@ def _described(each: Import, root: Path) -> str:
 
 
 def _make(each: Import, root: Path, registry: Path, *, copies: bool) -> None:
-    """Make the data folder under another name and rename it; then write the scene file."""
-    name = each.scene.seq_name
-    place: Callable[[Path, Path], object] = _copy if copies else _link
+    """Make the folders under other names and rename them; then write the scene file."""
+    data, truth, file = _places(each, root, registry)
+    marker = _marker(each, root)
+    if marker.exists():
+        for left in (data, truth):
+            shutil.rmtree(left, ignore_errors=True)
+    root.mkdir(parents=True, exist_ok=True)
+    marker.touch()
     if copies:
-        shutil.rmtree(partial := root / "truth" / f".{name}.partial", ignore_errors=True)
-        for part in each.parts():
-            whole = part.removesuffix(f"/{each.scene.cam_id}")  # all cameras
-            _copy(each.raw.root / whole, partial / whole)
-        partial.rename(root / "truth" / name)
-    shutil.rmtree(partial := root / f".{name}.partial", ignore_errors=True)
-    for part in each.parts():
-        place(each.raw.root / part, partial / part)
-    if each.skipped:
-        (partial / "skip_frames.csv").write_text(",".join(map(str, each.skipped)) + "\n", "utf-8")
-    partial.rename(root / name)
+        cameras = [part.removesuffix(f"/{each.scene.cam_id}") for part in each.parts()]
+        _fill(truth, each.raw.root, cameras, _copy)
+    _fill(data, each.raw.root, each.parts(), _copy if copies else _link, each.skipped)
     registry.mkdir(parents=True, exist_ok=True)
-    text = _scene_file(each, copies=copies)
-    (registry / f"{name}.json").write_text(text, encoding="utf-8")
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(_scene_file(each, copies=copies), encoding="utf-8")
+    partial.rename(file)
+    marker.unlink()
+
+
+def _fill(
+    folder: Path,
+    raw: Path,
+    parts: Iterable[str],
+    place: Callable[[Path, Path], object],
+    skipped: Sequence[int] = (),
+) -> None:
+    """Make a folder with parts of a sequence, whole or not at all."""
+    shutil.rmtree(partial := folder.with_name(f".{folder.name}.partial"), ignore_errors=True)
+    for part in parts:
+        place(raw / part, partial / part)
+    if skipped:
+        (partial / "skip_frames.csv").write_text(",".join(map(str, skipped)) + "\n", "utf-8")
+    partial.rename(folder)
 
 
 def _link(source: Path, target: Path) -> None:

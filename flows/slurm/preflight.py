@@ -18,11 +18,15 @@ from training.system.console import say
 from training.system.waiting import awaited
 
 
+class SlurmSilentError(FaultsError):
+    """Slurm does not answer: what it would refuse, and what it has queued, is not known."""
+
+
 def reconcile_with_slurm(plans: Sequence[Plan]) -> Sequence[Plan]:
     """Return plans without scenes that other jobs of their experiments have; print warnings.
 
-    Raises FaultsError when Slurm would refuse a scene's job, does not answer, or an interface is
-    not there.
+    Raises FaultsError when Slurm would refuse a scene's job or an interface is not there, and
+    SlurmSilentError when it does not answer.
     """
     plan = plans[0]  # all have the same script
     slurm = slurm_of(plan)
@@ -41,7 +45,7 @@ def reconcile_with_slurm(plans: Sequence[Plan]) -> Sequence[Plan]:
         raise FaultsError([refusal_fault(plan, error)]) from error
     except SlurmError as error:
         remedy = "try again when it does"
-        raise FaultsError([Fault("Slurm does not answer", str(error), remedy)]) from error
+        raise SlurmSilentError([Fault("Slurm does not answer", str(error), remedy)]) from error
     for warning in warnings:
         say(str(warning))
     return plans

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 from page_lab import planned
+from scene_files import write_scene
 
 from flows import train
 from training.execution.run_scene import mark_cancelled
 from training.plan.model import AggregatePlan
 from training.records.record import Attempt, Cause, RunRecord, now, write_record
+from training.slurm import client
 
 DONE, USAGE = 0, 2
 
@@ -24,6 +26,32 @@ def test_a_dry_run_ends_with_2_where_a_scene_can_not_run(lab, capsys):
     assert "nothing was started:\n" in shown.err
     assert str(lab.root / "scene-data") in shown.err
     assert not (lab.root / "state").exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (client.SlurmAwayError("no controller"), (DONE, "warning: Slurm does not answer, so")),
+        (client.SlurmRefusedError("Invalid partition"), (USAGE, "Invalid partition")),
+    ],
+)
+def test_a_dry_run_needs_no_slurm_that_answers(lab, capsys, monkeypatch, answer, expected):
+    """Its plan and its jobs do not depend on it; what Slurm refuses is a fault."""
+
+    def asked():
+        raise answer
+
+    monkeypatch.setattr(client, "my_jobs", asked)
+    monkeypatch.setattr("flows.slurm.preflight.own_address", lambda _: "10.0.0.1")
+    lab.add_scene("a_1")
+    write_scene(lab.root / "scene-data" / "a_1")
+    flags = ["--exp-name", "exp", "--scenes-dir", str(lab.scenes_dir), "--run-all", "--dry-run"]
+    roots = [f"--{root}-root={lab.root / root}" for root in ("results", "state", "scene-data")]
+    status, said = expected
+    assert train.main([*flags, *roots, "--cluster", "slurm"]) == status
+    shown = capsys.readouterr()
+    assert "# a_1: run (new)" in shown.out
+    assert said in shown.out + shown.err
 
 
 @pytest.mark.parametrize(

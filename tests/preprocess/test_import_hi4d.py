@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,6 +142,28 @@ def test_the_same_command_again_imports_only_what_is_new(raw, tmp_path, capsys, 
     said = capsys.readouterr().out
     assert "hi4d_pair17_dance: imported before" in said
     assert "2 scenes imported" in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "step"), [((), 1), ((), 2), (("--copy",), 1), (("--copy",), 2), (("--copy",), 3)]
+)
+def test_an_import_that_was_killed_anywhere_is_made_again(raw, tmp_path, monkeypatch, flags, step):
+    """After each folder and the scene file: the same command needs no cleaning."""
+    steps, rename = itertools.count(1), Path.rename
+
+    def killed(path, target):
+        rename(path, target)
+        if next(steps) == step:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", killed)
+    assert run(tmp_path, raw / "pair17", *flags) == 130
+    monkeypatch.undo()
+    assert run(tmp_path, raw / "pair17", *flags) == OK
+    (scene,) = load_scenes(tmp_path / "scenes")
+    data = training_folder(scene, tmp_path / "data")
+    assert check_headers(data, 52, [10, 11, 12], "smpl") == []
+    assert run(tmp_path, raw / "pair17", "--cam-id", 4) == WRONG, "what is whole is not replaced"
 
 
 def test_a_file_that_cannot_be_copied_is_named(raw, tmp_path, capsys):

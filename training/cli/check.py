@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from preprocess.faults import Fault, FaultsError, did_you_mean, grouped
+from preprocess.faults import Fault, FaultsError, counted, did_you_mean, grouped
 from preprocess.registry import read_scenes
 from preprocess.roots import absolute, shipped
 from preprocess.scene import Scene
@@ -188,7 +188,7 @@ def _show_wait(text: str) -> None:
 
 def _shown(check: SceneCheck) -> str:
     """Return the lines about one scene; files are named from its folder."""
-    state = f"{len(check.faults)} fault{'s'[: len(check.faults) != 1]}" if check.faults else "ok"
+    state = counted(len(check.faults), "fault") if check.faults else "ok" if check.is_built else ""
     lines = [f"{check.name}: {'; '.join(filter(None, [state, check.summary]))}"]
     if check.faults or check.doubts:
         lines.append(f"    in {check.folder}")
@@ -205,6 +205,10 @@ def _indented(faults: Sequence[Fault]) -> str:
 
 def _totals(found: Sequence[SceneCheck], read: str, seconds: float) -> str:
     wrong = sum(bool(check.faults) for check in found)
-    scenes = f"{len(found)} scene{'s'[: len(found) != 1]}"
-    line = f"{scenes}, {wrong} with faults; {MEANING[read]}, in {seconds:.1f} s"
+    unbuilt = sum(not check.is_built for check in found)
+    not_built = f", {unbuilt} not built yet" if unbuilt else ""
+    line = f"{counted(len(found), 'scene')}, {wrong} with faults{not_built}"
+    if unbuilt == len(found):
+        return f"{line}; nothing was read"
+    line = f"{line}; {MEANING[read]}, in {seconds:.1f} s"
     return line if read == "pixels" else f"{line}\n{MORE[read]}"

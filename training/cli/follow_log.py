@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 import time
@@ -80,12 +81,13 @@ class _LogReader:
         self._log = log
         self._inode = 0
         self._offset = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def new_text(self, *, with_unfinished_line: bool = False) -> Iterator[str]:
         """Yield what is new in pieces of whole lines, machine-readable ones as words."""
         while piece := self._piece(with_unfinished_line):
             self._offset += len(piece)
-            lines = piece.decode("utf-8", errors="replace").splitlines(keepends=True)
+            lines = self._decoder.decode(piece).splitlines(keepends=True)
             yield "".join(map(_for_people, lines))
 
     def _piece(self, with_unfinished_line: bool) -> bytes:
@@ -99,4 +101,5 @@ class _LogReader:
         except OSError:
             return b""
         lines, line_end, _ = read.rpartition(b"\n")
-        return lines + line_end or (read if with_unfinished_line else b"")
+        is_long = len(read) == CHUNK  # a line without an end is shown in pieces
+        return lines + line_end or (read if with_unfinished_line or is_long else b"")

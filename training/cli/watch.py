@@ -70,9 +70,11 @@ def _wait(snapshots: Sequence[Snapshot], *, is_redrawn: bool) -> None:
 
 def _draw(snapshots: Sequence[Snapshot], *, is_first: bool) -> None:
     """Fill the screen; over the former page line by line, so that nothing flickers."""
-    lines = page(snapshots, shutil.get_terminal_size())
+    size = shutil.get_terminal_size()
+    lines = page(snapshots, size)
     begin = CLEAR if is_first else HOME
-    say(begin + "".join(f"{line}{CLEAR_LINE}\n" for line in lines[:-1]) + lines[-1] + CLEAR_BELOW)
+    text = begin + "".join(f"{line}{CLEAR_LINE}\n" for line in lines[:-1]) + lines[-1] + CLEAR_BELOW
+    say(text, end="\n" if len(lines) < size.lines else "")  # the only line would scroll away
 
 
 def page(snapshots: Sequence[Snapshot], size: terminal_size) -> list[str]:
@@ -81,7 +83,7 @@ def page(snapshots: Sequence[Snapshot], size: terminal_size) -> list[str]:
     around = len(render_all(snapshots, 1, size.columns).splitlines()) + 1
     table = render_all(snapshots, size.lines - around, size.columns)
     lines = [_cut(line, size.columns) for line in (bar, *table.splitlines())]
-    return lines[: size.lines - 1]
+    return lines[: max(1, size.lines - 1)]
 
 
 def _bar(snapshots: Sequence[Snapshot]) -> Bar:

@@ -37,7 +37,7 @@ from training.records.record import (
 from training.snapshots.start import SourcesChangedError, from_sources, sources_line
 from training.system.claim_file import VARIABLE as CLAIM_VARIABLE
 from training.system.claim_file import ClaimLostError
-from training.system.gpus import VISIBLE_GPUS
+from training.system.gpus import VISIBLE_GPUS, with_device_order
 from training.system.job_environment import is_started_again, node_name, own_job_id
 from training.system.versions import recorded_versions
 
@@ -152,7 +152,10 @@ def _train(plan: ScenePlan, claim: Claim, record: RunRecord) -> RunRecord:
 
 
 def _run_trainer(plan: ScenePlan, claim: Claim) -> TrainerEnd:
-    environment = {**os.environ, **plan.environment, CLAIM_VARIABLE: str(claim.path)}
+    environment = {
+        **with_device_order({**os.environ, **plan.environment}),
+        CLAIM_VARIABLE: str(claim.path),
+    }
     if plan.scene:  # what runs once for an experiment has none
         environment["TS_SCENE_FILE"] = str(_scene_file(plan))
     command, environment = from_sources(plan.sources, runnable(plan.command), environment)

@@ -20,6 +20,7 @@ from training.records.record import Cause, RecordError, now
 from training.snapshots.start import SourcesChangedError, from_sources, sources_line
 from training.system.claim_file import VARIABLE as CLAIM_VARIABLE
 from training.system.claim_file import ClaimLostError
+from training.system.gpus import with_device_order
 from training.system.job_environment import node_name, own_job_id
 from training.system.scene_log import last_message
 
@@ -105,7 +106,10 @@ def _claim(plan: Plan, stack: ExitStack) -> Claim:
 
 def _run(plan: Plan, aggregate: AggregatePlan, claim: Claim) -> TrainerEnd:
     _write_heading(plan, aggregate)
-    environment = {**os.environ, **aggregate.environment, CLAIM_VARIABLE: str(claim.path)}
+    environment = {
+        **with_device_order({**os.environ, **aggregate.environment}),
+        CLAIM_VARIABLE: str(claim.path),
+    }
     command, environment = from_sources(plan.sources, runnable(aggregate.command), environment)
     return run_trainer(command, environment, aggregate.log, _limits(plan), claim.heartbeat)
 

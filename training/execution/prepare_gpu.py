@@ -10,7 +10,7 @@ from preprocess.faults import Fault, FaultsError
 from training.plan.model import Plan, runnable
 from training.plan.train_script import OWN_SCRIPT
 from training.snapshots.start import SourcesChangedError, from_sources
-from training.system.gpus import VISIBLE_GPUS
+from training.system.gpus import VISIBLE_GPUS, with_device_order
 
 PREPARE = "--prepare-gpu"
 """Argument of the trainer, before those of a scene."""
@@ -27,7 +27,7 @@ def prepare_gpu(plan: Plan, gpu: str = "") -> None:
     if scene is None or Path(scene.command[1]) != OWN_SCRIPT:
         return
     python, script, *arguments = runnable(scene.command)
-    environment = {**os.environ, **scene.environment}
+    environment = with_device_order({**os.environ, **scene.environment})
     environment |= {VISIBLE_GPUS: gpu} if gpu else {}
     try:
         command, environment = from_sources(

@@ -159,7 +159,7 @@ def find_experiment(name: str, roots: Roots) -> Experiment:
     experiment = experiment_named(name, roots)
     planned = experiment.scenes if experiment.setting else experiment.plan_files
     if not planned and not roots.outputs_with(RECORD, name):
-        known = _known_names(roots)
+        known = _settings_beside(experiment) or _known_names(roots)
         remedy = did_you_mean(name, known) if known else f"none is in {roots.results_root}"
         raise FaultsError([Fault("no such experiment", name, remedy)])
     return experiment
@@ -201,6 +201,15 @@ def noted_snapshots(roots: Roots) -> set[str]:
     notes = (roots.state_root / "plans").glob("*.snapshot")
     kept = [note for note in notes if note.with_suffix(".json").exists()]
     return {note.read_text(encoding="ascii") for note in kept}
+
+
+def _settings_beside(experiment: Experiment) -> list[str]:
+    """Return the settings of the sweep that an experiment is named after, as names."""
+    if not experiment.setting:
+        return []
+    sweep = experiment_named(experiment.name.partition("/")[0], experiment.roots)
+    settings = {setting_of(scene) for scene in sweep.scenes}
+    return sorted(f"{sweep.name}/{setting}" for setting in settings if setting)
 
 
 def _known_names(roots: Roots) -> list[str]:

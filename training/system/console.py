@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TextIO
 
 
-def say(text: str, stream: TextIO | None = None) -> None:
+def say(text: str, stream: TextIO | None = None, *, end: str = "\n") -> None:
     """Print a line to `stream`, by default standard output, at once.
 
     When the stream is closed or full (`| head`), all later output to it is discarded.
     """
     stream = stream or sys.stdout
     try:
-        print(f"{text}\n", end="", file=stream, flush=True)  # one write: threads print too
+        print(f"{text}{end}", end="", file=stream, flush=True)  # one write: threads print too
     except (OSError, ValueError):  # ValueError: closed by ourselves
         silence(stream)
 

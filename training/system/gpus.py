@@ -17,7 +17,11 @@ from training.system.job_environment import own_job_id
 
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 QUERY = ("nvidia-smi", "--query-gpu=index", "--format=csv,noheader")
-UUID_QUERY = ("nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader")
+LIST = ("nvidia-smi", "-L")
+LISTED = re.compile(r"^(GPU (?P<index>\d+):)?.*\(UUID: (?P<name>[^)]+)\)$")
+"""A line such as `GPU 0: NVIDIA H200 (UUID: GPU-8932f937-…)`; parts of a GPU are indented."""
+DEVICE_ORDER, BY_BUS = "CUDA_DEVICE_ORDER", "PCI_BUS_ID"
+"""By default CUDA numbers GPUs by speed, nvidia-smi by their place on the bus."""
 QUERY_TIMEOUT_S = 30
 LOCKS = Path("/tmp")  # noqa: S108 - the same for all sessions of a user; the folder there is checked
 GPU_ID = re.compile(r"\d+|(GPU|MIG)-.+")
@@ -51,9 +55,30 @@ def _ask_driver(query: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @functools.cache
-def _uuid_of() -> dict[str, str]:
-    """Return the name of each GPU by its index; empty where the driver does not answer."""
-    return dict(line.split(", ", 1) for line in _ask_driver(UUID_QUERY))
+def _names() -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the whole name of each GPU by index, and all names, also of parts of GPUs (MIG)."""
+    found = [LISTED.search(line) for line in _ask_driver(LIST)]
+    listed = [(each["index"], each["name"]) for each in found if each]
+    return {index: name for index, name in listed if index}, tuple(name for _, name in listed)
+
+
+def whole_name(gpu: str, environ: Mapping[str, str] | None = None) -> str:
+    """Return the whole UUID of a GPU that is named by index or by the beginning of its UUID.
+
+    The id as it is, where the driver does not answer or the user has CUDA number GPUs by speed.
+    """
+    environ = os.environ if environ is None else environ
+    by_index, names = _names()
+    if gpu.isdecimal():
+        is_drivers_order = len(by_index) == 1 or environ.get(DEVICE_ORDER, BY_BUS) == BY_BUS
+        return by_index.get(gpu, gpu) if is_drivers_order else gpu
+    matching = [name for name in names if name.startswith(gpu)]
+    return matching[0] if len(matching) == 1 else gpu
+
+
+def with_device_order(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return variables with which CUDA numbers GPUs as nvidia-smi does, unless they say how."""
+    return {DEVICE_ORDER: BY_BUS, **environ}
 
 
 def lock_file(gpu: str) -> Path | None:
@@ -70,7 +95,7 @@ def lock_file(gpu: str) -> Path | None:
         return None
     if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
         return None
-    name = re.sub(r"[^A-Za-z0-9-]", "-", _uuid_of().get(gpu, gpu))
+    name = re.sub(r"[^A-Za-z0-9-]", "-", whole_name(gpu))
     return folder / "-".join(filter(None, ["gpu", own_job_id(), name]))
 
 

@@ -60,6 +60,8 @@ class SceneCheck:
     name: str
     folder: Path
     summary: str = ""
+    is_built: bool = True
+    """Whether a synthetic scene has its data, which a launch builds; nothing was read else."""
     faults: list[Fault] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     picture: Path | None = None
@@ -80,6 +82,7 @@ def check_scene(config: Config, scene: Scene, data_root: Path, how: How) -> Scen
 
 def _check(found: SceneCheck, config: Config, scene: Scene, data_root: Path, how: How) -> None:
     if scene.synthetic is not None and not found.folder.is_dir():
+        found.is_built = False
         found.summary = f"not built yet: python -m preprocess.synthetic {found.name}"
         return
     data, truth = SceneFolder(found.folder), truth_folder(scene, data_root)

@@ -99,7 +99,7 @@ class _Report:
         return OutputFolder(self.config.output / EVALUATE.output_subdir)
 
     def write(self, requests: SignalRequests) -> None:
-        """Evaluate and write everything, metrics.json last; raises Terminated, OSError."""
+        """Evaluate and write everything, videos last; raises Terminated, OSError."""
 
         def progress(done: int, of: int) -> None:
             report_progress({"frames": done, "of": of})
@@ -111,9 +111,6 @@ class _Report:
             self.model, self.truth, background, in_true_poses=in_true_poses, progress=progress
         )
         write_tables(self.output, self.epoch, found)
-        for camera in self.truth.evaluated.cameras if settings.eval_videos else ():
-            path = self.output.evaluation(f"video_camera_{camera}", self.epoch, "webp")
-            write_camera_video(path, self.model, self.truth, camera, background, progress=progress)
         shared = self.config.shared
         metrics = {
             "scene": shared.scene_name,
@@ -126,6 +123,9 @@ class _Report:
         }
         write_json_atomically(self.output.metrics, metrics)
         print(f"evaluated epoch {self.epoch}: {_sentence(found.summary)}", flush=True)
+        for camera in self.truth.evaluated.cameras if settings.eval_videos else ():
+            path = self.output.evaluation(f"video_camera_{camera}", self.epoch, "webp")
+            write_camera_video(path, self.model, self.truth, camera, background, progress=progress)
 
     def _write_picture(self) -> str:
         """Write target beside renders in own and true poses; return the path below the output."""

@@ -38,6 +38,18 @@ def test_all_scenes_are_checked_and_summed_up(place, capsys):
     assert "--read frames also compares" in out
 
 
+def test_a_scene_that_is_not_built_was_not_read(place, capsys):
+    """And is not called ok; others beside it are read."""
+    scene = {"seq_name": "synthetic_new", "cam_id": 28, "synthetic": {}}
+    (place / "scenes" / "synthetic_new.json").write_text(json.dumps(scene))
+    assert run(place, "synthetic_new") == OK
+    out = capsys.readouterr().out
+    assert "synthetic_new: not built yet: python -m preprocess.synthetic" in out
+    assert "1 scene, 0 with faults, 1 not built yet; nothing was read\n" in out
+    assert run(place, "--all") == OK
+    assert "4 scenes, 0 with faults, 1 not built yet; headers, cam" in capsys.readouterr().out
+
+
 def test_parts_of_names_choose_scenes(place, capsys):
     assert run(place, "hug") == OK
     out = capsys.readouterr().out

@@ -51,7 +51,8 @@ def test_status_shows_all_settings_or_one(module_lab, capsys):
     shown = capsys.readouterr().out
     assert "do=ok,seed=1/a_1" in shown
     assert "seed=2" not in shown
-    assert main([*own, "--exp-name", "exp/do=no"]) == 2
+    assert main([*own, "--exp-name", "exp/do=ok,sed=1"]) == 2
+    assert "did you mean exp/do=ok,seed=1" in capsys.readouterr().err
     assert main(["--logs", "a_1", "--exp-name", "exp/do=fail,seed=2"]) == 0
     assert "the loss is not a number" in capsys.readouterr().out
     assert main(["--cancel", "--exp-name", "exp/do=ok,seed=1"]) == 2

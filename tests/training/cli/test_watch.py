@@ -54,7 +54,7 @@ def test_the_table_has_a_bar_progress_and_both_times(tmp_path):
 
 
 @pytest.mark.parametrize("columns", [1, 20, 50, 80, 200])
-@pytest.mark.parametrize("lines", [3, 10, 24, 50])
+@pytest.mark.parametrize("lines", [2, 3, 10, 24, 50])
 def test_in_a_window_of_any_size_nothing_wraps_or_scrolls(tmp_path, columns, lines, monkeypatch):
     """With colours too, which take no place."""
     monkeypatch.setenv("FORCE_COLOR", "1")
@@ -62,3 +62,14 @@ def test_in_a_window_of_any_size_nothing_wraps_or_scrolls(tmp_path, columns, lin
     shown = [Text.from_ansi(line) for line in page(tmp_path, columns, lines)]
     assert len(shown) < lines
     assert max(line.cell_len for line in shown) <= columns
+
+
+def test_a_window_of_one_line_shows_the_bar(tmp_path, monkeypatch, capsys):
+    """Without a line end, which would scroll it away."""
+    (bar,) = page(tmp_path, 80, 1)
+    assert bar.endswith(" 1 of 5 done")
+    size = os.terminal_size((80, 1))
+    monkeypatch.setattr(watch.shutil, "get_terminal_size", lambda: size)
+    monkeypatch.setattr(watch, "page", lambda *_: [bar])
+    watch._draw([], is_first=True)
+    assert capsys.readouterr().out == f"{watch.CLEAR}{bar}{watch.CLEAR_BELOW}"

@@ -305,6 +305,8 @@ def test_a_report_as_json_has_rows_and_averages(roots, capsys):
     [
         (["--exp-name", "exq"], "no such experiment: exq\n    -> did you mean exp"),
         (["--exp-name", "exp", "--compare", "odl"], "no such experiment: odl\n    -> did you mean"),
+        (["--exp-name", "exq", "--compare", "odl"], "exp?\nno such experiment: odl"),
+        (["--exp-name", "exq", "--json", "--compare", "odl"], "exp?\nno such experiment: odl"),
         (["--exp-name", "exp", "--compare", "exp"], "--compare names the experiment itself"),
         (["--exp-name", "../exp"], "--exp-name is not valid"),
         (["--exp-nam", "exp"], "--exp-name"),

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from training.system import gpus
-from training.system.gpus import lock_file, visible_gpus
+from training.system.gpus import lock_file, visible_gpus, whole_name, with_device_order
 
 
 @pytest.mark.parametrize(
@@ -40,21 +40,40 @@ def test_without_a_choice_the_driver_is_asked(tmp_path, monkeypatch, script, fou
     assert visible_gpus({}) == found
 
 
+LISTED = """
+GPU 0: NVIDIA H200 (UUID: GPU-77aa-1)
+  MIG 1g.18gb     Device  0: (UUID: MIG-5c-1)
+GPU 1: NVIDIA H200 (UUID: GPU-77bb-1)
+"""
+
+
 def test_a_gpu_has_one_lock_whatever_it_is_called(tmp_path, monkeypatch):
-    """By index or by name; inside a Slurm job indices are the job's own."""
+    """By index, by UUID or its beginning; inside a Slurm job indices are the job's own."""
     command = tmp_path / "nvidia-smi"
-    command.write_text("#!/bin/sh\necho '0, GPU-77aa'\n")
+    command.write_text(f"#!/bin/sh\necho '{LISTED}'\n")
     command.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
     monkeypatch.setattr(gpus, "LOCKS", tmp_path)
-    gpus._uuid_of.cache_clear()
+    gpus._names.cache_clear()
     try:
-        assert lock_file("0") == lock_file("GPU-77aa") != lock_file("1")
+        assert lock_file("0") == lock_file("GPU-77a") == lock_file("GPU-77aa-1") != lock_file("1")
+        assert lock_file("MIG-5c") == lock_file("MIG-5c-1") != lock_file("0")
+        assert lock_file("GPU-77") not in (lock_file("0"), lock_file("1")), "no single GPU's"
+        assert whole_name("1", {"CUDA_DEVICE_ORDER": "FASTEST_FIRST"}) == "1"
         outside = lock_file("0")
         monkeypatch.setenv("SLURM_JOB_ID", "7")
         assert outside != lock_file("0")
     finally:
-        gpus._uuid_of.cache_clear()
+        gpus._names.cache_clear()
+
+
+def test_trainers_number_gpus_as_the_driver_does():
+    """Unless the user has said how."""
+    assert with_device_order({})["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert with_device_order({"CUDA_DEVICE_ORDER": "FASTEST_FIRST"}) == {
+        "CUDA_DEVICE_ORDER": "FASTEST_FIRST"
+    }
 
 
 def test_a_folder_of_somebody_else_holds_no_lock_of_ours(tmp_path, monkeypatch):

@@ -192,7 +192,7 @@ def test_a_finished_run_started_again_trains_no_more(tiny_scene, monkeypatch):
 
 
 def test_sigterm_does_not_wait_for_animations(tiny_scene, monkeypatch):
-    """The run ends after the frame that is drawn; what was trained is kept."""
+    """The run ends after the frame that is drawn; what was trained and measured is kept."""
     shown = ("train.optimization.epochs=1", "train.evaluation.eval_animation_frames=50")
     drawn = []
 
@@ -207,6 +207,7 @@ def test_sigterm_does_not_wait_for_animations(tiny_scene, monkeypatch):
         assert tiny_scene.train(*shown) == 143
     assert len(drawn) == 2
     assert tiny_scene.checkpoint()["position"]["epoch"] == 1
+    assert tiny_scene.metrics()["epoch"] == 1
     assert not list(tiny_scene.output().rglob("*.webp"))
 
 

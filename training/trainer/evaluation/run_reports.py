@@ -99,18 +99,19 @@ class RunReports:
     ) -> None:
         """Evaluate after `epoch` epochs and write the CSVs, the pictures and metrics.json.
 
+        What moves is drawn last: where that is interrupted, metrics.json is there without it.
         `facts` about the run are added to metrics.json; `progress` is called after each frame that
         is evaluated or drawn, and what it raises ends the evaluation. Raises OSError.
         """
         evaluated = self._evaluate(model, epoch, progress)
-        pictures = self._write_picture(model, epoch)
-        if self._is_last(epoch):
-            pictures |= self._write_moving_pictures(model, epoch, progress)
-        metrics = self._metrics(evaluated, epoch, facts) | pictures
+        metrics = self._metrics(evaluated, epoch, facts) | self._write_picture(model, epoch)
         write_json_atomically(self.output.metrics, metrics)
         numbers = {k: v for k, v in evaluated.summary.items() if v is not None}
         self._log({f"evaluation/{name}": value for name, value in numbers.items()}, epoch)
         print(f"epoch {epoch}: {_comparison(self.initial_summary, evaluated.summary)}", flush=True)
+        if self._is_last(epoch):
+            metrics |= self._write_moving_pictures(model, epoch, progress)
+            write_json_atomically(self.output.metrics, metrics)
 
     def close(self) -> None:
         """Close the loggers, which write out what they have buffered."""
