@@ -19,6 +19,7 @@ from training.records.claim import ClaimHeldError, EndedJob, Holder, claimed, ho
 from training.records.record import Cause, RecordError, RunRecord, read_record, write_record
 from training.records.retry_policy import ELSEWHERE
 from training.records.scene_state import UNREADABLE, SceneState
+from training.records.trainer_exit import complete
 from training.slurm import client
 from training.system.console import say
 from training.system.processes import ProcessId
@@ -165,7 +166,7 @@ def _record_cancelled(experiment: Experiment, before: SceneState, job_is_gone: b
         if not _must_be_cancelled(read_record(output), before):
             return
         with claimed(output, os.getpid(), ended_job=ended_job):
-            record = read_record(output)
+            record = complete(output, read_record(output))
             if record is not None and _must_be_cancelled(record, before):
                 write_record(output, _cancelled(record))
 

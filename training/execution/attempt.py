@@ -34,6 +34,7 @@ from training.records.record import (
     read_record,
     write_record,
 )
+from training.records.trainer_exit import complete, forget_exit, note_exit
 from training.snapshots.start import SourcesChangedError, from_sources, sources_line
 from training.system.claim_file import VARIABLE as CLAIM_VARIABLE
 from training.system.claim_file import ClaimLostError
@@ -94,12 +95,13 @@ def _run_claimed(plan: ScenePlan, claim: Claim) -> Outcome:
     record = _train(plan, claim, record)
     claim.check()
     write_record(plan.output, record)
+    forget_exit(plan.output)
     return outcome_of(plan.name, record, plan.log, has_checkpoint(plan.output))
 
 
 def _record_to_continue(plan: ScenePlan) -> RunRecord:
     """Return the scene's record, a new one after setting outputs of another configuration aside."""
-    record = read_record(plan.output)
+    record = complete(plan.output, read_record(plan.output))
     if record is not None and not is_current(record, plan):
         set_aside(plan.output)
         record = None
@@ -137,7 +139,7 @@ def _train(plan: ScenePlan, claim: Claim, record: RunRecord) -> RunRecord:
     kills_before = end_cause.kernel_kills()
     try:
         _write_heading(plan, len(record.attempts))
-        end = _run_trainer(plan, claim)
+        end = _run_trainer(plan, claim, record)
     except ClaimLostError:
         raise
     except SourcesChangedError as error:
@@ -151,7 +153,12 @@ def _train(plan: ScenePlan, claim: Claim, record: RunRecord) -> RunRecord:
     return record.ended(cause, end.exit_status, message, read_metrics(plan.output))
 
 
-def _run_trainer(plan: ScenePlan, claim: Claim) -> TrainerEnd:
+def _run_trainer(plan: ScenePlan, claim: Claim, record: RunRecord) -> TrainerEnd:
+    def on_end(end: TrainerEnd) -> None:
+        if end.exit_status == 0 and not end.stopped:
+            with contextlib.suppress(OSError):  # the record says so too, a moment later
+                note_exit(plan.output, record, plan.expected_outputs)
+
     environment = {
         **with_device_order({**os.environ, **plan.environment}),
         CLAIM_VARIABLE: str(claim.path),
@@ -160,7 +167,7 @@ def _run_trainer(plan: ScenePlan, claim: Claim) -> TrainerEnd:
         environment["TS_SCENE_FILE"] = str(_scene_file(plan))
     command, environment = from_sources(plan.sources, runnable(plan.command), environment)
     limits = Limits(plan.time_limit_s, plan.kill_grace_s)
-    return run_trainer(command, environment, plan.log, limits, claim.heartbeat)
+    return run_trainer(command, environment, plan.log, limits, claim.heartbeat, on_end=on_end)
 
 
 def _scene_file(plan: ScenePlan) -> Path:
@@ -194,9 +201,11 @@ def close_record(plan: ScenePlan, launcher: int, cause: Cause, message: str) -> 
     """
     try:
         with claimed(plan.output, launcher, ending_bound_s(plan)):
-            record = read_record(plan.output)
+            record = complete(plan.output, read_record(plan.output))
             if record is not None and record.status == "running":
                 write_record(plan.output, record.ended(cause, None, message))
+            elif record is not None and record.status == "done":
+                return outcome_of(plan.name, record, plan.log, has_checkpoint(plan.output))
     except (ClaimHeldError, RecordError, OSError) as error:
         message = f"{message}; its record can't be written: {error}"
     return _failed(plan, cause, message)

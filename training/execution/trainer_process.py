@@ -79,12 +79,15 @@ def run_trainer(
     log: Path,
     limits: Limits,
     heartbeat: Callable[[], None],
+    *,
+    on_end: Callable[[TrainerEnd], None] = lambda _: None,
 ) -> TrainerEnd:
     """Run a trainer to its end with its output appended to `log`; return how it ended.
 
     Calls `heartbeat` first and every HEARTBEAT_EVERY_S; where that raises, the trainer is killed at
-    once: it has no right to write any more. Whatever the trainer started is gone when this returns
-    or raises. Raises OSError when the trainer can't be started or the log can't be opened.
+    once: it has no right to write any more. `on_end` is the first to know how it ended. Whatever
+    the trainer started is gone when this returns or raises. Raises OSError when the trainer can't
+    be started or the log can't be opened.
     """
     heartbeat()
     adopt_orphans()
@@ -100,12 +103,14 @@ def run_trainer(
         )
     try:
         stopped = _wait(process, limits, heartbeat)
+        end = TrainerEnd(process.returncode, stopped)
+        on_end(end)
     finally:
         signal_group(process.pid, signal.SIGKILL)
         process.wait()
         kill_descendants()
         reap_orphans()
-    return TrainerEnd(process.returncode, stopped)
+    return end
 
 
 def _in_the_child() -> None:

@@ -25,6 +25,7 @@ from training.records.claim import (
 from training.records.expected_outputs import has_checkpoint
 from training.records.outcome import Outcome, outcome_of
 from training.records.record import Cause, RecordError, RunRecord, read_record, write_record
+from training.records.trainer_exit import complete
 from training.slurm import client
 from training.slurm.job_states import NODE_LOST, JobEnd
 
@@ -107,7 +108,7 @@ def reconcile_output(
 def _reconcile_claimed(
     scene: str, output: Path, job_id: str, cause: Cause, message: str
 ) -> Outcome:
-    record = read_record(output)
+    record = complete(output, read_record(output))
     if record is None or not record.attempts or record.attempts[-1].slurm_job_id != job_id:
         return _not_done(scene, output, cause, message)  # the job ended before its attempt
     if _is_overruled(record, cause):

@@ -21,6 +21,14 @@ def missing_outputs(output: Path, expected_outputs: tuple[str, ...]) -> list[str
     return [glob for glob in expected_outputs if not any(map(_is_readable, output.glob(glob)))]
 
 
+def has_fresh_outputs(output: Path, expected_outputs: tuple[str, ...], since: float) -> bool:
+    """Return whether each glob matches a readable file modified at that time (epoch) or later."""
+    return all(
+        any(path.stat().st_mtime >= since and _is_readable(path) for path in output.glob(glob))
+        for glob in expected_outputs
+    )
+
+
 def read_metrics(output: Path) -> dict[str, Any]:
     """Return the summary of the last evaluation; empty when none can be read."""
     try:

@@ -80,6 +80,40 @@ def test_kill_9_of_launcher_and_supervisor_is_seen_by_the_next_run(lab, hanging,
     assert lab.causes("a_1") == ["worker_lost", "ok"]
 
 
+KILLED_BEFORE_THE_RECORD = """
+import os, pathlib, signal
+replace = pathlib.Path.replace
+def replace_or_die(self, target):
+    flag = pathlib.Path(target).with_name("killed.txt")
+    if pathlib.Path(target).name == "run.json" and not flag.exists():
+        if '"status": "done"' in self.read_text():
+            flag.touch()
+            if "TEST_KILLS_LAUNCHER" in os.environ:
+                os.kill(os.getppid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
+    return replace(self, target)
+pathlib.Path.replace = replace_or_die
+"""
+
+
+@pytest.mark.parametrize("kills_launcher", [False, True])
+def test_a_trainer_that_ended_well_is_not_started_again_when_its_supervisor_is_killed(
+    lab, tmp_path, kills_launcher
+):
+    """Its exit status is noted first: the launcher, or the next one, completes the record."""
+    lab.add_scene("a_1")
+    (tmp_path / "sitecustomize.py").write_text(KILLED_BEFORE_THE_RECORD)
+    lab.environment["PYTHONPATH"] = str(tmp_path)
+    if kills_launcher:
+        lab.environment["TEST_KILLS_LAUNCHER"] = "1"
+        assert lab.run().returncode == -signal.SIGKILL
+        assert lab.record("a_1")["status"] == "running"
+    assert lab.run().returncode == 0
+    assert (lab.output("a_1") / "killed.txt").exists()
+    assert (lab.causes("a_1"), len(lab.starts("a_1"))) == (["ok"], 1)
+    assert lab.record("a_1")["metrics"]["psnr"] == 20.0
+
+
 def test_a_frozen_run_is_not_dead_and_a_lost_claim_is_seen_on_waking_up(lab, hanging, alive):
     """It keeps its scene while it is stopped; woken after another has the scene, it writes nothing.
 
