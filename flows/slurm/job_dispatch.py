@@ -55,7 +55,7 @@ class SlurmDispatcher:
             end = self._pool.wait_for_end(job, stop)
             if scene is None:
                 raise WorkerLostError(f"{job}: {end or error}") from error
-            return self._reconciled(scene, job, end)
+            return self._reconciled(scene, job, end, error)
 
     def close(self) -> None:
         """Give all jobs up."""
@@ -75,9 +75,10 @@ class SlurmDispatcher:
             raise
         return _completed(result, job)
 
-    def _reconciled(self, scene: ScenePlan, job: Job, end: JobEnd | None) -> Any:
+    def _reconciled(self, scene: ScenePlan, job: Job, end: JobEnd | None, error: Exception) -> Any:
         """Complete the record of a scene whose worker was lost; it may be done all the same."""
-        outcome = reconcile(scene, job.job_id, end)
+        seen = f"its Dask worker was lost ({error})" if isinstance(error, WorkerLostError) else ""
+        outcome = reconcile(scene, job.job_id, end, seen=seen)
         if outcome.status == "done":
             return _completed(outcome, job)
         if outcome.cause in {Cause.NODE_FAILURE, Cause.WORKER_LOST}:

@@ -40,6 +40,7 @@ from training.system.claim_file import VARIABLE as CLAIM_VARIABLE
 from training.system.claim_file import ClaimLostError
 from training.system.gpus import VISIBLE_GPUS, with_device_order
 from training.system.job_environment import is_started_again, node_name, own_job_id
+from training.system.processes import program_of
 from training.system.versions import recorded_versions
 
 FROZEN_SCENE = "scene.json"
@@ -58,7 +59,7 @@ def run_attempt(plan: ScenePlan, launcher: int) -> Outcome:
     try:
         gpu = plan.environment.get(VISIBLE_GPUS, "")
         with claimed_by_own_job(plan.output, launcher, ending_bound_s(plan), gpu) as claim:
-            return _run_claimed(plan, claim)
+            return _run_claimed(plan, claim, _described(launcher))
     except (ClaimHeldError, ClaimLostError) as error:
         return Outcome(scene=plan.name, status="held", message=str(error), log=plan.log)
     except RecordError as error:
@@ -81,7 +82,7 @@ def claimed_by_own_job(
     return claimed(output, launcher, waits_s, ended_job=previous_run, gpu=gpu)
 
 
-def _run_claimed(plan: ScenePlan, claim: Claim) -> Outcome:
+def _run_claimed(plan: ScenePlan, claim: Claim, launcher: str) -> Outcome:
     record = _record_to_continue(plan)
     if record.status == "done":
         return outcome_of(plan.name, record, plan.log, has_checkpoint(plan.output))
@@ -92,7 +93,7 @@ def _run_claimed(plan: ScenePlan, claim: Claim) -> Outcome:
     write_record(plan.output, record)
     if not is_of_own_trainer(plan.configuration):  # which writes all of its own
         write_recorded_configuration(plan.output, plan.configuration)
-    record = _train(plan, claim, record)
+    record = _train(plan, claim, record, launcher)
     claim.check()
     write_record(plan.output, record)
     forget_exit(plan.output)
@@ -134,8 +135,17 @@ def _new_attempt(plan: ScenePlan) -> Attempt:
     )
 
 
-def _train(plan: ScenePlan, claim: Claim, record: RunRecord) -> RunRecord:
-    """Run the trainer to its end; return the record with the attempt's cause and metrics."""
+def _described(launcher: int) -> str:
+    """Return `process 12 (flows.train)`, to name it when it is gone."""
+    program = program_of(launcher)
+    return f"process {launcher}" + (f" ({program})" if program else "")
+
+
+def _train(plan: ScenePlan, claim: Claim, record: RunRecord, launcher: str) -> RunRecord:
+    """Run the trainer to its end; return the record with the attempt's cause and metrics.
+
+    `launcher` names what had launched it.
+    """
     kills_before = end_cause.kernel_kills()
     try:
         _write_heading(plan, len(record.attempts))
@@ -148,7 +158,8 @@ def _train(plan: ScenePlan, claim: Claim, record: RunRecord) -> RunRecord:
         return record.ended(Cause.TRAINER_ERROR, None, f"the trainer can't be started: {error}")
     missing = missing_outputs(plan.output, plan.expected_outputs)
     killed = end_cause.kernel_kills() > kills_before
-    context = end_cause.EndContext(killed, plan.cancelled.exists(), own_job_id(), node_name())
+    is_cancelled = plan.cancelled.exists()
+    context = end_cause.EndContext(killed, is_cancelled, own_job_id(), node_name(), launcher)
     cause, message = end_cause.cause_of(end, missing, plan.log, context)
     return record.ended(cause, end.exit_status, message, read_metrics(plan.output))
 

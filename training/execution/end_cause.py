@@ -32,6 +32,8 @@ class EndContext:
     job_id: str = ""
     """The Slurm job that it ran in; empty outside Slurm."""
     node: str = ""
+    launcher: str = "the process"
+    """What had launched it."""
 
 
 def cause_of(
@@ -57,7 +59,7 @@ def _stopped(end: TrainerEnd, context: EndContext) -> tuple[Cause, str]:
     if context.cancelled:
         return Cause.CANCELLED, "stopped on request"
     if end.stopped == "orphaned":
-        return Cause.WORKER_LOST, "the process that had launched it died"
+        return Cause.WORKER_LOST, f"{context.launcher} that had launched it died"
     if context.job_id and end.stopped == "launcher":
         return Cause.WORKER_LOST, f"its flow ended (job {context.job_id} on {context.node})"
     if context.job_id:

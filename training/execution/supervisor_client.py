@@ -19,6 +19,7 @@ from typing import IO
 
 from preprocess.roots import CHECKOUT
 from training.plan.model import ScenePlan
+from training.system.processes import signal_name
 
 SUPERVISOR = "training.execution.supervisor"
 POLL_S = 0.5
@@ -66,7 +67,9 @@ class Supervisor:
         self.stderr.seek(0)
         lines = self.stderr.read().decode(errors="replace").strip().splitlines()
         last = f": {lines[-1]}" if lines else ""
-        return f"its supervisor ended with status {self.process.returncode}{last}"
+        status = self.process.returncode
+        how = f"was ended by {signal_name(status)}" if status < 0 else f"ended with status {status}"
+        return f"its supervisor (process {self.process.pid}) {how}{last}"
 
     def close(self) -> None:
         """Close its input, which ends one that waits for a scene; kill any other."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
 
@@ -24,7 +25,14 @@ from training.records.claim import (
 )
 from training.records.expected_outputs import has_checkpoint
 from training.records.outcome import Outcome, outcome_of
-from training.records.record import Cause, RecordError, RunRecord, read_record, write_record
+from training.records.record import (
+    Attempt,
+    Cause,
+    RecordError,
+    RunRecord,
+    read_record,
+    write_record,
+)
 from training.records.trainer_exit import complete
 from training.slurm import client
 from training.slurm.job_states import NODE_LOST, JobEnd
@@ -35,14 +43,17 @@ WAIT_S = SILENT_AFTER_S + 2.0
 """Time after which the claim of a holder on a lost node can be inherited."""
 
 
-def reconcile(scene: ScenePlan, job_id: str, end: JobEnd | None, wait_s: float = WAIT_S) -> Outcome:
+def reconcile(
+    scene: ScenePlan, job_id: str, end: JobEnd | None, wait_s: float = WAIT_S, *, seen: str = ""
+) -> Outcome:
     """Write into a scene's record how its job ended, and return the outcome.
 
-    `end`: None where Slurm does not know and the caller waits no longer. Waits up to `wait_s`
+    `end`: None where Slurm does not know and the caller waits no longer. `seen`: what the caller
+    saw of the end, told where neither Slurm nor the record knows better. Waits up to `wait_s`
     seconds for a holder that a lost node may still run; the outcome is `held` when that holder is
     alive, or another run has the scene.
     """
-    return reconcile_output(scene.name, scene.output, job_id, end, wait_s)
+    return reconcile_output(scene.name, scene.output, job_id, end, wait_s, seen=seen)
 
 
 def reconcile_all(
@@ -89,32 +100,70 @@ def reconcile_previous_run(scene: ScenePlan, job_id: str) -> None:
 
 
 def reconcile_output(
-    scene: str, output: Path, job_id: str, end: JobEnd | None, wait_s: float
+    scene: str, output: Path, job_id: str, end: JobEnd | None, wait_s: float, *, seen: str = ""
 ) -> Outcome:
     """Do what `reconcile` does, for a scene that is known by its output folder."""
-    cause, message = _cause_and_message(output, job_id, end)
+    news = _news_of(job_id, end, seen)
     node_may_live = end is None or end.state in NODE_LOST
     ended_job = EndedJob(job_id, SILENT_AFTER_S if node_may_live else 0.0)
     try:
         with claimed(output, os.getpid(), wait_s, ended_job=ended_job):
-            return _reconcile_claimed(scene, output, job_id, cause, message)
+            return _reconcile_claimed(scene, output, news)
     except ClaimHeldError as error:
         return _not_done(scene, output, None, str(error))
     except (RecordError, OSError) as error:
-        reason = f"its record can't be written: {error}"
-        return _not_done(scene, output, cause, f"{message}; {reason}")
+        message = f"{news.text(None)}; its record can't be written: {error}"
+        return _not_done(scene, output, news.cause, message)
 
 
-def _reconcile_claimed(
-    scene: str, output: Path, job_id: str, cause: Cause, message: str
-) -> Outcome:
+def _reconcile_claimed(scene: str, output: Path, news: _News) -> Outcome:
     record = complete(output, read_record(output))
-    if record is None or not record.attempts or record.attempts[-1].slurm_job_id != job_id:
-        return _not_done(scene, output, cause, message)  # the job ended before its attempt
-    if _is_overruled(record, cause):
-        record = _with_cause(record, cause, message)
+    last = record.last if record else None
+    if record is None or last is None or last.slurm_job_id != news.job_id:
+        message = f"{news.text(None)}; log {output / LOG}"
+        return _not_done(scene, output, news.cause, message)  # it ended before its attempt
+    if _is_overruled(record, news.cause):
+        message = f"{news.text(last)}; log {output / LOG}"
+        record = _with_cause(record, news.cause, message)
         write_record(output, record)
     return outcome_of(scene, record, output / LOG, has_checkpoint(output))
+
+
+@dataclass(frozen=True)
+class _News:
+    """What a job's end means for a scene whose record does not know better."""
+
+    job_id: str
+    cause: Cause
+    said: str
+    """By Slurm."""
+    seen: str
+    """By the caller."""
+    is_vague: bool
+    """Whether Slurm's answer says nothing of who died: the job ended well, or nobody knows how."""
+
+    def text(self, attempt: Attempt | None) -> str:
+        """Return a sentence that names who died in the job, as far as it is known.
+
+        `attempt`: the one that ran in it; None where none did.
+        """
+        if not self.is_vague:
+            return self.said
+        words = [self.seen]
+        if attempt is not None and attempt.end is None:
+            who = f"its supervisor (process {attempt.pid} on {attempt.host})"
+            words = [self.seen, f"{who} died without a word"]
+        elif attempt is not None:
+            words = [attempt.message or self.seen]
+        return "; ".join(filter(None, [self.said, *words]))
+
+
+def _news_of(job_id: str, end: JobEnd | None, seen: str) -> _News:
+    if end is None:
+        unknown = f"{SLURM_SAYS}job {job_id} is gone, how it ended is not known"
+        return _News(job_id, Cause.WORKER_LOST, unknown, seen, is_vague=True)
+    cause, said = cause_of_job(end)
+    return _News(job_id, cause or Cause.WORKER_LOST, said, seen, is_vague=cause is None)
 
 
 def _is_overruled(record: RunRecord, cause: Cause) -> bool:
@@ -137,16 +186,6 @@ def _with_cause(record: RunRecord, cause: Cause, message: str) -> RunRecord:
         return ended
     corrected = ended.attempts[-1].model_copy(update={"end": last.end})
     return ended.model_copy(update={"attempts": (*ended.attempts[:-1], corrected)})
-
-
-def _cause_and_message(output: Path, job_id: str, end: JobEnd | None) -> tuple[Cause, str]:
-    """Return what the end of a job means for a scene whose record does not know better."""
-    log = f"; log {output / LOG}"
-    if end is None:
-        unknown = f"{SLURM_SAYS}job {job_id} is gone, how it ended is not known"
-        return Cause.WORKER_LOST, unknown + log
-    cause, message = cause_of_job(end)
-    return cause or Cause.WORKER_LOST, message + log
 
 
 def _not_done(scene: str, output: Path, cause: Cause | None, message: str) -> Outcome:

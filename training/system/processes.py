@@ -59,6 +59,20 @@ def start_ticks(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[START_TIME_FIELD])
 
 
+def program_of(pid: int) -> str:
+    """Return which Python program a process runs: its module or script; empty if not known."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    program, *arguments = words.split("\0")
+    if not Path(program).name.startswith("python"):
+        return Path(program).name
+    if arguments[:1] == ["-m"]:
+        return arguments[1]
+    return Path(arguments[0]).name if arguments and not arguments[0].startswith("-") else ""
+
+
 def die_with_parent(signal_number: int) -> None:
     """Ask the kernel to send this process a signal when the thread that started it ends.
 

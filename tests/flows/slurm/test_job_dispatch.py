@@ -75,7 +75,7 @@ class Setup:
 
     def reconciles_to(self, status, cause):
         outcome = self.outcome(status, cause)
-        self.monkeypatch.setattr(job_dispatch, "reconcile", lambda *_: outcome)
+        self.monkeypatch.setattr(job_dispatch, "reconcile", lambda *_, **__: outcome)
 
 
 @pytest.fixture

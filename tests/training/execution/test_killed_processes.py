@@ -43,6 +43,8 @@ def test_kill_9_of_the_launcher_leaves_no_trainer_and_a_true_record(
     hanging.kill()
     eventually(lambda: not alive(trainer) and not alive(supervisor), "their end", BOUND_S)
     assert lab.causes("a_1") == ["worker_lost"]
+    launcher = f"process {hanging.pid} (run.py) that had launched it died"
+    assert lab.record("a_1")["attempts"][0]["message"] == launcher
     again = lab.run(*lab.flags)
     assert again.returncode == 0, again.stdout
     assert lab.causes("a_1") == ["worker_lost", "ok"]

@@ -78,6 +78,30 @@ def test_an_attempt_without_a_known_cause_gets_slurms(place, state, cause, unexp
     assert all(part in message for part in ("12_3", "n1", str(output / "train.log")))
 
 
+@pytest.mark.parametrize(
+    ("recorded", "seen", "words"),
+    [
+        ("its supervisor (process 7) was ended by SIGKILL", "", "process 7) was ended by SIGKILL;"),
+        ("process 5 (flows.slurm.dask_worker) that had launched it died", "its", "dask_worker)"),
+        (None, "its Dask worker was lost (gone)", "its Dask worker was lost (gone); its sup"),
+        (None, "", "its supervisor (process 1 on n1) died without a word; log "),
+    ],
+)
+@pytest.mark.parametrize("state", ["COMPLETED", "FAILED", None])
+def test_a_jobs_clean_end_hides_nobodys_death(place, state, recorded, seen, words):
+    """What record or caller knows of who died is told beside Slurm's answer, and told once."""
+    output = place(recorded and Cause.WORKER_LOST, recorded or "")
+    end = JobEnd("12_3", state, node="n1") if state else None
+    outcome = reconcile_output("dance", output, "12_3", end, 0.0, seen=seen)
+    said = f"Slurm: job 12_3 on n1 ended as {state}; " if state else "how it ended is not known; "
+    assert said in outcome.message
+    assert words in outcome.message
+    assert (reconcile_with(output, end).message, read_record(output).cause) == (
+        outcome.message,
+        Cause.WORKER_LOST,
+    )
+
+
 def test_an_end_that_slurm_does_not_know_is_a_lost_worker(place):
     """The record says so, and is final."""
     output = place()
