@@ -33,7 +33,7 @@ from training.records.claim import ClaimHeldError, claimed
 from training.records.record import Cause, RecordError, now
 from training.records.scene_state import KILLED, SceneState
 from training.slurm import client
-from training.slurm.job_states import JobEnd
+from training.slurm.job_states import CLOCKS_DIFFER, JobEnd
 from training.system.scene_log import last_message
 
 WAITING = "waits for the scenes"
@@ -79,8 +79,8 @@ def reconcile_aggregate(plans: Sequence[Plan], queued: Collection[str]) -> None:
         return
     is_unexplained = state.cause == KILLED or (state.state == "not started" and not state.message)
     end = client.job_ends({state.job_id}).get(state.job_id) if is_unexplained else None
-    if end is None:
-        return
+    if end is None or (end.end and end.end + CLOCKS_DIFFER < plan.created):
+        return  # the latter had the same id, before the plan was made
     folder = plan.roots.experiment_folder(plan.exp_name)
     with contextlib.suppress(ClaimHeldError, RecordError, OSError), claimed(folder, os.getpid()):
         record = read_aggregate(folder)

@@ -45,7 +45,12 @@ class NeverStarted:
     @property
     def seconds_since_output(self) -> float:
         """Seconds since the job last printed something."""
-        return time.time() - _last_output(self.log).timestamp()
+        return time.time() - self.last_output.timestamp()
+
+    @property
+    def last_output(self) -> datetime:
+        """When the job last printed something: it ran then."""
+        return datetime.fromtimestamp(self.log.stat().st_mtime, UTC)
 
 
 def find_never_started(
@@ -121,7 +126,7 @@ def _is_open(record: RunRecord | None, never_started: NeverStarted) -> bool:
 def _with_attempt(
     record: RunRecord | None, never_started: NeverStarted, end: JobEnd | None
 ) -> RunRecord:
-    scene, last_output = never_started.scene, _last_output(never_started.log)
+    scene, last_output = never_started.scene, never_started.last_output
     record = record or RunRecord(
         scene=scene.scene_name,
         exp_name=scene.exp_name,
@@ -140,7 +145,3 @@ def _with_attempt(
     ended = max(start, (end and end.end) or last_output)
     last = record.attempts[-1].model_copy(update={"end": ended})
     return record.model_copy(update={"attempts": (*record.attempts[:-1], last)})
-
-
-def _last_output(log: Path) -> datetime:
-    return datetime.fromtimestamp(log.stat().st_mtime, UTC)

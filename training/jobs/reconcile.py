@@ -10,6 +10,7 @@ import contextlib
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TypeGuard
 
@@ -75,7 +76,9 @@ def reconcile_all(
     }
     jobs = {output: record.attempts[-1].slurm_job_id for output, record in unreconciled.items()}
     jobs = {output: job_id for output, job_id in jobs.items() if job_id and job_id not in queued}
-    ends = client.job_ends({*jobs.values(), *(each.job_id for each in never_started)})
+    moments = {job_id: _start_of(unreconciled[output]) for output, job_id in jobs.items()}
+    moments |= {each.job_id: each.last_output for each in never_started}
+    ends = client.job_ends(moments.keys(), moments)
     for each in never_started:
         if each.job_id in ends or each.seconds_since_output >= patience_s:
             record_never_started(each, ends.get(each.job_id))
@@ -119,7 +122,7 @@ def reconcile_output(
 def _reconcile_claimed(scene: str, output: Path, news: _News) -> Outcome:
     record = complete(output, read_record(output))
     last = record.last if record else None
-    if record is None or last is None or last.slurm_job_id != news.job_id:
+    if record is None or last is None or not news.is_of(last):
         message = f"{news.text(None)}; log {output / LOG}"
         return _not_done(scene, output, news.cause, message)  # it ended before its attempt
     if _is_overruled(record, news.cause):
@@ -139,8 +142,17 @@ class _News:
     """By Slurm."""
     seen: str
     """By the caller."""
-    is_vague: bool
-    """Whether Slurm's answer says nothing of who died: the job ended well, or nobody knows how."""
+    end: JobEnd | None
+
+    def is_of(self, attempt: Attempt) -> bool:
+        """Return whether the attempt ran in this job, and not in one that had the same id."""
+        is_same = self.end is None or self.end.may_cover(attempt.start)
+        return attempt.slurm_job_id == self.job_id and is_same
+
+    @property
+    def is_vague(self) -> bool:
+        """Whether Slurm says nothing of who died: the job ended well, or nobody knows how."""
+        return self.end is None or cause_of_job(self.end)[0] is None
 
     def text(self, attempt: Attempt | None) -> str:
         """Return a sentence that names who died in the job, as far as it is known.
@@ -161,9 +173,9 @@ class _News:
 def _news_of(job_id: str, end: JobEnd | None, seen: str) -> _News:
     if end is None:
         unknown = f"{SLURM_SAYS}job {job_id} is gone, how it ended is not known"
-        return _News(job_id, Cause.WORKER_LOST, unknown, seen, is_vague=True)
+        return _News(job_id, Cause.WORKER_LOST, unknown, seen, None)
     cause, said = cause_of_job(end)
-    return _News(job_id, cause or Cause.WORKER_LOST, said, seen, is_vague=cause is None)
+    return _News(job_id, cause or Cause.WORKER_LOST, said, seen, end)
 
 
 def _is_overruled(record: RunRecord, cause: Cause) -> bool:
@@ -199,6 +211,10 @@ def _not_done(scene: str, output: Path, cause: Cause | None, message: str) -> Ou
         log=output / LOG,
         has_checkpoint=has_checkpoint(output),
     )
+
+
+def _start_of(record: RunRecord) -> datetime:
+    return record.attempts[-1].start
 
 
 def _readable_records(outputs: Iterable[Path]) -> dict[Path, RunRecord | None]:

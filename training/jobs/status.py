@@ -26,6 +26,7 @@ from training.records.scene_state import (
     seconds_left,
 )
 from training.slurm import client
+from training.slurm.job_states import CLOCKS_DIFFER
 from training.slurm.parsers import QueuedJob
 from training.system.processes import ProcessId
 from training.system.scene_log import progress_lines, seconds_to_go
@@ -250,7 +251,9 @@ class _Look:
 
     def _has_ended_in(self, job: QueuedJob) -> bool:
         last = self.record.last if self.record else None
-        return bool(last and last.cause and last.slurm_job_id == job.job_id)
+        if not (last and last.cause and last.slurm_job_id == job.job_id):
+            return False
+        return job.start is None or job.start <= last.start + CLOCKS_DIFFER  # else of an older job
 
     def _in_job(self, job: QueuedJob) -> SceneState:
         return replace(

@@ -9,10 +9,11 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 from preprocess.roots import CHECKOUT
 from training.slurm import parsers
@@ -177,8 +178,13 @@ def requeue(job_id: str) -> None:
     _call(["scontrol", "requeue", job_id])
 
 
-def job_ends(job_ids: Collection[str]) -> dict[str, JobEnd]:
+def job_ends(
+    job_ids: Collection[str], moments: Mapping[str, datetime] = MappingProxyType({})
+) -> dict[str, JobEnd]:
     """Return, by id, how jobs ended, as far as Slurm knows; one query for all, or two.
+
+    `moments`: when a job ran, by id, so that no other job is meant to which Slurm has given the id
+    before or since.
 
     The answer comes from accounting where there is some, else from the job completion text; what
     is missing there from the controller, which forgets after a few minutes. A job that is not in
@@ -187,13 +193,14 @@ def job_ends(job_ids: Collection[str]) -> dict[str, JobEnd]:
     wanted, ends = set(job_ids), dict[str, JobEnd]()
     with contextlib.suppress(SlurmError):
         if wanted and _has_accounting():
-            ends = parsers.last_ends(_account_runs(wanted))
+            ends = parsers.last_ends(_account_runs(wanted), moments)
     with contextlib.suppress(SlurmError):
         if not wanted <= ends.keys():
             # A requeued job has an end in the completion text while it runs: the queue decides.
             queue = _squeue("--states=all")
             living = {job.job_id for job in parsers.queued_jobs(queue)}
-            known = parsers.queue_ends(queue) | parsers.last_ends(_completed_runs())
+            runs = [*parsers.queue_ends(queue).values(), *_completed_runs()]
+            known = parsers.last_ends(runs, moments)
             ends = {job_id: end for job_id, end in known.items() if job_id not in living} | ends
     return {job_id: end for job_id, end in ends.items() if job_id in wanted}
 

@@ -51,6 +51,8 @@ DIRECTIVES = {
 """By a part of a refusal's message: the directive that it is about. The first match counts."""
 CLOCK_TOLERANCE = timedelta(seconds=2)
 """Slurm's times are whole seconds, and the clocks of nodes differ a little."""
+CLOCKS_DIFFER = timedelta(minutes=5)
+"""The clocks of two machines of a cluster differ by less, or munge would refuse their messages."""
 OPTION = re.compile(r"--[a-z][a-z-]+")
 
 
@@ -78,6 +80,15 @@ class JobEnd:
         if self.start is None or self.end is None:
             return False
         return self.start - CLOCK_TOLERANCE <= moment <= self.end + CLOCK_TOLERANCE
+
+    def may_cover(self, moment: datetime) -> bool:
+        """Return whether the run may have been under way at that moment of another machine's clock.
+
+        False of a job that has the same id, which Slurm gave out before or after.
+        """
+        is_later = self.start is not None and self.start - CLOCKS_DIFFER > moment
+        is_earlier = self.end is not None and self.end + CLOCKS_DIFFER < moment
+        return not (is_later or is_earlier)
 
     def _how(self) -> str:
         if self.state == "CANCELLED":

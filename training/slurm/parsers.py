@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from training.slurm.job_states import ENDED, ENDED_OR_COMPLETING, JobEnd
 
@@ -117,11 +118,18 @@ def completion_runs(lines: Iterable[str]) -> list[JobEnd]:
     return [_completion_end(each) for each in found if "JobId" in each and "JobState" in each]
 
 
-def last_ends(runs: Iterable[JobEnd]) -> dict[str, JobEnd]:
-    """Return, by job id, the end of the last run that had a node; skip jobs that are not over."""
+def last_ends(
+    runs: Iterable[JobEnd], moments: Mapping[str, datetime] = MappingProxyType({})
+) -> dict[str, JobEnd]:
+    """Return, by job id, the end of the last run that had a node; skip jobs that are not over.
+
+    Of a job that `moments` names, only runs that may have been under way then: Slurm gives ids out
+    again after its controller has lost its state.
+    """
     ends: dict[str, JobEnd] = {}
     for run in runs:
-        _take_newer(ends, run)
+        if run.job_id not in moments or run.may_cover(moments[run.job_id]):
+            _take_newer(ends, run)
     return {job_id: end for job_id, end in ends.items() if end.state in ENDED}
 
 

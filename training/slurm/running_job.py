@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from training.slurm import client
-from training.slurm.job_states import CLOCK_TOLERANCE
+from training.slurm.job_states import CLOCKS_DIFFER
 from training.slurm.parsers import QueuedJob
 
 ASK_AGAIN_S = 10.0
@@ -32,7 +32,7 @@ def state_of_job(job_id: str, moment: datetime | None = None) -> str:
 def _may_run(job: QueuedJob, moment: datetime | None) -> bool:
     if job.is_pending:
         return False
-    return not (moment and job.start and job.start > moment + CLOCK_TOLERANCE)
+    return not (moment and job.start and job.start > moment + CLOCKS_DIFFER)
 
 
 @lru_cache(maxsize=1)

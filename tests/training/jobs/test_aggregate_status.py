@@ -189,6 +189,13 @@ def test_a_dependency_that_was_never_satisfied_is_recorded(plan, slurm_says):
     assert "1 of 2 scenes are not done: b" in state.message
 
 
+def test_an_older_job_with_the_same_id_is_not_the_aggregates(plan, slurm_says):
+    """It ended before the plan was made."""
+    slurm_says("FAILED", end=plan.created - timedelta(hours=1))
+    reconcile_aggregate([plan], queued=())
+    assert read_aggregate(folder_of(plan)) is None
+
+
 def test_a_job_that_ended_before_our_code_ran_is_a_failure_with_its_last_words(plan, slurm_says):
     """A module that is not there."""
     plan.job_logs.mkdir(parents=True)

@@ -22,7 +22,7 @@ def ends(monkeypatch):
     """What Slurm answers about how jobs ended, by job id; a test fills it."""
     told = {}
     monkeypatch.setattr(
-        reconcile.client, "job_ends", lambda ids: {i: told[i] for i in ids if i in told}
+        reconcile.client, "job_ends", lambda ids, _: {i: told[i] for i in ids if i in told}
     )
     return told
 

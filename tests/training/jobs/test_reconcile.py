@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -76,6 +76,14 @@ def test_an_attempt_without_a_known_cause_gets_slurms(place, state, cause, unexp
     assert record.status == ("cancelled" if cause is Cause.CANCELLED else "failed")
     message = record.attempts[-1].message
     assert all(part in message for part in ("12_3", "n1", str(output / "train.log")))
+
+
+def test_the_end_of_another_job_with_the_same_id_changes_no_record(place):
+    """A controller that has lost its state gives ids out again: the times tell the jobs apart."""
+    output = place()
+    later = JobEnd("12_3", "CANCELLED", start=THEN + timedelta(days=1))
+    assert reconcile_with(output, later).status == "cancelled"
+    assert read_record(output).status == "running"
 
 
 @pytest.mark.parametrize(
@@ -186,7 +194,8 @@ def asked(monkeypatch):
     """The queries to Slurm, which knows the job 12_3 only."""
     questions = []
 
-    def job_ends(job_ids):
+    def job_ends(job_ids, moments):
+        assert set(moments.values()) <= {THEN}
         questions.append(set(job_ids))
         return {"12_3": NODE_FAIL} if "12_3" in job_ids else {}
 

@@ -152,6 +152,25 @@ def test_the_run_of_a_requeued_job_is_found_by_a_moment_in_it():
     assert list(map(state, moments)) == ["PREEMPTED", "PREEMPTED", None, "REQUEUED", None]
 
 
+def test_an_id_that_slurm_gave_out_again_is_told_by_the_time():
+    """Its controller had lost its state: two jobs of one id, each asked for by a moment in it."""
+    text = """\
+12|FAILED|1:0|n1|2026-11-23T18:00:00|2026-11-23T18:10:00
+12|CANCELLED by 0|0:15|n2|2026-11-24T09:00:00|2026-11-24T09:10:00
+"""
+    runs = parsers.account_runs(text)
+
+    def state(moment):
+        moments = {"12": datetime.fromisoformat(moment).astimezone()}
+        return {each.state for each in parsers.last_ends(runs, moments).values()}
+
+    assert parsers.last_ends(runs)["12"].state == "CANCELLED"
+    assert state("2026-11-23T18:01:00") == {"FAILED"}
+    assert state("2026-11-23T17:58:00") == {"FAILED"}  # by a node's clock that is slow
+    assert state("2026-11-24T09:08:00") == {"CANCELLED"}
+    assert state("2026-11-24T01:00:00") == set()
+
+
 def test_job_completion_text_names_array_tasks():
     """Also where the job's name has spaces, which `sacct -c` garbles."""
     line = (

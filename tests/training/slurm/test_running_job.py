@@ -35,7 +35,8 @@ def local(moment):
         ("SUSPENDED", THEN - timedelta(seconds=1), True),
         ("COMPLETING", THEN - timedelta(hours=1), True),
         ("PENDING", THEN - timedelta(hours=1), False),  # requeued: its run of then is over
-        ("RUNNING", THEN + timedelta(minutes=1), False),  # so it is here, or another has its id
+        ("RUNNING", THEN + timedelta(minutes=1), True),  # clocks differ
+        ("RUNNING", THEN + timedelta(minutes=6), False),  # so it is here, or another has its id
         ("CANCELLED", THEN - timedelta(hours=1), False),
     ],
 )
