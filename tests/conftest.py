@@ -24,7 +24,7 @@ from preprocess.torch_adapter import defer_compiler
 CHECKOUT = Path(__file__).resolve().parent.parent
 STAND_IN = Path(__file__).resolve().parent / "stand_in_trainer.py"
 DEADLINE_S = 60
-LONG_FIRST = ("slurm", "deployments", "flows", "training", "preprocess")
+LONG_FIRST = ("slurm", "deployments", "flows", "docs", "training", "contracts", "preprocess")
 """Folders by how long their files take: of two processes none is left alone with a long one."""
 SERVER_FIXTURES = {"prefect_api", "prefect_server", "place", "served"}
 """Fixtures that start a Prefect server: their tests are marked `server`."""
@@ -200,9 +200,13 @@ class PrefectApi:
         answer = self.client.post(path, json=body) if body else self.client.get(path)
         return answer.raise_for_status().json()
 
+    def runs(self, exp_name: str) -> list[dict[str, Any]]:
+        """The flow runs with that name."""
+        return self.ask("/flow_runs/filter", flow_runs={"name": {"any_": [exp_name]}})
+
     def only_run(self, exp_name: str) -> dict[str, Any]:
         """The one flow run with that name."""
-        (run,) = self.ask("/flow_runs/filter", flow_runs={"name": {"any_": [exp_name]}})
+        (run,) = self.runs(exp_name)
         return run
 
     def task_runs(self, run: dict[str, Any]) -> dict[str, dict[str, Any]]:

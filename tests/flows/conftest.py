@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,31 @@ def lab(lab):
     """A lab whose own Prefect server starts with a migrated database."""
     put_migrated_database(Path(lab.environment["PREFECT_HOME"]))
     return lab
+
+
+@pytest.fixture
+def webhook():
+    """A user's webhook: `received` has what was posted, `status` is its answer once `go` is set."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            made.go.wait(60)
+            made.received.append(body)
+            self.send_response(made.status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
+        made.received, made.status, made.go = [], 200, threading.Event()
+        made.go.set()
+        made.url = f"json://user:secret-token@127.0.0.1:{made.server_port}/"
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        yield made
+        made.go.set()
+        made.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ from loop_lab import (
     FLAGS,
     FLOW,
     SCENES,
-    TEST_SCENES,
     add_scenes,
     forget,
     mark,
@@ -29,12 +28,18 @@ def loop_lab(lab, prefect_api):
     return lab
 
 
-def test_a_failed_stage_is_named_by_the_flow_run(loop_lab, prefect_api):
-    """What needs it is not started, the rest is done; the same command then does what is left."""
-    failing = mark(loop_lab, f"fail_chain_failed_generate_{SCENES[0]}")
-    result = run_loop(loop_lab, FLOW, "--exp-name", "chain_failed")
+def test_a_failed_stage_is_named_by_the_flow_run_and_a_stop_ends_the_next(
+    loop_lab, prefect_api, eventually
+):
+    """What needs it is not started, the rest is done; the same command then does what is left.
+
+    Ctrl-C while that tunes the refiner: it ends as cancelled, so does the flow run, and no further
+    stage is begun.
+    """
+    failing = mark(loop_lab, f"fail_chain_generate_{SCENES[0]}")
+    result = run_loop(loop_lab, FLOW, "--exp-name", "chain")
     assert result.returncode == 1
-    run = prefect_api.only_run("chain_failed")
+    run = prefect_api.only_run("chain")
     assert run["state"]["type"] == "FAILED"
     message = run["state"]["message"]
     assert f"generate: 3 of 4 scenes done; not done: {SCENES[0]} (trainer_error)" in message
@@ -43,23 +48,13 @@ def test_a_failed_stage_is_named_by_the_flow_run(loop_lab, prefect_api):
     assert "captured: 2 of 2 scenes done" in message
     failing.unlink()
     forget(loop_lab)
-    result = run_loop(loop_lab, FLOW, "--exp-name", "chain_failed")
-    assert result.returncode == 0, result.stdout + result.stderr
-    left = [f"chain_failed_generate_{SCENES[0]}", "aggregate", "refiner"]
-    assert order(loop_lab) == [
-        *left,
-        *(f"chain_failed_refined_train_{name}" for name in TEST_SCENES),
-    ]
-
-
-def test_a_stop_ends_the_flow_run_and_begins_no_stage(loop_lab, prefect_api, eventually):
-    """Ctrl-C while the refiner is tuned: it ends as cancelled, and so does the flow run."""
     mark(loop_lab, "hang_refiner")
-    flags = ("--exp-name", "chain_stopped", "--kill-grace", "1")
+    flags = ("--exp-name", "chain", "--kill-grace", "1")
     process = loop_lab.popen(*FLAGS, *flags, program=FLOW, stand_in=False)
     eventually(lambda: "refiner" in order(loop_lab), "the refiner")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=90)
     assert process.returncode == 130
-    assert order(loop_lab)[-1] == "refiner"
-    assert prefect_api.only_run("chain_stopped")["state"]["type"] == "CANCELLED"
+    assert order(loop_lab) == [f"chain_generate_{SCENES[0]}", "aggregate", "refiner"]
+    ends = {each["state"]["type"] for each in prefect_api.runs("chain")}
+    assert ends == {"FAILED", "CANCELLED"}

@@ -50,34 +50,6 @@ def test_all_scenes_done_is_a_completed_flow_with_edges_into_the_aggregate(flow_
     assert "3 of 3" in (flow_lab.root / "results/_experiments/whole/report.md").read_text()
 
 
-def test_a_failed_scene_is_a_failed_flow_that_names_it(flow_lab, prefect_api):
-    """The others finish, the aggregate runs, the task run carries the log's last lines.
-
-    Nothing is retried and no result stored, whatever the user's settings have for that."""
-    settings = ("PREFECT_FLOWS_DEFAULT_RETRIES", "PREFECT_TASKS_DEFAULT_RETRIES")
-    flow_lab.environment.update(dict.fromkeys(settings, "2"))
-    flow_lab.environment["PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK"] = "s3-bucket/none"
-    for name in ("a_1", "a_2", "a_3"):
-        flow_lab.add_scene(name)
-    flags = ("--run-all", "--exp-name", "part", "--overrides", "do=fail", "only=a_2")
-    result = flow_lab.run(*flags, program=FLOW)
-    assert result.returncode == 1
-    assert "Traceback" not in result.stdout + result.stderr
-    run = prefect_api.only_run("part")
-    assert run["state"]["type"] == "FAILED"
-    assert run["state"]["message"] == "2 of 3 scenes done; not done: a_2 (trainer_error)"
-    runs = prefect_api.task_runs(run)
-    states = {name: each["state_type"] for name, each in runs.items()}
-    assert states == {
-        "a_1": "COMPLETED",
-        "a_2": "FAILED",
-        "a_3": "COMPLETED",
-        "aggregate": "COMPLETED",
-    }
-    assert "the loss is not a number" in runs["a_2"]["state"]["message"]
-    assert len(flow_lab.record("a_2", "part")["attempts"]) == 1
-
-
 def test_what_is_done_is_not_trained_again(lab):
     """A flow after the launcher has nothing to do, and finds that without Prefect's API."""
     lab.add_scene("a_1")
@@ -170,16 +142,6 @@ def test_kill_9_of_the_flow_leaves_nothing_and_the_same_command_finishes(
     assert flow_lab.causes("a_1") == ["worker_lost", "ok"]
 
 
-def test_max_failures_holds_in_a_flow_too(flow_lab):
-    """After one failure no further scene starts."""
-    for name in ("a_1", "a_2", "a_3"):
-        flow_lab.add_scene(name)
-    flags = ("--run-all", "--max-failures", "1", "--overrides", "do=fail")
-    result = flow_lab.run(*flags, program=FLOW)
-    assert result.returncode == 1
-    assert sum(len(flow_lab.starts(name)) for name in ("a_1", "a_2", "a_3")) == 1
-
-
 def test_an_api_that_does_not_answer_is_a_fault_in_seconds(lab):
     """The address and the remedy, exit status 2, nothing started."""
     lab.add_scene("a_1")
@@ -190,21 +152,16 @@ def test_an_api_that_does_not_answer_is_a_fault_in_seconds(lab):
     assert not (lab.root / "results").exists()
 
 
-def test_without_a_server_the_flow_brings_its_own_and_leaves_the_users_alone(lab, tmp_path):
-    """From nothing: a database below the state root, none in ~/.prefect, no server left."""
+def test_a_flow_brings_a_server_and_outlives_it_and_leaves_the_users_alone(
+    lab, tmp_path, eventually
+):
+    """From nothing: a database below the state root, none in ~/.prefect, no server left.
+
+    The server is killed in the middle: it is started again, and the flow ends as it should.
+    """
     lab.add_scene("a_1")
     del lab.environment["PREFECT_HOME"]
     lab.environment["HOME"] = str(tmp_path / "home")
-    result = lab.run(program=FLOW)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert list((lab.root / "state" / "prefect").glob("*/prefect.db"))
-    assert not Path(tmp_path / "home" / ".prefect" / "prefect.db").exists()
-    assert not [p for p in psutil.process_iter(["cmdline"]) if str(lab.root) in str(p.info)]
-
-
-def test_a_flow_outlives_its_server(lab, eventually):
-    """The server is killed in the middle: it is started again, and the flow ends as it should."""
-    lab.add_scene("a_1")
     flow = lab.popen("--overrides", "do=wait", program=FLOW)
     eventually((lab.output("a_1") / "ready.txt").exists, "the trainer", 180)  # a new database
     (server,) = [p for p in children_of(flow.pid) if "flows.server.process" in p.cmdline()]
@@ -213,6 +170,9 @@ def test_a_flow_outlives_its_server(lab, eventually):
     out, err = flow.communicate(timeout=100)
     assert flow.returncode == 0, out + err
     assert "Completed, 1 of 1 scene done" in out
+    assert list((lab.root / "state" / "prefect").glob("*/prefect.db"))
+    assert not Path(tmp_path / "home" / ".prefect" / "prefect.db").exists()
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(lab.root) in str(p.info)]
 
 
 def test_a_dry_run_is_the_launchers_to_the_letter_and_needs_no_prefect(lab):
@@ -223,11 +183,15 @@ def test_a_dry_run_is_the_launchers_to_the_letter_and_needs_no_prefect(lab):
     assert not (lab.root / "state").exists()
 
 
-def test_an_old_result_is_not_taken_for_this_configurations(flow_lab, prefect_api):
-    """Done before with other overrides, and not started now: the flow is not green."""
+def test_after_a_failure_no_further_scene_starts_and_an_old_result_does_not_count(
+    flow_lab, prefect_api
+):
+    """--max-failures; done before with other overrides, and not started now, is not done."""
     for name in ("a_1", "a_2"):
         flow_lab.add_scene(name)
     flags = ("--run-all", "--exp-name", "old", "--max-failures", "1", "--overrides")
     assert flow_lab.run(*flags, "do=ok").returncode == 0
     assert flow_lab.run(*flags, "do=fail", program=FLOW).returncode == 1
+    told = [flow_lab.output(name, "old") / "arguments.jsonl" for name in ("a_1", "a_2")]
+    assert [each.read_text().count("do=fail") for each in told] == [1, 0]
     assert prefect_api.only_run("old")["state"]["message"].startswith("0 of 2 scenes done")

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import signal
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
@@ -22,31 +18,6 @@ from training.plan.options import checked_options
 FLOW = ("-m", "flows.train")
 SECRET = "secret-token"
 MESSAGE = Notice("exp: Failed", "1 of 2 scenes done", "failure")
-
-
-@pytest.fixture
-def webhook():
-    """A user's webhook: `received` has what was posted, `status` is its answer once `go` is set."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            made.go.wait(60)
-            made.received.append(body)
-            self.send_response(made.status)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Log nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
-        made.received, made.status, made.go = [], 200, threading.Event()
-        made.go.set()
-        made.url = f"json://user:{SECRET}@127.0.0.1:{made.server_port}/"
-        threading.Thread(target=made.serve_forever, daemon=True).start()
-        yield made
-        made.go.set()
-        made.shutdown()
 
 
 @pytest.fixture(autouse=True)
@@ -219,21 +190,6 @@ def test_a_failed_run_sends_a_message_and_its_trainers_do_not_see_the_url(
     assert SECRET not in result.stdout + result.stderr
     assert lab.run(*flags, "do=ok", program=FLOW).returncode == 0
     assert len(webhook.received) == 2
-
-
-def test_a_stopped_run_sends_a_message(lab, prefect_api, webhook, eventually):
-    """After Ctrl-C, with the number of scenes that were done."""
-    lab.add_scene("a_1")
-    lab.environment |= {"PREFECT_API_URL": prefect_api.url, "TS_NOTIFY_URL": webhook.url}
-    flags = ("--exp-name", "stopped", "--kill-grace", "1", "--overrides", "do=hang")
-    process = lab.popen(*flags, program=FLOW)
-    eventually((lab.output("a_1", "stopped") / "ready.txt").exists, "the trainer")
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert process.returncode == 130
-    (received,) = webhook.received
-    assert (received["title"], received["type"]) == ("stopped: Cancelled", "warning")
-    assert received["message"].splitlines()[0] == "stopped on request; 0 of 1 scene done"
 
 
 def test_a_block_that_does_not_exist_is_found_before_anything_starts(lab, prefect_api):

@@ -227,19 +227,35 @@ def test_the_page_is_there_while_the_run_goes_on_and_final_at_its_end(
     assert "- mean PSNR: 20.0 dB" in shown.artifacts["report"]
 
 
-def test_a_failed_scene_is_first_with_cause_and_log_and_its_last_words_are_in_the_log(
+def test_a_failed_scene_fails_the_flow_and_is_first_on_its_page_with_cause_and_log(
     flow_lab, prefect_api
 ):
-    """The log names each scene at its start and end, and has no lines of Prefect's own."""
+    """The log names each scene at its start and end, and has no lines of Prefect's own.
+
+    The other one is done, and so is the aggregate; nothing is tried again, and no result stored,
+    whatever the user's settings have for that.
+    """
+    settings = ("PREFECT_FLOWS_DEFAULT_RETRIES", "PREFECT_TASKS_DEFAULT_RETRIES")
+    flow_lab.environment.update(dict.fromkeys(settings, "2"))
+    flow_lab.environment["PREFECT_RESULTS_DEFAULT_STORAGE_BLOCK"] = "s3-bucket/none"
     flags = ("--run-all", "--exp-name", "page-fails", "--overrides", "do=fail", "only=a_2")
     result = flow_lab.run(*flags, program=FLOW)
     assert result.returncode == 1, result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
     shown = Shown(prefect_api, "page-fails")
+    state = shown.run["state"]
+    told = "1 of 2 scenes done; not done: a_2 (trainer_error)"
+    assert (state["type"], state["message"]) == ("FAILED", told)
+    runs = prefect_api.task_runs(shown.run)
+    states = {name: each["state_type"] for name, each in runs.items()}
+    assert states == {"a_1": "COMPLETED", "a_2": "FAILED", "aggregate": "COMPLETED"}
+    assert "the loss is not a number" in runs["a_2"]["state"]["message"]
+    assert len(flow_lab.record("a_2", "page-fails")["attempts"]) == 1
     assert shown.states == [("a_2", "failed"), ("a_1", "done")]
     first, log_path = shown.rows[0], flow_lab.output("a_2", "page-fails") / "train.log"
     assert first["cause"] == "trainer_error: exit status 1: the loss is not a number"
     assert first["log"] == str(log_path)
-    assert "**Failed: 1 of 2 scenes done; not done: a_2 (trainer_error)**" in shown.progress
+    assert f"**Failed: {told}**" in shown.progress
     log = prefect_api.logs(shown.run)
     (failed,) = [each for each in log if each.startswith("a_2: failed (trainer_error)")]
     assert "    | training a_2 from camera 28\n    | the loss is not a number" in failed
@@ -248,8 +264,9 @@ def test_a_failed_scene_is_first_with_cause_and_log_and_its_last_words_are_in_th
     assert not [each for each in log if "hook" in each or "Traceback" in each]
 
 
-def test_a_cancelled_run_says_so_of_its_scenes(flow_lab, prefect_api, eventually):
-    """The one that ran is cancelled, the other one was not started."""
+def test_a_cancelled_run_says_so_of_its_scenes(flow_lab, prefect_api, webhook, eventually):
+    """The one that ran is cancelled, the other one was not started; a message says the same."""
+    flow_lab.environment["TS_NOTIFY_URL"] = webhook.url
     flags = ("--run-all", "--workers", "1", "--exp-name", "page-cancel", "--kill-grace", "1")
     flow = flow_lab.popen(*flags, "--overrides", "do=hang", program=FLOW)
     eventually((flow_lab.output("a_1", "page-cancel") / "ready.txt").exists, "the trainer")
@@ -259,3 +276,6 @@ def test_a_cancelled_run_says_so_of_its_scenes(flow_lab, prefect_api, eventually
     shown = Shown(prefect_api, "page-cancel")
     assert shown.states == [("a_1", "cancelled"), ("a_2", "not started")]
     assert "**Cancelled: stopped on request**" in shown.progress
+    (received,) = webhook.received
+    assert (received["title"], received["type"]) == ("page-cancel: Cancelled", "warning")
+    assert received["message"].splitlines()[0] == "stopped on request; 0 of 2 scenes done"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
 import pytest
+from prefect_database import put_migrated_database
 
 from flows.server import managed
 from flows.server.managed import API, MAX_RESTARTS, bypass_proxy, own_server
@@ -29,8 +31,10 @@ def plain():
 
 @pytest.fixture(scope="module")
 def state_root(tmp_path_factory):
-    """One for all tests here: a database that is made once serves again."""
-    return tmp_path_factory.mktemp("state")
+    """One for all tests here, whose first database is there already."""
+    root = tmp_path_factory.mktemp("state")
+    put_migrated_database(root / "prefect" / f"{socket.gethostname()}-1")
+    return root
 
 
 def status(url: str, password: str = "") -> int:

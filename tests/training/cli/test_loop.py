@@ -76,8 +76,14 @@ def test_a_loop_runs_its_stages_in_order_and_then_only_what_is_new(loop_lab):
     ]
 
 
-def test_a_failed_stage_stops_what_needs_it_and_nothing_else(loop_lab):
-    """The same command goes on where it stopped: what is done is left out, data is merged again."""
+def test_a_failed_stage_stops_what_needs_it_and_a_killed_loop_goes_on_where_it_was(
+    loop_lab, eventually
+):
+    """Nothing else is stopped by it; what is done is left out by the same command.
+
+    That launcher is killed by -9 while the refiner runs: the next one merges the data again, and
+    nothing else that was done runs again.
+    """
     failing = mark(loop_lab, "fail_refiner")
     result = loop_lab.loop()
     assert result.returncode == 1
@@ -89,16 +95,9 @@ def test_a_failed_stage_stops_what_needs_it_and_nothing_else(loop_lab):
     assert "told to fail" in status.stdout
     failing.unlink()
     forget(loop_lab)
-    result = loop_lab.loop()
-    assert result.returncode == 0, said(result)
-    assert order(loop_lab) == ["aggregate", "refiner", *(x for x in ORDER if "_refined_" in x)]
-
-
-def test_a_killed_loop_goes_on_where_it_was(loop_lab, eventually):
-    """The launcher is killed by -9 while the refiner runs; nothing that was done runs again."""
     hanging = mark(loop_lab, "hang_refiner")
     process = loop_lab.popen(*FLAGS, program=LAUNCHER, stand_in=False)
-    eventually(lambda: "refiner" in order(loop_lab), "the refiner")
+    eventually(lambda: order(loop_lab) == ["aggregate", "refiner"], "the refiner")
     status = loop_lab.look("--status")
     assert status.returncode == 3
     assert "stage refiner" in status.stdout
@@ -110,7 +109,7 @@ def test_a_killed_loop_goes_on_where_it_was(loop_lab, eventually):
     forget(loop_lab)
     result = loop_lab.loop()
     assert result.returncode == 0, said(result)
-    assert order(loop_lab) == ["aggregate", *ORDER[ORDER.index("refiner") :]]
+    assert order(loop_lab) == ["aggregate", "refiner", *(x for x in ORDER if "_refined_" in x)]
 
 
 @pytest.mark.parametrize("how", ["ctrl-c", "cancel"])

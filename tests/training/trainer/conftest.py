@@ -196,6 +196,15 @@ def tiny_scene(built: tuple[Path, Path], tmp_path: Path) -> Iterator[TinyScene]:
     yield from _with_handlers(TinyScene(*built, tmp_path / "results"))
 
 
+@pytest.fixture(scope="module")
+def module_tiny_scene(
+    built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TinyScene]:
+    """The tiny scene with results that the tests of one file share."""
+    results = tmp_path_factory.mktemp("shared_results")
+    yield from _with_handlers(TinyScene(*built, results))
+
+
 def _with_handlers(place: Place) -> Iterator[Place]:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
     yield place

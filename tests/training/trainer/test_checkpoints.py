@@ -263,11 +263,18 @@ def test_a_checkpoint_of_other_frames_is_refused(tiny_scene, tmp_path, capsys):
     assert "body parameters: other trans than now" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def evaluated(module_tiny_scene):
+    """A run with three evaluations and novel views, as `whole`, and its settings."""
+    settings = (*module_tiny_scene.rendered, "train.evaluation.eval_every_epoch=2")
+    assert module_tiny_scene.train(*settings, exp_name="whole") == 0
+    return module_tiny_scene, settings
+
+
 @pytest.mark.parametrize("at", ["first", "middle", "views", "last"])
-def test_sigterm_ends_what_is_between_epochs_at_once(tiny_scene, monkeypatch, at):
+def test_sigterm_ends_what_is_between_epochs_at_once(tiny_scene, evaluated, monkeypatch, at):
     """Evaluations and novel views take minutes at full size; they are made again afterwards."""
-    settings = (*tiny_scene.rendered, "train.evaluation.eval_every_epoch=2")
-    assert tiny_scene.train(*settings, exp_name="whole") == 0
+    whole, settings = evaluated
     module, name, after = {
         "first": (evaluate, "_view_rows", 1),
         "middle": (evaluate, "_view_rows", 16),  # 5 frames in 3 cameras each time
@@ -287,11 +294,11 @@ def test_sigterm_ends_what_is_between_epochs_at_once(tiny_scene, monkeypatch, at
         assert tiny_scene.train(*settings) == 143
     assert len(done) < after + 3
     assert tiny_scene.train(*settings) == 0
-    assert_same(tiny_scene.checkpoint(), tiny_scene.checkpoint("whole"))
-    assert_same(tiny_scene.metrics() | {"exp_name": "whole"}, tiny_scene.metrics("whole"))
+    assert_same(tiny_scene.checkpoint(), whole.checkpoint("whole"))
+    assert_same(tiny_scene.metrics() | {"exp_name": "whole"}, whole.metrics("whole"))
     tables = sorted(path.name for path in (tiny_scene.output() / "evaluation").glob("*.csv"))
     assert tables == sorted(
-        path.name for path in (tiny_scene.output("whole") / "evaluation").glob("*.csv")
+        path.name for path in (whole.output("whole") / "evaluation").glob("*.csv")
     )
 
 

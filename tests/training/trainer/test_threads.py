@@ -18,6 +18,11 @@ status = main(sys.argv[1:])
 import torch
 print("ended", status, torch.get_num_threads())
 """
+SHORT = (
+    "train.optimization.epochs=1",
+    "train.evaluation.eval_cameras=[4]",
+    "train.evaluation.eval_frames=[1]",
+)
 
 
 @pytest.mark.parametrize(("set_by_user", "spins"), [("", "0"), ("ACTIVE", "30000000000")])
@@ -31,7 +36,7 @@ def test_threads_wait_without_spinning_unless_the_user_says_so(tiny_scene, set_b
     if set_by_user:
         environment["OMP_WAIT_POLICY"] = set_by_user
     ended = subprocess.run(
-        [sys.executable, "-c", TRAIN, *tiny_scene.arguments("train.optimization.epochs=1")],
+        [sys.executable, "-c", TRAIN, *tiny_scene.arguments(*SHORT)],
         cwd=CHECKOUT,
         env=environment,
         capture_output=True,

@@ -67,11 +67,11 @@ def made_up(tmp_path):
 
 
 @pytest.mark.processes
-def test_four_scenes_that_start_at_once_compile_gsplat_once(made_up, tmp_path):
-    """All four have it loaded; a fifth, later, compiles nothing either."""
+def test_scenes_that_start_at_once_compile_gsplat_once(made_up, tmp_path):
+    """Both have it loaded; a third, later, compiles nothing either."""
     command = [sys.executable, "-c", LOAD]
     how = {"env": made_up, "stdout": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(command, **how) for _ in range(4)]
+    processes = [subprocess.Popen(command, **how) for _ in range(2)]
     said = [process.communicate(timeout=120)[0] for process in processes]
     said.append(subprocess.run(command, timeout=120, check=True, **how).stdout)
     assert all("loaded: made up" in each for each in said)
