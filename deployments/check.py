@@ -245,7 +245,7 @@ def _schedule_faults(deployments: Iterable[Deployment]) -> Iterator[Fault]:
     forbid_tracking()
     for deployment in deployments:
         for schedule in deployment.schedules:
-            from flows.adapters.prefect_adapter import next_cron_time  # takes a second
+            from flows.adapters.prefect_deploy_adapter import next_cron_time  # takes a second
 
             try:
                 next_cron_time(schedule.cron, schedule.timezone)

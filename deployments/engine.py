@@ -28,7 +28,9 @@ def main() -> int:
     """
     process_worker = os.getppid()
     threading.Thread(target=_end_with_parent, args=(process_worker,), daemon=True).start()
-    from flows.adapters.prefect_adapter import run_engine  # Prefect reads its settings now
+    from flows.adapters.prefect_process_adapter import import_for_runs, run_engine
+
+    import_for_runs()  # Prefect reads its settings now
 
     remove_secrets()
     hide_url()

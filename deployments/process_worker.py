@@ -19,7 +19,7 @@ import psutil
 
 from deployments import ENGINE, POOL, PROCESS_WORKER_READY
 from deployments.check import FLOW_NAMES
-from flows.adapters.prefect_adapter import (
+from flows.adapters.prefect_process_adapter import (
     process_worker,
     refuse_new_runs,
     run_worker,
@@ -31,7 +31,7 @@ from training.system.processes import die_with_parent
 from training.system.stop_request import StopRequest
 
 if TYPE_CHECKING:
-    from flows.adapters.prefect_adapter import ProcessWorker
+    from flows.adapters.prefect_process_adapter import ProcessWorker
 
 MAX_RUNS = 16
 RUNS_END_S = 120.0

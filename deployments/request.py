@@ -29,7 +29,7 @@ def described(file: PrefectFile, stanza: Deployment) -> tuple[Description, list[
 
     Steps that several deployments share run once a process. Raises FaultsError when one fails.
     """
-    from flows.adapters.prefect_adapter import fill_in
+    from flows.adapters.prefect_deploy_adapter import fill_in
 
     own = (stanza.build, stanza.push, stanza.pull)
     build, push, pull = (
@@ -44,7 +44,7 @@ def described(file: PrefectFile, stanza: Deployment) -> tuple[Description, list[
 @functools.cache
 def _outputs_of(steps: str) -> dict[str, Any]:
     """Return what steps have made, by step id; our check, which is done already, is not run."""
-    from flows.adapters.prefect_adapter import run_deploy_steps
+    from flows.adapters.prefect_deploy_adapter import run_deploy_steps
 
     outputs: dict[str, Any] = {}
     others = []
@@ -91,7 +91,7 @@ def request_of(
 
 @functools.cache
 def _flow_schema() -> dict[str, Any]:
-    from flows.adapters.prefect_adapter import parameter_schema_of
+    from flows.adapters.prefect_deploy_adapter import parameter_schema_of
 
     @with_flow_parameters
     def flow(**_: Any) -> None: ...

@@ -1,4 +1,4 @@
-"""Adapters to the internals of Prefect, prefect-dask, Dask and dask-jobqueue, one module each.
+"""Adapters to the internals of Prefect, prefect-dask, Dask and dask-jobqueue.
 
 Everything the flows use of these libraries that is private, undocumented, an overridden hook, or a
 setting read at an unusual moment stands here, so an upgrade breaks one file and one named test in
@@ -6,6 +6,8 @@ setting read at an unusual moment stands here, so an upgrade breaks one file and
 `task`, states, `get_client`) is used directly.
 
 This is the lowest layer of `flows`: modules here import nothing else of it. `dask_adapter` imports
-no Prefect, because it is imported on compute nodes; `prefect_settings_adapter` is apart from
-`prefect_adapter`, whose import configures logging. Start reading with `prefect_adapter`.
+no Prefect, because it is imported on compute nodes. Prefect has four modules: `prefect_adapter` for
+what runs inside a flow, whose import configures logging; `prefect_process_adapter` for server,
+process worker and engine; `prefect_deploy_adapter`; `prefect_settings_adapter`. Start reading with
+`prefect_adapter`.
 """

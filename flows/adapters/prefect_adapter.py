@@ -1,34 +1,29 @@
 """Prefect: what the flows use beyond its documented interface.
 
-The engine of task runs, the context of a flow run, signals, buffered events, the server's
-application, the process worker and REST calls that the client has no method for. Importing this
-module imports Prefect, which reads its settings from the environment at that moment. What takes
-seconds to import (server, worker, blocks) is imported by the functions that need it. Each name
-here has a test in `tests/contracts/test_prefect.py`.
+The engine of task runs, the context of a flow run, signals, buffered events, and REST calls that
+the client has no method for. Importing this module imports Prefect, which reads its settings from
+the environment at that moment; blocks are imported by the function that needs them. Each name here
+has a test in `tests/contracts/test_prefect.py`.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-import os
 import re
-import runpy
-import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from concurrent.futures import Future
 from contextlib import nullcontext
 from datetime import datetime
 from importlib import resources
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import httpx
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import ArtifactCreate
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId, LogFilterTimestamp
 from prefect.client.schemas.objects import FlowRun, RunInput, State, TaskRun
 from prefect.context import FlowRunContext
 from prefect.events.worker import EventsWorker
@@ -45,17 +40,11 @@ from prefect.utilities.asyncutils import run_coro_as_sync
 from prefect.utilities.engine import emit_task_run_state_change_event
 from prefect.utilities.urls import url_for
 
-from preprocess.faults import Fault, FaultsError
-
-if TYPE_CHECKING:
-    from prefect.workers.process import ProcessWorker
-
 __all__ = [
     "CancelledRun",
     "FailedRun",
     "FlowRun",
     "ObjectNotFound",
-    "ProcessWorker",
     "RunInput",
     "State",
     "SyncPrefectClient",
@@ -185,6 +174,15 @@ def flow_run_url(flow_run_id: UUID) -> str:
     return url_for("flow-run", flow_run_id) or ""
 
 
+def has_log(client: SyncPrefectClient, flow_run_id: UUID, until: datetime) -> bool:
+    """Return whether the server has a line that a flow run logged until then."""
+    wanted = LogFilter(
+        flow_run_id=LogFilterFlowRunId(any_=[flow_run_id]),
+        timestamp=LogFilterTimestamp(before_=until),
+    )
+    return bool(client.read_logs(wanted, limit=1))
+
+
 def says_final_state(record: logging.LogRecord) -> bool:
     """Return whether a log record is the engine's message about the end of a run."""
     return str(record.msg).startswith(FINAL_STATE_MESSAGE)
@@ -279,127 +277,3 @@ def load_notification_block(name: str) -> Any:
         return Block.load(name)
     except (ValueError, KeyError, TypeError, UnknownBlockType) as error:
         raise BlockError(type(error).__name__) from None
-
-
-# Processes: server, worker, a flow run's own
-
-
-def server_application(*, with_ui: bool) -> Any:
-    """Return the server's ASGI application; without UI it runs no services such as schedules."""
-    from prefect.server.api.server import create_app
-
-    return create_app(ephemeral=not with_ui, final=True)
-
-
-def process_worker(
-    pool: str,
-    most_runs: int,
-    command: Sequence[str],
-    working_dir: Path,
-    entrypoints: Mapping[str, str],
-) -> ProcessWorker:
-    """Return a process worker whose runs start with `command` in `working_dir`.
-
-    Deployments and pools can still set both. Without a command Prefect starts two more Python
-    processes for each run, without a folder it makes one. `entrypoints`, by the flow's name, are
-    for deployments without one: "Duplicate" in the UI leaves it out, and their runs would crash.
-    """
-    from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
-
-    class Configuration(ProcessJobConfiguration):
-        def prepare_for_flow_run(self, *args: Any, **kwargs: Any) -> None:  # a hook
-            self.command = self.command or shlex.join(command)
-            self.working_dir = self.working_dir or working_dir
-            super().prepare_for_flow_run(*args, **kwargs)
-            prepared: dict[str, Any] = self._related_objects
-            deployment, flow = prepared["deployment"], prepared["flow"]
-            if deployment and flow and not deployment.entrypoint and flow.name in entrypoints:
-                self.env["PREFECT__FLOW_ENTRYPOINT"] = entrypoints[flow.name]
-
-    worker = ProcessWorker(pool, limit=most_runs, create_pool_if_not_found=False)
-    worker.job_configuration = Configuration
-    return worker
-
-
-async def run_worker(worker: ProcessWorker, on_started: Callable[[], None]) -> None:
-    """Execute runs until cancelled.
-
-    `on_started` is called when Prefect prints that the worker has started; and once more when it
-    prints that it has stopped, which it does not when cancelled.
-    """
-    await worker.start(printer=lambda _: on_started())
-
-
-def next_cron_time(cron: str, timezone: str) -> datetime:
-    """Return when a schedule fires next; raises ValueError if Prefect refuses it or it never does.
-
-    Prefect takes a day that no month has, as the 31st of February, and its scheduler then fails.
-    """
-    from prefect._vendor.croniter.croniter import CroniterBadDateError, croniter
-    from prefect.client.schemas.schedules import CronSchedule
-
-    schedule = CronSchedule(cron=cron, timezone=timezone)
-    times = croniter(schedule.cron, datetime.now(ZoneInfo(timezone)))
-    try:
-        found: datetime = times.get_next(datetime)
-    except CroniterBadDateError as error:
-        raise ValueError("such a day never comes") from error
-    return found
-
-
-def parameter_schema_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the schema of a flow's parameters, the UI's form, given a function of its signature.
-
-    Importing the flow itself takes as long as importing Prefect.
-    """
-    from prefect.utilities.callables import parameter_schema
-
-    schema: dict[str, Any] = parameter_schema(function).model_dump(exclude_unset=True)
-    return schema
-
-
-def run_deploy_steps(steps: Sequence[dict[str, Any]], outputs: dict[str, Any]) -> dict[str, Any]:
-    """Run the build and push steps of a prefect.yaml; return their outputs by step id.
-
-    `outputs` are those of earlier steps. Prefect asks the server for blocks that steps name.
-    Raises FaultsError when a step fails.
-    """
-    from prefect.deployments.steps.core import StepExecutionError, run_steps
-
-    try:
-        found: dict[str, Any] = run_coro_as_sync(
-            run_steps(list(steps), outputs, print_function=lambda *_, **__: None)
-        )
-    except StepExecutionError as error:
-        raise FaultsError([Fault(str(error), str(error.__cause__))]) from error
-    return found
-
-
-def fill_in(values: dict[str, Any], outputs: dict[str, Any]) -> dict[str, Any]:
-    """Replace the placeholders of a prefect.yaml, as in `{{ id.output }}` and `{{ $VARIABLE }}`.
-
-    Blocks, Prefect's variables and a run's `ctx` are left for when a run starts.
-    """
-    from prefect.utilities.templating import apply_values
-
-    filled: Any = apply_values(values, dict(os.environ), remove_notset=False)
-    filled = apply_values(filled, outputs, remove_notset=False)
-    return dict(filled)
-
-
-def runs_in_progress(worker: ProcessWorker) -> int:
-    """Return how many runs a worker executes now."""
-    return worker.limiter.borrowed_tokens
-
-
-def refuse_new_runs(worker: ProcessWorker) -> None:
-    """Let a worker take no run as long as it executes one (the limiter takes no zero)."""
-    worker.limiter.total_tokens = 1
-
-
-def run_engine() -> None:
-    """Run the flow run that PREFECT__FLOW_RUN_ID names, as Prefect's `python -m` does.
-
-    Ends the process with the status that the worker expects.
-    """
-    runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
     with without_collecting():
         import uvicorn
 
-        from flows.adapters.prefect_adapter import server_application
+        from flows.adapters.prefect_process_adapter import server_application
 
         app = RetryWhileBusy(server_application(with_ui=with_ui))
     config = uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=SHUTDOWN_S)

@@ -10,28 +10,20 @@ import asyncio
 import inspect
 import json
 import os
-import re
-import runpy
 import signal
-import sys
 from concurrent.futures import Future
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
-from contract import contract
+from contract import accepts, contract
 
 ADAPTER = "flows/adapters/prefect_adapter.py"
-ARTIFACT = UUID("00000000-0000-0000-0000-00000000a411")
+KNOWN = UUID("00000000-0000-0000-0000-00000000a411")
 prefect_contract = partial(contract, "prefect")
-
-
-def accepts(function, *args, **kwargs) -> bool:
-    """Whether a function can be called like this; raises TypeError if not."""
-    return bool(inspect.signature(function).bind(*args, **kwargs))
 
 
 def test_the_adapter_can_be_imported():
@@ -200,43 +192,6 @@ def test_the_end_of_a_run_is_logged_in_known_words_by_known_loggers():
             assert type(get_state_exception(state)) is error
 
 
-# Deploying
-
-
-def test_the_forms_schema_needs_no_flow():
-    """prefect.utilities.callables.parameter_schema: the same for a bare function."""
-    with prefect_contract(
-        "parameter_schema", f"{ADAPTER} parameter_schema_of", "to deploy without importing the flow"
-    ):
-        from prefect import flow
-
-        from flows.adapters.prefect_adapter import parameter_schema_of
-        from flows.parameters import with_flow_parameters
-
-        @with_flow_parameters
-        def train(**_):
-            """Train."""
-
-        assert parameter_schema_of(train) == flow(train).parameters.model_dump(exclude_unset=True)
-        assert parameter_schema_of(train)["required"] == ["exp_name"]
-
-
-def test_steps_and_placeholders_of_a_prefect_yaml(monkeypatch):
-    """prefect.deployments.steps.core.run_steps, prefect.utilities.templating.apply_values."""
-    with prefect_contract(
-        "run_steps and apply_values", f"{ADAPTER} run_deploy_steps, fill_in", "to deploy"
-    ):
-        from prefect.deployments.steps.core import run_steps
-
-        from flows.adapters.prefect_adapter import fill_in
-
-        assert accepts(run_steps, [], {}, print_function=print)
-        monkeypatch.setenv("TS_OF_A_STEP", "1")
-        given = {"a": "{{ id.out }}", "b": "{{ $TS_OF_A_STEP }}", "c": "{{ ctx.x }}"}
-        filled = fill_in(given, {"id": {"out": {"k": "v"}}})
-        assert filled == {"a": {"k": "v"}, "b": "1", "c": "{{ ctx.x }}"}
-
-
 # The flow run
 
 
@@ -334,82 +289,6 @@ def test_the_address_of_a_run_in_the_ui_has_its_id():
         assert str(run_id) in address
 
 
-# Settings
-
-
-def test_settings_are_kept_when_their_variables_are_gone(monkeypatch):
-    """prefect.context.refresh_global_settings_context, prefect.settings.get_current_settings."""
-    with prefect_contract(
-        "refresh_global_settings_context",
-        "flows/adapters/prefect_settings_adapter.py read_settings_again",
-        "to keep a password from trainers without losing it",
-    ):
-        from prefect.context import refresh_global_settings_context
-        from prefect.settings import get_current_settings
-
-        try:
-            monkeypatch.setenv("PREFECT_API_AUTH_STRING", "admin:secret")
-            refresh_global_settings_context()
-            monkeypatch.delenv("PREFECT_API_AUTH_STRING")
-            kept = get_current_settings().api.auth_string.get_secret_value()
-        finally:
-            monkeypatch.undo()
-            refresh_global_settings_context()
-        assert kept == "admin:secret"
-
-
-def variables_of_ours() -> list[str]:
-    """The settings of Prefect's that our source code names; PREFECT__ begins no setting."""
-    checkout = Path(__file__).resolve().parents[2]
-    sources = [*checkout.glob("flows/**/*.py"), *checkout.glob("deployments/**/*.py")]
-    named = re.compile(r'"(PREFECT_(?!_)[A-Z0-9_]+)"')
-    return sorted({name for each in sources for name in named.findall(each.read_text("utf-8"))})
-
-
-NOT_SETTINGS = {
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL",  # replaces a value of logging.yml
-    "PREFECT_PROFILE",  # says which profile to read
-}
-VALUES = ("true", "false", "61", "http://server/api", "INFO", '{"a": "b"}', "events", "/tmp/file")
-
-
-@pytest.mark.parametrize("name", sorted(set(variables_of_ours()) - NOT_SETTINGS))
-def test_prefect_knows_each_variable_that_we_set_or_read(name, monkeypatch):
-    """Prefect ignores an unknown variable silently."""
-    with prefect_contract(f"the setting {name}", "flows/server, deployments", "to have an effect"):
-        monkeypatch.delenv(name, raising=False)
-        without = settings()
-        assert any(settings_with(name, value, monkeypatch) not in ({}, without) for value in VALUES)
-
-
-def settings() -> dict[str, str]:
-    """All settings; none where a value is not valid."""
-    from prefect.settings import Settings
-
-    try:
-        return Settings().to_environment_variables(include_secrets=True)
-    except ValueError:
-        return {}
-
-
-def settings_with(name: str, value: str, monkeypatch) -> dict[str, str]:
-    monkeypatch.setenv(name, value)
-    return settings()
-
-
-def test_a_variable_sets_the_level_of_the_terminals_handler(monkeypatch):
-    """prefect.logging.configuration.load_logging_config."""
-    with prefect_contract(
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "flows/server/managed.py", "to be quiet"
-    ):
-        import prefect.logging
-        from prefect.logging.configuration import load_logging_config
-
-        monkeypatch.setenv("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-        config = load_logging_config(Path(prefect.logging.__file__).with_name("logging.yml"))
-        assert config["handlers"]["console"]["level"] == "CRITICAL"
-
-
 # REST calls
 
 
@@ -426,7 +305,7 @@ def client(requests):
 
     def answer(request: httpx.Request) -> httpx.Response:
         requests.append(request)
-        known = str(ARTIFACT) in request.url.path
+        known = str(KNOWN) in request.url.path
         return httpx.Response(204 if known else 404, json=None if known else {"detail": "unknown"})
 
     transport = httpx.MockTransport(answer)
@@ -442,9 +321,9 @@ def test_artifacts_can_be_patched_by_a_request_of_the_client(client, requests):
         "to change an artifact without an event that holds all of it",
     ):
         path = "/artifacts/{id}"
-        client.request("PATCH", path, path_params={"id": ARTIFACT}, json={"data": "new"})
+        client.request("PATCH", path, path_params={"id": KNOWN}, json={"data": "new"})
         (sent,) = [each for each in requests if each.method == "PATCH"]
-        assert sent.url.path == f"/api/artifacts/{ARTIFACT}"
+        assert sent.url.path == f"/api/artifacts/{KNOWN}"
         assert json.loads(sent.content) == {"data": "new"}
         with pytest.raises(httpx.HTTPStatusError) as caught:
             client.request("PATCH", path, path_params={"id": uuid4()}, json={"data": "new"})
@@ -464,6 +343,38 @@ def test_an_artifact_can_be_made_for_a_flow_run_by_id(client):
         assert accepts(client.create_artifact, artifact)
 
 
+@pytest.mark.parametrize("lines", [[], [{"name": "a", "level": 20, "message": "b"}]])
+def test_the_log_of_a_run_can_be_asked_for_without_the_run(lines):
+    """prefect.client.schemas.filters.LogFilter, SyncPrefectClient.read_logs, the table of logs."""
+    with prefect_contract(
+        "LogFilter, read_logs",
+        f"{ADAPTER} has_log",
+        "to tell a deleted run from a lost database",
+    ):
+        from prefect.client.orchestration import SyncPrefectClient
+        from prefect.server.api.flows import delete_flow
+        from prefect.server.database.orm_models import Log
+        from prefect.server.schemas.filters import LogFilter
+
+        from flows.adapters.prefect_adapter import has_log
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            if request.method == "GET":  # the client asks for the server's version
+                return httpx.Response(404, json={})
+            asked = LogFilter.model_validate(json.loads(request.content)["logs"])
+            assert asked.flow_run_id.any_ == [KNOWN]
+            assert asked.timestamp.before_ == until
+            return httpx.Response(200, json=[{**each, "timestamp": str(until)} for each in lines])
+
+        until = datetime.now(UTC)
+        given = {"transport": httpx.MockTransport(answer)}
+        with SyncPrefectClient("http://server/api", httpx_settings=given) as client:
+            assert has_log(client, KNOWN, until) == bool(lines)
+        # A flow's runs go with it by a foreign key, which logs don't have.
+        assert not Log.__table__.c.flow_run_id.foreign_keys
+        assert "log" not in inspect.getsource(delete_flow)
+
+
 def test_types_of_notification_blocks_are_known_once_their_module_is_imported():
     """prefect.blocks.notifications, prefect.blocks.core.Block.load and UnknownBlockType."""
     with prefect_contract(
@@ -476,121 +387,3 @@ def test_types_of_notification_blocks_are_known_once_their_module_is_imported():
         assert hasattr(lookup_type(Block, "slack-webhook"), "notify")
         assert issubclass(UnknownBlockType, Exception)
         assert accepts(Block.load, "slack-webhook/lab")
-
-
-# Processes
-
-
-def test_the_servers_application_can_do_without_ui_and_services():
-    """prefect.server.api.server.create_app."""
-    with prefect_contract(
-        "create_app", f"{ADAPTER} server_application", "to serve on a socket of ours"
-    ):
-        from prefect.server.api.server import create_app
-
-        assert accepts(create_app, ephemeral=True, final=True)
-
-
-def test_a_worker_starts_runs_as_its_job_configuration_says():
-    """prefect.workers.process: ProcessWorker.job_configuration, prepare_for_flow_run."""
-    with prefect_contract(
-        "ProcessJobConfiguration.prepare_for_flow_run",
-        f"{ADAPTER} process_worker",
-        "to start one process of ours for each run",
-    ):
-        from prefect.client.schemas.objects import FlowRun
-
-        from flows.adapters.prefect_adapter import process_worker
-
-        worker = process_worker("pool", 2, ["python", "-m", "a b"], Path("/"), {"f": "m:f"})
-        made = worker.job_configuration()
-        made.prepare_for_flow_run(FlowRun(flow_id=uuid4()))
-        assert made.command == "python -m 'a b'"
-        assert made.working_dir == Path("/")
-        chosen = worker.job_configuration(command="mine", working_dir="/tmp")
-        chosen.prepare_for_flow_run(FlowRun(flow_id=uuid4()))
-        assert (chosen.command, chosen.working_dir) == ("mine", Path("/tmp"))
-
-
-def test_a_worker_names_the_entrypoint_that_a_deployment_lacks():
-    """PREFECT__FLOW_ENTRYPOINT, read by prefect.flow_engine.load_flow."""
-    with prefect_contract(
-        "PREFECT__FLOW_ENTRYPOINT",
-        f"{ADAPTER} process_worker",
-        "to run deployments that people have duplicated in the UI",
-    ):
-        from prefect import flow_engine
-        from prefect.client.schemas.objects import Flow, FlowRun
-        from prefect.client.schemas.responses import DeploymentResponse
-
-        from flows.adapters.prefect_adapter import process_worker
-
-        assert "PREFECT__FLOW_ENTRYPOINT" in inspect.getsource(flow_engine.load_flow)
-        worker = process_worker("pool", 2, ["python"], Path("/"), {"f": "m:f"})
-        run = FlowRun(flow_id=uuid4())
-
-        def entrypoint(flow: str, own: str | None) -> str | None:
-            made = worker.job_configuration()
-            deployment = DeploymentResponse(name="d", flow_id=run.flow_id, entrypoint=own)
-            made.prepare_for_flow_run(run, deployment=deployment, flow=Flow(name=flow))
-            return made.env.get("PREFECT__FLOW_ENTRYPOINT")
-
-        assert entrypoint("f", None) == "m:f"
-        assert entrypoint("f", "other:f") is None
-        assert entrypoint("g", None) is None
-
-
-def test_a_worker_counts_its_runs_in_a_limiter():
-    """prefect.workers.base.BaseWorker.limiter."""
-    with prefect_contract(
-        "BaseWorker.limiter",
-        f"{ADAPTER} runs_in_progress, refuse_new_runs",
-        "to end runs before the worker ends",
-    ):
-        import anyio
-        from prefect.workers.base import BaseWorker
-
-        assert isinstance(BaseWorker.limiter, property)
-        assert "anyio.CapacityLimiter" in str(BaseWorker.limiter.fget.__annotations__)
-
-        async def limit():
-            limiter = anyio.CapacityLimiter(2)
-            limiter.total_tokens = 1
-            return limiter.total_tokens, limiter.borrowed_tokens
-
-        assert asyncio.run(limit()) == (1, 0)
-
-
-def test_a_worker_prints_that_it_has_started():
-    """prefect.workers.base.BaseWorker.start."""
-    with prefect_contract("BaseWorker.start", f"{ADAPTER} run_worker", "to say that it waits"):
-        from prefect.workers.base import BaseWorker
-
-        assert accepts(BaseWorker.start, "worker", printer=print)
-        assert 'printer(f"Worker {worker.name!r} started!")' in inspect.getsource(BaseWorker.start)
-
-
-def test_the_engine_is_a_module_that_runs_the_flow_run_of_a_variable(monkeypatch):
-    """python -m prefect.engine, with PREFECT__FLOW_RUN_ID."""
-    with prefect_contract("prefect.engine", f"{ADAPTER} run_engine", "to run a deployment's run"):
-        monkeypatch.setattr(sys, "argv", ["engine"])
-        monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "no id")
-        monkeypatch.delitem(sys.modules, "prefect.engine", raising=False)
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
-        assert ended.value.code == 1
-
-
-def test_a_schedule_can_be_checked_without_a_server():
-    """prefect.client.schemas.schedules.CronSchedule, prefect._vendor.croniter."""
-    with prefect_contract(
-        "CronSchedule, croniter",
-        f"{ADAPTER} next_cron_time",
-        "to refuse a wrong schedule before anything is deployed",
-    ):
-        from flows.adapters.prefect_adapter import next_cron_time
-
-        assert next_cron_time("30 1 * * *", "UTC").minute == 30
-        for cron, timezone in (("30 1", "UTC"), ("0 0 31 2 *", "UTC"), ("30 1 * * *", "PST8")):
-            with pytest.raises(ValueError, match=r"cron|timezone|never"):
-                next_cron_time(cron, timezone)

@@ -70,7 +70,7 @@ def test_a_stanzas_own_steps_reach_the_server(file_with, monkeypatch):
     """Its pull step, and what its build step has made as a job variable."""
     ran = []
     monkeypatch.setattr(
-        "flows.adapters.prefect_adapter.run_deploy_steps",
+        "flows.adapters.prefect_deploy_adapter.run_deploy_steps",
         lambda steps, _: ran.extend(steps) or {"image": {"name": "lab/name"}},
     )
     file = load_prefect_file(file_with(OWN_STEPS))
