@@ -12,11 +12,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
+from datetime import UTC, datetime
 
 import httpx
 from prefect import get_client
 
-from flows.adapters.prefect_adapter import FlowRun, ObjectNotFound, SyncPrefectClient
+from flows.adapters.prefect_adapter import FlowRun, ObjectNotFound, SyncPrefectClient, has_log
 from training.system.console import say
 
 WATCH_EVERY_S = 5.0
@@ -32,7 +33,7 @@ def stop_with_run(run: FlowRun) -> Iterator[None]:
     over = threading.Event()
     thread = threading.Thread(
         target=copy_context().run,  # where Prefect finds its server
-        args=(_watch, run, over),
+        args=(_watch, run, datetime.now(UTC), over),
         name="run-watch",
         daemon=True,
     )
@@ -43,27 +44,39 @@ def stop_with_run(run: FlowRun) -> Iterator[None]:
         over.set()
 
 
-def _watch(run: FlowRun, over: threading.Event) -> None:
+def _watch(run: FlowRun, began: datetime, over: threading.Event) -> None:
     while not over.wait(WATCH_EVERY_S):
-        reason = _reason_to_stop(run)
+        reason = _reason_to_stop(run, began)
         if reason and not over.is_set():
             say(f"the flow run {reason}: its scenes are stopped")
             os.kill(os.getpid(), signal.SIGTERM)
             return
 
 
-def _reason_to_stop(run: FlowRun) -> str:
+def _reason_to_stop(run: FlowRun, began: datetime) -> str:
     """Return why the flow should stop; empty while it should not, or the server can't be asked."""
     try:
         with get_client(sync_client=True) as client:
             found = _find(client, run)
             if found is None:
-                client.read_flow(run.flow_id)  # gone too where the server has lost its database
-                return "" if _find(client, run) else "was deleted"
+                is_deleted = _has_same_database(client, run, began) and not _find(client, run)
+                return "was deleted" if is_deleted else ""
     except (ObjectNotFound, httpx.HTTPError, RuntimeError):  # a server that is away: train on
         return ""
     is_cancelled = found.state is not None and found.state.is_cancelling()
     return "is cancelled" if is_cancelled and STARTED_BY_WORKER not in os.environ else ""
+
+
+def _has_same_database(client: SyncPrefectClient, run: FlowRun, began: datetime) -> bool:
+    """Return whether the server still has the run's flow, or what the run logged before it began.
+
+    The log stays where somebody has deleted the flow with its runs, and is gone with the database.
+    """
+    try:
+        client.read_flow(run.flow_id)
+    except ObjectNotFound:
+        return has_log(client, run.id, began)
+    return True
 
 
 def _find(client: SyncPrefectClient, run: FlowRun) -> FlowRun | None:
