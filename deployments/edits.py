@@ -40,6 +40,8 @@ class Edit:
         was = "is kept as edited in the UI" if self.is_kept else "is reset"
         if self.field.startswith(ENVIRONMENT):
             return f"{self.field} {was}"
+        if self.in_file is MISSING and not self.is_kept:
+            return f"{self.field} {was}, prefect.yaml does not set it (was {_shown(self.edited)})"
         relation = "prefect.yaml has" if self.is_kept else "was"
         other = self.in_file if self.is_kept else self.edited
         now = self.edited if self.is_kept else self.in_file
@@ -95,12 +97,13 @@ def without_defaults(
 ) -> Description:
     """Leave out parameters with their default value that the others do not name.
 
-    The UI's form may send all parameters where somebody has changed one.
+    The UI's form may send all parameters where somebody has changed one. Those of a box that an
+    older version has deployed outside of it are put there.
     """
     named = [each["parameters"] for each in others if each]
     schema = answer["parameter_openapi_schema"]
     parameters = _without_defaults(current["parameters"], schema, schema, named)
-    return {**current, "parameters": parameters}
+    return {**current, "parameters": form_values(parameters)}
 
 
 def _without_defaults(
@@ -127,7 +130,7 @@ def _without_defaults(
 def last_deployed(answer: Mapping[str, Any]) -> Description | None:
     """Return what was last deployed; None when another program than ours has deployed since."""
     found: Description | None = answer["parameter_openapi_schema"].get(KEPT_AS)
-    return found
+    return found and {**found, "parameters": form_values(found["parameters"])}
 
 
 def merged(

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from deployments.check import load_prefect_file
-from deployments.edits import merged, of_file, of_server, without_defaults
+from deployments.edits import (
+    KEPT_AS,
+    last_deployed,
+    merged,
+    of_file,
+    of_server,
+    without_defaults,
+)
 
 FILE = {"description": "a", "parameters": {"seed": 1, "workers": 2}, "schedules": {}}
 NIGHT = {"cron": "0 1 * * *", "timezone": "UTC", "active": False}
@@ -164,3 +171,18 @@ def test_defaults_that_the_form_sends_are_no_edits():
     current = without_defaults(of_server(answer), answer, None, named)
     assert current["parameters"]["workers"] == 0
     assert current["parameters"]["slurm"] == {"time": "", "memory": "9G"}
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+def test_options_that_got_a_box_by_an_upgrade_are_no_edits(is_known):
+    """Whether the older version kept what it deployed or not; what is gone is said as such."""
+    old = {"exp_name": "e", "slurm_time": "3:00:00"}
+    wanted = with_parameters(exp_name="e", slurm={"time": "3:00:00"})
+    schema = {"properties": {}} | ({KEPT_AS: with_parameters(**old)} if is_known else {})
+    answer = answer_of(parameters=old, parameter_openapi_schema=schema)
+    base = last_deployed(answer)
+    current = without_defaults({**FILE, "parameters": old}, answer, base, wanted)
+    assert merged(base, current, wanted) == (wanted, [])
+    _, edits = merged(base, current, with_parameters(exp_name="e"))
+    gone = "parameters.slurm is reset, prefect.yaml does not set it (was {'time': '3:00:00'})"
+    assert [str(each) for each in edits] == ([] if is_known else [gone])
