@@ -1,7 +1,7 @@
 """The process of one flow run: `python -m deployments.engine`, started by the process worker.
 
 It runs Prefect's own engine, ends with the process worker, and hides Prefect's password from what
-it starts.
+it starts. With `--spare FD` it is started beforehand and waits for its run (`spare_engine`).
 """
 
 from __future__ import annotations
@@ -11,16 +11,19 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 
+from deployments.spare_engine import OPTION, wait_for_run
 from flows.notifications.notify import hide_url
 from flows.server.settings import remove_secrets
 from training.system.exit_status import DONE, FAILED
+from training.system.importing import without_collecting
 
 PARENT_CHECK_S = 1.0
 ORPHAN_S = 60.0
 
 
-def main() -> int:
+def main(argv: Sequence[str]) -> int:
     """Run the flow run that PREFECT__FLOW_RUN_ID names; the exit status is Prefect's.
 
     When the process worker is killed the flow is told to stop, as by Ctrl-C, and this process ends
@@ -28,10 +31,12 @@ def main() -> int:
     """
     process_worker = os.getppid()
     threading.Thread(target=_end_with_parent, args=(process_worker,), daemon=True).start()
+    if argv[:1] == [OPTION] and not wait_for_run(int(argv[1])):
+        return DONE
     from flows.adapters.prefect_process_adapter import import_for_runs, run_engine
 
-    import_for_runs()  # Prefect reads its settings now
-
+    with without_collecting():
+        import_for_runs()  # Prefect reads its settings now, if it has not yet
     remove_secrets()
     hide_url()
     run_engine()
@@ -47,4 +52,4 @@ def _end_with_parent(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""The process that executes the deployments' runs: `python -m deployments.process_worker [POOL]`.
+"""The process that executes a pool's runs: `python -m deployments.process_worker --help`.
 
 This is Prefect's process worker with an orderly end. By itself it leaves runs that say Running when
 it is told to stop (SIGTERM), and orphans when it is killed. `serve()`, Prefect's other way, has no
@@ -13,13 +13,18 @@ import os
 import signal
 import sys
 import time
+from argparse import ArgumentParser
 from typing import TYPE_CHECKING
 
 import psutil
 
-from deployments import ENGINE, POOL, PROCESS_WORKER_READY
+from deployments import ENGINE, NO_SPARE, POOL, PROCESS_WORKER_READY
 from deployments.check import FLOW_NAMES
+from deployments.spare_engine import SpareEngine
 from flows.adapters.prefect_process_adapter import (
+    environment_of_runs,
+    offer_processes,
+    process_opener,
     process_worker,
     refuse_new_runs,
     run_worker,
@@ -33,6 +38,7 @@ from training.system.stop_request import StopRequest
 if TYPE_CHECKING:
     from flows.adapters.prefect_process_adapter import ProcessWorker
 
+COMMAND = (sys.executable, "-m", ENGINE)
 MAX_RUNS = 16
 RUNS_END_S = 120.0
 POLL_S = 0.2
@@ -41,17 +47,20 @@ PARENT_DIED = signal.SIGUSR1  # comes once for each thread that the parent had
 SIGNAL_OF_LEVEL: dict[int, signal.Signals] = {1: signal.SIGTERM, 2: signal.SIGKILL}
 
 
-async def work(pool: str) -> None:
+async def work(pool: str, *, keep_spare: bool = True) -> None:
     """Execute a pool's runs until SIGINT or SIGTERM; a second signal ends running ones at once."""
     stop, stopping = StopRequest(), asyncio.Event()
     _handle_signals(stop, stopping)
     entrypoints = {name: entrypoint for entrypoint, name in FLOW_NAMES.items()}
-    worker = process_worker(pool, MAX_RUNS, [sys.executable, "-m", ENGINE], CHECKOUT, entrypoints)
+    worker = process_worker(pool, MAX_RUNS, COMMAND, CHECKOUT, entrypoints)
+    keeping = _keep_spare() if keep_spare else None
     working = asyncio.create_task(
         run_worker(worker, lambda: print(PROCESS_WORKER_READY, flush=True))
     )
     stopped = asyncio.create_task(stopping.wait())
     await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
+    if keeping:
+        keeping.cancel()
     if not working.done():
         await _end_runs(worker, stop)
         signal.alarm(LAST_REQUESTS_S)  # a server that was killed too would be waited for
@@ -59,6 +68,13 @@ async def work(pool: str) -> None:
     stopped.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await working
+
+
+def _keep_spare() -> asyncio.Task[None]:
+    """Keep a spare engine for runs until the returned task is cancelled."""
+    spare = SpareEngine(COMMAND, CHECKOUT, environment_of_runs(), process_opener())
+    offer_processes(spare.offer)
+    return asyncio.create_task(spare.keep())
 
 
 def _handle_signals(stop: StopRequest, stopping: asyncio.Event) -> None:
@@ -93,10 +109,14 @@ async def _end_runs(worker: ProcessWorker, stop: StopRequest) -> None:
 
 def main() -> int:
     """Work until told to stop; ends with the process that started it."""
+    parser = ArgumentParser(prog="python -m deployments.process_worker", description=__doc__)
+    parser.add_argument("pool", nargs="?", default=POOL, metavar="POOL")
+    parser.add_argument(NO_SPARE, action="store_true", help="start each run in a new process")
+    arguments = parser.parse_args()
     parent = os.getppid()
     die_with_parent(PARENT_DIED)
     if os.getppid() == parent:
-        asyncio.run(work(*sys.argv[1:2] or [POOL]))
+        asyncio.run(work(arguments.pool, keep_spare=not arguments.no_spare_engine))
     return DONE
 
 

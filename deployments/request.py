@@ -12,14 +12,11 @@ from typing import Any
 
 from deployments.check import Deployment, PrefectFile
 from deployments.edits import KEPT_AS, Description, of_file
+from deployments.scene_menus import scene_names, scenes_folder
 from flows.form import form_schema
-from flows.options import FlowOptions
-from flows.parameters import option_values, with_flow_parameters
+from flows.parameters import with_flow_parameters
 from preprocess.faults import FaultsError
-from preprocess.registry import load_scenes
 from preprocess.roots import CHECKOUT
-from training.plan.options import checked_options
-from training.plan.train_script import given_path
 
 CHECK_STEP = "deployments.check.as_build_step"
 
@@ -102,7 +99,6 @@ def _flow_schema() -> dict[str, Any]:
 def _scene_names(parameters: dict[str, Any]) -> list[str]:
     """Return the names of the scenes that a deployment may train; none when they can't be read."""
     try:
-        options = checked_options(FlowOptions, {"exp_name": "any", **option_values(parameters)})
-        return [scene.seq_name for scene in load_scenes(given_path(options, "scenes_dir"))]
+        return scene_names(scenes_folder(parameters))
     except FaultsError:  # each run says what is wrong with them
         return []

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -27,11 +27,12 @@ if __name__ == "__main__":
 import httpx
 import psutil
 
-from deployments import ENGINE, POOL, PROCESS_WORKER_READY
+from deployments import ENGINE, NO_SPARE, POOL, PROCESS_WORKER_READY
 from deployments.api_client import connect
 from deployments.check import PrefectFile, load_prefect_file
 from deployments.deploy import deploy
 from deployments.orphaned_runs import end_orphaned_runs
+from deployments.scene_menus import SceneMenus
 from flows.runner.stop_signals import StopCount, first_stop_interrupts
 from flows.server.external_api import check_server
 from flows.server.managed import API, LOOPBACK, MAX_RESTARTS, bypass_proxy, start_server
@@ -67,7 +68,7 @@ Workers = Mapping[Path, "subprocess.Popen[bytes]"]
 """Process workers by their logs."""
 OWN_DEFAULTS = {  # of a server for one person
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
-    "PREFECT_WORKER_QUERY_SECONDS": "2",
+    "PREFECT_WORKER_QUERY_SECONDS": "1",  # a run waits half of it; costs 3 % of a core
 }
 
 
@@ -81,7 +82,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="NAME",
         help=f"a work pool whose runs are executed here; several times for several ({POOL})",
     )
-    pools = list(dict.fromkeys(parser.parse_args(argv).pools or [POOL]))
+    parser.add_argument(
+        NO_SPARE,
+        action="store_true",
+        help="start each run in a new process: saves the memory of one that is kept ready",
+    )
+    arguments = parser.parse_args(argv)
+    pools = list(dict.fromkeys(arguments.pools or [POOL]))
+    options = [NO_SPARE] if arguments.no_spare_engine else []
     adopt_orphans()
     with first_stop_interrupts() as stops, ExitStack() as stack:
         try:
@@ -98,13 +106,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             say("the process worker starts")
             workers = {
                 folder / _log_of(pool): stack.enter_context(
-                    _process_worker(settings, pool, folder / _log_of(pool), lock, stops)
+                    _process_worker(settings, [pool, *options], folder / _log_of(pool), lock, stops)
                 )
                 for pool in pools
             }
             _wait_until_started(workers)
             _announce(api, found, folder, workers)
-            say(f"{_wait_for_a_death(api, workers)}: runs and all else end", sys.stderr)
+            died = _wait_for_a_death(api, workers, SceneMenus(settings).refresh)
+            say(f"{died}: runs and all else end", sys.stderr)
         except FaultsError as error:
             say(f"not served:\n{error}", sys.stderr)
             return USAGE
@@ -121,12 +130,15 @@ def _log_of(pool: str) -> str:
     return LOG if pool == POOL else f"worker-{pool}.log"
 
 
-def _wait_for_a_death(api: API, workers: Workers) -> str:
+def _wait_for_a_death(
+    api: API, workers: Workers, meanwhile: Callable[[], None] = lambda: None
+) -> str:
     """Wait until a process worker has ended, or our server died too often; return which."""
     while not api.is_lost:
         for log, worker in workers.items():
             if worker.poll() is not None:
                 return f"the process worker ended with status {worker.returncode}, see {log}"
+        meanwhile()
         time.sleep(POLL_S)
     return f"Prefect's server died {MAX_RESTARTS + 1} times within an hour, see {api.log}"
 
@@ -225,14 +237,14 @@ def _deploy(settings: Settings, pools: Sequence[str], *, is_own: bool) -> Prefec
 
 @contextmanager
 def _process_worker(
-    settings: Settings, pool: str, log_file: Path, lock: int, stops: StopCount
+    settings: Settings, arguments: Sequence[str], log_file: Path, lock: int, stops: StopCount
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start the process that executes a pool's runs; at the end, give it the time to end them."""
     variables = {**settings, **os.environ, **variables_of_installed_copy()}
     variables.pop(SERVER_PASSWORD, None)
     with log_file.open("wb") as log:
         process_worker = subprocess.Popen(
-            [sys.executable, "-m", "deployments.process_worker", pool],
+            [sys.executable, "-m", "deployments.process_worker", *arguments],
             cwd=CHECKOUT,
             env=variables,
             stdin=subprocess.DEVNULL,

@@ -37,10 +37,17 @@ def form_schema(
         for name, each in found["properties"].items()
         if name not in hidden and not set(IN_BOX.get(name, {"": ""}).values()) <= hidden
     }
-    if 0 < len(scenes) <= MOST_SCENES:
-        found["properties"]["scenes"]["items"] = {"type": "string", "enum": list(scenes)}
     found["additionalProperties"] = False
     found["patternProperties"] = {f"^{name}$": each for name, each in flat.items()}
+    return with_scene_menu(found, scenes)
+
+
+def with_scene_menu(schema: Mapping[str, Any], scenes: Sequence[str]) -> dict[str, Any]:
+    """Return a form's schema with these scenes as its menu; without any, they are typed."""
+    found = copy.deepcopy(dict(schema))
+    menu = {"enum": list(scenes)} if 0 < len(scenes) <= MOST_SCENES else {}
+    if "scenes" in found.get("properties", {}):
+        found["properties"]["scenes"]["items"] = {"type": "string", **menu}
     return found
 
 
