@@ -100,6 +100,16 @@ def _print_configuration(overrides: Sequence[str], *, resolved: bool) -> None:
     print(as_yaml(resolve(content) if resolved else content), end="")
 
 
+def warm_up(arguments: Sequence[str]) -> None:
+    """Import what a run with such arguments imports: a starter does so once for several scenes."""
+    _let_waiting_threads_sleep()
+    defer_compiler()
+    from training.trainer.import_ahead import import_ahead
+
+    modes = (mode for name, mode in RUN_MODES.items() if f"run_mode={name}" in arguments)
+    import_ahead(next((mode.function for mode in modes), _train.__name__))
+
+
 def _let_waiting_threads_sleep() -> None:
     """Set OpenMP's policy, unless the user has; it is read when torch is loaded.
 
@@ -184,6 +194,9 @@ FUNCTIONS: dict[str, Callable[[Config, SignalRequests], None]] = {
 }
 """By `RunMode.function` in training/configuration/run_modes.py, which lists the run modes."""
 
+
+if __name__ == "__warm_up__":  # as training/execution/warm_start runs it
+    warm_up(sys.argv[1:])
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

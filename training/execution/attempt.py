@@ -14,6 +14,7 @@ from training.configuration.configuration_file import (
 )
 from training.execution import end_cause
 from training.execution.trainer_process import Limits, TrainerEnd, run_trainer
+from training.execution.warm_start.warm_trainer import WarmStarts
 from training.plan.model import ENDING_SLACK_S, ScenePlan, runnable
 from training.plan.scene_decision import is_current
 from training.records.claim import SILENT_AFTER_S, Claim, ClaimHeldError, EndedJob, claimed
@@ -51,15 +52,16 @@ def ending_bound_s(plan: ScenePlan) -> float:
     return plan.kill_grace_s + ENDING_SLACK_S
 
 
-def run_attempt(plan: ScenePlan, launcher: int) -> Outcome:
+def run_attempt(plan: ScenePlan, launcher: int, warm: WarmStarts | None = None) -> Outcome:
     """Claim the scene for the launcher with that process number, run its trainer, record the end.
 
-    Never raises for what the disk or the trainer does: the outcome says it.
+    `warm`: starts the trainer if the plan allows it. Never raises for what the disk or the trainer
+    does: the outcome says it.
     """
     try:
         gpu = plan.environment.get(VISIBLE_GPUS, "")
         with claimed_by_own_job(plan.output, launcher, ending_bound_s(plan), gpu) as claim:
-            return _run_claimed(plan, claim, _described(launcher))
+            return _run_claimed(plan, claim, _described(launcher), warm)
     except (ClaimHeldError, ClaimLostError) as error:
         return Outcome(scene=plan.name, status="held", message=str(error), log=plan.log)
     except RecordError as error:
@@ -82,7 +84,7 @@ def claimed_by_own_job(
     return claimed(output, launcher, waits_s, ended_job=previous_run, gpu=gpu)
 
 
-def _run_claimed(plan: ScenePlan, claim: Claim, launcher: str) -> Outcome:
+def _run_claimed(plan: ScenePlan, claim: Claim, launcher: str, warm: WarmStarts | None) -> Outcome:
     record = _record_to_continue(plan)
     if record.status == "done":
         return outcome_of(plan.name, record, plan.log, has_checkpoint(plan.output))
@@ -93,7 +95,7 @@ def _run_claimed(plan: ScenePlan, claim: Claim, launcher: str) -> Outcome:
     write_record(plan.output, record)
     if not is_of_own_trainer(plan.configuration):  # which writes all of its own
         write_recorded_configuration(plan.output, plan.configuration)
-    record = _train(plan, claim, record, launcher)
+    record = _train(plan, claim, record, launcher, warm)
     claim.check()
     write_record(plan.output, record)
     forget_exit(plan.output)
@@ -141,7 +143,9 @@ def _described(launcher: int) -> str:
     return f"process {launcher}" + (f" ({program})" if program else "")
 
 
-def _train(plan: ScenePlan, claim: Claim, record: RunRecord, launcher: str) -> RunRecord:
+def _train(
+    plan: ScenePlan, claim: Claim, record: RunRecord, launcher: str, warm: WarmStarts | None
+) -> RunRecord:
     """Run the trainer to its end; return the record with the attempt's cause and metrics.
 
     `launcher` names what had launched it.
@@ -149,7 +153,7 @@ def _train(plan: ScenePlan, claim: Claim, record: RunRecord, launcher: str) -> R
     kills_before = end_cause.kernel_kills()
     try:
         _write_heading(plan, len(record.attempts))
-        end = _run_trainer(plan, claim, record)
+        end = _run_trainer(plan, claim, record, warm)
     except ClaimLostError:
         raise
     except SourcesChangedError as error:
@@ -164,7 +168,9 @@ def _train(plan: ScenePlan, claim: Claim, record: RunRecord, launcher: str) -> R
     return record.ended(cause, end.exit_status, message, read_metrics(plan.output))
 
 
-def _run_trainer(plan: ScenePlan, claim: Claim, record: RunRecord) -> TrainerEnd:
+def _run_trainer(
+    plan: ScenePlan, claim: Claim, record: RunRecord, warm: WarmStarts | None
+) -> TrainerEnd:
     def on_end(end: TrainerEnd) -> None:
         if end.exit_status == 0 and not end.stopped:
             with contextlib.suppress(OSError):  # the record says so too, a moment later
@@ -178,7 +184,10 @@ def _run_trainer(plan: ScenePlan, claim: Claim, record: RunRecord) -> TrainerEnd
         environment["TS_SCENE_FILE"] = str(_scene_file(plan))
     command, environment = from_sources(plan.sources, runnable(plan.command), environment)
     limits = Limits(plan.time_limit_s, plan.kill_grace_s)
-    return run_trainer(command, environment, plan.log, limits, claim.heartbeat, on_end=on_end)
+    starts = warm.of(plan.command[1]) if warm and plan.warm_start else None
+    return run_trainer(
+        command, environment, plan.log, limits, claim.heartbeat, on_end=on_end, starts=starts
+    )
 
 
 def _scene_file(plan: ScenePlan) -> Path:

@@ -41,6 +41,7 @@ class _Launch:
     display: Lines
     lock: threading.Lock = field(default_factory=threading.Lock)
     failures: int = 0
+    notices: set[str] = field(default_factory=set)
 
     def may_start(self) -> bool:
         """Return whether attempts are still started: no stop was requested, few enough failed."""
@@ -55,6 +56,14 @@ class _Launch:
     def count_failure(self, outcome: Outcome) -> None:
         with self.lock:
             self.failures += outcome.status == "failed"
+
+    def tell_once(self, notice: str) -> None:
+        """Say what a supervisor has to say, unless another one has said it."""
+        with self.lock:
+            if not notice or notice in self.notices:
+                return
+            self.notices.add(notice)
+        self.display.say(notice)
 
 
 def prepare_launch(plans: Sequence[Plan]) -> None:
@@ -170,6 +179,7 @@ def _run_with_retries(launch: _Launch, scene: ScenePlan) -> None:
             return
         will_retry = launch.may_start() and should_retry(outcome, attempt, launch.plan.max_retries)
         launch.display.ended(scene, outcome, will_retry=will_retry)
+        launch.tell_once(outcome.notice)
         if not will_retry:
             launch.count_failure(outcome)
 

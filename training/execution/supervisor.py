@@ -17,6 +17,7 @@ from training.execution.trainer_process import (
     block_signals,
     discard_forwarded_signals,
 )
+from training.execution.warm_start.warm_trainer import WarmStarts
 from training.plan.model import ScenePlan
 from training.records.outcome import Outcome
 from training.system.exit_status import DONE, FAILED
@@ -30,12 +31,15 @@ def main(argv: list[str]) -> int:
     die_with_parent(PARENT_DIED)
     import psutil  # noqa: F401  # used when an attempt ends; imported while we wait for the first
 
+    warm = WarmStarts()
     for line in sys.stdin:
         plan = ScenePlan.model_validate_json(line)
         if os.getppid() != launcher:  # it died before we asked the kernel to tell us
             return FAILED
         discard_forwarded_signals()
-        _report(run_attempt(plan, launcher))
+        outcome = run_attempt(plan, launcher, warm)
+        _report(outcome.model_copy(update={"notice": warm.take_notice()}))
+    warm.close()
     return DONE
 
 

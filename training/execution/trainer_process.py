@@ -7,14 +7,13 @@ nothing polls and no signal is lost.
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal, Protocol
 
 from training.records.claim import HEARTBEAT_EVERY_S
 from training.system.processes import (
@@ -73,6 +72,87 @@ def discard_forwarded_signals() -> None:
         pass
 
 
+class Trainer(Protocol):
+    """A trainer's process, the leader of a process group of its own."""
+
+    @property
+    def exit_status(self) -> int | None:
+        """None while it runs, by the last `poll` or `wait`; negative: a signal's number."""
+
+    def poll(self) -> int | None:
+        """Return the exit status if it has ended."""
+
+    def wait(self) -> None:
+        """Return when it has ended."""
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process alone, unless it has ended."""
+
+    def signal_group(self, number: int) -> None:
+        """Send a signal to the whole group."""
+
+
+class TrainerStarts(Protocol):
+    """A way of starting trainers."""
+
+    def start(
+        self, command: Sequence[str], environment: Mapping[str, str], log: IO[bytes]
+    ) -> Trainer:
+        """Start a trainer whose output goes to `log`; raises OSError where it can't be started."""
+
+    def kept_processes(self) -> frozenset[int]:
+        """Return the children of this process that are no trainer's and live on."""
+
+
+class ColdTrainer:
+    """A trainer that a fresh interpreter runs."""
+
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], log: IO[bytes]
+    ) -> None:
+        """Start it; raises OSError where it can't be started."""
+        self._process = subprocess.Popen(
+            command,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_in_the_child,  # noqa: PLW1509 - this process has one thread
+        )
+
+    @property
+    def exit_status(self) -> int | None:
+        """See `Trainer.exit_status`."""
+        return self._process.returncode
+
+    def poll(self) -> int | None:
+        """See `Trainer.poll`."""
+        return self._process.poll()
+
+    def wait(self) -> None:
+        """See `Trainer.wait`."""
+        self._process.wait()
+
+    def send_signal(self, number: int) -> None:
+        """See `Trainer.send_signal`."""
+        self._process.send_signal(number)
+
+    def signal_group(self, number: int) -> None:
+        """See `Trainer.signal_group`."""
+        signal_group(self._process.pid, number)
+
+
+class ColdStarts:
+    """Starts a fresh interpreter for each trainer."""
+
+    start = ColdTrainer
+
+    def kept_processes(self) -> frozenset[int]:
+        """See `TrainerStarts.kept_processes`."""
+        return frozenset()
+
+
 def run_trainer(
     command: Sequence[str],
     environment: Mapping[str, str],
@@ -81,6 +161,7 @@ def run_trainer(
     heartbeat: Callable[[], None],
     *,
     on_end: Callable[[TrainerEnd], None] = lambda _: None,
+    starts: TrainerStarts | None = None,
 ) -> TrainerEnd:
     """Run a trainer to its end with its output appended to `log`; return how it ended.
 
@@ -91,25 +172,18 @@ def run_trainer(
     """
     heartbeat()
     adopt_orphans()
+    starts = starts or ColdStarts()
     with log.open("ab") as stream:
-        process = subprocess.Popen(
-            command,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=_in_the_child,  # noqa: PLW1509 - this process has one thread
-        )
-    try:
-        stopped = _wait(process, limits, heartbeat)
-        end = TrainerEnd(process.returncode, stopped)
-        on_end(end)
-    finally:
-        signal_group(process.pid, signal.SIGKILL)
-        process.wait()
-        kill_descendants()
-        reap_orphans()
+        trainer = starts.start(command, environment, stream)
+        try:
+            stopped = _wait(trainer, limits, heartbeat)
+            end = TrainerEnd(trainer.exit_status or 0, stopped)
+            on_end(end)
+        finally:
+            trainer.signal_group(signal.SIGKILL)
+            trainer.wait()
+            kill_descendants(starts.kept_processes())
+            reap_orphans()
     return end
 
 
@@ -118,9 +192,7 @@ def _in_the_child() -> None:
     die_with_parent(signal.SIGKILL)
 
 
-def _wait(
-    process: subprocess.Popen[bytes], limits: Limits, heartbeat: Callable[[], None]
-) -> Stopped:
+def _wait(trainer: Trainer, limits: Limits, heartbeat: Callable[[], None]) -> Stopped:
     """Wait for the trainer's end; return why it was stopped, empty where it ended by itself.
 
     At the deadline or on a request it gets TERM, after the grace KILL. The same signal a second
@@ -129,25 +201,25 @@ def _wait(
     first_received: dict[int, float] = {}
     deadline = time.monotonic() + limits.time_s
     stopped: Stopped = ""
-    while process.poll() is None:
+    while trainer.poll() is None:
         left = deadline - time.monotonic()
         received = signal.sigtimedwait(WAITED_FOR, max(0.0, min(left, HEARTBEAT_EVERY_S)))
         number = received.si_signo if received else 0
         if number in {0, signal.SIGCONT}:  # we may have been suspended for long
             heartbeat()
         elif number in FORWARDED:
-            os.kill(process.pid, number)
+            trainer.send_signal(number)
         reason = _reason_to_stop(number, overdue=time.monotonic() >= deadline)
         if reason and not stopped:
             stopped = reason
             deadline = time.monotonic() + limits.grace_s
-            signal_group(process.pid, signal.SIGTERM)
+            trainer.signal_group(signal.SIGTERM)
         elif reason == "timeout" or _is_urgent(number, first_received, stopped):
-            signal_group(process.pid, signal.SIGKILL)
-            process.wait()
+            trainer.signal_group(signal.SIGKILL)
+            trainer.wait()
         if number in STOP_SIGNALS:
             first_received.setdefault(number, time.monotonic())
-    return stopped or _stopped_by_others(process.returncode)
+    return stopped or _stopped_by_others(trainer.exit_status or 0)
 
 
 def _is_urgent(number: int, first_received: Mapping[int, float], stopped: Stopped) -> bool:

@@ -44,8 +44,17 @@ def make_plan(
     warnings = (*plan.warnings, *other_code_warning(scenes))
     aggregate = _plan_aggregate(launch, plan) if options.auto_schedule_aggregate else None
     update = {"scenes": scenes, "aggregate": aggregate, "warnings": warnings}
-    plan = plan.model_copy(update=update)
+    plan = _with_warm_starts(plan.model_copy(update=update), options)
     return plan.with_reading(launch.reading) if launch.reading else plan
+
+
+def _with_warm_starts(plan: Plan, options: LaunchOptions) -> Plan:
+    """Return the plan with warm starts where scenes follow each other in one process."""
+    in_one_place = plan.slurm.scenes_per_job if plan.slurm else len(plan.of("run")) / plan.workers
+    if options.cold_start or in_one_place <= 1:
+        return plan
+    scenes = tuple(each.model_copy(update={"warm_start": True}) for each in plan.scenes)
+    return plan.model_copy(update={"scenes": scenes})
 
 
 def _plan_without_scenes(launch: Launch) -> Plan:

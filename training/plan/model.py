@@ -94,6 +94,8 @@ class ScenePlan(BaseModel):
     """Globs inside the output folder that a done scene has at least one readable file of each."""
     time_limit_s: int
     kill_grace_s: int
+    warm_start: bool = False
+    """Whether it may start from a process that has imported already what its script imports."""
     cancelled: Path
     """A file that exists once the plan was cancelled: attempts that end then ended by request."""
     retrain_done_before: datetime | None = None

@@ -151,6 +151,12 @@ class LaunchOptions(BaseModel):
     """Start every scene from the trainer's sources as they are now; without, a scene that would
     start after an edit ends as config."""
 
+    cold_start: Annotated[
+        bool, Flag("The trainer", "--cold-start"), Field(title="Fresh interpreters")
+    ] = False
+    """Start a fresh interpreter for each scene. Without, scenes that follow each other in one place
+    are forked from a process that has already imported the script's libraries."""
+
     expect: Annotated[
         Globs,
         Flag("The trainer", "--expect model.pt 'renders/*.png'"),

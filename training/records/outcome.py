@@ -31,6 +31,8 @@ class Outcome(BaseModel):
     host: str = ""
     """The machine that it ran on; in Slurm, the node's name."""
     slurm_job_id: str = ""
+    notice: str = ""
+    """What a person is to be told about how scenes are started, once."""
 
     def __str__(self) -> str:
         return f"{self.scene} {self.what}{self.where_and_why}"

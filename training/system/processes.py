@@ -98,11 +98,12 @@ def signal_group(leader: int, signal_number: int) -> bool:
     return True
 
 
-def kill_descendants() -> None:
-    """Kill all descendants of this process, also those that left their group or session."""
+def kill_descendants(spared: frozenset[int] = frozenset()) -> None:
+    """Kill all descendants of this process but these, also those that left group or session."""
     import psutil
 
-    for process in psutil.Process().children(recursive=True):
+    found = psutil.Process().children(recursive=True)
+    for process in (each for each in found if each.pid not in spared):
         try:
             process.kill()
         except psutil.NoSuchProcess:

@@ -325,3 +325,22 @@ def test_the_reference_pages_submission_of_untrained_scenes_works_as_written(lab
     asked = (MODE, f"{CHECKPOINT}=true")
     refused = make_plan(options(overrides=asked, run_all=True, submit=True))
     assert "grey people" not in "\n".join(refused.warnings)
+
+
+@pytest.mark.parametrize(
+    ("values", "warm"),
+    [
+        ({}, {True}),
+        ({"workers": 2}, {False}),
+        ({"workers": 1}, {True}),
+        ({"cold_start": True}, {False}),
+        ({"scenes": ["a_1"]}, {False}),
+    ],
+)
+def test_scenes_that_follow_each_other_are_started_warm(values, warm, lab, options, monkeypatch):
+    """Where each has a process of its own, or with --cold-start, none is."""
+    monkeypatch.setattr("training.plan.make_plan.visible_gpus", tuple)
+    lab.add_scene("a_1")
+    lab.add_scene("a_2")
+    chosen = options(**({"run_all": "scenes" not in values} | values))
+    assert {scene.warm_start for scene in make_plan(chosen).scenes} == warm

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
+from pathlib import Path
 
 from torch import Tensor
 
@@ -17,13 +18,19 @@ from preprocess.faults import Fault, FaultsError
 from preprocess.roots import resolve_root_folders
 from training.trainer.cameras.camera import Camera
 from training.trainer.config.schema import CpuRasterizer
-from training.trainer.gaussians.cpu_rasterizer.compiled_code import has_compiler, load_kernels
+from training.trainer.gaussians.cpu_rasterizer.compiled_code import (
+    code_folder,
+    has_compiler,
+    load_kernels,
+)
 from training.trainer.gaussians.cpu_rasterizer.pytorch import rasterize_pytorch
 from training.trainer.gaussians.gsplat_adapter import rasterize_gsplat
 
 Rasterize = Callable[..., tuple[Tensor, Tensor, Tensor]]
 """Takes the arguments of `rasterize`; returns features, depth and alpha."""
 
+GPU_DRIVER = Path("/dev/nvidiactl")
+"""There where this machine has a GPU of NVIDIA's: looking for one would use it."""
 _in_use: dict[str, CpuRasterizer] = {"cpu": "auto"}
 
 
@@ -89,6 +96,13 @@ def cpu_rasterizer(choice: CpuRasterizer) -> Rasterize:
             why = f"numba does not work: {error!r}"
     print(f"rasterizing with PyTorch, several times slower, since {why}", flush=True)
     return rasterize_pytorch
+
+
+def load_ahead() -> None:
+    """Load the compiled rasterizer if it is compiled already and this machine has no GPU."""
+    state_root = resolve_root_folders({})["state_root"]
+    if not GPU_DRIVER.exists() and has_compiler() and code_folder(state_root).is_dir():
+        cpu_rasterizer("auto")
 
 
 def _load_compiled() -> Rasterize:

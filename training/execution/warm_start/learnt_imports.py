@@ -1,0 +1,79 @@
+"""What a script imports from installed packages, as one of its runs has written it down.
+
+A file below the state root for each script and interpreter. The process of the run writes it at its
+end (`starter.py`); until there is one, scenes start with nothing imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.system.atomic_write import write_atomically
+
+FOLDER = "imports"
+LEARNT_ANEW_AFTER_S = 24 * 3600
+SCENE_ARGUMENT = "shared.scene_name="
+
+
+@dataclass(frozen=True)
+class LearntImports:
+    """The steps in which a script imports installed packages."""
+
+    file: Path
+    arguments: list[str]
+    """Those of the script that are the same for all scenes."""
+    steps: list[list[str]]
+    """`["import", module]`, `["set", variable, value]`, in order; empty: not learnt yet."""
+    own: list[str]
+    """Names of modules that come from the script's sources."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether they have been learnt."""
+        return bool(self.steps)
+
+    def without(self, module: str) -> LearntImports:
+        """Return, and write down, the steps before the import of a module."""
+        content = _read(self.file)
+        names = [step[1] for step in self.steps]
+        content["steps"] = self.steps[: names.index(module)] if module in names else []
+        content["left_out"] = module
+        with contextlib.suppress(OSError):
+            write_atomically(self.file, json.dumps(content))
+        return learnt_imports(self.file, self.arguments)
+
+
+def imports_file(state_root: Path, python: str, script: str) -> Path:
+    """Return where the imports of a script are written down."""
+    digest = hashlib.sha256(f"{python}\0{script}".encode(errors="surrogateescape")).hexdigest()
+    return state_root / FOLDER / f"{digest[:16]}.json"
+
+
+def learnt_imports(file: Path, arguments: Sequence[str]) -> LearntImports:
+    """Return what is written down; nothing of a day ago, or of other arguments if that matters.
+
+    It does where the script sets variables before its imports: maybe by its arguments.
+    """
+    of_all = [each for each in arguments if not each.startswith(SCENE_ARGUMENT)]
+    content = _read(file)
+    steps, own = content.get("steps", []), content.get("own", [])
+    sets_variables = any(step[0] == "set" for step in steps)
+    if sets_variables and content.get("arguments") != of_all:
+        steps = []
+    return LearntImports(file, of_all, steps, own)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        if time.time() - file.stat().st_mtime < LEARNT_ANEW_AFTER_S:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            if isinstance(found, dict):
+                return found
+    return {}
