@@ -32,6 +32,9 @@ test-newest: ## contract tests and a flow with the newest libraries, in a few mi
 	.venv-newest/bin/python -m pip install --quiet --no-deps --editable .
 	.venv-newest/bin/python tests/contracts/newest.py report
 
+bench: .venv/.trainer .venv-bench/.peers ## docs/performance.md: all measurements, in about 25 minutes
+	$(BIN)/python -m benchmarks
+
 lint: .venv/.dev ## ruff, mypy, the layers' contracts, and the documentation's links
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -55,7 +58,7 @@ slurm-down: ## end it and all that runs on it
 	@$(SLURM) down
 
 clean: ## what `make` made; results in outputs/ stay
-	rm -rf .venv .venv-newest site
+	rm -rf .venv .venv-newest .venv-bench site
 
 .venv/.trainer: .venv/.python pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable ".[trainer]"
@@ -64,6 +67,13 @@ clean: ## what `make` made; results in outputs/ stay
 .venv/.dev: .venv/.python pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable ".[dev]"
 	touch .venv/.trainer $@
+
+.venv-bench/.peers: .venv/.trainer
+	$(PYTHON) -m venv --clear .venv-bench
+	$(BIN)/python -m benchmarks.peers requirements > .venv-bench/requirements.txt
+	.venv-bench/bin/python -m pip install --quiet --constraint requirements.lock \
+	  --requirement .venv-bench/requirements.txt
+	touch $@
 
 .venv/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

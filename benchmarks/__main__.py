@@ -12,9 +12,12 @@ from pathlib import Path
 from types import FrameType
 
 from benchmarks import machine, page, runner
-from benchmarks.runner import CHECKOUT, Finding
-from benchmarks.subject import Subject
+from benchmarks.processes import CHECKOUT
+from benchmarks.runner import Finding
+from benchmarks.subject import Row, Subject
 from benchmarks.subjects import commands, subjects
+from training.system.exit_status import DONE, INTERRUPTED, TERMINATED
+from training.system.processes import die_with_parent
 
 PAGE = Path("docs", "performance.md")
 INTRODUCTION = CHECKOUT / "benchmarks" / "introduction.md"
@@ -27,12 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser(list(known)).parse_args(arguments)
     if given.list:
         _print_list(known)
-        return 0
+        return DONE
     if given.apart:
         return _measure_here(known[given.only[0]], given)
     load = os.getloadavg()[0]
     chosen = [known[name] for name in given.only or known]
-    found = [runner.run_apart(subject, given.size, given.rounds) for subject in chosen]
+    asked = (given.size, given.rounds, given.variants)
+    found = [runner.run_apart(subject, *asked) for subject in chosen]
     described = machine.describe(given.size, given.rounds, load)
     _write(given.json or CHECKOUT / JSON, _content(described, found))
     text = page.render(found, known, described, INTRODUCTION.read_text("utf-8"))
@@ -41,13 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _write(target, text)
     else:
         print(text)
-    return 0
+    return DONE
 
 
 def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--list", action="store_true", help="name what can be measured, and end")
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="some subjects")
+    parser.add_argument("--variants", nargs="+", default=(), metavar="NAME", help="some of theirs")
     parser.add_argument("--rounds", type=_positive, default=3, help="of each subject (default 3)")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_const", const="quick", dest="size")
@@ -70,7 +75,7 @@ def _positive(text: str) -> int:
 
 def _is_whole(given: argparse.Namespace) -> bool:
     """Return whether a run may replace the committed page."""
-    return not given.only and given.size != "quick"
+    return not given.only and not given.variants and given.size != "quick"
 
 
 def _print_list(known: dict[str, Subject]) -> None:
@@ -83,14 +88,17 @@ def _print_list(known: dict[str, Subject]) -> None:
 
 
 def _measure_here(subject: Subject, given: argparse.Namespace) -> int:
-    signal.signal(signal.SIGTERM, _leave)  # what lives meanwhile is closed
-    rows = runner.run(subject, given.size, given.rounds)
-    _write(given.json, json.dumps(runner.as_json([Finding(subject.name, rows, 0.0)])))
-    return 0
+    die_with_parent(signal.SIGTERM)
+
+    def keep(rows: list[Row]) -> None:
+        _write(given.json, json.dumps(runner.as_json([Finding(subject.name, rows, 0.0)])))
+
+    runner.run(subject, given.size, given.rounds, keep, given.variants)
+    return DONE
 
 
-def _leave(number: int, _frame: FrameType | None) -> None:
-    sys.exit(128 + number)
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(TERMINATED)
 
 
 def _content(described: dict[str, str], found: list[Finding]) -> str:
@@ -105,4 +113,8 @@ def _write(path: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signal.signal(signal.SIGTERM, _leave)  # what lives meanwhile is closed
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -1,64 +1,65 @@
-"""Measure what merging DiFix shards costs: time and memory of the trainer's aggregate.
+"""What merging DiFix shards costs: time and memory of the trainer's aggregate.
 
-`python benchmarks/difix_aggregate.py` writes 1,000 shards of 1,000 samples each (a folder for each
-sample, no images: the aggregate opens none), runs `run_mode=difix_data_generation_aggregate` on
-them, checks the data set by reading it back, and prints wall and CPU seconds and the peak memory.
-Aim: under 60 s and under 500 MB for a million samples on 2 cores.
+Shards of 1,000 samples each are written (a folder for each sample, no images: the aggregate opens
+none), merged by `run_mode=difix_data_generation_aggregate`, and the data set is read back.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import subprocess
+import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(CHECKOUT))
+from benchmarks.processes import CHECKOUT, run_command
+from benchmarks.subject import Aim, Measure, Row, Size, Subject, UnavailableError, median
 
-from training.trainer.config.compose import load_config  # noqa: E402
-from training.trainer.difix.sample_names import sample_id  # noqa: E402
-from training.trainer.difix.shard import (  # noqa: E402
-    Configuration,
-    Sample,
-    deciding_keys,
-    make_shard,
-)
-from training.trainer.difix.shard_collection import ShardRequirements  # noqa: E402
-from training.trainer.scene_groups import group_of  # noqa: E402
+if TYPE_CHECKING:
+    from training.trainer.difix.shard import Sample
 
 AGGREGATE = "run_mode=difix_data_generation_aggregate"
+TRAINER = CHECKOUT / "training" / "simple_multi_human_trainer.py"
 SOURCE, TARGETS = 28, (4, 16, 40, 52, 64, 76, 88)
-SECONDS, MEGABYTES = 60, 500
+SHARDS: Mapping[Size, int] = {"quick": 20, "usual": 1000, "full": 1000}
+SAMPLES = 1000
+OURS = "aggregate"
 
 
-def main() -> None:
-    """Measure and print time, memory and size."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--shards", type=int, default=1000)
-    parser.add_argument("--samples", type=int, default=1000, help="of each shard")
-    given = parser.parse_args()
+@contextmanager
+def opened(size: Size) -> Iterator[Mapping[str, Measure]]:
+    """Write the shards and yield the aggregate."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = ["shared.exp_name=bench", f"shared.results_root={folder}", AGGREGATE]
-        write_shards(arguments, given.shards, given.samples)
-        wall, cpu, megabytes = measured(arguments)
-        out = Path(folder) / "_experiments" / "bench" / "difix_data"
-        check(out, given.shards * given.samples)
-        size = (out / "difix" / "data.json").stat().st_size / 2**20
-    print(f"{given.shards * given.samples:,} samples from {given.shards:,} shards")
-    print(f"wall {wall:.1f} s, CPU {cpu:.1f} s (aim: under {SECONDS} s for a million)")
-    print(f"peak memory {megabytes:.0f} MB (aim: under {MEGABYTES} MB)")
-    print(f"data.json {size:.0f} MB")
-    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+        write_shards(arguments, SHARDS[size], SAMPLES)
+        yield {OURS: partial(measure, Path(folder), arguments, SHARDS[size] * SAMPLES)}
+
+
+def measure(folder: Path, arguments: list[str], samples: int) -> list[Row]:
+    """Merge the shards once, anew; return time and memory."""
+    made = folder / "_experiments"
+    shutil.rmtree(made, ignore_errors=True)
+    cost = run_command([sys.executable, str(TRAINER), *arguments])
+    check(made / "bench" / "difix_data", samples)
+    suffix = f", {samples:,} samples"
+    return [
+        Row(f"wall{suffix}", OURS, (cost.wall_s,)),
+        Row(f"CPU{suffix}", OURS, (cost.cpu_s,)),
+        Row(f"memory{suffix}", OURS, (cost.peak_mb,), "MB"),
+    ]
 
 
 def write_shards(arguments: list[str], shards: int, samples: int) -> None:
     """Write shards of scenes hi4d_pair00_0000, …, eight scenes per pair."""
+    from training.trainer.config.compose import load_config
+    from training.trainer.difix.shard import Configuration, deciding_keys, make_shard
+    from training.trainer.difix.shard_collection import ShardRequirements
+    from training.trainer.scene_groups import group_of
+
     config = load_config(arguments)
     expected = ShardRequirements.of(config)
     keys = deciding_keys(config)
@@ -79,6 +80,9 @@ def write_shards(arguments: list[str], shards: int, samples: int) -> None:
 
 def synthetic_samples(scene: str, group: str, count: int) -> Iterable[Sample]:
     """Yield samples as generation would describe them."""
+    from training.trainer.difix.sample_names import sample_id
+    from training.trainer.difix.shard import Sample
+
     for number in range(count):
         frame, place = divmod(number, len(TARGETS))
         yield Sample(
@@ -100,25 +104,28 @@ def synthetic_samples(scene: str, group: str, count: int) -> Iterable[Sample]:
         )
 
 
-def measured(arguments: list[str]) -> tuple[float, float, float]:
-    """Run the aggregate in its own process; return wall seconds, CPU seconds and peak MB."""
-    trainer = CHECKOUT / "training" / "simple_multi_human_trainer.py"
-    before = time.monotonic()
-    process = subprocess.Popen([sys.executable, str(trainer), *arguments])
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.monotonic() - before
-    if status != 0:
-        sys.exit("the aggregate failed")
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-
-
 def check(out: Path, samples: int) -> None:
-    """Exit with a message unless the data set has every sample once, in one split."""
+    """Raise UnavailableError unless the data set has every sample once, in one split."""
     with (out / "difix" / "data.json").open(encoding="utf-8") as stream:
         data = json.load(stream)
     if len(data["train"]) + len(data["test"]) != samples or data["train"].keys() & data["test"]:
-        sys.exit(f"data.json has {len(data['train'])} + {len(data['test'])} samples")
+        raise UnavailableError(f"data.json has {len(data['train'])} + {len(data['test'])} samples")
 
 
-if __name__ == "__main__":
-    main()
+MILLION = ", 1,000,000 samples"
+SUBJECTS = (
+    Subject(
+        name="difix_aggregate",
+        title="DiFix aggregate",
+        about=(
+            "`run_mode=difix_data_generation_aggregate` over shards of 1,000 samples each, in a "
+            "process of its own; the data set is read back and compared."
+        ),
+        opened=opened,
+        aims=(
+            Aim("merging a million samples, s", median(f"wall{MILLION}", OURS), 60),
+            Aim("merging a million samples, MB", median(f"memory{MILLION}", OURS), 500),
+        ),
+        max_rounds=1,
+    ),
+)

@@ -1,91 +1,101 @@
-"""Measure the samples per second of DiFix generation, beside a loop that renders, then writes.
+"""The samples per second of DiFix generation, beside a loop that renders, then writes.
 
-`python benchmarks/difix_generation.py` builds a synthetic scene and makes all its samples in both
-ways, interleaved, in one process: same model, same reading, same encoding, same files. The loop
-goes camera by camera and frame by frame, each sample from beginning to end, with one core or, in
-the second line, with torch using all cores. Aim: at least 1.5 times the loop's rate on 2 cores.
+Both make all samples of a synthetic scene in one process: same model, same reading, same encoding,
+same files. The loop goes camera by camera and frame by frame, each sample from beginning to end,
+with one core or with torch using all cores.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
+import itertools
 import os
 import resource
-import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(CHECKOUT))
+from benchmarks.subject import Aim, Measure, Role, Row, Size, Subject, UnavailableError, ratio
+from benchmarks.synthetic_scene import build_scene
 
-import torch  # noqa: E402
+if TYPE_CHECKING:
+    from training.trainer.config.schema import Config
+    from training.trainer.difix.generation_checks import GenerationInputs
+    from training.trainer.difix.shard import ShardFolder
+    from training.trainer.gaussians.model import SceneModel
 
-from preprocess.registry import load_scenes  # noqa: E402
-from preprocess.synthetic.build import ensure_scene_data  # noqa: E402
-from training.trainer.config.compose import load_config  # noqa: E402
-from training.trainer.config.schema import Config  # noqa: E402
-from training.trainer.difix.generate import make_samples  # noqa: E402
-from training.trainer.difix.generation_checks import GenerationInputs, check_generation  # noqa: E402
-from training.trainer.difix.pipeline import Pipeline, Renderer, SampleRequest  # noqa: E402
-from training.trainer.difix.shard import ShardFolder  # noqa: E402
-from training.trainer.difix.trained_model import load_model  # noqa: E402
-from training.trainer.difix.true_views import Unusable, read_target, read_true_image  # noqa: E402
-from training.trainer.gaussians.model import SceneModel  # noqa: E402
-from training.trainer.termination import SignalRequests  # noqa: E402
-
-NAME = "synthetic_pair01_wave"
-AIM = 1.5
+PIXELS_AND_FRAMES: Mapping[Size, tuple[int, int]] = {
+    "quick": (96, 2),
+    "usual": (192, 6),
+    "full": (192, 6),
+}
+RATE = "samples a second"
+OURS, LOOP = "generation", "loop, one core"
 
 
-def main() -> None:
-    """Measure and print the rates and their ratios."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--size", type=int, default=192, help="pixels a side")
-    parser.add_argument("--frames", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
+@contextmanager
+def opened(size: Size) -> Iterator[Mapping[str, Measure]]:
+    """Build a scene and load its model; yield the loop and the generation."""
+    import torch
+
+    from training.trainer.config.compose import load_config
+    from training.trainer.difix.generation_checks import check_generation
+    from training.trainer.difix.shard import ShardFolder
+    from training.trainer.difix.trained_model import load_model
+
+    pixels, frames = PIXELS_AND_FRAMES[size]
     cores = len(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory() as folder:
-        config, inputs = build_scene(Path(folder), given.size, given.frames)
+    with tempfile.TemporaryDirectory() as name:
+        scene = build_scene(Path(name), pixels, frames)
+        mode = ["shared.exp_name=bench", "run_mode=difix_data_generation_generate"]
+        mode.append("difix_data_generation.require_checkpoint=false")
+        config = load_config([*scene, *mode])
+        inputs = check_generation(config)
         model, _ = load_model(config, inputs, torch.device("cpu"))
-        contenders: dict[str, Callable[[ShardFolder], int]] = {
-            "loop, one core": partial(one_by_one, config, inputs, model, 1),
-            f"loop, torch on {cores} cores": partial(one_by_one, config, inputs, model, cores),
-            "generation": partial(generation, config, inputs, model),
+        made = (Path(name) / f"made_{number}" for number in itertools.count())
+        contenders: dict[str, tuple[Role, Callable[[ShardFolder], int]]] = {
+            LOOP: ("peer", partial(one_by_one, config, inputs, model, 1)),
+            f"loop, torch on {cores} cores": (
+                "peer",
+                partial(one_by_one, config, inputs, model, cores),
+            ),
+            OURS: ("ours", partial(generation, config, inputs, model)),
         }
-        rates, cpu = measure(contenders, Path(folder), given.rounds)
-    for name in contenders:
-        print(f"{name:24} {rates[name]:6.2f} samples/s, {cpu[name] * 1000:4.0f} CPU ms a sample")
-    for name in list(contenders)[:2]:
-        print(f"generation / {name}: {rates['generation'] / rates[name]:.2f}")
-    print(f"aim: at least {AIM} on 2 cores; load average {os.getloadavg()[0]:.1f} on {cores} cores")
+        generation(config, inputs, model, ShardFolder(next(made)))  # loads what is compiled
+        yield {
+            title: partial(measure, title, role, make, made)
+            for title, (role, make) in contenders.items()
+        }
 
 
-def build_scene(root: Path, size: int, frames: int) -> tuple[Config, GenerationInputs]:
-    """Build a synthetic scene; return its configuration and what generation reads."""
-    registry = root / "registry"
-    registry.mkdir()
-    recipe = {"action": "wave", "people": ["ada", "ben"], "frames": frames, "image_size": size}
-    content = {"seq_name": NAME, "cam_id": 28, "raw_gt_dir_path": f"truth/{NAME}"}
-    file = registry / f"{NAME}.json"
-    file.write_text(json.dumps({**content, "synthetic": recipe}), encoding="utf-8")
-    ensure_scene_data(load_scenes(registry), root / "scenes")
-    names = {"scene_name": NAME, "exp_name": "bench", "scene_file": file}
-    folders = {"scene_data_root": root / "scenes", "results_root": root / "results"}
-    arguments = [f"shared.{key}={value}" for key, value in {**names, **folders}.items()]
-    config = load_config([*arguments, "run_mode=difix_data_generation_generate"])
-    return config, check_generation(config)
+def measure(
+    title: str, role: Role, make: Callable[[ShardFolder], int], made: Iterator[Path]
+) -> list[Row]:
+    """Make all samples once; return their rate, and the CPU time of each."""
+    from training.trainer.difix.shard import ShardFolder
+
+    wall, used = time.monotonic(), cpu_seconds()
+    count = make(ShardFolder(next(made)))
+    rate = count / (time.monotonic() - wall)
+    each_ms = 1000 * (cpu_seconds() - used) / count
+    return [
+        Row(RATE, title, (rate,), "1/s", "higher", role),
+        Row("CPU a sample", title, (each_ms,), "ms", role=role),
+    ]
 
 
 def one_by_one(
     config: Config, inputs: GenerationInputs, model: SceneModel, threads: int, folder: ShardFolder
 ) -> int:
     """Make every sample from beginning to end before the next one; return how many."""
+    import torch
+
+    from training.trainer.difix.pipeline import Pipeline, Renderer, SampleRequest
+    from training.trainer.difix.true_views import Unusable, read_target, read_true_image
+
     torch.set_num_threads(threads)
     count = 0
     for camera in inputs.targets:
@@ -95,7 +105,7 @@ def one_by_one(
             reference = read_true_image(inputs.data, inputs.scene.cam_id, frame, 1.0, "reference")
             target = read_target(inputs.truth, camera, frame, 1.0, 0.0)
             if isinstance(reference, Unusable) or isinstance(target, Unusable):
-                sys.exit(f"camera {camera}, frame {frame} can't be used: {target}, {reference}")
+                raise UnavailableError(f"camera {camera}, frame {frame}: {target}, {reference}")
             request = SampleRequest(f"sample_{count}", camera, frame)
             pipeline.make_sample(request, (target, reference), renderer.posed_at(index))
             count += 1
@@ -107,28 +117,15 @@ def generation(
     config: Config, inputs: GenerationInputs, model: SceneModel, folder: ShardFolder
 ) -> int:
     """Make the samples as the trainer does; return how many."""
+    import torch
+
+    from training.trainer.difix.generate import make_samples
+    from training.trainer.difix.pipeline import Pipeline, Renderer
+    from training.trainer.termination import SignalRequests
+
     renderer = Renderer(model, config.model.background, torch.device("cpu"))
     pipeline = Pipeline(inputs, config.difix_data_generation, renderer, folder, "")
     return len(make_samples(pipeline, {}, SignalRequests()))
-
-
-def measure(
-    contenders: dict[str, Callable[[ShardFolder], int]], root: Path, rounds: int
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Return each contender's median samples per second and CPU seconds per sample."""
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
-    cpu: dict[str, list[float]] = {name: [] for name in contenders}
-    for number in range(rounds):
-        for place, (name, make) in enumerate(contenders.items()):
-            wall, used = time.monotonic(), cpu_seconds()
-            count = make(ShardFolder(root / f"made_{number}_{place}"))
-            rates[name].append(count / (time.monotonic() - wall))
-            cpu[name].append((cpu_seconds() - used) / count)
-    medians = statistics.median
-    return (
-        {name: medians(values) for name, values in rates.items()},
-        {name: medians(values) for name, values in cpu.items()},
-    )
 
 
 def cpu_seconds() -> float:
@@ -137,5 +134,22 @@ def cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-if __name__ == "__main__":
-    main()
+SUBJECTS = (
+    Subject(
+        name="difix_generation",
+        title="DiFix generation",
+        about=(
+            "All samples of a synthetic scene in one process, by the trainer's generation and by a "
+            "loop that makes each sample from beginning to end before the next one: same model, "
+            "same reading, same encoding, same files."
+        ),
+        opened=opened,
+        why={
+            "CPU a sample": "The generation gains by overlapping reading, rendering and encoding "
+            "on all cores, not by doing less."
+        },
+        aims=(
+            Aim("generation / loop on one core, 2 cores", ratio(RATE, OURS, LOOP), 1.5, "higher"),
+        ),
+    ),
+)

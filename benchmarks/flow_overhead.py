@@ -1,92 +1,89 @@
-"""Measure what a flow costs per scene: no-op tasks on three runners, interleaved, on one server.
+"""What a flow costs per scene: no-op tasks on three runners, on one cluster and one server.
 
-    python benchmarks/flow_overhead.py --tasks 100 --workers 2
-
-`stock` is prefect-dask's DaskTaskRunner, `ours` is flows.runner.task_runner.SceneTaskRunner, `bare`
-is Dask without Prefect; all use one cluster. Each maps the tasks and collects their results in one
-more task. Printed per task, as the median over the rounds: wall time from the first submission to
-the last result, and CPU time of the flow's process and the workers, which depends less on how busy
-the machine is. Records, claims and the start of trainers are not included.
+Each runner maps the tasks and collects their results in one more task: prefect-dask's stock
+DaskTaskRunner, our flows.runner.task_runner.SceneTaskRunner, and Dask without Prefect. Records,
+claims and the start of trainers are not included.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import psutil
+from benchmarks.prefect_lab import MODULE, counting_server, create_database
+from benchmarks.subject import Aim, Measure, Role, Row, Size, Subject, ratio
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from flows.server.managed import STOP_TIMEOUT_S, prefect_api
-from flows.server.settings import remove_secrets
-
-
-class Cost(NamedTuple):
-    """Milliseconds per task."""
-
-    wall: float
-    cpu: float
+TASKS: Mapping[Size, int] = {"quick": 20, "usual": 100, "full": 100}
+WORKERS = 2
+WALL, CPU, WRITES = "wall a task", "CPU a task", "API writes a task"
+STOCK, OURS, BARE = "stock DaskTaskRunner", "our runner", "Dask without Prefect"
+ROLES: Mapping[str, Role] = {STOCK: "peer", OURS: "ours", BARE: "floor"}
+SENT_WITHIN_S = 30.0
 
 
-def main() -> None:
-    """Measure on a fresh server of this process, and print a table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--tasks", type=int, default=100)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
-    arguments = parser.parse_args()
+@contextmanager
+def opened(size: Size) -> Iterator[Mapping[str, Measure]]:
+    """Start server and cluster, warm the runners up, and yield them."""
     with tempfile.TemporaryDirectory() as folder:
-        os.environ.pop("PREFECT_API_URL", None)
-        os.environ["PREFECT_HOME"] = folder  # the user's profile does not count either
-        with prefect_api(Path(folder), verbose=False) as api:
-            api.wait_until_ready()
-            from flows.adapters.prefect_adapter import send_buffered
+        create_database(Path(folder))
+        with counting_server(Path(folder)) as written:
+            from flows.server.managed import prefect_api
 
-            costs = measure(arguments.tasks, arguments.workers, arguments.rounds)
-            send_buffered(STOP_TIMEOUT_S)
-    print_table(costs)
+            with prefect_api(Path(folder), verbose=False):
+                yield from _runners(TASKS[size], written)
 
 
-def measure(tasks: int, workers: int, rounds: int) -> dict[str, list[Cost]]:
-    """Return each runner's cost in each round."""
+def _runners(tasks: int, written: Callable[[], int]) -> Iterator[Mapping[str, Measure]]:
     import distributed
 
     from flows.runner.local_cluster import local_cluster
+    from flows.server.settings import remove_secrets
 
     connect: Any = distributed.Client  # without types
-    with local_cluster(workers) as cluster, connect(cluster) as client:
-        client.wait_for_workers(workers)
-        runs = make_runs(client, cluster, workers)
+    with local_cluster(WORKERS) as cluster, connect(cluster) as client:
+        client.wait_for_workers(WORKERS)
+        runs = make_runs(client, cluster)
         remove_secrets()
         for run in runs.values():  # imports and first connections are not measured
-            run(2 * workers)
-        costs: dict[str, list[Cost]] = {name: [] for name in runs}
-        for _ in range(rounds):
-            for name, run in runs.items():
-                before = cpu_seconds()
-                wall_s = run(tasks)
-                cpu_s = cpu_seconds() - before
-                costs[name].append(Cost(wall_s * 1000 / tasks, cpu_s * 1000 / tasks))
-    return costs
+            run(2 * WORKERS)
+        yield {name: partial(measure, name, run, tasks, written) for name, run in runs.items()}
+
+
+def measure(
+    name: str, run: Callable[[int], float], tasks: int, written: Callable[[], int]
+) -> list[Row]:
+    """Run the tasks once; return what each of them cost, and what was written to the API."""
+    from flows.adapters.prefect_adapter import send_buffered
+
+    row = partial(Row, variant=name, role=ROLES[name])
+    cpu_s, writes = cpu_seconds(), written()
+    wall_s = run(tasks)
+    cpu_s = cpu_seconds() - cpu_s
+    send_buffered(SENT_WITHIN_S)
+    writes = written() - writes
+    return [
+        row(WALL, samples=(1000 * wall_s / tasks,), unit="ms"),
+        row(CPU, samples=(1000 * cpu_s / tasks,), unit="ms"),
+        row(WRITES, samples=(writes / tasks,), unit=""),
+    ]
 
 
 def cpu_seconds() -> float:
     """Return CPU seconds so far of this process and its children, except for Prefect's server."""
+    import psutil
+
     here = psutil.Process()
     family = [here, *here.children(recursive=True)]
-    times = [each.cpu_times() for each in family if "flows.server.process" not in each.cmdline()]
+    times = [each.cpu_times() for each in family if MODULE not in each.cmdline()]
     return sum(time.user + time.system for time in times)
 
 
-def make_runs(client: Any, cluster: Any, workers: int) -> dict[str, Callable[[int], float]]:
+def make_runs(client: Any, cluster: Any) -> dict[str, Callable[[int], float]]:
     """Return for each runner a function that runs that many no-op tasks and returns the seconds."""
     from prefect_dask.task_runners import DaskTaskRunner
 
@@ -104,9 +101,9 @@ def make_runs(client: Any, cluster: Any, workers: int) -> dict[str, Callable[[in
         return time.perf_counter() - start
 
     return {
-        "stock": timed_flow(DaskTaskRunner(**connection)),
-        "ours": timed_flow(SceneTaskRunner(workers, **connection)),
-        "bare": bare,
+        STOCK: timed_flow(DaskTaskRunner(**connection)),
+        OURS: timed_flow(SceneTaskRunner(WORKERS, **connection)),
+        BARE: bare,
     }
 
 
@@ -136,18 +133,20 @@ def count_all(numbers: list[int]) -> int:
     return len(numbers)
 
 
-def print_table(costs: dict[str, list[Cost]]) -> None:
-    """Print each runner's median costs and the ratios."""
-    medians = {
-        name: Cost(*(statistics.median(column) for column in zip(*rounds, strict=True)))
-        for name, rounds in costs.items()
-    }
-    for name, cost in medians.items():
-        print(f"{name:6} {cost.wall:8.1f} ms wall {cost.cpu:8.1f} ms CPU a task")
-    stock, ours = medians["stock"], medians["ours"]
-    ratios = f"{stock.wall / ours.wall:.1f} wall, {stock.cpu / ours.cpu:.1f} CPU"
-    print(f"stock / ours: {ratios} (aim: at least 10)")
-
-
-if __name__ == "__main__":
-    main()
+SUBJECTS = (
+    Subject(
+        name="flow_overhead",
+        title="Tasks of a flow",
+        about=(
+            f"No-op tasks on one Dask cluster of {WORKERS} processes and one Prefect server: from "
+            "the first submission to the result of one more task that collects theirs, and CPU "
+            "time of the flow's process and the workers, without the server's. API writes are "
+            "requests that change something and messages on the server's sockets."
+        ),
+        opened=opened,
+        aims=(
+            Aim("stock / our runner, wall a task", ratio(WALL, STOCK, OURS), 10, "higher"),
+            Aim("stock / our runner, CPU a task", ratio(CPU, STOCK, OURS), 10, "higher"),
+        ),
+    ),
+)

@@ -36,9 +36,8 @@ sys.path.insert(0, str(CHECKOUT))
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
+from benchmarks.synthetic_scene import build_scene  # noqa: E402
 from preprocess.faults import FaultsError  # noqa: E402
-from preprocess.registry import load_scenes  # noqa: E402
-from preprocess.synthetic.build import ensure_scene_data  # noqa: E402
 from training.simple_multi_human_trainer import main as train_scene  # noqa: E402
 from training.system.exit_status import DONE, FAILED, USAGE  # noqa: E402
 from training.trainer.cameras.camera import Camera  # noqa: E402
@@ -53,6 +52,7 @@ from training.trainer.setup import prepare_run  # noqa: E402
 from training.trainer.termination import SignalRequests, TrainingError  # noqa: E402
 
 MEGABYTE = 2**20
+CAMERAS = (4, 28, 52)
 ALLOWED = {
     "image": (1e-5, 1e-2),
     "depth": (5e-5, 5e-2),
@@ -268,7 +268,7 @@ def example_image(parameters: dict[str, Tensor], seen_by: Camera) -> Tensor:
 
 def whole_trainings(device: torch.device, size: Size, folder: Path) -> list[Numbers]:
     """Return seconds and PSNR of a small scene's training on `device` and on CPU."""
-    scene = build_scene(folder / "small", [size.small, size.small], 8)
+    scene = build_scene(folder / "small", size.small, 8, CAMERAS)
     rows = []
     for kind in dict.fromkeys((device.type, "cpu")):
         keys = [f"device={kind}", f"train.optimization.epochs={size.epochs}"]
@@ -283,29 +283,10 @@ def whole_trainings(device: torch.device, size: Size, folder: Path) -> list[Numb
 
 def prepared(device: torch.device, size: Size, folder: Path) -> TrainingRun:
     """Build the scene of the largest size, and return its training before the first iteration."""
-    scene = build_scene(folder / "large", list(size.image), size.frames)
+    scene = build_scene(folder / "large", size.image, size.frames, CAMERAS)
     more = [f"model.gaussians_per_person={size.gaussians}", "train.evaluation.eval_frames=1"]
     config = load_config([*scene, *more, "shared.exp_name=large", f"device={device.type}"])
     return prepare_run(config, check_inputs(config), SignalRequests())
-
-
-def build_scene(folder: Path, image_size: list[int], frames: int) -> list[str]:
-    """Build a synthetic scene of two people; return the trainer's arguments that name it."""
-    registry = folder / "registry"
-    registry.mkdir(parents=True)
-    name = "synthetic_gpu"
-    recipe = {"action": "wave", "people": ["ada", "ben"], "seed": 5, "frames": frames}
-    recipe |= {"image_size": image_size, "cameras": [4, 28, 52]}
-    scene = {"seq_name": name, "cam_id": 28, "raw_gt_dir_path": f"truth/{name}"}
-    file = registry / f"{name}.json"
-    file.write_text(json.dumps({**scene, "synthetic": recipe}), encoding="utf-8")
-    ensure_scene_data(load_scenes(registry), folder / "scenes")
-    return [
-        f"shared.scene_name={name}",
-        f"shared.scene_file={file}",
-        f"shared.scene_data_root={folder / 'scenes'}",
-        f"shared.results_root={folder / 'results'}",
-    ]
 
 
 def cloud(count: int) -> list[Tensor]:

@@ -7,8 +7,9 @@ import platform
 import shutil
 import subprocess
 import time
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from benchmarks.peers import version_of
 
 PACKAGES = {
     "ours beside": ("prefect", "prefect-dask", "distributed", "dask-jobqueue", "hydra-core"),
@@ -51,11 +52,4 @@ def _slurm() -> str:
 
 
 def _versions(names: tuple[str, ...]) -> str:
-    return ", ".join(f"{name} {_version(name)}" for name in names)
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
+    return ", ".join(f"{name} {version_of(name)}" for name in names)

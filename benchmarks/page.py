@@ -15,7 +15,7 @@ LEVEL = 1.05
 
 @dataclass(frozen=True)
 class Verdict:
-    """How ours stands beside the best peer in one quantity; `factor` over 1 is ahead."""
+    """How one of ours stands beside the best peer in a quantity; `factor` over 1 is ahead."""
 
     subject: Subject
     name: str
@@ -35,7 +35,8 @@ class Verdict:
         """Return the subject's reason where ours is not ahead."""
         if self.word == "ahead":
             return ""
-        return self.subject.why.get(self.name, "not explained yet")
+        why = self.subject.why
+        return why.get(self.name) or why.get(self.ours.variant) or "not explained yet"
 
 
 def render(
@@ -56,12 +57,12 @@ def render(
 
 
 def verdicts_of(subject: Subject, found: Finding) -> list[Verdict]:
-    """Return a verdict for each quantity that ours and a peer were measured in."""
+    """Return a verdict for each of ours in each quantity that a peer was measured in, too."""
     verdicts = []
-    for name in dict.fromkeys(row.name for row in found.rows):
-        ours, peer = best_of(found.rows, name, "ours"), best_of(found.rows, name, "peer")
-        if ours and peer:
-            verdicts.append(Verdict(subject, name, ours, peer, _factor(ours, peer)))
+    for ours in found.rows:
+        peer = best_of(found.rows, ours.name, "peer")
+        if ours.role == "ours" and ours.samples and peer:
+            verdicts.append(Verdict(subject, ours.name, ours, peer, _factor(ours, peer)))
     return verdicts
 
 

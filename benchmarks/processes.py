@@ -18,7 +18,7 @@ from benchmarks.subject import UnavailableError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 TIMEOUT_S = 600.0
-LAST_CHARACTERS = 600
+LAST_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,10 @@ def _kill(group: int) -> None:
 def _failure(status: int, wall_s: float, output: IO[bytes]) -> str:
     output.seek(0)
     text = output.read().decode(errors="replace")
-    last = " / ".join(text[-LAST_CHARACTERS:].split("\n")).strip()
-    return f"exit status {status} after {wall_s:.0f} s: {last}"
+    return f"exit status {status} after {wall_s:.0f} s: {last_words(text)}"
 
 
-def cpu_seconds() -> float:
-    """Return user and system time of this process and its threads so far."""
-    times = os.times()
-    return times.user + times.system
+def last_words(text: str) -> str:
+    """Return the end of what a command has printed, on one line, without the checkout's path."""
+    lines = [line.strip() for line in text.replace(str(CHECKOUT), ".").splitlines()]
+    return " / ".join(filter(None, lines))[-LAST_CHARACTERS:]

@@ -1,132 +1,143 @@
-"""Compare the two rasterizers for CPUs: CPU seconds of a step's rendering, and of whole trainings.
-
-`python benchmarks/rasterizer.py` builds the scene synthetic_pair01_wave in a temporary folder and
-takes its people as they are before training. It renders them forward and backward with both
-rasterizers in turn, in images of three sizes, then trains the scene with both in turn
-(`--trainings 0` leaves that out). CPU seconds, user and system, so that a busy machine changes
-little; ratios are medians over rounds. One thread.
-"""
+"""The two rasterizers for CPUs: a step's rendering, a trainer's iterations, whole trainings."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import resource
-import statistics
-import subprocess
+import itertools
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(CHECKOUT))
-os.environ["OMP_NUM_THREADS"] = "1"
+from benchmarks.processes import CHECKOUT, run_command
+from benchmarks.subject import Aim, Measure, Role, Row, Size, Subject, ratio
+from benchmarks.synthetic_scene import build_scene
 
-import torch  # noqa: E402
+if TYPE_CHECKING:
+    from training.trainer.loop import TrainingRun
 
-from preprocess.registry import load_scenes  # noqa: E402
-from preprocess.synthetic.build import ensure_scene_data  # noqa: E402
-from training.trainer.cameras.camera import Camera  # noqa: E402
-from training.trainer.config.compose import load_config  # noqa: E402
-from training.trainer.config.schema import CpuRasterizer  # noqa: E402
-from training.trainer.gaussians.rasterizer import cpu_rasterizer  # noqa: E402
-from training.trainer.input_checks import check_inputs  # noqa: E402
-from training.trainer.setup import prepare_run  # noqa: E402
-from training.trainer.termination import SignalRequests  # noqa: E402
-
-NAME = "synthetic_pair01_wave"
-TRAINER = CHECKOUT / "training" / "simple_multi_human_trainer.py"
+Name = Literal["compiled", "pytorch"]
+ROLES: Mapping[Name, Role] = {"compiled": "ours", "pytorch": "peer"}
 SIZES = ((96, 1_000), (192, 3_000), (960, 50_000))
 """Side of the square image, pixels, and Gaussians a person."""
+TRAINED = 192, 3_000
+TRAINER = CHECKOUT / "training" / "simple_multi_human_trainer.py"
+ITERATIONS = "iterations a CPU second"
 
 
-def main() -> None:
-    """Measure and print two tables."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--trainings", type=int, default=2, help="rounds of whole trainings")
-    given = parser.parse_args()
+@contextmanager
+def opened(size: Size) -> Iterator[Mapping[str, Measure]]:
+    """Build a scene and prepare a training of it with each rasterizer; yield both."""
+    import torch
+
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        scenes = load_scenes(CHECKOUT / "preprocess" / "scenes")
-        ensure_scene_data([scene for scene in scenes if scene.seq_name == NAME], Path(folder))
-        print(
-            "| Gaussians | image | pytorch ms | compiled ms | times faster |\n" + "|---" * 5 + "|"
-        )
-        for side, count in SIZES:
-            measure = _rendering(Path(folder), side, count)
-            names = [f"{2 * count:,}", f"{side} x {side}"]
-            _print_row(names, _interleave(measure, given.rounds), 1e3)
-        if given.trainings:
-            print("\n| training of | pytorch s | compiled s | times faster |\n" + "|---" * 4 + "|")
-            rounds = _interleave(partial(_train, Path(folder)), given.trainings)
-            _print_row([NAME], rounds, 1)
+    sizes = SIZES[:1] if size == "quick" else SIZES
+    with tempfile.TemporaryDirectory() as name:
+        scene = build_scene(Path(name), TRAINED[0], 8)
+        runs = {side: _prepared(scene, count) for side, count in sizes}
+        trained = _prepared(scene, TRAINED[1])
+        yield {each: partial(measure, each, runs, trained, scene, size) for each in ROLES}
 
 
-def _interleave(
-    measure: Callable[[CpuRasterizer], float], rounds: int
-) -> list[tuple[float, float]]:
-    """Return the CPU seconds of both rasterizers, by round."""
-    return [(measure("pytorch"), measure("compiled")) for _ in range(rounds)]
+def measure(
+    name: Name, runs: Mapping[int, TrainingRun], run: TrainingRun, scene: list[str], size: Size
+) -> Iterator[Row]:
+    """Yield one rasterizer's CPU time of rendering, its iterations, and its whole training."""
+    row = partial(Row, variant=name, role=ROLES[name])
+    for side, prepared in runs.items():
+        gaussians = len(prepared.model.gaussians.person)
+        title = f"forward and backward, {gaussians:,} Gaussians, {side} px"
+        yield row(title, samples=(1000 * _rendering_s(prepared, name, side),), unit="ms")
+    steps = 5 if size == "quick" else 20
+    yield row(ITERATIONS, samples=(_iterations(run, name, steps),), unit="1/s", better="higher")
+    if size == "full":
+        exp_name = f"shared.exp_name={name}_{time.monotonic_ns()}"
+        command = [sys.executable, str(TRAINER), *scene, exp_name, f"cpu_rasterizer={name}"]
+        yield row("a whole training", samples=(run_command(command).cpu_s,))
 
 
-def _print_row(names: list[str], rounds: list[tuple[float, float]], unit: float) -> None:
-    seconds = [statistics.median(column) * unit for column in zip(*rounds, strict=True)]
-    ratio = statistics.median(one / other for one, other in rounds)
-    print("| " + " | ".join([*names, *(f"{each:.1f}" for each in seconds), f"{ratio:.1f}"]) + " |")
+def _prepared(scene: list[str], gaussians: int) -> TrainingRun:
+    from training.trainer.config.compose import load_config
+    from training.trainer.input_checks import check_inputs
+    from training.trainer.setup import prepare_run
+    from training.trainer.termination import SignalRequests
+
+    keys = ["device=cpu", f"model.gaussians_per_person={gaussians}"]
+    config = load_config([*scene, *keys, f"shared.exp_name=of_{gaussians}"])
+    return prepare_run(config, check_inputs(config), SignalRequests())
 
 
-def _arguments(folder: Path, name: str) -> list[str]:
-    return [
-        f"shared.scene_name={NAME}",
-        f"shared.exp_name={name}",
-        f"shared.scene_data_root={folder}",
-        f"shared.results_root={folder / 'results'}",
-        "device=cpu",
-    ]
+def _rendering_s(run: TrainingRun, name: Name, side: int) -> float:
+    """Return the CPU seconds of rendering forward and backward in a square image of `side`."""
+    import torch
 
+    from training.trainer.cameras.camera import Camera
+    from training.trainer.gaussians.rasterizer import cpu_rasterizer
 
-def _rendering(folder: Path, side: int, count: int) -> Callable[[CpuRasterizer], float]:
-    """Return a function that renders once, forward and backward, and returns its CPU seconds.
-
-    With `count` Gaussians a person, and a square image of `side` pixels.
-    """
-    arguments = [*_arguments(folder, f"size_{side}"), f"model.gaussians_per_person={count}"]
-    config = load_config(arguments)
-    run = prepare_run(config, check_inputs(config), SignalRequests())
     with torch.no_grad():
         people = run.model.gaussians_at(0)
     parts = (people.means, people.covars, people.opacities, people.features)
     seen_by = run.source.view(run.source_id, 0).camera
     scale = torch.tensor([side / seen_by.width, side / seen_by.height, 1.0])[:, None]
     camera = Camera(seen_by.viewmat, seen_by.intrinsics * scale, side, side)
+    rasterize = cpu_rasterizer(name)
 
-    def render(name: CpuRasterizer) -> float:
-        rasterize = cpu_rasterizer(name)
+    def render() -> None:
         leaves = [part.detach().requires_grad_() for part in parts]
-        started = time.process_time()
         features, depth, alpha = rasterize(*leaves, camera)
         torch.autograd.backward(features.square().sum() + depth.sum() + alpha.sum())
-        return time.process_time() - started
 
-    render("pytorch")
-    render("compiled")
-    return render
+    return _median_s(render, 3)
 
 
-def _train(folder: Path, name: CpuRasterizer) -> float:
-    """Train the scene in a process of its own; return its CPU seconds."""
-    arguments = [*_arguments(folder, f"{name}_{time.monotonic_ns()}"), f"cpu_rasterizer={name}"]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(
-        [sys.executable, str(TRAINER), *arguments], check=True, stdout=subprocess.DEVNULL
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+def _iterations(run: TrainingRun, name: Name, steps: int) -> float:
+    """Return how many iterations over all that is trained take a CPU second."""
+    from training.trainer.gaussians.rasterizer import use_cpu_rasterizer
+    from training.trainer.loop import fit_all
+
+    use_cpu_rasterizer(name)
+    turns = itertools.cycle(range(len(run.source.frames)))
+
+    def step() -> None:
+        fit_all(run, [run.source.stored(run.source_id, next(turns))], 1)
+
+    return 1 / _median_s(step, steps)
 
 
-if __name__ == "__main__":
-    main()
+def _median_s(step: Callable[[], None], times: int) -> float:
+    """Return the median CPU seconds of a step, after one that is not counted."""
+    import statistics
+
+    taken = []
+    for _ in range(times + 1):
+        started = time.process_time()
+        step()
+        taken.append(time.process_time() - started)
+    return statistics.median(taken[1:])
+
+
+SUBJECTS = (
+    Subject(
+        name="rasterizer",
+        title="Training on the CPU",
+        about=(
+            "Both rasterizers for CPUs over the same people of a synthetic scene, in one process "
+            "with one thread, CPU time: rendering a view forward and backward, and the trainer's "
+            f"iterations over all that it trains ({2 * TRAINED[1]:,} Gaussians, {TRAINED[0]} px). "
+            "`--full` also trains the scene as a whole. *pytorch* is the same rasterizer in "
+            "PyTorch's operations."
+        ),
+        opened=opened,
+        aims=(
+            Aim(
+                "iterations a second, compiled / PyTorch",
+                ratio(ITERATIONS, "compiled", "pytorch"),
+                1.5,
+                "higher",
+            ),
+        ),
+    ),
+)

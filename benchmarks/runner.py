@@ -7,15 +7,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.processes import CHECKOUT, last_words
 from benchmarks.subject import Measure, Row, Size, Subject, UnavailableError, merged
-
-CHECKOUT = Path(__file__).resolve().parent.parent
-LAST_LINES = 5
 
 
 @dataclass(frozen=True)
@@ -34,51 +32,74 @@ def order(names: Sequence[str], rounds: int) -> Iterator[str]:
         yield from (*names[first:], *names[:first])
 
 
-def run(subject: Subject, size: Size, rounds: int) -> list[Row]:
-    """Return the rows of a subject, measured in this process."""
+def run(
+    subject: Subject,
+    size: Size,
+    rounds: int,
+    keep: Callable[[list[Row]], object] = lambda _: None,
+    only: Collection[str] = (),
+) -> list[Row]:
+    """Measure a subject in this process and return its rows.
+
+    `keep` gets what there is after each measurement. `only` names variants; without, it is all.
+    """
+    found: list[Row] = []
+    rounds = min(rounds, subject.max_rounds or rounds)
     try:
         with subject.opened(size) as variants:
-            return merged(_rounds(variants, min(rounds, subject.max_rounds or rounds)))
+            chosen = {name: each for name, each in variants.items() if not only or name in only}
+            for rows in _rounds(chosen, rounds):
+                found = merged([*found, *rows])
+                keep(found)
     except UnavailableError as reason:
-        return [Row(subject.title, "all", problem=str(reason))]
+        found.append(Row(subject.title, "all", problem=str(reason)))
+        keep(found)
+    return found
 
 
-def _rounds(variants: Mapping[str, Measure], rounds: int) -> Iterator[Row]:
+def _rounds(variants: Mapping[str, Measure], rounds: int) -> Iterator[list[Row]]:
     given_up: set[str] = set()
     for name in order(list(variants), rounds):
         if name in given_up:
             continue
         print(f"  {name}", file=sys.stderr, flush=True)
         try:
-            yield from variants[name]()
+            yield list(variants[name]())
         except UnavailableError as reason:
             given_up.add(name)
-            yield Row("", name, problem=str(reason))
+            yield [Row("", name, problem=str(reason))]
 
 
-def run_apart(subject: Subject, size: Size, rounds: int) -> Finding:
-    """Return what a subject comes to in a process of its own, whose crash is a row."""
+def run_apart(subject: Subject, size: Size, rounds: int, only: Collection[str] = ()) -> Finding:
+    """Return what a subject comes to in a process of its own; its crash is a row."""
     print(f"{subject.name}: {subject.title}", file=sys.stderr, flush=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         found, log = Path(folder, "found.json"), Path(folder, "log")
         command = [sys.executable, "-m", "benchmarks", "--only", subject.name, "--apart"]
         command += ["--size", size, "--rounds", str(rounds), "--json", str(found)]
+        command += ["--variants", *only] if only else []
         status = _run(command, log, subject.timeout_s)
-        if found.exists():
-            rows = findings(json.loads(found.read_text(encoding="utf-8")))[0].rows
-        else:
-            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-            last = " / ".join(line.strip() for line in lines[-LAST_LINES:])
-            print("\n".join(lines), file=sys.stderr)
-            rows = [Row(subject.title, "all", problem=f"{status}: {last}")]
+        rows = findings(json.loads(found.read_text("utf-8")))[0].rows if found.exists() else []
+        if status != "exit status 0":
+            text = log.read_text(encoding="utf-8", errors="replace")
+            print(text, file=sys.stderr)
+            problem = f"{status}: {last_words(text)}"
+            rows.append(Row(subject.title, "the rest", problem=problem))
     return Finding(subject.name, rows, time.monotonic() - began)
 
 
 def _run(command: Sequence[str], log: Path, timeout_s: float) -> str:
     """Run a command with its output in a file; return how it ended."""
     with log.open("w", encoding="utf-8") as stream:
-        process = subprocess.Popen(command, cwd=CHECKOUT, stdout=stream, stderr=stream)
+        process = subprocess.Popen(
+            command,
+            cwd=CHECKOUT,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,  # at a terminal's Ctrl-C it is ended once, by us
+        )
         try:
             return f"exit status {process.wait(timeout_s)}"
         except subprocess.TimeoutExpired:

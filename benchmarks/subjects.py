@@ -8,15 +8,23 @@ from pathlib import Path
 
 from benchmarks.subject import Subject
 
-MODULES = ("dry_run",)
-"""Modules of this folder, each with its `SUBJECT`; light to import."""
+MODULES = (
+    "slurm.makespan",
+    "flow_overhead",
+    "dry_run",
+    "trainer_start",
+    "rasterizer",
+    "difix_generation",
+    "difix_aggregate",
+)
+"""Modules of this folder, each with its `SUBJECTS`; light to import."""
 COMMANDS = ("ablations", "gpu", "real_size", "refiner_scenes")
 
 
 def subjects() -> dict[str, Subject]:
     """Return all subjects by name."""
-    made = [import_module(f"benchmarks.{name}").SUBJECT for name in MODULES]
-    return {subject.name: subject for subject in made}
+    modules = [import_module(f"benchmarks.{name}") for name in MODULES]
+    return {subject.name: subject for module in modules for subject in module.SUBJECTS}
 
 
 def commands() -> dict[str, str]:

@@ -70,23 +70,42 @@ def test_a_subject_that_cannot_run_here_is_a_row():
     assert (row.samples, row.problem) == ((), "no Slurm here")
 
 
+def test_what_was_measured_before_a_crash_is_kept():
+    """After each measurement all there is by then is handed over."""
+    kept = []
+
+    def crashes():
+        raise ZeroDivisionError
+
+    variants = {"a": lambda: [Row("x", "a", (1.0,))], "b": crashes}
+    with pytest.raises(ZeroDivisionError):
+        runner.run(subject(variants), "quick", 1, lambda rows: kept.append(list(rows)))
+    assert kept == [[Row("x", "a", (1.0,))]]
+
+
+def test_some_variants_alone():
+    variants = {name: lambda name=name: [Row("x", name, (1.0,))] for name in "abc"}
+    rows = runner.run(subject(variants), "quick", 1, only=["b"])
+    assert [row.variant for row in rows] == ["b"]
+
+
 def test_rounds_end_at_the_subjects_most():
     rows = runner.run(subject({"a": lambda: [Row("x", "a", (1.0,))]}, max_rounds=2), "usual", 5)
     assert rows[0].samples == (1.0, 1.0)
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "timeout_s", "said"),
     [
-        ("raise SystemExit('boom')", "exit status 1: boom"),
-        ("import time; time.sleep(60)", "not done"),
+        ("raise SystemExit('boom')", 60.0, "exit status 1: boom"),
+        ("import time; time.sleep(60)", 0.1, "not done after"),
     ],
 )
-def test_a_crash_or_an_endless_subject_is_a_row(tmp_path, monkeypatch, lines, said):
+def test_a_crash_or_an_endless_subject_is_a_row(tmp_path, monkeypatch, lines, timeout_s, said):
     """Whatever ends its process, with the process' last words."""
     (tmp_path / "benchmarks.py").write_text(lines, encoding="utf-8")
     monkeypatch.setattr(runner, "CHECKOUT", tmp_path)
-    (row,) = runner.run_apart(subject(timeout_s=1.0), "quick", 1).rows
+    (row,) = runner.run_apart(subject(timeout_s=timeout_s), "quick", 1).rows
     assert said in row.problem
 
 
@@ -99,6 +118,7 @@ FOUND = Finding(
         Row("rate", "ours", (10.0,), "1/s", "higher"),
         Row("rate", "rival", (20.0,), "1/s", "higher", "peer"),
         Row("size", "ours", (1.0,), "MB"),
+        Row("size", "our other", (2.04,), "MB"),
         Row("size", "rival", (1.02,), "MB", role="peer"),
         Row("", "other", problem="not installed"),
     ],
@@ -107,11 +127,13 @@ FOUND = Finding(
 
 
 def test_the_verdicts_say_ahead_behind_level_and_why():
-    found = page.verdicts_of(subject(why={"rate": "Ours checks more."}), FOUND)
+    why = {"rate": "Ours checks more.", "our other": "Keeps more."}
+    found = page.verdicts_of(subject(why=why), FOUND)
     assert [(each.name, each.word, round(each.factor, 2), each.why) for each in found] == [
         ("time", "ahead", 2.0, ""),
         ("rate", "behind", 0.5, "Ours checks more."),
         ("size", "level", 1.02, "not explained yet"),
+        ("size", "behind", 0.5, "Keeps more."),
     ]
 
 
@@ -139,6 +161,11 @@ def test_the_page():
     assert "absent" not in text
 
 
+def test_the_committed_page_is_one_that_the_program_made():
+    text = (program.CHECKOUT / program.PAGE).read_text(encoding="utf-8")
+    assert text.startswith(program.INTRODUCTION.read_text(encoding="utf-8"))
+
+
 def test_findings_survive_json():
     assert runner.findings(json.loads(json.dumps(runner.as_json([FOUND])))) == [FOUND]
 
@@ -157,6 +184,7 @@ def test_a_part_goes_to_the_terminal_and_a_whole_run_to_the_page(tmp_path, monke
     monkeypatch.setattr(program, "JSON", paths["found.json"])
     monkeypatch.setattr(program, "subjects", lambda: {"sums": subject()})
     monkeypatch.setattr(runner, "run_apart", lambda *_: FOUND)
+    monkeypatch.setattr(program.machine, "describe", lambda *_: {})
     assert program.main(["--only", "sums"]) == 0
     assert "## Sums" in capsys.readouterr().out
     assert not paths["page.md"].exists()
