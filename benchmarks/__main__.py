@@ -22,12 +22,14 @@ from training.system.processes import die_with_parent
 PAGE = Path("docs", "performance.md")
 INTRODUCTION = CHECKOUT / "benchmarks" / "introduction.md"
 JSON = Path("outputs", "benchmarks.json")
+ROUNDS = {"quick": 1, "usual": 3, "full": 3}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is asked for; return the exit status."""
     known = subjects()
     given = _parser(list(known)).parse_args(arguments)
+    given.rounds = given.rounds or ROUNDS[given.size]
     if given.list:
         _print_list(known)
         return DONE
@@ -53,7 +55,7 @@ def _parser(names: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="name what can be measured, and end")
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help="some subjects")
     parser.add_argument("--variants", nargs="+", default=(), metavar="NAME", help="some of theirs")
-    parser.add_argument("--rounds", type=_positive, default=3, help="of each subject (default 3)")
+    parser.add_argument("--rounds", type=_positive, help="of each subject (default 3; quick 1)")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_const", const="quick", dest="size")
     size.add_argument("--full", action="store_const", const="full", dest="size")
