@@ -55,7 +55,7 @@ def main(parent: int, listening: socket.socket) -> None:
     """Serve until told to stop, or until the parent is gone."""
     import uvicorn
 
-    from flows.adapters.prefect_adapter import server_application
+    from flows.adapters.prefect_process_adapter import server_application
     from flows.server.retry_503 import RetryWhileBusy
     from training.system.processes import die_with_parent
 
