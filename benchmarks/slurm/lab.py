@@ -28,6 +28,23 @@ class Lab:
     cluster: Any
     environment: dict[str, str]
 
+    @contextmanager
+    def cleared(self) -> Iterator[None]:
+        """Leave no job to what is measured next: wait for them, after a failure end them."""
+        try:
+            yield
+        except UnavailableError:
+            self.cluster.cancel_all()
+            self._wait_empty()
+            raise
+        self._wait_empty()
+
+    def _wait_empty(self) -> None:
+        try:
+            self.cluster.wait_empty()
+        except TimeoutError as error:
+            raise UnavailableError(str(error)) from error
+
 
 @contextmanager
 def private_slurm() -> Iterator[Lab]:
@@ -72,5 +89,7 @@ def _write_counters(folder: Path, conf: str) -> None:
 def stamps_folder() -> Iterator[Path]:
     """Make a folder for a measurement's stamps and files."""
     OUTPUTS.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=OUTPUTS, prefix="bench_") as folder:
+    with tempfile.TemporaryDirectory(
+        dir=OUTPUTS, prefix="bench_", ignore_cleanup_errors=True
+    ) as folder:
         yield Path(folder)

@@ -45,7 +45,7 @@ def ideal_s(durations: Sequence[float]) -> float:
 
 def measure(lab: Lab, contender: Contender, durations: Sequence[float], home: Path) -> list[Row]:
     """Run all scenes once; raises UnavailableError when they did not all end."""
-    with stamps_folder() as folder:
+    with stamps_folder() as folder, lab.cleared():
         (folder / "durations").write_text("\n".join(map(str, durations)), encoding="utf-8")
         environment = {**lab.environment, "STAMPS": str(folder), "PREFECT_HOME": str(home)}
         command = contender.command(folder, len(durations), PARALLELISM)
@@ -53,9 +53,7 @@ def measure(lab: Lab, contender: Contender, durations: Sequence[float], home: Pa
         run_command(command, environment=environment, timeout_s=TIMEOUT_S)
         ended = time.time()
         scenes = _wait_for_scenes(folder, len(durations))
-        rows = rows_of(contender, folder, began, max(ended, *scenes), ideal_s(durations))
-        lab.cluster.wait_empty()
-        return rows
+        return rows_of(contender, folder, began, max(ended, *scenes), ideal_s(durations))
 
 
 def _wait_for_scenes(folder: Path, count: int) -> list[float]:

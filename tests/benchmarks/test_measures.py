@@ -11,6 +11,7 @@ from benchmarks import peers, processes
 from benchmarks.counting_server import WRITTEN, CountWrites, is_write
 from benchmarks.slurm import makespan
 from benchmarks.slurm.contenders import Contender
+from benchmarks.slurm.lab import Lab
 from benchmarks.subject import UnavailableError
 
 
@@ -89,6 +90,32 @@ def test_rows_of_a_contenders_stamps(tmp_path):
         makespan.CALLS: 4,
     }
     assert {(row.variant, row.role) for row in rows} == {("rival", "peer")}
+
+
+class Queue:
+    """A cluster on which a job stays until it is cancelled."""
+
+    def __init__(self):
+        self.jobs = ["left"]
+
+    def cancel_all(self):
+        self.jobs.clear()
+
+    def wait_empty(self):
+        if self.jobs:
+            raise TimeoutError("a job is left")
+
+
+def test_a_contender_that_fails_leaves_no_job_to_the_next_one():
+    queue = Queue()
+    with pytest.raises(UnavailableError, match="lost"), Lab(queue, {}).cleared():
+        raise UnavailableError("lost")
+    assert not queue.jobs
+
+
+def test_jobs_that_do_not_end_are_a_reason():
+    with pytest.raises(UnavailableError, match="a job is left"), Lab(Queue(), {}).cleared():
+        pass
 
 
 def test_a_peer_that_is_not_installed_says_what_installs_it(monkeypatch, tmp_path):
