@@ -12,6 +12,7 @@ import pytest
 
 SCENE = "hi4d_pair17_dance"
 RECIPE = {"action": "dance", "people": ["ada", "ben"], "seed": 5, "frames": 3, "image_size": 48}
+SHORT = "train.evaluation.eval_cameras=[4] train.evaluation.eval_animation_frames=0"
 
 pytestmark = pytest.mark.training
 
@@ -50,7 +51,8 @@ def test_one_scene_with_hydra_overrides(users_lab):
     run(
         users_lab,
         f"--scene-name-includes {SCENE} --exp-name my_exp"
-        " --overrides shared.wandb.enable=false train.evaluation.pose_eval.eval_smpl=false",
+        " --overrides shared.wandb.enable=false train.evaluation.pose_eval.eval_smpl=false"
+        " train.optimization.epochs=6",
     )
     found = metrics(users_lab, "my_exp")
     assert found["psnr"] > found["before"]["psnr"]
@@ -65,7 +67,7 @@ def test_novel_view_cameras_by_count(users_lab):
         users_lab,
         f"--scene-name-includes {SCENE} --exp-name views"
         f" --overrides {cameras}.num_cameras=5 {cameras}.start_camera_id=200"
-        " train.optimization.epochs=4 model.gaussians_per_person=200",
+        f" train.optimization.epochs=4 model.gaussians_per_person=200 {SHORT}",
     )
     assert metrics(users_lab, "views")["novel_views"] == {
         "source": "rendered",
@@ -88,6 +90,7 @@ def test_a_virtual_camera_must_not_meet_the_source_camera(users_lab):
 def test_run_all_trains_every_scene_and_the_printed_command_trains_alone(users_lab):
     """All scenes of the registry; pasted from a dry run, the trainer finds scene and roots."""
     one_epoch = "--overrides train.optimization.epochs=1 model.gaussians_per_person=200"
+    one_epoch += f" {SHORT}"
     run(users_lab, f"--run-all --exp-name all {one_epoch}")
     assert users_lab.record(SCENE, "all")["status"] == "done"
     assert users_lab.record("hi4d_pair15_hug", "all")["status"] == "done"

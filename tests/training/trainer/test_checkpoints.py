@@ -17,6 +17,10 @@ from training.trainer.evaluation import animations, evaluate
 from training.trainer.gaussians.model import SceneModel
 from training.trainer.gaussians.render import render
 
+ONE_CAMERA = "train.evaluation.eval_cameras=[4]"
+ONE_VIEW = (ONE_CAMERA, "train.evaluation.eval_frames=[1]")
+SHORT = ("train.optimization.epochs=1", *ONE_VIEW)
+
 
 def raise_at(monkeypatch, number, iteration):
     """Send the process a signal in the middle of an iteration (the first is 1)."""
@@ -59,7 +63,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tiny_scene, monkeypatch):
 
     Model, optimizers, position, metrics and novel views are those of an uninterrupted run.
     """
-    settings = ("train.optimization.pose_epochs=1", *tiny_scene.rendered)
+    settings = ("train.optimization.pose_epochs=1", *tiny_scene.rendered, ONE_CAMERA)
     assert tiny_scene.train(*settings, exp_name="whole") == 0
     for iteration in (3, 5, 6, 14):
         name = f"stopped_{iteration}"
@@ -77,7 +81,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tiny_scene, monkeypatch):
 
 def test_a_run_stopped_within_a_batch_finishes_it_first(tiny_scene, monkeypatch):
     """Batches of two in epochs of five frames: stopped in the third frame, it goes on to four."""
-    settings = ("train.optimization.batch_size=2", "train.optimization.grad_clip=0.1")
+    settings = ("train.optimization.batch_size=2", "train.optimization.grad_clip=0.1", *ONE_VIEW)
     assert tiny_scene.train(*settings, exp_name="whole") == 0
     with monkeypatch.context() as patch:
         raise_at(patch, signal.SIGTERM, 3)
@@ -125,8 +129,8 @@ def test_skinning_weights_are_not_stored_and_come_back_exactly(tiny_scene, monke
         return result
 
     monkeypatch.setattr(SceneModel, "load_state_dict", spy)
-    assert tiny_scene.train("train.optimization.epochs=1") == 0
-    assert tiny_scene.train("train.optimization.epochs=1") == 0
+    assert tiny_scene.train(*SHORT) == 0
+    assert tiny_scene.train(*SHORT) == 0
     assert "gaussians.weights" not in tiny_scene.checkpoint()["model"]
     [(first, loaded)] = models
     assert torch.equal(loaded, first)
@@ -139,6 +143,7 @@ def test_a_stopped_run_with_more_gaussians_goes_on_to_the_same_bits(
 ):
     """Stopped while the strategy gathers, and after it has changed their number."""
     settings = (
+        *ONE_VIEW,
         "train.optimization.pose_epochs=0",
         "train.optimization.epochs=4",
         f"model.densification={strategy}",
@@ -157,8 +162,8 @@ def test_a_stopped_run_with_more_gaussians_goes_on_to_the_same_bits(
 
 def test_another_seed_gives_another_model(tiny_scene):
     """So the test above can fail."""
-    tiny_scene.train("train.optimization.epochs=1")
-    tiny_scene.train("train.optimization.epochs=1", "seed=1", exp_name="other")
+    tiny_scene.train(*SHORT)
+    tiny_scene.train(*SHORT, "seed=1", exp_name="other")
     with pytest.raises(AssertionError):
         assert_same(tiny_scene.checkpoint(), tiny_scene.checkpoint("other"))
 
@@ -193,7 +198,7 @@ def test_a_finished_run_started_again_trains_no_more(tiny_scene, monkeypatch):
 
 def test_sigterm_does_not_wait_for_animations(tiny_scene, monkeypatch):
     """The run ends after the frame that is drawn; what was trained and measured is kept."""
-    shown = ("train.optimization.epochs=1", "train.evaluation.eval_animation_frames=50")
+    shown = (*SHORT, "train.evaluation.eval_animation_frames=50")
     drawn = []
 
     def drawing(*of_render):
@@ -213,9 +218,9 @@ def test_sigterm_does_not_wait_for_animations(tiny_scene, monkeypatch):
 
 def test_a_checkpoint_of_another_configuration_is_refused_by_key(tiny_scene, capsys):
     """Exit status 2, naming each differing key with both values."""
-    assert tiny_scene.train("train.optimization.epochs=1") == 0
+    assert tiny_scene.train(*SHORT) == 0
     capsys.readouterr()
-    changed = ("train.optimization.epochs=1", "seed=3", "train.optimization.loss.rgb=0.5")
+    changed = (*SHORT, "seed=3", "train.optimization.loss.rgb=0.5")
     assert tiny_scene.train(*changed) == 2
     error = capsys.readouterr().err
     assert "another seed: 0 then, 3 now" in error
@@ -226,8 +231,8 @@ def test_a_checkpoint_of_another_configuration_is_refused_by_key(tiny_scene, cap
 def test_other_evaluations_and_the_other_place_of_a_key_are_no_other_configuration(tiny_scene):
     """How images are compared decides nothing; train.difix says what difix says."""
     keys = ("difix.prompt=clean", "train.evaluation.nvs_eval.downscale_factor=2")
-    assert tiny_scene.train("train.optimization.epochs=1", "train.difix.prompt=clean") == 0
-    assert tiny_scene.train("train.optimization.epochs=1", *keys) == 0
+    assert tiny_scene.train(*SHORT, "train.difix.prompt=clean") == 0
+    assert tiny_scene.train(*SHORT, *keys) == 0
 
 
 def test_before_and_after_are_of_the_same_views(tiny_scene, monkeypatch):
@@ -242,24 +247,23 @@ def test_before_and_after_are_of_the_same_views(tiny_scene, monkeypatch):
 
 def test_a_checkpoint_of_other_frames_is_refused(tiny_scene, tmp_path, capsys):
     """As after a frame was named in skip_frames.csv; and with other estimates of these frames."""
-    one_epoch = "train.optimization.epochs=1"
-    assert tiny_scene.train(one_epoch) == 0
+    assert tiny_scene.train(*SHORT) == 0
     moved = tmp_path / "moved"
     shutil.copytree(tiny_scene.data, moved)
     elsewhere = f"shared.scene_data_root={moved}"
     folder = moved / tiny_scene.name
     (folder / "skip_frames.csv").write_text(f"2,{tiny_scene.skipped}", encoding="utf-8")
-    assert tiny_scene.train(one_epoch, elsewhere) == 2
+    assert tiny_scene.train(*SHORT, elsewhere) == 2
     error = capsys.readouterr().err
     assert "was trained on other frames or body parameters: pose (5, 2, 55, 3) then, (4, " in error
     assert "delete the checkpoint" in error
     (folder / "skip_frames.csv").write_text(str(tiny_scene.skipped), encoding="utf-8")
-    assert tiny_scene.train(one_epoch, elsewhere) == 0
+    assert tiny_scene.train(*SHORT, elsewhere) == 0
     path = folder / "smplx" / "000001.npz"
     arrays = dict(np.load(path))
     np.savez(path, **(arrays | {"trans": arrays["trans"] + np.float32(0.001)}))
     capsys.readouterr()
-    assert tiny_scene.train(one_epoch, elsewhere) == 2
+    assert tiny_scene.train(*SHORT, elsewhere) == 2
     assert "body parameters: other trans than now" in capsys.readouterr().err
 
 
@@ -304,11 +308,11 @@ def test_sigterm_ends_what_is_between_epochs_at_once(tiny_scene, evaluated, monk
 
 def test_a_moved_folder_and_other_tracking_are_no_other_configuration(tiny_scene, tmp_path):
     """Where data lies and how a run is logged decide nothing."""
-    assert tiny_scene.train("train.optimization.epochs=1") == 0
+    assert tiny_scene.train(*SHORT) == 0
     moved = tmp_path / "moved"
     shutil.copytree(tiny_scene.data, moved)
     elsewhere = (f"shared.scene_data_root={moved}", "shared.tensorboard.enable=true")
-    assert tiny_scene.train("train.optimization.epochs=1", *elsewhere) == 0
+    assert tiny_scene.train(*SHORT, *elsewhere) == 0
 
 
 @pytest.mark.parametrize("damage", ["cut", "scrambled", "empty", "foreign"])
@@ -332,11 +336,11 @@ def test_a_damaged_checkpoint_is_set_aside(tmp_path, capsys, damage):
 
 def test_after_a_damaged_checkpoint_training_starts_anew(tiny_scene):
     """The result is that of a run that never had one."""
-    assert tiny_scene.train("train.optimization.epochs=1") == 0
+    assert tiny_scene.train(*SHORT) == 0
     whole = tiny_scene.checkpoint()
     path = tiny_scene.output() / "checkpoints" / "last.pt"
     path.write_bytes(path.read_bytes()[:5000])
-    assert tiny_scene.train("train.optimization.epochs=1") == 0
+    assert tiny_scene.train(*SHORT) == 0
     assert_same(tiny_scene.checkpoint(), whole)
 
 
@@ -356,14 +360,14 @@ def test_a_checkpoint_that_would_run_code_is_not_loaded(tmp_path):
 @pytest.mark.parametrize("run_mode", ["train", "difix_data_generation_generate"])
 def test_a_checkpoint_of_another_version_is_refused_by_name(tiny_scene, capsys, run_mode):
     """It is no damaged file: exit status 2, both formats, the way out; the file stays."""
-    assert tiny_scene.train("train.optimization.epochs=1") == 0
+    assert tiny_scene.train(*SHORT) == 0
     path = tiny_scene.output() / "checkpoints" / "last.pt"
     content = torch.load(path, weights_only=True)
     torch.save(content | {"format": 1}, path)
     former = path.read_bytes()
     capsys.readouterr()
     mode = (f"run_mode={run_mode}", "difix_data_generation.strict=false")
-    assert tiny_scene.train("train.optimization.epochs=1", *mode) == 2
+    assert tiny_scene.train(*SHORT, *mode) == 2
     error = capsys.readouterr().err
     assert f"{path} was written by another version of the trainer" in error
     assert "its format is 1, this version's 2" in error
