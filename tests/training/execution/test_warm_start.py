@@ -45,6 +45,7 @@ def facts():
     yield pathlib.Path("/proc/self/cmdline").read_text().split("\\0")
     environ = pathlib.Path("/proc/self/environ").read_text().split("\\0")
     yield [each for each in environ if each.partition("=")[0] not in VARYING]
+    yield [name for name in sys.modules if name.startswith("training")]
     yield os.readlink("/proc/self/fd/0"), pathlib.Path("/proc/self/comm").read_text()
     yield {each.name: str(signal.getsignal(each)) for each in signal.Signals}
     yield signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.sigpending()
@@ -243,7 +244,7 @@ def probe(folder, scene, threads):
     """The script whose imports have been learnt."""
     script = folder / "probe.py"
     script.write_text(PROBE)
-    threads[1].submit(run_scene, scene(script, "learn")).result()
+    run(threads[1], scene(script, "learn"), scene(script, "end", TS_FIRST="not of the others"))
     return script
 
 
@@ -297,6 +298,20 @@ def test_libraries_are_imported_once_as_the_script_would_and_its_own_modules_by_
     assert [log[:2] for log in logs] == [[b"4", b"1"]] * 3 + [[b"4", b"22"]]
     assert len({log[2] for log in logs}) == 4, "random numbers repeat"
     assert imported(tmp_path) == ["slow", "slow"], "once to learn it, once ahead"
+
+
+def test_what_an_import_has_read_is_imported_anew_when_it_changes(tmp_path, scene, thread):
+    """Where it changes with each scene, that is told once, and fresh interpreters start."""
+    libraries = library(tmp_path, "gpus", "SEEN = os.environ['CUDA_VISIBLE_DEVICES']\n")
+    script = tmp_path / "script.py"
+    script.write_text("import gpus\nprint(gpus.SEEN)\n")
+    seen = ["0", "0", "0", "1", "0", "1", "0", "1"]
+    plans = [scene(script, state=tmp_path, CUDA_VISIBLE_DEVICES=gpu, **libraries) for gpu in seen]
+    outcomes = run(thread, *plans)
+    assert [log_of(plan).decode().strip() for plan in plans] == seen
+    (told,) = [outcome.notice for outcome in outcomes if outcome.notice]
+    assert told.endswith("CUDA_VISIBLE_DEVICES has changed from scene to scene")
+    assert len(imported(tmp_path)) == 7, "once for the two that are alike"
 
 
 THREAD = "import threading as t\nt.Thread(target=t.Event().wait, args=[9], daemon=True).start()"

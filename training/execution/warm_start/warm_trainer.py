@@ -92,14 +92,15 @@ class WarmStarts:
         self._starter.served += 1
         return answer
 
-    def renew(self, reason: str) -> None:
-        """End the starter, which does not serve the next scene; the next request makes another."""
+    def renew(self, reason: str) -> bool:
+        """End the starter, which does not serve the next scene; return whether to ask another."""
         served = self._starter.served if self._starter else 0
         in_vain = reason.endswith("has changed") and served <= ONCE
         self._used_once = self._used_once + 1 if in_vain else 0
         self.close()
         if self._used_once == MOST_USED_ONCE:
             self.give_up(f"{reason} from scene to scene")
+        return not self._is_off
 
     def lose(self) -> None:
         """Note that the starter has ended by itself."""
@@ -206,11 +207,11 @@ class WarmTrainer:
         self._answer = None
         if "pid" in answer:
             self._trainer = AdoptedTrainer(answer["pid"])
-        elif "renew" in answer:
-            self._starts.renew(answer["renew"])
+        elif "renew" in answer and self._starts.renew(answer["renew"]):
             self._ask()
         else:
-            self._refused(answer)
+            if "renew" not in answer:
+                self._refused(answer)
             self._trainer = self._start.cold()
 
     def _refused(self, answer: dict[str, Any]) -> None:
