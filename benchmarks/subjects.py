@@ -13,6 +13,7 @@ MODULES = (
     "flow_overhead",
     "dry_run",
     "trainer_start",
+    "warm_start",
     "rasterizer",
     "difix_generation",
     "difix_aggregate",
