@@ -13,7 +13,7 @@ from prefect.tasks import Task
 from flows.adapters.prefect_adapter import State, TaskRun, standard_futures
 from flows.runner.dispatch import JobsError, WorkerLostError
 from flows.runner.tasks import NotStartedError, SceneNotDoneError
-from training.display.lines import Viewer
+from training.display.lines import Notices, Viewer
 from training.display.terminal import viewer_of
 from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
@@ -55,7 +55,7 @@ class SceneEvents:
         self._failures = 0
         self._attempts: dict[str, int] = {}
         self._no_jobs: JobsError | None = None
-        self._notices: set[str] = set()
+        self._notices = Notices(self.say)
 
     def with_hooks(self, task: Task[Any, Any]) -> Task[Any, Any]:
         """Return a copy of a task with the hooks and retries of this flow run."""
@@ -117,11 +117,7 @@ class SceneEvents:
     def _show_ended(self, scene: ScenePlan, outcome: Outcome, *, will_retry: bool) -> None:
         for viewer in self._viewers:
             viewer.ended(scene, outcome, will_retry=will_retry)
-        with self._lock:
-            is_news = outcome.notice not in self._notices | {""}
-            self._notices.add(outcome.notice)
-        if is_news:
-            self.say(outcome.notice)
+        self._notices.tell(outcome.notice)
 
     def _ended(self, task_run: TaskRun, state: State[Any]) -> None:
         scene = self._scenes[task_run.name]

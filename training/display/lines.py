@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from training.plan.model import ScenePlan
@@ -34,6 +35,23 @@ class Viewer(Protocol):
 
     def refresh(self) -> None:
         """Show what has changed meanwhile; called about once a second."""
+
+
+class Notices:
+    """Passes each text on once, whoever has it to say; any thread may."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._lock = threading.Lock()
+        self._said = {""}
+
+    def tell(self, text: str) -> None:
+        """Say it, unless it is empty or was said."""
+        with self._lock:
+            is_news = text not in self._said
+            self._said.add(text)
+        if is_news:
+            self._say(text)
 
 
 class Lines:

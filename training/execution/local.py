@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from preprocess.faults import Fault, FaultsError, counted
 from preprocess.roots import CHECKOUT
-from training.display.lines import Lines
+from training.display.lines import Lines, Notices
 from training.execution.gpu_queue import GivenUpError, lent_gpu
 from training.execution.launcher_process import note_launcher
 from training.execution.prepare_gpu import prepare_gpu
@@ -41,7 +41,10 @@ class _Launch:
     display: Lines
     lock: threading.Lock = field(default_factory=threading.Lock)
     failures: int = 0
-    notices: set[str] = field(default_factory=set)
+    notices: Notices = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.notices = Notices(self.display.say)
 
     def may_start(self) -> bool:
         """Return whether attempts are still started: no stop was requested, few enough failed."""
@@ -56,14 +59,6 @@ class _Launch:
     def count_failure(self, outcome: Outcome) -> None:
         with self.lock:
             self.failures += outcome.status == "failed"
-
-    def tell_once(self, notice: str) -> None:
-        """Say what a supervisor has to say, unless another one has said it."""
-        with self.lock:
-            if not notice or notice in self.notices:
-                return
-            self.notices.add(notice)
-        self.display.say(notice)
 
 
 def prepare_launch(plans: Sequence[Plan]) -> None:
@@ -179,7 +174,7 @@ def _run_with_retries(launch: _Launch, scene: ScenePlan) -> None:
             return
         will_retry = launch.may_start() and should_retry(outcome, attempt, launch.plan.max_retries)
         launch.display.ended(scene, outcome, will_retry=will_retry)
-        launch.tell_once(outcome.notice)
+        launch.notices.tell(outcome.notice)
         if not will_retry:
             launch.count_failure(outcome)
 
