@@ -44,6 +44,7 @@ def status(url: str, password: str = "") -> int:
     return httpx.get(url, auth=auth, timeout=30, trust_env=False).status_code
 
 
+@pytest.mark.server
 def test_our_server_answers_who_has_the_password_and_nobody_else(state_root, plain):
     """Bound to loopback; the password is not left in the environment that trainers inherit."""
     with own_server(state_root, NOTHING_SET, plain) as api:
@@ -90,6 +91,7 @@ def test_a_server_that_dies_again_and_again_is_given_up(monkeypatch):
     assert not patient.is_lost
 
 
+@pytest.mark.server
 def test_two_flows_at_once_have_two_databases_and_the_next_takes_a_free_one(state_root, plain):
     """SQLite is never shared; a database that was migrated is not made again."""
     other, third = dict(plain), dict(plain)
@@ -103,6 +105,7 @@ def test_two_flows_at_once_have_two_databases_and_the_next_takes_a_free_one(stat
     assert modes == {0o700}
 
 
+@pytest.mark.server
 def test_a_killed_flow_takes_its_server_with_it(state_root, alive, eventually):
     """kill -9: the server ends, and its database is free again."""
     program = (
@@ -122,6 +125,7 @@ def test_a_killed_flow_takes_its_server_with_it(state_root, alive, eventually):
     eventually(lambda: not alive(server), "the server's end", 15)
 
 
+@pytest.mark.server
 def test_prefect_in_the_flows_process_uses_what_was_set(state_root, tmp_path):
     """The user's profile counts beside our server, and a SOCKS proxy does not stand in the way.
 
@@ -171,6 +175,7 @@ def test_prefect_in_the_flows_process_uses_what_was_set(state_root, tmp_path):
     ]
 
 
+@pytest.mark.server
 def test_a_home_that_the_user_names_is_used(tmp_path, plain):
     """PREFECT_HOME: our server keeps its database there; nothing of ours is made."""
     settings = {**NOTHING_SET, "PREFECT_HOME": str(tmp_path / "home")}
@@ -180,6 +185,7 @@ def test_a_home_that_the_user_names_is_used(tmp_path, plain):
     assert not (tmp_path / "state").exists()
 
 
+@pytest.mark.server
 def test_a_server_that_can_not_start_is_a_fault_with_its_log(tmp_path, plain):
     """Not a wait of two minutes: it has ended, and its log says why."""
     database = "sqlite+aiosqlite:////no/such/folder/x.db"
