@@ -397,7 +397,7 @@ def test_a_library_that_the_script_finds_elsewhere_is_not_taken_from_here(tmp_pa
 
 
 def test_a_launch_says_once_what_its_workers_cannot_import_ahead(lab):
-    """And with --cold-start nothing, since nothing is imported ahead."""
+    """Each worker has a supervisor and a starter of its own."""
     lab.environment |= library(lab.root, "noisy", "print('hello')")
     for number in range(4):
         lab.add_scene(f"a_{number}")
@@ -406,5 +406,3 @@ def test_a_launch_says_once_what_its_workers_cannot_import_ahead(lab):
     flags = ("--run-all", "--workers", "2", "--train-script", str(script), "--expect", "train.log")
     warm = lab.run(*flags, stand_in=False)
     assert (warm.returncode, warm.stdout.count("prints when it is imported")) == (0, 1), warm.stdout
-    cold = lab.run(*flags, "--force", "--cold-start", stand_in=False)
-    assert (cold.returncode, cold.stdout.count("prints when it is imported")) == (0, 0)
