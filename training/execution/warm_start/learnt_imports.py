@@ -33,21 +33,26 @@ class LearntImports:
     """`["import", module]`, `["set", variable, value]`, in order; empty: not learnt yet."""
     own: list[str]
     """Names of modules that come from the script's sources."""
+    left_out: str = ""
+    """The module before which the steps end, since it can't be imported ahead."""
 
     @property
     def is_known(self) -> bool:
         """Whether they have been learnt."""
-        return bool(self.steps)
+        return bool(self.steps or self.left_out)
 
-    def without(self, module: str) -> LearntImports:
-        """Return, and write down, the steps before the import of a module."""
-        content = _read(self.file)
-        names = [step[1] for step in self.steps]
-        content["steps"] = self.steps[: names.index(module)] if module in names else []
-        content["left_out"] = module
-        with contextlib.suppress(OSError):
+    def end_before(self, module: str) -> bool:
+        """Write down that the steps end before the import of a module; return False if that fails.
+
+        Each scene imports the rest for itself.
+        """
+        number = [step[1] for step in self.steps].index(module)
+        content = {**_read(self.file), "steps": self.steps[:number], "left_out": module}
+        try:
             write_atomically(self.file, json.dumps(content))
-        return learnt_imports(self.file, self.arguments)
+        except OSError:
+            return False
+        return True
 
 
 def imports_file(state_root: Path, python: str, script: str) -> Path:
@@ -67,7 +72,7 @@ def learnt_imports(file: Path, arguments: Sequence[str]) -> LearntImports:
     sets_variables = any(step[0] == "set" for step in steps)
     if sets_variables and content.get("arguments") != of_all:
         steps = []
-    return LearntImports(file, of_all, steps, own)
+    return LearntImports(file, of_all, steps, own, content.get("left_out", ""))
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -111,18 +111,17 @@ class WarmStarts:
 
     def leave_out(self, learnt: LearntImports, module: str, reason: str) -> None:
         """Import no more ahead than what comes before a module."""
-        self.close()
-        rest = learnt.without(module)
-        if not rest.is_known:
+        if not learnt.end_before(module):
             self.give_up(f"{module} {reason}")
             return
-        self._notice = f"{module} {reason}: from it on, each scene imports for itself"
+        self.close()
+        self._notice = f"{module} {reason}: each scene imports it, and what follows it, for itself"
 
     def give_up(self, reason: str) -> None:
         """Start a fresh interpreter for each scene from now on."""
         self.close()
         self._is_off = True
-        self._notice = f"each scene starts a fresh interpreter: {reason}"
+        self._notice = f"each scene starts a fresh interpreter, as with --cold-start: {reason}"
 
     def take_notice(self) -> str:
         """Return what a person is to be told, once; empty for nothing."""
