@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, cast
+from threading import Thread
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 from prefect import allow_failure, flow, get_client, task
@@ -41,8 +42,7 @@ from flows.run_page.artifacts import Artifacts
 from flows.run_page.page import RunPage
 from flows.run_page.refusal_artifact import refusal_artifact
 from flows.runner.dispatch import JobsError
-from flows.runner.gpu_dispatch import GpuDispatcher
-from flows.runner.local_cluster import local_cluster
+from flows.runner.gpu_dispatch import local_runner
 from flows.runner.log_filter import install_log_filters
 from flows.runner.run_watch import stop_with_run
 from flows.runner.scene_events import CancelledElsewhereError, SceneEvents, task_prefix
@@ -58,14 +58,20 @@ from training.execution.run_scene import mark_cancelled
 from training.plan.loop import blockers, make_plans
 from training.plan.model import Plan, ScenePlan, launch_line
 from training.plan.options import checked_options
+from training.report.plots.charts import import_plots
 from training.report.summary import standing, summarise
 from training.report.tables import duration
 from training.system.console import say
+
+if TYPE_CHECKING:
+    from flows.slurm.worker_jobs import WorkerJobs
 
 STOPS = (KeyboardInterrupt, TerminationSignal, CancelledElsewhereError)
 
 _plans_to_run: ContextVar[Sequence[Plan]] = ContextVar("plans_to_run", default=())
 """The plans that the command line has made; a flow that Prefect starts makes its own."""
+_early_jobs: ContextVar[WorkerJobs | None] = ContextVar("early_jobs", default=None)
+"""The first plan's Slurm jobs, where the command line has submitted them already."""
 # Parameters are quoted: in those that it looks into, Prefect takes any object that it has seen in a
 # result, such as an empty text, for a dependency, and draws an edge for it.
 Made = dict[Path, PrefectConcurrentFuture[Any]]
@@ -77,16 +83,18 @@ def run_name() -> str:
     return typed_run_name() or str(run_parameters()["exp_name"])
 
 
-def run_plans(options: FlowOptions, plans: Sequence[Plan]) -> State[Any]:
+def run_plans(
+    options: FlowOptions, plans: Sequence[Plan], jobs: WorkerJobs | None = None
+) -> State[Any]:
     """Run the flow with plans that are made already; return the flow run's final state.
 
-    When Prefect's API is lost for good, the state follows from the records. Raises FaultsError,
-    with nothing started, when a channel of --notify can't be used.
+    `jobs` are the first plan's, where they are submitted. When Prefect's API is lost for good, the
+    state follows from the records. Raises FaultsError when a channel of --notify can't be used.
     """
     channels_of(options.notify)
     if not options.verbose:
         install_log_filters()
-    given = _plans_to_run.set(plans)
+    given, early = _plans_to_run.set(plans), _early_jobs.set(jobs)
     try:
         # Prefect's types give up on a flow that itself returns a state.
         state: State[Any] = cast("Any", train_scenes)(**values_of(options), return_state=True)
@@ -98,6 +106,7 @@ def run_plans(options: FlowOptions, plans: Sequence[Plan]) -> State[Any]:
         return _state_of_all(plans, list(map(final_state, plans)))
     finally:
         _plans_to_run.reset(given)
+        _early_jobs.reset(early)
     return state
 
 
@@ -138,14 +147,9 @@ def train_scenes(**values: Any) -> State[Any]:
     with notify_when_finished(str(values["exp_name"])) as ending:
         with stop_with_run(_flow_run()):
             ending.state = _train_scenes(values, ending)
-        _log_end(ending.state)
+        level = logging.ERROR if ending.state.is_failed() else logging.INFO
+        get_run_logger().log(level, "%s: %s", ending.state.name, ending.state.message)
         return ending.state
-
-
-def _log_end(state: State[Any]) -> None:
-    """Log how the flow run ends, in as many lines as its message has."""
-    level = logging.ERROR if state.is_failed() else logging.INFO
-    get_run_logger().log(level, "%s: %s", state.name, state.message)
 
 
 def _train_scenes(values: dict[str, Any], ending: Ending) -> State[Any]:
@@ -155,7 +159,8 @@ def _train_scenes(values: dict[str, Any], ending: Ending) -> State[Any]:
         _tag_flow_run(exp=options.exp_name, cluster=options.cluster)
         get_run_logger().info("the same from a terminal: %s", _command(options))
         plans = _plans_to_run.get() or _make_plans(options)
-        _prepare(plans)
+        if _early_jobs.get() is None:
+            _prepare(plans)
         ending.plans = plans
     except FaultsError as error:
         _show_refusal(str(values["exp_name"]), error)
@@ -212,7 +217,10 @@ def _run_stage(plan: Plan, made: Made) -> State[Any]:
     is_at_terminal = plan.stage and _plans_to_run.get()
     if is_at_terminal:
         say(f"\n{header(plan)}")
-    with terminal(plan) if is_at_terminal else nullcontext(), _run_page(plan) as page:
+    with (
+        terminal(plan) if is_at_terminal else nullcontext(),
+        RunPage(plan, _flow_run().id, get_run_logger()) as page,
+    ):
         return page.final(_run(plan, page, made))
 
 
@@ -274,12 +282,18 @@ def _make_plans(options: FlowOptions) -> Sequence[Plan]:
 
 
 def _slurm_jobs(plan: Plan) -> AbstractContextManager[None]:
-    """Provide what all Slurm jobs of a plan need; nothing where it has none."""
-    if plan.slurm is None:
+    """Provide what all Slurm jobs of a plan need; nothing where it has none, or has it already."""
+    if plan.slurm is None or _jobs_of(plan):
         return nullcontext()
-    from flows.slurm.runners import slurm_jobs
+    from flows.slurm.worker_jobs import slurm_jobs
 
     return slurm_jobs(plan)
+
+
+def _jobs_of(plan: Plan) -> WorkerJobs | None:
+    """Return the jobs of a plan's scenes that are submitted already."""
+    early = _early_jobs.get()
+    return early if early and early.plan.plan_id == plan.plan_id else None
 
 
 def final_state(plan: Plan, fault: str = "") -> State[Any]:
@@ -301,10 +315,6 @@ def _tag_flow_run(**tags: str) -> None:
         with get_client(sync_client=True) as client:
             own = {f"{name}:{value}" for name, value in tags.items()}
             client.update_flow_run(run.id, tags=others | own)
-
-
-def _run_page(plan: Plan) -> RunPage:
-    return RunPage(plan, _flow_run().id, get_run_logger())
 
 
 def _flow_run() -> FlowRun:
@@ -333,6 +343,7 @@ def _train(plan: Plan, page: RunPage, made: Made) -> list[PrefectConcurrentFutur
                 runner.submit(task_of_scene, {"scene": quote(scene)}, wait_for=_makers(scene, made))
                 for scene in scenes
             ]
+            Thread(target=import_plots, daemon=True).start()  # while scenes run, for the report
             events.wait(futures)
         except STOPS:
             mark_cancelled(plan)  # before the workers go: what ends now ends on request
@@ -347,19 +358,13 @@ def _makers(scene: ScenePlan, made: Made) -> list[PrefectConcurrentFuture[Any]]:
     return list({future.task_run_id: future for future in found}.values())
 
 
-def _scene_runner(plan: Plan, events: SceneEvents) -> SceneTaskRunner:
+def _scene_runner(plan: Plan, events: SceneEvents) -> AbstractContextManager[SceneTaskRunner]:
     if plan.slurm is not None:
-        from flows.slurm.runners import scene_runner
+        from flows.slurm.runners import job_runner
+        from flows.slurm.worker_jobs import scene_jobs
 
-        return scene_runner(plan, events.on_job_granted)
-    workers = min(plan.workers, len(plan.of("run")))
-    return SceneTaskRunner(
-        max_workers=workers,
-        make_dispatcher=lambda runner: GpuDispatcher(runner.client, plan.gpus, events),
-        cluster_class=local_cluster,
-        # A failed scene is reported by its task run, not by a traceback in a worker's log.
-        cluster_kwargs={"workers": workers, "log_level": logging.CRITICAL},
-    )
+        return job_runner(_jobs_of(plan) or scene_jobs(plan), events.on_job_granted)
+    return local_runner(plan, events)
 
 
 def _aggregate(plan: Plan, scenes: Iterable[PrefectConcurrentFuture[Any]], made: Made) -> None:
@@ -383,10 +388,11 @@ def _aggregate(plan: Plan, scenes: Iterable[PrefectConcurrentFuture[Any]], made:
         made.update((scene.output, future) for scene in plan.scenes)
 
 
-def _aggregate_runner(plan: Plan) -> TaskRunner[Any]:
+def _aggregate_runner(plan: Plan) -> AbstractContextManager[TaskRunner[Any]]:
     """Return a runner of the aggregate: a summary is written here, a merge has a job on Slurm."""
     if plan.slurm is not None and plan.aggregate and plan.aggregate.command:
-        from flows.slurm.runners import aggregate_runner
+        from flows.slurm.runners import job_runner
+        from flows.slurm.worker_jobs import merge_job
 
-        return aggregate_runner(plan)
+        return job_runner(merge_job(plan))
     return ThreadPoolTaskRunner(max_workers=1)

@@ -9,18 +9,23 @@ import gc
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if __name__ == "__main__":
     from preprocess.interpreter import FLOW, require
 
     require(FLOW)
+    from flows.server.standby import start_ahead
+
+    start_ahead(sys.argv[1:])  # it imports Prefect while this process imports, reads and plans
 
 from flows.notifications.notify import check_channels, hide_url
 from flows.options import FlowOptions
 from flows.runner.stop_signals import StopCount, first_stop_interrupts
-from flows.server.managed import STOP_TIMEOUT_S, prefect_api
+from flows.server.managed import API, STOP_TIMEOUT_S, prefect_api
 from flows.server.settings import remove_secrets
+from flows.server.standby import Standby, standby_server
 from preprocess.faults import FaultsError
 from training.display.lines import Lines
 from training.display.plan_text import overview, render
@@ -45,18 +50,21 @@ if TYPE_CHECKING:
     from prefect import Flow
 
     from flows.adapters.prefect_adapter import FlowRun, State
+    from flows.slurm.worker_jobs import WorkerJobs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Plan and run; return exit status 0 only if every chosen scene is done."""
     try:
-        return run_command(argv, FlowOptions, spelled("train"), launch, preview)
+        with standby_server(sys.argv[1:] if argv is None else argv) as standby:
+            start = partial(launch, standby=standby)
+            return run_command(argv, FlowOptions, spelled("train"), start, preview)
     finally:
         gc.freeze()  # else the interpreter's end looks through all of Prefect for garbage: 0.5 s
 
 
-def launch(options: FlowOptions, plans: Plans) -> int:
-    """Run plans as a flow and return the exit status.
+def launch(options: FlowOptions, plans: Plans, standby: Standby | None = None) -> int:
+    """Run plans as a flow and return the exit status; `standby` is a server that can be used.
 
     Raises FaultsError when Prefect's API can't be had, a channel can't be notified or Slurm would
     refuse the jobs.
@@ -68,7 +76,7 @@ def launch(options: FlowOptions, plans: Plans) -> int:
         return _end_idle(plans)
     with first_stop_interrupts() as stops:
         with _viewer(plans) as display:
-            state = _run_flow(options, plans, display)
+            state = _run_flow(options, plans, display, standby)
         is_stopped = state is None or state.is_cancelled()
         if is_stopped:
             for plan in plans:
@@ -176,21 +184,26 @@ def _wait_until_ended(plan: Plan, stops: StopCount) -> None:
     wait_until_ended(plan.of("run"), max(map(ending_bound_s, plan.scenes)), at_once)
 
 
-def _run_flow(options: FlowOptions, plans: Plans, display: Lines) -> State[Any] | None:
+def _run_flow(
+    options: FlowOptions, plans: Plans, display: Lines, standby: Standby | None
+) -> State[Any] | None:
     """Run the flow and return its final state; None when a stop came between its steps."""
     try:
-        with prefect_api(plans[0].roots.state_root, verbose=options.verbose) as api:
-            with awaited("Prefect and its server start" if api.server else "Prefect starts"):
-                with without_collecting():  # while the server starts
-                    from flows.adapters.prefect_adapter import send_buffered
-                    from flows.flow import run_plans, train_scenes
-
-                api.wait_until_ready()
-            if display.is_live and api.server is None:  # our own has no UI
-                train_scenes.on_running(_say_address)
+        root = plans[0].roots.state_root
+        with prefect_api(root, verbose=options.verbose, standby=standby) as api:
+            # Prefect has read its settings: what is started from here on needs no secrets.
             remove_secrets()
             hide_url()
-            state = run_plans(options, plans)
+            with _early_jobs(options, plans, api) as jobs:
+                with awaited("Prefect and its server start" if api.server else "Prefect starts"):
+                    with without_collecting():  # while the server starts
+                        from flows.adapters.prefect_adapter import send_buffered
+                        from flows.flow import run_plans, train_scenes
+
+                    api.wait_until_ready()
+                if display.is_live and api.server is None:  # our own has no UI
+                    train_scenes.on_running(_say_address)
+                state = run_plans(options, plans, jobs)
             with awaited("Prefect's server gets the last states"):
                 send_buffered(STOP_TIMEOUT_S)
             return state
@@ -198,6 +211,21 @@ def _run_flow(options: FlowOptions, plans: Plans, display: Lines) -> State[Any] 
         for plan in plans:
             mark_cancelled(plan)
         return None
+
+
+def _early_jobs(
+    options: FlowOptions, plans: Plans, api: API
+) -> AbstractContextManager[WorkerJobs | None]:
+    """Submit Slurm jobs while Prefect starts.
+
+    Not where Prefect can still refuse the run, since a block to notify is looked up on the server,
+    nor where jobs would wait long for a server that makes its database first.
+    """
+    if plans[0].slurm is None or options.notify or not api.has_database:
+        return nullcontext()
+    from flows.slurm.worker_jobs import submitted_early
+
+    return submitted_early(plans)
 
 
 def _say_address(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001  # Prefect passes them by name

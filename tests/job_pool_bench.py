@@ -112,10 +112,13 @@ class FakeSlurm:
 class Bench:
     """A pool whose thread is not started, its Slurm, and calls that want jobs."""
 
-    def __init__(self, eventually, max_jobs: int, scenes_per_job: int) -> None:
+    def __init__(
+        self, eventually, max_jobs: int, scenes_per_job: int, expected_calls: int = 0
+    ) -> None:
         self.now, self.unfinished, self.eventually = 0.0, 0, eventually
         self.slurm, self.messages = FakeSlurm(lambda: self.now), []
         self.stop, self.threads = threading.Event(), ThreadPoolExecutor(10)
+        self.bad_nodes = 0
         limits = PoolLimits(
             prefix="w",
             max_jobs=max_jobs,
@@ -132,9 +135,14 @@ class Bench:
             failure_text=lambda job_ids: f"jobs {', '.join(job_ids)}: no such file",
             unfinished_calls=lambda: self.unfinished,
             say=self.messages.append,
+            expected_calls=expected_calls,
+            on_bad_node=self._count_bad_node,
             clock=lambda: self.now,
         )
         self.slurm.pool = self.pool
+
+    def _count_bad_node(self) -> None:
+        self.bad_nodes += 1
 
     def calls(self, count: int = 1) -> list[Call]:
         """Start calls and return once all of them wait for a job."""

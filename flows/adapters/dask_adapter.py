@@ -133,6 +133,10 @@ class QuietWorker(Worker):
         self._on_close()
         return await super().close(*args, **settings)
 
+    def run_ahead(self, function: Callable[[], None]) -> None:
+        """Run a function on the thread that will run tasks, while the worker joins the flow."""
+        self.executors["default"].submit(function)
+
     async def work(self) -> None:
         """Work until closed; raises OSError or TimeoutError when the scheduler can't be reached."""
         async with self:

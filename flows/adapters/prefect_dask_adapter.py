@@ -38,11 +38,6 @@ class ClusterTaskRunner(DaskTaskRunner):
         """Whether the runner is open for submissions."""
         return bool(self._started)
 
-    @property
-    def cluster(self) -> Any:
-        """The Dask cluster; None before the first use of `client`, and for a runner by address."""
-        return self._cluster
-
     def close_with_cluster(self, resource: AbstractContextManager[Resource]) -> Resource:
         """Enter a context that is left right before client and cluster are closed."""
         return self._exit_stack.enter_context(resource)

@@ -28,6 +28,12 @@ Offer: TypeAlias = "Callable[..., Awaitable[AbstractAsyncContextManager[Process]
 """The same, or None where it has no such process."""
 
 
+def import_server() -> None:
+    """Import the server, which takes most of its start; no setting that we make matters yet."""
+    import prefect.server.api.server  # noqa: F401
+    import uvicorn  # noqa: F401
+
+
 def server_application(*, with_ui: bool) -> Any:
     """Return the server's ASGI application; without UI it runs no services such as schedules."""
     from prefect.server.api.server import create_app

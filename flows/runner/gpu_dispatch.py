@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+import logging
 import threading
 from collections.abc import Sequence
 from typing import Any
 
 from flows.adapters.dask_adapter import Client
 from flows.runner.dispatch import AnyWorkerDispatcher, Call, StoppedError
+from flows.runner.local_cluster import local_cluster
 from flows.runner.scene_events import SceneEvents
+from flows.runner.task_runner import SceneTaskRunner
 from training.execution.gpu_queue import GivenUpError, lent_gpu
-from training.plan.model import ScenePlan
+from training.plan.model import Plan, ScenePlan
 
 
 class GpuDispatcher(AnyWorkerDispatcher):
@@ -38,3 +41,15 @@ class GpuDispatcher(AnyWorkerDispatcher):
             if stop.is_set():
                 raise StoppedError("the flow stopped before this had a GPU") from error
             return super().run(call, stop)  # which starts nothing after so many failures
+
+
+def local_runner(plan: Plan, events: SceneEvents) -> SceneTaskRunner:
+    """Return a runner of a plan's scenes on this machine, each on a GPU where there are some."""
+    workers = min(plan.workers, len(plan.of("run")))
+    return SceneTaskRunner(
+        max_workers=workers,
+        make_dispatcher=lambda runner: GpuDispatcher(runner.client, plan.gpus, events),
+        cluster_class=local_cluster,
+        # A failed scene is reported by its task run, not by a traceback in a worker's log.
+        cluster_kwargs={"workers": workers, "log_level": logging.CRITICAL},
+    )

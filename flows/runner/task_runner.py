@@ -59,7 +59,8 @@ class SceneTaskRunner(ClusterTaskRunner):
             lambda runner: AnyWorkerDispatcher(runner.client)
         )
         self._dispatcher: Dispatcher | None = None
-        self._unfinished = 0
+        self.ended = 0
+        """How many task runs have ended."""
         self._counting = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
         self._stop = threading.Event()
@@ -70,11 +71,6 @@ class SceneTaskRunner(ClusterTaskRunner):
         twin.max_workers = self.max_workers
         twin.make_dispatcher = self.make_dispatcher
         return twin
-
-    @property
-    def unfinished(self) -> int:
-        """How many task runs have been submitted and have not ended."""
-        return self._unfinished
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -116,12 +112,11 @@ class SceneTaskRunner(ClusterTaskRunner):
         if not self.has_started or self._threads is None:
             raise RuntimeError("The task runner must be started before submitting work.")
         remote_task = self._on_workers(task)
-        self._count(1)
         task_run = create_pending_task_run(task, parameters, wait_for, dependencies)
         future = self._threads.submit(
             copy_context().run, run_task, remote_task, task_run, parameters, wait_for
         )
-        future.add_done_callback(lambda _: self._count(-1))
+        future.add_done_callback(lambda _: self._count_ended())
         return as_prefect_future(task_run, future)
 
     def _on_workers(self, task: Task[Any, Any]) -> Task[Any, Any]:
@@ -138,9 +133,9 @@ class SceneTaskRunner(ClusterTaskRunner):
             self._dispatcher = self.close_with_cluster(closing(self.make_dispatcher(self)))
         return self._dispatcher
 
-    def _count(self, more: int) -> None:
+    def _count_ended(self) -> None:
         with self._counting:
-            self._unfinished += more
+            self.ended += 1
 
 
 def _on_worker(

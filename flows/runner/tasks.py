@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 
 from training.execution.run_scene import run_scene
+from training.execution.supervisor_client import keep_supervisor, take_supervisor
 from training.jobs.aggregate_task import aggregate_in_process
 from training.plan.aggregate_state import merged_output
 from training.plan.model import Plan, ScenePlan
@@ -39,6 +40,11 @@ class SceneNotDoneError(Exception):
 
 class NotStartedError(Exception):
     """So many scenes have failed that this one was not started."""
+
+
+def get_ready() -> None:
+    """Start what runs the scenes of this thread, which takes as long as joining a flow."""
+    keep_supervisor(take_supervisor())
 
 
 def train_one_scene(scene: ScenePlan, *, gpu: str | None = None) -> Outcome:

@@ -23,6 +23,7 @@ from pathlib import Path
 from flows.server.settings import (
     API_URL,
     CLIENT_PASSWORD,
+    DATABASE,
     HOME,
     PROFILES,
     RUN_DEFAULTS,
@@ -31,6 +32,7 @@ from flows.server.settings import (
     read_settings,
     set_defaults,
 )
+from flows.server.standby import Standby
 from preprocess.faults import Fault, FaultsError
 from preprocess.roots import CHECKOUT
 from training.system.waiting import awaited
@@ -45,6 +47,7 @@ RESTART_CHECK_S = 1.0
 POLL_S = 0.05
 LOOPBACK = ("127.0.0.1", 0)
 LOG = "server.log"
+DATABASE_FILE = "prefect.db"
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 QUIET = {  # the flow says itself how scenes end; the API still gets what is logged
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
@@ -53,18 +56,22 @@ QUIET = {  # the flow says itself how scenes end; the API still gets what is log
 
 
 @contextmanager
-def prefect_api(state_root: Path, *, verbose: bool) -> Iterator[API]:
+def prefect_api(
+    state_root: Path, *, verbose: bool, standby: Standby | None = None
+) -> Iterator[API]:
     """Set Prefect's settings for this process and yield the API that a flow will talk to.
 
     That is the one that the user's settings name, by a variable, a profile or a file; else a server
-    of this run, see `own_server`. It starts while the caller goes on: call `API.wait_until_ready`
-    before its first use.
+    of this run, see `own_server`, for which `standby` waits. It starts while the caller goes on:
+    call `API.wait_until_ready` before its first use.
 
     Raises FaultsError when the settings are not valid, or the user's API can't be used.
     """
     settings = read_settings()
     set_defaults({**RUN_DEFAULTS, **({} if verbose else QUIET)}, settings)
     if url := settings.get(API_URL):
+        if standby:
+            standby.end_unused()
         from flows.server.external_api import check_server
 
         check_server(url, settings)
@@ -72,14 +79,17 @@ def prefect_api(state_root: Path, *, verbose: bool) -> Iterator[API]:
         read_settings()  # with our defaults, for Prefect in this process
         yield API(url)
         return
-    with own_server(state_root, settings) as api:
+    with own_server(state_root, settings, standby=standby) as api:
         read_settings()
         yield api
 
 
 @contextmanager
 def own_server(
-    state_root: Path, settings: Settings, environ: Environ = os.environ
+    state_root: Path,
+    settings: Settings,
+    environ: Environ = os.environ,
+    standby: Standby | None = None,
 ) -> Iterator[API]:
     """Start a server on loopback with a password of its own, and point `environ` to it.
 
@@ -92,7 +102,7 @@ def own_server(
     # the flow sends meanwhile waits in the socket's queue.
     with _home(state_root, settings, environ) as lock, socket.create_server(LOOPBACK) as listening:
         password = f"admin:{secrets.token_urlsafe(32)}"
-        api = start_server(environ, settings, (lock,), listening, password)
+        api = start_server(environ, settings, (lock,), listening, password, standby=standby)
         try:
             yield api
         finally:
@@ -109,6 +119,8 @@ class API:
     log: Path = Path(os.devnull)
     start: Callable[[], subprocess.Popen[bytes]] | None = None
     stopping: threading.Event = field(default_factory=threading.Event)
+    has_database: bool = True
+    """Whether it is known to answer within seconds: making its database takes half a minute."""
     is_lost: bool = False
     """Whether our server has died so often that it is not started again."""
 
@@ -179,10 +191,12 @@ def start_server(
     listening: socket.socket,
     password: str,
     *extras: str,
+    standby: Standby | None = None,
 ) -> API:
     """Start our server and point `environ` to it; it holds the locks as long as it lives.
 
-    `extras`: `flows.server.process.WITH_UI` for the UI and all services, such as schedules.
+    `extras`: `flows.server.process.WITH_UI` for the UI and all services, such as schedules. Without
+    them `standby` is used, if it is there; it is started again like any other.
     """
     port = listening.getsockname()[1]
     environ[SERVER_PASSWORD] = environ[CLIENT_PASSWORD] = password
@@ -210,7 +224,14 @@ def start_server(
                 start_new_session=True,  # at a terminal's Ctrl-C the flow has still to say its end
             )
 
-    return API(environ[API_URL], start(), log, start)
+    def start_standby() -> subprocess.Popen[bytes]:
+        with log.open("ab") as stream:
+            if standby and standby.serve(variables, (stream.fileno(), socket_fd, *locks)):
+                return standby.process
+        return start()
+
+    has_database = DATABASE in variables or Path(environ[HOME], DATABASE_FILE).exists()
+    return API(environ[API_URL], start_standby(), log, start, has_database=has_database)
 
 
 @contextmanager

@@ -11,8 +11,6 @@ import warnings
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from preprocess.faults import Fault, FaultsError
 from training.system.importing import without_collecting
 
@@ -25,12 +23,13 @@ INSECURE = "PREFECT_API_TLS_INSECURE_SKIP_VERIFY"
 SERVER_PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"  # noqa: S105
 HOME = "PREFECT_HOME"
 PROFILES = "PREFECT_PROFILES_PATH"
+DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 SECRETS = (
     CLIENT_PASSWORD,
     CLIENT_KEY,
     CLIENT_HEADERS,
     SERVER_PASSWORD,
-    "PREFECT_SERVER_DATABASE_CONNECTION_URL",
+    DATABASE,
     "PREFECT_SERVER_DATABASE_PASSWORD",
 )
 """Settings that hold passwords; a test compares them with what Prefect itself calls secret."""
@@ -82,6 +81,8 @@ def forbid_tracking() -> None:
 
 def _words(error: Exception) -> str:
     """Say what is wrong without the value, which may be a secret."""
+    from pydantic import ValidationError
+
     if not isinstance(error, ValidationError):
         return str(error)
     return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())

@@ -71,6 +71,7 @@ async def _work(address: str, security: Security, name: str) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, _on_term, worker)
         loop.add_signal_handler(signal.SIGUSR1, _forward_to_trainer, signal.SIGUSR1)
+        worker.run_ahead(tasks.get_ready)
         await worker.work()
 
 

@@ -36,7 +36,6 @@ class SlurmDispatcher:
         on_job_granted: Callable[[ScenePlan, JobLocation], None],
     ) -> None:
         self._pool, self._client, self._on_job_granted = pool, client, on_job_granted
-        pool.start()
 
     def run(self, call: Call, stop: threading.Event) -> Any:
         """Run a call in a job of the pool; return a Completed state that names job and log.

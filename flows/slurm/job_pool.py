@@ -39,7 +39,10 @@ class JobPool:
 
     `sbatch_command` makes the command line that submits a job, given the name of its worker and
     nodes to exclude; `failure_text` explains why jobs, by id, ended before their workers joined;
-    `unfinished_calls` counts the calls that have not ended, those to come included.
+    `unfinished_calls` counts the calls that have not ended, those to come included, of which
+    `expected_calls` will come at once: their jobs are submitted before. `before_first_job` may take
+    its time and raise JobsError; it is given what is set when the pool closes. `on_bad_node` is
+    called when a node has failed, or could not start a worker.
     """
 
     def __init__(
@@ -52,13 +55,17 @@ class JobPool:
         failure_text: Callable[[Sequence[str]], str],
         unfinished_calls: Callable[[], int],
         say: Callable[[str], None],
+        expected_calls: int = 0,
+        before_first_job: Callable[[threading.Event], None] = lambda _: None,
+        on_bad_node: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cluster, self._slurm = cluster, slurm
         self._sbatch_command, self._failure_text = sbatch_command, failure_text
         self._unfinished_calls = unfinished_calls
+        self._before_first_job, self._on_bad_node = before_first_job, on_bad_node
         self._report, self._clock = ThrottledMessages(say, clock), clock
-        self._state = PoolState(limits)
+        self._state = PoolState(limits, expected_calls=expected_calls)
         self._changed = threading.Condition()
         """Held whenever the state is read or written."""
         self._closing = threading.Event()
@@ -69,7 +76,9 @@ class JobPool:
         self._thread.start()
 
     def close(self) -> None:
-        """Give all jobs up: the queued are cancelled, workers are told to close."""
+        """Give all jobs up, once: the queued are cancelled, workers are told to close."""
+        if self._closing.is_set():
+            return
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -112,7 +121,8 @@ class JobPool:
         return None if job.cancelled else end
 
     def avoid_node(self, node: str) -> None:
-        """Ask for no further job on a node, for a while."""
+        """Ask for no further job on a node that has failed, for a while."""
+        self._on_bad_node()
         with self._changed:
             self._state.avoid_node(node, self._clock())
 
@@ -145,12 +155,19 @@ class JobPool:
             self._fail(str(error) or type(error).__name__)
 
     def _poll(self) -> None:
-        while not self._closing.wait(TICK_S):
+        try:
+            self._before_first_job(self._closing)
+        except StoppedError:
+            return
+        except Exception as error:  # noqa: BLE001 - else calls would wait for ever
+            self._fail(str(error) or type(error).__name__)
+        while not self._closing.is_set():
             self.poll_once()
+            self._closing.wait(TICK_S)
 
     def _wait_for_job(self, stop: threading.Event) -> Job:
         with self._changed:
-            self._state.waiting_calls += 1
+            self._state.call_came()
             try:
                 while (job := self._state.take_free_job(self._clock())) is None:
                     if stop.is_set():
@@ -174,7 +191,10 @@ class JobPool:
     def _record_ends(self, ends: Mapping[str, JobEnd]) -> None:
         with self._changed:
             failed = self._state.record_ends(ends, self._clock())
+            has_failed_starts = self._state.has_failed_starts
             self._changed.notify_all()
+        if has_failed_starts:
+            self._on_bad_node()
         if failed:
             self._fail(self._failure_text(failed))
 

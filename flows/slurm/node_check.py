@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.runner.dispatch import JobsError
-from flows.slurm import probe
+from flows.runner.dispatch import JobsError, StoppedError
+from flows.slurm import probe, probe_memory
 from flows.slurm.polling import (
     PollThrottle,
     Slurm,
@@ -17,7 +18,7 @@ from flows.slurm.polling import (
     jobs_in_queue,
     pending_summary,
 )
-from training.jobs.sbatch_commands import probe_job
+from training.jobs.sbatch_commands import probe_job, slurm_of
 from training.plan.model import Plan
 from training.slurm import client
 from training.slurm.client import SlurmError
@@ -44,21 +45,37 @@ FAULTS = {
 }
 
 
-def check_node(plan: Plan, slurm: Slurm, say: Callable[[str], None]) -> None:
+def check_node(
+    plan: Plan, address: str, slurm: Slurm, say: Callable[[str], None], stop: threading.Event
+) -> None:
     """Run the probe on whichever node Slurm gives; return once it has succeeded.
 
-    Raises JobsError that names what is wrong there.
+    Without one where --slurm.probe says never, or one has passed within a day. `address` is that of
+    the scheduler. Raises JobsError that names what is wrong there, StoppedError once `stop` is set.
     """
+    policy = slurm_of(plan).probe
+    if policy == "never" or (policy == "auto" and probe_memory.is_remembered(plan, address)):
+        return
+    probe_memory.forget(plan, address)
+    _run_probe(plan, slurm, say, stop)
+    probe_memory.remember(plan, address)
+
+
+def _run_probe(plan: Plan, slurm: Slurm, say: Callable[[str], None], stop: threading.Event) -> None:
+    def sleep(seconds: float) -> None:
+        if stop.wait(seconds):
+            raise StoppedError("the flow stopped while a node was probed")
+
     report = probe.report_file(plan.roots.state_root, plan.plan_id)
     report.touch()
     try:
         with awaited("Slurm takes the probe's job (sbatch)"):
-            job_id = client.submit(probe_job(plan))
+            job_id = client.submit(probe_job(plan), sleep=sleep)
     except SlurmError as error:
         raise JobsError(str(error)) from error
     try:
         with awaited(f"a node is probed before any training, job {job_id}"):
-            _wait_for_report(job_id, report, slurm, say)
+            _wait_for_report(job_id, report, slurm, say, sleep)
     except BaseException:
         with contextlib.suppress(SlurmError):  # the flow's guard cancels it then
             slurm.cancel([job_id])
@@ -66,13 +83,19 @@ def check_node(plan: Plan, slurm: Slurm, say: Callable[[str], None]) -> None:
     _check_report(plan, job_id, report)
 
 
-def _wait_for_report(job_id: str, report: Path, slurm: Slurm, say: Callable[[str], None]) -> None:
+def _wait_for_report(
+    job_id: str,
+    report: Path,
+    slurm: Slurm,
+    say: Callable[[str], None],
+    sleep: Callable[[float], None],
+) -> None:
     """Return when the probe has reported, or when its job is gone from the queue."""
     now = time.monotonic()
     throttle, unseen = PollThrottle(asked_at=now, news_at=now), 0
     notify = ThrottledMessages(say)
     while not report.stat().st_size and unseen < MAX_UNSEEN:
-        time.sleep(POLL_S)
+        sleep(POLL_S)
         if not throttle.is_due(time.monotonic(), urgent=False):
             continue
         try:

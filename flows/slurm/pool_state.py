@@ -70,6 +70,8 @@ class PoolState:
     jobs: dict[str, Job] = field(default_factory=dict)
     """By worker name, until Slurm's queue does not show them any more."""
     waiting_calls: int = 0
+    expected_calls: int = 0
+    """Calls that are sure to come at once and have not come yet: jobs are submitted for them."""
     failure: str = ""
     """Why no job can be had any more; empty while jobs can be had."""
     awaited_ends: dict[str, JobEnd | None] = field(default_factory=dict)
@@ -87,6 +89,11 @@ class PoolState:
     _asked_for_queue: bool = False
 
     # What calls and workers change
+
+    def call_came(self) -> None:
+        """Note that a call waits for a job."""
+        self.waiting_calls += 1
+        self.expected_calls = max(0, self.expected_calls - 1)
 
     def take_free_job(self, now: float) -> Job | None:
         """Give a free job to a call, rather one on a node that is not avoided."""
@@ -145,6 +152,11 @@ class PoolState:
     def avoided_nodes(self, now: float) -> tuple[str, ...]:
         """Return the nodes that new jobs must not run on."""
         return tuple(sorted(node for node, until in self._avoided.items() if until > now))
+
+    @property
+    def has_failed_starts(self) -> bool:
+        """Whether jobs have ended before their workers joined, since the last that did."""
+        return self._failed_starts > 0
 
     # What to ask Slurm, and what its answers mean
 
@@ -264,7 +276,8 @@ class PoolState:
     def _new_jobs(self, now: float) -> Actions:
         """Enter the jobs that are missing; before their submission, since a worker may be quick."""
         idle = sum(job.state != "busy" for job in self._active_jobs())
-        count = min(self.waiting_calls - idle, self.limits.max_jobs - len(self.jobs))
+        wanted = self.waiting_calls + self.expected_calls - idle
+        count = min(wanted, self.limits.max_jobs - len(self.jobs))
         names = tuple(f"{self.limits.prefix}{next(self._names)}" for _ in range(count))
         self.jobs |= {name: Job(name, self.limits.scenes_per_job, now) for name in names}
         return Actions(submit=names, exclude=self.avoided_nodes(now))

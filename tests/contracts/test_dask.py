@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import ssl
+import threading
 from concurrent.futures import CancelledError, Future
 from functools import partial
 
@@ -115,6 +116,14 @@ def test_a_cluster_says_where_its_scheduler_listens(cluster):
 
 
 # Tasks
+
+
+def test_a_worker_runs_tasks_on_the_thread_of_its_executor(cluster, client):
+    """Worker.executors."""
+    with dask_contract("Worker.executors", f"{ADAPTER} run_ahead", "to be ready for a scene"):
+        (worker,) = cluster.workers.values()
+        ahead = worker.executors["default"].submit(threading.get_ident)
+        assert client.submit(threading.get_ident, pure=False).result(30) == ahead.result(30)
 
 
 def test_a_result_can_be_gathered_on_the_clients_event_loop(client):

@@ -46,8 +46,8 @@ def test_the_cluster_is_made_by_the_first_use_of_the_client(runner):
     """DaskTaskRunner._started, client and _cluster."""
     with runner_contract(
         "_started, client, _cluster",
-        f"{ADAPTER} has_started, cluster",
-        "to open the jobs' pool right after the cluster",
+        f"{ADAPTER} has_started",
+        "to make the dispatcher right after the cluster",
     ):
         assert not runner._started
         with runner:

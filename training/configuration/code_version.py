@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,14 +40,14 @@ def own_code_digest(script: Path, unused_functions: Collection[str] = ()) -> str
     return _digest(texts)
 
 
-def checkout_content() -> str:
-    """Return a hash of the bytes of all sources that an own digest may cover.
+def checkout_content(packages: Sequence[str] = PACKAGES) -> str:
+    """Return a hash of the bytes of all sources of packages: those that an own digest may cover.
 
     It takes a fraction of the digest's time, and says at least that nothing has changed. Raises
     OSError when a source can't be read.
     """
     content = hashlib.sha256()
-    folders = (each for package in PACKAGES for each in os.walk(CHECKOUT / package))
+    folders = (each for package in packages for each in os.walk(CHECKOUT / package))
     for folder, _, files in sorted(folders):
         for path in (Path(folder, name) for name in sorted(files) if name.endswith(".py")):
             source = path.read_bytes()

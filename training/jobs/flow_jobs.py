@@ -30,8 +30,15 @@ def _scene_jobs(plan: Plan) -> list[str]:
     each = f"for up to {counted(per_job, 'scene')} one after the other" if per_job > 1 else ""
     what = ", ".join(filter(None, [f"at most {counted(jobs, 'job')} at once", each]))
     return [
-        "# first a probe of a node, seconds",
-        shlex.join(probe_job(plan)),
+        *_probe(plan),
         f"# {counted(scenes, 'scene')}: {what}, {slurm_time(walltime_s)} a job",
         shlex.join(worker_job(plan, "w1", walltime_s)),
     ]
+
+
+def _probe(plan: Plan) -> list[str]:
+    policy = slurm_of(plan).probe
+    if policy == "never":
+        return []
+    unless = ", unless one has passed within a day" if policy == "auto" else ""
+    return [f"# first a probe of a node, seconds{unless}", shlex.join(probe_job(plan))]

@@ -18,6 +18,7 @@ from preprocess.faults import FaultsError
 from training.configuration.fingerprint import combined, content_hash
 from training.configuration.job_variables import without_secret_values
 from training.configuration.run_modes import REFINER_TRAIN
+from training.plan.option_types import ProbePolicy
 from training.records.expected_outputs import has_checkpoint
 from training.records.record import CodeVersion, RecordError, now, read_record
 from training.snapshots.manifest import Sources
@@ -206,6 +207,8 @@ class SlurmPlan(BaseModel):
     """Upper bound of the scenes that run, and of the jobs that are queued, at once."""
     interface: str = ""
     """Network interface by which nodes reach this machine; empty: chosen automatically."""
+    probe: ProbePolicy = "auto"
+    """Whether a flow probes a node before its first GPU job; auto: unless one passed lately."""
     site_options: dict[str, str] = {}
     """Options of sbatch that the user's environment sets, by long name, e.g. the partition."""
     flag_options: dict[str, str] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePath
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic.config import JsonDict
@@ -18,6 +18,8 @@ OVERRIDE = re.compile(r"^~|=")
 SLURM_NAME = re.compile(r"[\w.,@:/+-]+")
 MEMORY = re.compile(r"[1-9]\d*[KMGT]?")
 LONGEST_NAME = 100
+ProbePolicy = Literal["always", "auto", "never"]
+"""Whether a flow probes a node before its first GPU job; auto: unless one passed within a day."""
 
 
 def refused_unless(pattern: str, words: str) -> JsonDict:

@@ -14,6 +14,7 @@ from training.plan.option_types import (
     JobName,
     KeysAndValues,
     Memory,
+    ProbePolicy,
     SlurmName,
     Time,
     TimeOrNone,
@@ -246,6 +247,12 @@ class LaunchOptions(BaseModel):
         ""
     )
     """Network interface by which nodes reach this machine; found automatically when not given."""
+
+    slurm_probe: Annotated[ProbePolicy, Flag("Slurm", "--slurm.probe always", "--slurm.probe")] = (
+        "auto"
+    )
+    """Whether a short job probes a node before the flow's first GPU job; auto: unless one passed
+    within a day."""
 
     yes: Annotated[bool, Flag("Slurm", "--yes")] = False
     """Submit without asking, on a terminal too; the answer no gives exit status 130."""

@@ -53,6 +53,7 @@ def plan_slurm(options: LaunchOptions) -> SlurmPlan:
         scenes_per_job=options.slurm_scenes_per_job,
         parallelism=options.slurm_array_parallelism,
         interface=options.slurm_interface,
+        probe=options.slurm_probe,
         site_options=_site_options(),
         flag_options=_flag_options(options),
         scene_options=_scene_options(options, script),

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -95,14 +95,17 @@ def environment() -> dict[str, str]:
 
 
 def submit(
-    command: Sequence[str], attempts: int = SUBMIT_ATTEMPTS, pause_s: float = SUBMIT_PAUSE_S
+    command: Sequence[str],
+    attempts: int = SUBMIT_ATTEMPTS,
+    pause_s: float = SUBMIT_PAUSE_S,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> str:
     """Submit a job by its `sbatch --parsable …` command line and return its id.
 
     Where no answer comes, Slurm may have taken the job all the same: before it is submitted again,
     it is looked up by its name, script (absolute path) and arguments, which must therefore differ
     from those of every other job. Raises SlurmRefusedError, SlurmAbsentError, and SlurmAwayError
-    after `attempts`.
+    after `attempts`, and whatever `sleep` raises between them.
     """
     may_be_taken = False
     for attempt in range(attempts):
@@ -117,7 +120,7 @@ def submit(
         except SlurmError as error:
             raise SlurmRefusedError(_slurm_message(error)) from error
         if attempt < attempts - 1:
-            time.sleep(min(pause_s * 2**attempt, LONGEST_PAUSE_S))
+            sleep(min(pause_s * 2**attempt, LONGEST_PAUSE_S))
     raise away
 
 

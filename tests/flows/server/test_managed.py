@@ -16,6 +16,7 @@ from prefect_database import put_migrated_database
 from flows.server import managed
 from flows.server.managed import API, MAX_RESTARTS, bypass_proxy, own_server
 from flows.server.settings import remove_secrets
+from flows.server.standby import standby_server
 from preprocess.faults import FaultsError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -46,9 +47,33 @@ def status(url: str, password: str = "") -> int:
 
 @pytest.mark.server
 def test_our_server_answers_who_has_the_password_and_nobody_else(state_root, plain):
-    """Bound to loopback; the password is not left in the environment that trainers inherit."""
-    with own_server(state_root, NOTHING_SET, plain) as api:
+    """Bound to loopback; the password is not left in the environment that trainers inherit.
+
+    It had imported Prefect before it knew its settings, among them its home.
+    """
+    with standby_server(["--run-all"]) as standby:
+        assert standby is not None
+        check_own_server(state_root, plain, standby)
+
+
+def test_a_server_on_standby_ends_with_the_command_that_starts_no_flow(alive):
+    """It has created nothing; arguments that start no flow have none, nor has a named server."""
+    with standby_server(["--run-all"]) as standby:
+        assert standby is not None
+    assert not alive(standby.process.pid)
+    for flag in ("--help", "--dry-run"):
+        with standby_server(["--run-all", flag]) as none:
+            assert none is None
+
+
+def check_own_server(state_root, plain, standby):
+    with own_server(state_root, NOTHING_SET, plain, standby) as api:
         api.wait_until_ready()
+        assert api.server is standby.process
+        home = f"{api.url}/admin/settings"
+        user, _, secret = plain["PREFECT_API_AUTH_STRING"].partition(":")
+        answer = httpx.get(home, auth=(user, secret), timeout=30, trust_env=False)
+        assert answer.json()["home"] == plain["PREFECT_HOME"]
         password = plain["PREFECT_API_AUTH_STRING"]
         assert api.url == plain["PREFECT_API_URL"]
         assert api.url.startswith("http://127.0.0.1:")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from job_pool_bench import Bench
+from job_pool_bench import Bench, Call
 
 from flows.runner.dispatch import JobsError, StoppedError
 
@@ -58,6 +58,20 @@ def test_no_job_for_calls_that_do_not_wait_for_one(bench):
     bench.advance(10)
     assert not bench.slurm.jobs
     assert not bench.slurm.queries
+
+
+@in_jobs_of(2, 2, 2)
+def test_jobs_for_calls_that_will_come_are_submitted_before_them(bench):
+    """As many as there may be; a call that comes takes one, and none is submitted twice."""
+    bench.unfinished = 3
+    bench.advance(0.2)
+    assert bench.in_queue == ["w1", "w2"]
+    bench.slurm.start("w1", "w2")
+    bench.unfinished = 0
+    calls = [Call(bench) for _ in range(3)]
+    bench.with_jobs(calls, 2)
+    bench.advance(10)
+    assert bench.in_queue == ["w1", "w2"]
 
 
 @in_jobs_of(3, 4)
@@ -201,10 +215,12 @@ def test_a_worker_that_joins_resets_the_count_of_failed_starts(bench):
         bench.advance(12)
     bench.slurm.start(bench.in_queue[0])
     bench.with_jobs(calls, 1)
+    before = bench.bad_nodes
     bench.slurm.end(bench.in_queue[1], "FAILED")
     bench.advance(12)
     assert not bench.pool._state.failure
     assert len(bench.in_queue) == 2
+    assert bench.bad_nodes > before > 0  # no remembered probe speaks for such a node
 
 
 def test_a_refusal_with_excluded_nodes_is_tried_again_without(bench):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 
 import pytest
 from page_lab import planned
 
-from flows.runner.dispatch import JobsError
-from flows.slurm import connection, node_check, polling, probe
+from flows.runner.dispatch import JobsError, StoppedError
+from flows.slurm import connection, node_check, polling, probe, probe_memory
 from preprocess.faults import Fault, FaultsError
+from training.plan.model import SlurmPlan
 from training.slurm.client import SlurmAwayError
 from training.slurm.parsers import QueuedJob
 
@@ -20,7 +22,16 @@ def plan(tmp_path, monkeypatch):
     """A plan in its file, with keys and with a scheduler that does not listen."""
     monkeypatch.setattr(probe, "CONNECT_S", 0.3)
     monkeypatch.setenv("SLURMD_NODENAME", "n7")
-    made = planned(tmp_path, "a")
+    slurm = SlurmPlan(
+        script=tmp_path / "site.slurm",
+        script_text="#!/bin/sh",
+        light_script_text="#!/bin/sh",
+        job_name="exp",
+        time_s=60,
+        scenes_per_job=1,
+        parallelism=1,
+    )
+    made = planned(tmp_path, "a").model_copy(update={"slurm": slurm})
     made.file.parent.mkdir(parents=True)
     made.file.write_text(made.model_dump_json())
     connection.make_folder(made)
@@ -108,12 +119,18 @@ class FakeSlurm:
 
 
 @pytest.fixture
-def check(plan, monkeypatch):
+def stop():
+    """Set once the flow stops."""
+    return threading.Event()
+
+
+@pytest.fixture
+def check(plan, stop, monkeypatch):
     """Check a node with a fake Slurm; `report` is written once the queue has been asked for."""
     monkeypatch.setattr(node_check, "POLL_S", 0.001)
     monkeypatch.setattr(polling, "QUERY_S", 0.0)
     monkeypatch.setattr(node_check, "probe_job", lambda _: ["sbatch"])
-    monkeypatch.setattr(node_check.client, "submit", lambda _: "12")
+    monkeypatch.setattr(node_check.client, "submit", lambda *_, **__: "12")
     messages = []
 
     def run(slurm, report=None):
@@ -127,7 +144,7 @@ def check(plan, monkeypatch):
             return rows
 
         slurm.my_jobs = my_jobs
-        node_check.check_node(plan, slurm, messages.append)
+        node_check.check_node(plan, "10.0.0.1", slurm, messages.append, stop)
         return messages
 
     return run
@@ -175,13 +192,72 @@ def test_a_probe_that_ends_without_a_report_is_an_error_with_its_log(check, plan
         check(FakeSlurm(["RUNNING"], [], ["RUNNING"], []))
 
 
-def test_a_check_that_is_interrupted_cancels_its_job(check):
+def test_a_flow_that_stops_cancels_the_probe(check, stop):
     slurm = FakeSlurm(["RUNNING"])
+    asked = slurm.my_jobs
 
-    def interrupted():
-        raise KeyboardInterrupt
+    def my_jobs():
+        stop.set()
+        return asked()
 
-    slurm.my_jobs = interrupted
-    with pytest.raises(KeyboardInterrupt):
+    slurm.my_jobs = my_jobs
+    with pytest.raises(StoppedError):
         check(slurm)
     assert slurm.cancelled == ["12"]
+
+
+@pytest.fixture
+def probes(plan, stop, monkeypatch):
+    """Check a node for a plan; return how many probes, which all pass, ran until now."""
+    submitted = []
+    monkeypatch.setattr(node_check, "_run_probe", lambda *_: submitted.append(1))
+
+    def check(address="10.0.0.1", **slurm):
+        changed = plan.model_copy(update={"slurm": plan.slurm.model_copy(update=slurm)})
+        node_check.check_node(changed, address, FakeSlurm([]), print, stop)
+        return len(submitted)
+
+    return check
+
+
+def test_a_probe_that_passed_is_not_run_again_for_a_day(plan, probes, monkeypatch):
+    """Unless --slurm.probe says always; nor is one with `never`. A bad node forgets it."""
+    assert probes(probe="never") == 0
+    assert [probes(), probes()] == [1, 1]
+    assert probes(probe="always") == 2
+    assert probes() == 2
+    probe_memory.forget(plan, "10.0.0.1")
+    assert [probes(), probes()] == [3, 3]
+    monkeypatch.setattr(probe_memory, "VALID_S", 0.0)
+    assert probes() == 4
+
+
+@pytest.mark.parametrize(
+    "change", ["script", "partition", "address", "modules", "interpreter", "project", "results"]
+)
+def test_a_probe_is_run_again_where_its_outcome_may_differ(plan, probes, monkeypatch, change):
+    """Another script, option, address, module, interpreter, version of the project or root."""
+    monkeypatch.setenv("LOADEDMODULES", "cuda/12")
+    assert [probes(), probes()] == [1, 1]
+    changed = {"script": {"script_text": "#!/bin/sh -e"}, "address": {"address": "10.0.0.2"}}
+    changed["partition"] = {"flag_options": {"partition": "gpu"}}
+    if change == "modules":
+        monkeypatch.setenv("LOADEDMODULES", "cuda/13")
+    if change == "interpreter":
+        monkeypatch.setattr(probe_memory.sys, "executable", "/usr/bin/python3")
+    if change == "project":
+        monkeypatch.setattr(probe_memory, "checkout_content", lambda _: "edited")
+    if change == "results":
+        monkeypatch.setattr(plan.roots, "__dict__", {**vars(plan.roots), "results_root": "/other"})
+    assert probes(**changed.get(change, {})) == 2
+
+
+def test_a_probe_that_fails_is_not_remembered(plan, probes, monkeypatch):
+    def fail(*_):
+        raise JobsError("no licence")
+
+    assert probes() == 1
+    monkeypatch.setattr(node_check, "_run_probe", fail)
+    with pytest.raises(JobsError):
+        probes(probe="always")
+    assert not probe_memory.is_remembered(plan, "10.0.0.1")

@@ -20,13 +20,15 @@ def test_each_kind_of_job_is_shown_with_its_number_and_time(make_plan, tmp_path)
     lines = jobs_text(plan).splitlines()
     scenes = "# 3 scenes: at most 2 jobs at once, for up to 2 scenes one after the other"
     assert lines[:4] == [
-        "# first a probe of a node, seconds",
+        "# first a probe of a node, seconds, unless one has passed within a day",
         shlex.join(probe_job(plan)),
         f"{scenes}, 00:02:00 a job",
         shlex.join(worker_job(plan, "w1", 120)),
     ]
     assert lines[4] == "# then the aggregate, which merges what the scenes wrote, up to 01:00:00"
     assert "--job-name=merge" in lines[5]
+    never = plan.model_copy(update={"slurm": slurm.model_copy(update={"probe": "never"})})
+    assert jobs_text(never).splitlines() == lines[2:]
     summary = merge.model_copy(update={"command": ()})  # the flow writes it itself
     assert jobs_text(plan.model_copy(update={"aggregate": summary})).splitlines() == lines[:4]
 

@@ -144,6 +144,7 @@ def test_flags_of_the_other_command_are_refused(options):
     said = faults_of(options(FlowOptions, submit=True))
     assert "for the flow say --cluster slurm" in said
     assert "flows.train" in faults_of(options(slurm_scenes_per_job=2))
+    assert "--slurm.probe belongs to" in faults_of(options(slurm_probe="never"))
     assert make_plan(options(FlowOptions, cluster="slurm", slurm_scenes_per_job=2)).slurm
 
 

@@ -1,0 +1,163 @@
+"""A plan's Slurm jobs with Dask workers: their scheduler here, their pool, and what all need.
+
+Without Prefect, so that they are submitted while it still starts (`submitted_early`).
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+
+from flows.slurm import connection, probe_memory
+from flows.slurm.cluster import SlurmWorkerCluster
+from flows.slurm.job import PoolLimits
+from flows.slurm.job_guard import NOTICE_S, guarded
+from flows.slurm.job_pool import JobPool
+from flows.slurm.node_check import check_node
+from flows.slurm.preflight import own_address
+from preprocess.faults import Fault, FaultsError
+from training.execution.attempt import ending_bound_s
+from training.execution.local import prepare_launch, scenes_without_data
+from training.jobs.kept_scripts import keep_scripts
+from training.jobs.sbatch_commands import aggregate_worker_job, slurm_of, worker_job
+from training.plan.model import Plan
+from training.slurm import client
+from training.system.console import say
+from training.system.scene_log import last_lines
+
+SHOWN_LINES = 5
+
+
+@contextmanager
+def slurm_jobs(plan: Plan) -> Iterator[None]:
+    """Provide what all jobs of a plan need: kept scripts, a folder for keys, a guard.
+
+    Raises FaultsError when the files can't be written.
+    """
+    keep_scripts(plan)
+    try:
+        connection.make_folder(plan)
+    except OSError as error:
+        raise FaultsError([Fault("the folder for keys can't be made", str(error))]) from error
+    try:
+        with guarded(plan):
+            yield
+    finally:
+        connection.remove_folder(plan)
+
+
+class WorkerJobs:
+    """A Dask scheduler, and the pool of the Slurm jobs whose workers join it.
+
+    `sbatch_command` is that of `JobPool`, `calls` is how many tasks there will be. Scenes are sure
+    to come: their jobs are submitted at once, the first one after a probe.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        limits: PoolLimits,
+        sbatch_command: Callable[[str, Sequence[str]], Sequence[str]],
+        calls: int,
+        *,
+        for_scenes: bool,
+    ) -> None:
+        address = own_address(plan)
+
+        def check(stop: threading.Event) -> None:
+            check_node(plan, address, client, say, stop)
+
+        self.plan, self.limits, self._calls = plan, limits, calls
+        self.count_ended: Callable[[], int] = lambda: 0
+        """Returns how many tasks have ended; set by what runs them."""
+        self.cluster = SlurmWorkerCluster(plan, address)
+        self.pool = JobPool(
+            self.cluster,
+            client,
+            limits,
+            sbatch_command=sbatch_command,
+            failure_text=functools.partial(failure_text, plan),
+            unfinished_calls=lambda: self._calls - self.count_ended(),
+            say=say,
+            expected_calls=min(limits.max_jobs, calls) if for_scenes else 0,
+            before_first_job=check if for_scenes else lambda _: None,
+            on_bad_node=functools.partial(probe_memory.forget, plan, address),
+        )
+        self.cluster.watch_workers(self.pool.worker_joined, self.pool.worker_left)
+        self.pool.start()
+
+    def close(self) -> None:
+        """Give the jobs up and end the scheduler; a second call does nothing."""
+        self.pool.close()
+        self.cluster.close()
+
+
+@contextmanager
+def submitted_early(plans: Sequence[Plan]) -> Iterator[WorkerJobs | None]:
+    """Submit the first plan's jobs while Prefect starts; the flow is given them.
+
+    None where there are none yet: scenes that run here, that are done, or whose data is made first,
+    which takes minutes and belongs into the run's log. Raises FaultsError when files can't be
+    written.
+    """
+    plan = plans[0]
+    if plan.slurm is None or not plan.of("run") or scenes_without_data(plans):
+        yield None
+        return
+    prepare_launch(plans)
+    with slurm_jobs(plan), closing(scene_jobs(plan)) as jobs:
+        yield jobs
+
+
+def scene_jobs(plan: Plan) -> WorkerJobs:
+    """Submit the GPU jobs of a plan's scenes; before the first one a node is probed."""
+    scenes, slurm = plan.of("run"), slurm_of(plan)
+    walltime_s = slurm.time_s * slurm.scenes_per_job
+    ending_s = max(map(ending_bound_s, scenes))
+    limits = PoolLimits(
+        prefix="w",
+        max_jobs=min(slurm.parallelism, len(scenes)),
+        scenes_per_job=slurm.scenes_per_job,
+        walltime_s=walltime_s,
+        min_remaining_s=max(scene.time_limit_s for scene in scenes) + ending_s,
+        exit_grace_s=NOTICE_S + ending_s,
+    )
+
+    def command(name: str, exclude: Sequence[str]) -> Sequence[str]:
+        return worker_job(plan, name, walltime_s, exclude)
+
+    return WorkerJobs(plan, limits, command, len(scenes), for_scenes=True)
+
+
+def merge_job(plan: Plan) -> WorkerJobs:
+    """Return the job of a plan's merge, submitted once it may run: own name and time, no GPU."""
+    if plan.aggregate is None:
+        raise ValueError("the plan has no aggregate")
+    limits = PoolLimits(
+        prefix="a",
+        max_jobs=1,
+        scenes_per_job=1,
+        walltime_s=plan.aggregate.time_limit_s,
+        min_remaining_s=0,
+        exit_grace_s=NOTICE_S,
+    )
+
+    def command(name: str, _exclude: Sequence[str]) -> Sequence[str]:
+        return aggregate_worker_job(plan, name)
+
+    return WorkerJobs(plan, limits, command, 1, for_scenes=False)
+
+
+def failure_text(plan: Plan, job_ids: Sequence[str]) -> str:
+    """Explain by their logs why jobs ended before their workers joined."""
+    logs = [log for job_id in job_ids for log in plan.job_logs.glob(f"*-{job_id}.out")]
+    lines = last_lines(logs[-1], SHOWN_LINES) if logs else []
+    printed = (
+        " | ".join(lines) or "nothing was printed (look for a cancelled job, or the log folder)"
+    )
+    return (
+        f"Slurm jobs {', '.join(job_ids)} ended before their workers came: {printed}\n"
+        f"    -> see the logs in {plan.job_logs}"
+    )
