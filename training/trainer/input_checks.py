@@ -129,22 +129,10 @@ def evaluation_faults(scene: Scene, root: Path, output: Path) -> list[Fault]:
 def _inputs(config: Config) -> TrainingInputs:
     scene = read_scene(under_checkout(config.shared.scene_file), config.shared.scene_name)
     root = under_checkout(config.shared.scene_data_root)
-    faults: list[Fault] = []
-    every = config.train.optimization.sample_every
     data, truth = training_folder(scene, root), truth_folder(scene, root)
     with_depth = config.train.optimization.loss.depth > 0
-    faults += data_faults(scene, data, root, with_depth=with_depth)
-    frames = (
-        None
-        if faults
-        else collect_faults(faults, lambda: training_frames(data, scene.cam_id, every))
-    )
-    if frames is not None:
-        others = other_true_cameras(truth, scene.cam_id, frames[0])
-        found = inspect_contents(config, scene, data, frames, others)
-        faults += found.faults
-        for line in found.doubts:
-            print(f"warning: {line}", file=sys.stderr)
+    faults = data_faults(scene, data, root, with_depth=with_depth)
+    frames = None if faults else _sound_frames(config, scene, data, truth, faults)
     if frames is None:
         true_cameras = truth.cameras() if truth else []
         collect_faults(faults, lambda: choose_cameras(config, scene.cam_id, true_cameras))
@@ -160,6 +148,29 @@ def _inputs(config: Config) -> TrainingInputs:
     return TrainingInputs(
         scene, data, truth, chosen[0], frames, chosen[1], space, refiner, exported or ()
     )
+
+
+def _sound_frames(
+    config: Config,
+    scene: Scene,
+    data: SceneFolder,
+    truth: SceneFolder | None,
+    faults: list[Fault],
+) -> tuple[int, ...] | None:
+    """Return the frames that are trained on, some of them read whole; None where there are none.
+
+    Adds what is wrong with them to `faults`, and prints what is doubtful.
+    """
+    every = config.train.optimization.sample_every
+    frames = collect_faults(faults, lambda: training_frames(data, scene.cam_id, every))
+    if frames is None:
+        return None
+    others = other_true_cameras(truth, scene.cam_id, frames[0])
+    found = inspect_contents(config, scene, data, frames, others)
+    faults += found.faults
+    for line in found.doubts:
+        print(f"warning: {line}", file=sys.stderr)
+    return frames
 
 
 def chosen_views(

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from preprocess.faults import FaultsError
+from preprocess.layout import SceneFolder
 from preprocess.scene import Scene
 from preprocess.scene_data import (
     body_space,
@@ -77,6 +78,33 @@ def load_scene(scene: Scene, exp_name: str, results_root: Path, data_root: Path)
     identity = content["identity"] if content else {}
     config = _as_trained(config, identity)
     frames = training_frames(data, scene.cam_id, identity.get(SAMPLE_EVERY, 1))
+    models = _models(config, content, scene, data, frames)
+    true_cameras = truth.cameras() if truth else []
+    runtime = config.train.nv_generation.trn_nv_gen.runtime_camera
+    with torch.no_grad():
+        joints = models[BEFORE].joints(torch.arange(len(frames)))
+    at = (data, frames, models[BEFORE].people, config.model.background, CPU)
+    return ViewedScene(
+        name=scene.seq_name,
+        config=config,
+        frames=frames,
+        source=scene.cam_id,
+        held_out=choose_cameras(config, scene.cam_id, true_cameras).held_out,
+        readers=_readers(ViewReader(*at, cache=ViewCache(CACHE_BYTES)), scene.cam_id, truth),
+        models=models,
+        bounds=people_bounds(joints, runtime),
+        epoch=content["state"]["position"]["epoch"] if content else None,
+    )
+
+
+def _models(
+    config: Config,
+    content: Mapping[str, Any] | None,
+    scene: Scene,
+    data: SceneFolder,
+    frames: Sequence[int],
+) -> dict[str, SceneModel]:
+    """Return the people before training and, with the content of a checkpoint, after it."""
     space = body_space(data)
     estimated = read_body_parameters(data, frames, space)
     people = len(estimated.betas)
@@ -85,28 +113,15 @@ def load_scene(scene: Scene, exp_name: str, results_root: Path, data_root: Path)
     models = {BEFORE: make_model(config.seed, body, estimated, counts, CPU, settings=config.model)}
     if content:
         models[AFTER] = trained_model(config, content, body, estimated, CPU)
-    source = ViewReader(
-        data, frames, people, config.model.background, CPU, cache=ViewCache(CACHE_BYTES)
-    )
-    true_cameras = truth.cameras() if truth else []
-    readers = {scene.cam_id: source}
-    if truth:
-        readers |= dict.fromkeys(true_cameras, source.for_folder(truth))
-        readers[scene.cam_id] = source
-    runtime = config.train.nv_generation.trn_nv_gen.runtime_camera
-    with torch.no_grad():
-        joints = models[BEFORE].joints(torch.arange(len(frames)))
-    return ViewedScene(
-        name=scene.seq_name,
-        config=config,
-        frames=frames,
-        source=scene.cam_id,
-        held_out=choose_cameras(config, scene.cam_id, true_cameras).held_out,
-        readers=dict(sorted(readers.items())),
-        models=models,
-        bounds=people_bounds(joints, runtime),
-        epoch=content["state"]["position"]["epoch"] if content else None,
-    )
+    return models
+
+
+def _readers(
+    source: ViewReader, source_id: int, truth: SceneFolder | None
+) -> dict[int, ViewReader]:
+    """Return by camera what reads its views: the true ones, but for the source camera."""
+    readers = dict.fromkeys(truth.cameras(), source.for_folder(truth)) if truth else {}
+    return dict(sorted({**readers, source_id: source}.items()))
 
 
 def _config(scene: Scene, exp_name: str, results_root: Path, data_root: Path) -> Config:
