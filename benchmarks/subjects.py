@@ -12,6 +12,7 @@ MODULES = (
     "slurm.makespan",
     "flow_overhead",
     "dry_run",
+    "many_scenes",
     "trainer_start",
     "warm_start",
     "rasterizer",

@@ -339,17 +339,18 @@ def _train(plan: Plan, page: RunPage, made: Made) -> list[PrefectConcurrentFutur
     with _scene_runner(plan, events) as runner:
         try:
             task_of_scene = events.with_hooks(train_scene)
-            futures = [
-                runner.submit(task_of_scene, {"scene": quote(scene)}, wait_for=_makers(scene, made))
-                for scene in scenes
-            ]
+
+            def submit(scene: ScenePlan) -> PrefectConcurrentFuture[Any]:
+                makers = _makers(scene, made)
+                return runner.submit(task_of_scene, {"scene": quote(scene)}, wait_for=makers)
+
             Thread(target=import_plots, daemon=True).start()  # while scenes run, for the report
-            events.wait(futures)
+            futures = events.run(scenes, submit, runner.max_workers)
         except STOPS:
             mark_cancelled(plan)  # before the workers go: what ends now ends on request
             say(STOPPING)
             raise
-    made.update((scene.output, each) for scene, each in zip(scenes, futures, strict=True))
+    made.update((scene.output, each) for scene, each in zip(scenes, futures, strict=False))
     return futures
 
 

@@ -105,7 +105,7 @@ def report(options: ReportOptions) -> None:
     ours, others = _scenes_to_report(options, roots)
     for output_subdir, scenes in ours.items():
         written = summarise(roots, options.exp_name, scenes, output_subdir, options.formats)
-        say(table(roots, options.exp_name, scenes, output_subdir))
+        say(table(roots, options.exp_name, scenes, output_subdir, written.rows))
         _say_paths(written.files)
         found = [
             (name, each[output_subdir]) for name, each in others.items() if output_subdir in each

@@ -28,6 +28,8 @@ SCHEDULER_CONFIG: Mapping[str, Any] = {
     # No task is queued on a busy worker, or it would be blamed for that worker's death.
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.http.routes": [],  # unencrypted pages that need no key
+    # The last thousand messages, kept for debugging, have a scene's whole plan each.
+    "distributed.admin.low-level-log-length": 20,
 }
 WORKER_CONFIG: Mapping[str, Any] = {
     # Workers wait hours for a trainer; sampling their stacks a hundred times a second costs CPU.

@@ -119,9 +119,19 @@ def as_prefect_future(
     return PrefectConcurrentFuture(task_run.id, future)
 
 
-def standard_futures(futures: Iterable[PrefectConcurrentFuture[Any]]) -> set[Future[Any]]:
-    """Return the standard futures inside Prefect's: `prefect.futures.wait` gives no turns."""
-    return {future.wrapped_future for future in futures}
+def standard_future(future: PrefectConcurrentFuture[Any]) -> Future[Any]:
+    """Return the standard future inside Prefect's: `prefect.futures.wait` gives no turns."""
+    return future.wrapped_future
+
+
+def forget_results() -> None:
+    """Let go of the results of this flow run's ended task runs.
+
+    Prefect keeps a state for each part of each result, to draw an edge where a later task run gets
+    it as a parameter; ours are quoted, and `wait_for` draws its edges from futures.
+    """
+    if context := FlowRunContext.get():
+        context.run_results.clear()
 
 
 # The flow run that this thread belongs to

@@ -25,6 +25,8 @@ from training.system.scene_log import last_lines, latest_progress, progress_text
 
 EVERY_S = 30.0
 BAR_WIDTH = 40
+MOST_ROWS = 200
+"""Lines of the table of scenes, which is sent whole at each refresh; those not done come first."""
 MOST_NAMED = 12
 LONGEST_CAUSE = 60
 LOG_LINES = 20
@@ -146,14 +148,21 @@ def _more(rows: Sequence[Row]) -> list[str]:
 
 
 def table(facts: RunFacts, rows: Sequence[Row]) -> list[dict[str, str]]:
-    """Return the cells of each scene by heading; columns that would be empty are left out.
+    """Return the cells of the first scenes by heading; columns that would be empty are left out.
 
-    Cells are plain text, as Prefect's UI shows them; its first version reads them as Markdown.
+    Cells are plain text, as Prefect's UI shows them; its first version reads them as Markdown. A
+    last line says how many scenes are left out, and where they are.
     """
-    columns = used_columns((row.numbers for row in rows), "run page")
-    lines = [_cells(facts, row, columns) for row in rows]
+    shown = rows[:MOST_ROWS]
+    columns = used_columns((row.numbers for row in shown), "run page")
+    lines = [_cells(facts, row, columns) for row in shown]
     used = {name for line in lines for name, text in line.items() if text}
-    return [{name: text for name, text in line.items() if name in used} for line in lines]
+    table = [{name: text for name, text in line.items() if name in used} for line in lines]
+    if left := len(rows) - len(shown):
+        names = dict.fromkeys(table[0], "")
+        where = "all are in --status and, when the run is over, in metrics.csv beside the report"
+        table.append({**names, "scene": f"… and {left:,} more", "state": where})
+    return table
 
 
 def _cells(facts: RunFacts, row: Row, columns: Sequence[Column]) -> dict[str, str]:

@@ -47,6 +47,8 @@ from training.system.console import say
 FIRST_S = (1.0, 10.0)
 """Pauses before the first updates: a run that has nothing to do is over by the first, and is shown
 once; the scenes of most others have started by the second."""
+MOST_PAGES = 200
+"""So many done scenes get an artifact on a page of their own, and every scene that is not done."""
 LAST_S = 20.0
 """How long the end of a run waits for the last update."""
 
@@ -71,6 +73,7 @@ class RunPage:
         self._task_runs: dict[str, TaskRun] = {}
         self._pages_left: deque[tuple[ScenePlan, Row]] = deque()
         self._end = "ended unexpectedly"
+        self._pages_of_done = 0
         self._has_complained = False
         # In the caller's context: there Prefect finds its settings and its server.
         self._thread = threading.Thread(
@@ -142,12 +145,25 @@ class RunPage:
         level = logging.ERROR if event.outcome.status == "failed" else logging.INFO
         logger.log(level, "%s", ended_line(event.scene, event.outcome))
         if task_run and not event.will_retry:
-            self._pages_left.append((event.scene, row))
+            self._give_page(event.scene, row)
+
+    def _give_page(self, scene: ScenePlan, row: Row) -> None:
+        """Have an ended scene get its page; of done ones only the first, and forget the others.
+
+        Each costs a request, and nothing leads to the page of a done scene but its name.
+        """
+        if row.is_done and self._pages_of_done >= MOST_PAGES:
+            del self._task_runs[scene.name]
+            return
+        self._pages_of_done += row.is_done
+        self._pages_left.append((scene, row))
 
     def _publish(self, scenes: RunPageState, end: str = "") -> None:
         moment = now()
         rows = scenes.rows(moment, is_over=bool(end))
-        links = {name: task_run_url(each.id) for name, each in self._task_runs.items()}
+        shown = (row.scene for row in rows if row.state in {"running", "failed"})
+        known = {name: self._task_runs[name] for name in shown if name in self._task_runs}
+        links = {name: task_run_url(each.id) for name, each in known.items()}
         self._show("progress", "markdown", progress(self._facts, rows, moment, end, links))
         self._show("scenes", "table", json.dumps(table(self._facts, rows)))
         self._publish_scenes()
@@ -167,6 +183,8 @@ class RunPage:
     def _add_page(self, scene: ScenePlan, row: Row) -> None:
         task_run = self._task_runs[scene.name]
         self._artifacts.add(task_run.id, f"scene {scene.name}", scene_page(scene, row))
+        if row.is_done:  # nothing leads to its page any more, and a task run takes kilobytes
+            del self._task_runs[scene.name]
 
     def _publish_last(self, scenes: RunPageState, end: str) -> None:
         scenes.update(rows_of(scenes.outdated))

@@ -82,7 +82,10 @@ class RunPageState:
 
         `is_over`: the flow run has ended, so nothing runs or waits any more.
         """
-        found = [self._row(scene, moment, is_over=is_over) for scene in self._plan.scenes]
+        found = [
+            replace(self._row(scene, moment, is_over=is_over), expected_s=scene.expected_s)
+            for scene in self._plan.scenes
+        ]
         return sorted(found, key=lambda each: ORDER.index(each.state))
 
     def _is_settled(self, name: str) -> bool:

@@ -11,6 +11,7 @@ from training.plan.model import Plan
 from training.report import experiment_report
 from training.report.blocks import Block, Document, Heading, Items, Picture, SideBySide, Table, Text
 from training.report.experiment_report import title_of
+from training.report.gpu_hours import gpus_of_job
 from training.report.markdown import Address, to_markdown
 from training.report.plots.thumbnails import data_uri, smaller_and_smaller
 from training.report.plots.timeline import spans_of
@@ -34,6 +35,7 @@ def report(plan: Plan, rows: Sequence[Row]) -> str:
         plots=[],
         notes=_whole_report(plan),
         on_gpus=bool(plan.slurm or plan.gpus),
+        gpus_of_job=gpus_of_job([plan]),
         root=plan.roots.results_root,
     )
     short = shortened(whole)
@@ -71,7 +73,7 @@ def _short(block: Block) -> Iterator[Block]:
 
 
 def _cut_note(shown: int, total: int) -> Text:
-    return Text(f"The first {shown} of {total:,}; the table of scenes has all.")
+    return Text(f"The first {shown} of {total:,}; metrics.csv beside the whole report has all.")
 
 
 def thumbnails(longest: int) -> Address:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, wait
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
 from prefect.futures import PrefectConcurrentFuture
 from prefect.tasks import Task
 
-from flows.adapters.prefect_adapter import State, TaskRun, standard_futures
+from flows.adapters.prefect_adapter import State, TaskRun, forget_results, standard_future
 from flows.runner.dispatch import JobsError, WorkerLostError
 from flows.runner.tasks import NotStartedError, SceneNotDoneError
 from training.display.lines import Notices, Viewer
@@ -22,6 +22,9 @@ from training.records.retry_policy import should_retry
 from training.slurm.job_states import JobLocation
 
 REFRESH_S = 1.0
+MOST_WAITING = 100
+"""Task runs that exist and wait for their turn; the scenes after them are in the plan alone. Each
+costs the server rows and this process memory, and ten thousand at once would cost minutes."""
 
 
 class CancelledElsewhereError(Exception):
@@ -69,20 +72,38 @@ class SceneEvents:
             on_failure=[lambda _, task_run, state: self._failed(task_run, state)],
         )
 
-    def wait(self, futures: Iterable[PrefectConcurrentFuture[Any]]) -> None:
-        """Wait for all task runs without requests to the server; refresh the viewers meanwhile.
+    def run(
+        self,
+        scenes: Sequence[ScenePlan],
+        submit: Callable[[ScenePlan], PrefectConcurrentFuture[Any]],
+        at_once: int,
+    ) -> list[PrefectConcurrentFuture[Any]]:
+        """Submit scenes in order and wait until all have ended; return the futures, in order.
 
+        So many run `at_once`, `MOST_WAITING` more have been submitted. Scenes that can't start any
+        more are not submitted. Makes no requests to the server; refreshes the viewers meanwhile.
         Raises CancelledElsewhereError when the plan is cancelled, JobsError when jobs can't be had.
         """
-        left = standard_futures(futures)
-        while left:
-            left = wait(left, timeout=REFRESH_S, return_when=FIRST_COMPLETED).not_done
+        futures: list[PrefectConcurrentFuture[Any]] = []
+        left: set[Future[Any]] = set()
+        while left or (len(futures) < len(scenes) and self._may_submit()):
+            free = at_once + MOST_WAITING - len(left) if self._may_submit() else 0
+            new = list(map(submit, scenes[len(futures) : len(futures) + free]))
+            futures += new
+            left = wait(left.union(map(standard_future, new)), REFRESH_S, FIRST_COMPLETED).not_done
+            forget_results()
             for viewer in self._viewers:
                 viewer.refresh()
             if left and self._plan.cancelled.exists():
                 raise CancelledElsewhereError
+        if len(futures) < len(scenes) and self._plan.cancelled.exists():
+            raise CancelledElsewhereError
         if self._no_jobs is not None:
             raise self._no_jobs
+        return futures
+
+    def _may_submit(self) -> bool:
+        return self._no_jobs is None and not self._has_stopped()
 
     def on_job_granted(self, scene: ScenePlan, location: JobLocation) -> None:
         """Report a scene as started: it has waited for a Slurm job, and now has one."""

@@ -73,7 +73,7 @@ def _dependencies(plan: Plan, address: str) -> dict[str, Any]:
         "options": [slurm.site_options, slurm.flag_options, slurm.scene_options],
         "results": str(plan.roots.results_root),
         "trainer": plan.scenes[0].command[:2] if plan.scenes else (),
-        "device": str(plan.configuration.get("device")),
+        "device": str(plan.scenes[0].configuration.get("device")) if plan.scenes else "",
         "interpreter": [sys.executable, sys.version, _packages_changed_at()],
         "project": [str(CHECKOUT), _project_content()],
         "variables": {

@@ -54,6 +54,7 @@ def test_the_adapter_can_be_imported():
         ("distributed.scheduler.allowed-failures", int),
         ("distributed.scheduler.worker-saturation", (int, float, str)),
         ("distributed.scheduler.http.routes", list),
+        ("distributed.admin.low-level-log-length", int),
         ("distributed.worker.profile.enabled", bool),
         ("distributed.worker.http.routes", list),
         ("distributed.nanny.pre-spawn-environ", dict),
@@ -71,7 +72,7 @@ def test_dask_knows_each_setting_that_we_change(key, kind):
         value = {**SCHEDULER_CONFIG, **WORKER_CONFIG}[key]
         with dask.config.set({key: value}):
             assert dask.config.get(key) == value
-        assert len(SCHEDULER_CONFIG) + len(WORKER_CONFIG) == 6
+        assert len(SCHEDULER_CONFIG) + len(WORKER_CONFIG) == 7
 
 
 def test_a_scheduler_reads_its_settings_when_it_is_made():

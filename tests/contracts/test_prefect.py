@@ -113,7 +113,7 @@ def test_a_concurrent_future_wraps_a_standard_one():
     """prefect.futures.PrefectConcurrentFuture(task_run_id, future).wrapped_future."""
     with prefect_contract(
         "PrefectConcurrentFuture",
-        f"{ADAPTER} as_prefect_future, standard_futures",
+        f"{ADAPTER} as_prefect_future, standard_future",
         "to wait for many task runs while the display is refreshed",
     ):
         from prefect.futures import PrefectConcurrentFuture
@@ -122,6 +122,18 @@ def test_a_concurrent_future_wraps_a_standard_one():
         made = PrefectConcurrentFuture(run_id, future)
         assert made.task_run_id == run_id
         assert made.wrapped_future is future
+
+
+def test_a_flow_runs_context_remembers_results():
+    """prefect.context.FlowRunContext.run_results, a dict that may be cleared."""
+    with prefect_contract(
+        "FlowRunContext.run_results",
+        f"{ADAPTER} forget_results",
+        "to keep no state of each of ten thousand scenes",
+    ):
+        from prefect.context import FlowRunContext
+
+        assert FlowRunContext.model_fields["run_results"].default_factory is dict
 
 
 def test_a_copied_task_may_have_another_function():

@@ -43,6 +43,8 @@ TICK_S = 1.0
 CLOSE_S = 2.0
 XTERM = "XTERM_VERSION"
 """A variable that xterm sets, though programs in it, such as tmux, may unset it."""
+FEW = 200
+"""Up to so many scenes the time left is estimated for each drawing."""
 MOST_READS = 8
 """Logs read in one tick; of hundreds of scenes on a shared disk, each read is a request."""
 
@@ -209,6 +211,8 @@ class LiveDisplay(Lines):
         self._begun_at = time.monotonic()
         self._running_attempts: dict[str, _RunningAttempt] = {}
         self._ended: dict[str, Outcome] = {}
+        self._left_s: float | None = None
+        self._estimated_at = float("-inf")
         self._closing = threading.Event()
         self._ticking = threading.Thread(target=self._tick, name="display", daemon=True)
 
@@ -293,23 +297,21 @@ class LiveDisplay(Lines):
         )
 
     def _seconds_left(self) -> float | None:
-        running = self._running_attempts.values()
-        done = [each for each in self._ended.values() if each.status == "done"]
-        waiting = self._total - len(running) - len(self._ended)
-        return seconds_left(
-            [
-                *(_scene_state(each.scene, "done", each.seconds) for each in done),
-                *(_running_state(each) for each in running),
-                *([_scene_state("", "queued")] * waiting),
-            ],
-            self._plan.slurm.parallelism if self._plan.slurm else self._plan.workers,
-        )
+        """Return the estimate; made at most once in a tick, since it looks at all scenes."""
+        if time.monotonic() >= self._estimated_at + TICK_S or len(self._plan.scenes) <= FEW:
+            at_once = self._plan.slurm.parallelism if self._plan.slurm else self._plan.workers
+            self._left_s = seconds_left(map(self._scene_state, self._plan.of("run")), at_once)
+            self._estimated_at = time.monotonic()
+        return self._left_s
 
-
-def _running_state(each: _RunningAttempt) -> SceneState:
-    known = _scene_state(each.scene.name, "running", each.elapsed_s)
-    return replace(known, left_s=each.left_s())
-
-
-def _scene_state(name: str, state: State, elapsed_s: float | None = None) -> SceneState:
-    return SceneState(name, state, Path(), elapsed_s=elapsed_s)
+    def _scene_state(self, scene: ScenePlan) -> SceneState:
+        outcome, attempt = self._ended.get(scene.name), self._running_attempts.get(scene.name)
+        known = SceneState(scene.name, "queued", Path(), expected_s=scene.expected_s)
+        if attempt:
+            return replace(
+                known, state="running", elapsed_s=attempt.elapsed_s, left_s=attempt.left_s()
+            )
+        if outcome:
+            state: State = "done" if outcome.status == "done" else "failed"
+            return replace(known, state=state, elapsed_s=outcome.seconds)
+        return known

@@ -24,7 +24,7 @@ def render_plan(plan: Plan) -> str:
     head += _settings(plan) or [
         f"experiment {plan.exp_name}: {counted(len(plan.scenes), 'scene')} chosen, {counts}"
     ]
-    head += [f"results: {plan.roots.results_root}", _where(plan), _sources(plan)]
+    head += [f"results: {plan.roots.results_root}", _where(plan), *_order(plan), _sources(plan)]
     warnings = [f"warning: {warning}" for warning in plan.warnings]
     scenes = [_render_scene(scene) for scene in plan.scenes]
     return "\n".join([*head, *warnings, "", *scenes, *_render_aggregate(plan.aggregate)])
@@ -92,6 +92,14 @@ def _where(plan: Plan) -> str:
     return f"Slurm: {slurm.script}, {time} a scene, at most {at_once} at once"
 
 
+def _order(plan: Plan) -> list[str]:
+    """Return in which order scenes start, where it is not that of their files."""
+    known = sum(scene.expected_s is not None for scene in plan.of("run"))
+    if not known:
+        return []
+    return [f"order: longest first, by earlier experiments (known of {counted(known, 'scene')})"]
+
+
 def _sources(plan: Plan) -> str:
     if plan.sources is None:
         return "sources: as they are then; an attempt after an edit ends as config (--no-snapshot)"
@@ -108,7 +116,9 @@ def _render_aggregate(aggregate: AggregatePlan | None) -> list[str]:
 def _render_scene(scene: ScenePlan) -> str:
     if scene.action != "run":
         return f"# {scene.name}: {scene.action} ({scene.reason})"
-    return f"# {scene.name}: run ({scene.reason})\n{scene.command_line}"
+    known = scene.expected_s
+    took = "" if known is None else f"; {clock(known)} by an earlier experiment"
+    return f"# {scene.name}: run ({scene.reason}){took}\n{scene.command_line}"
 
 
 NOT_RUN: dict[Action, str] = {"run": "", "skip": "skipped, ", "held": "not run, "}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from training.jobs import sbatch_commands
-from training.jobs.sbatch_commands import ArrayChunk
+from training.jobs.array_chunks import ArrayChunk
 from training.plan.model import Plan
 
 
@@ -59,7 +59,8 @@ class JobChain:
     """Submits one plan after the other: a stage of a loop waits for those that it needs.
 
     `send` submits a command line and returns the job's id. Where the parallelism is less than the
-    number of scenes, each array waits for the previous one, so that it bounds all of them together.
+    number of scenes, it bounds all arrays together: those of one plan have shares of it, each lane
+    of them runs one after the other, and the next plan waits for the last array of each lane.
     """
 
     def __init__(
@@ -72,6 +73,8 @@ class JobChain:
         self._arrays_wait = sbatch_commands.arrays_wait([each.plan for each in submissions])
         self._stages: dict[str, _Waits] = {}
         """What a job that needs a stage waits for."""
+        self._last: list[str] = []
+        """The last array of each lane of the plan before."""
         self.arrays: list[str] = []
         """Ids of all arrays so far."""
         self.command: list[str] = []
@@ -100,12 +103,15 @@ class JobChain:
 
     def _submit_arrays(self, submission: Submission, before: _Waits) -> list[str]:
         plan, first = submission.plan, len(self.arrays)
+        lanes: dict[int, list[str]] = {}
         for chunk in submission.chunks:
-            previous = self.arrays[-1:] if self._arrays_wait else []
+            previous = lanes.get(chunk.lane, self._last) if self._arrays_wait else []
             ended = [*before.ended, *(each for each in previous if each not in before.ok)]
             command = sbatch_commands.array_job(plan, chunk, before.ok, ended)
             self.arrays.append(self._sent(command))
+            lanes[chunk.lane] = self.arrays[-1:]
             self._on_sent(plan, self.arrays[-1], chunk)
+        self._last = [job_id for lane in lanes.values() for job_id in lane] or self._last
         return self.arrays[first:]
 
     def _submit_aggregate(self, plan: Plan, waits: _Waits) -> str:

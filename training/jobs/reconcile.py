@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -62,14 +62,24 @@ def reconcile_all(
     queued: Collection[str],
     plans: Iterable[Plan] = (),
     patience_s: float = PATIENCE_S,
-) -> list[Outcome]:
-    """Reconcile all records whose job is no longer `queued`; return their outcomes.
+) -> list[Path]:
+    """Do what `reconcile_records` does, for the records in these output folders."""
+    return reconcile_records(_readable_records(outputs), queued, plans, patience_s)
 
-    With `plans`, newest first, also scenes whose array tasks ended before our code ran. Asks Slurm
-    once for all of them, and not at all when there are none. What Slurm does not know yet is left
-    to the next call, until the last heartbeat is `patience_s` seconds old.
+
+def reconcile_records(
+    records: Mapping[Path, RunRecord | None],
+    queued: Collection[str],
+    plans: Iterable[Plan] = (),
+    patience_s: float = PATIENCE_S,
+) -> list[Path]:
+    """Reconcile all records whose job is no longer `queued`; return their output folders.
+
+    `records`: those that can be read, by output folder; None where there is none. With `plans`,
+    newest first, also scenes whose array tasks ended before our code ran. Asks Slurm once for all
+    of them, and not at all when there are none. What Slurm does not know yet is left to the next
+    call, until the last heartbeat is `patience_s` seconds old.
     """
-    records = _readable_records(outputs)
     never_started = find_never_started(plans, queued, records)
     unreconciled = {
         output: record for output, record in records.items() if _is_unreconciled(record)
@@ -79,14 +89,17 @@ def reconcile_all(
     moments = {job_id: _start_of(unreconciled[output]) for output, job_id in jobs.items()}
     moments |= {each.job_id: each.last_output for each in never_started}
     ends = client.job_ends(moments.keys(), moments)
+    changed = []
     for each in never_started:
         if each.job_id in ends or each.seconds_since_output >= patience_s:
             record_never_started(each, ends.get(each.job_id))
-    return [
-        reconcile_output(unreconciled[output].scene, output, job_id, ends.get(job_id), wait_s=0)
-        for output, job_id in jobs.items()
-        if job_id in ends or seconds_since_heartbeat(output) >= patience_s
-    ]
+            changed.append(each.scene.output)
+    for output, job_id in jobs.items():
+        if job_id in ends or seconds_since_heartbeat(output) >= patience_s:
+            scene = unreconciled[output].scene
+            reconcile_output(scene, output, job_id, ends.get(job_id), wait_s=0)
+            changed.append(output)
+    return changed
 
 
 def reconcile_previous_run(scene: ScenePlan, job_id: str) -> None:

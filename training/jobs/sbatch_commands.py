@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from preprocess.roots import CHECKOUT
+from training.jobs.array_chunks import ArrayChunk
 from training.plan.model import Plan, SlurmPlan
 from training.slurm.batch_script import parse, value_of
 from training.slurm.times import slurm_time
@@ -27,20 +27,6 @@ ARRAY_LOG = r"-(?P<array>\d+)_(?:(?P<offset>\d+)\+)?(?P<task>\d+)\.out"
 """Regular expression for what follows the job's name in the file name of an array task's log."""
 
 
-@dataclass(frozen=True)
-class ArrayChunk:
-    """The scenes of one array job: `count` of the plan's scenes to run, beginning at `offset`."""
-
-    offset: int
-    count: int
-
-
-def array_chunks(scenes: int, max_array_size: int) -> tuple[ArrayChunk, ...]:
-    """Split so many scenes into as few arrays as the site's MaxArraySize allows, in order."""
-    starts = range(0, scenes, max_array_size)
-    return tuple(ArrayChunk(start, min(max_array_size, scenes - start)) for start in starts)
-
-
 def array_job(
     plan: Plan, chunk: ArrayChunk, after_ok: Sequence[str] = (), after_any: Sequence[str] = ()
 ) -> list[str]:
@@ -49,7 +35,8 @@ def array_job(
     It is cancelled when one of `after_ok` fails, and starts however those of `after_any` end.
     """
     slurm = slurm_of(plan)
-    bound = f"%{slurm.parallelism}" if slurm.parallelism < chunk.count else ""
+    at_once = chunk.at_once or slurm.parallelism
+    bound = f"%{at_once}" if at_once < chunk.count else ""
     return [
         *_sbatch(plan, slurm.job_name, slurm.time_s, f"%A_{_offset(chunk)}%a"),
         *_options(slurm.scene_options),
@@ -61,7 +48,7 @@ def array_job(
 
 
 def arrays_wait(plans: Sequence[Plan]) -> bool:
-    """Return whether each array waits for the previous one, so that the parallelism bounds all."""
+    """Return whether arrays wait for those before them, so that the parallelism bounds all."""
     return slurm_of(plans[0]).parallelism < sum(len(plan.of("run")) for plan in plans)
 
 

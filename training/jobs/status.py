@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from training.execution.launcher_process import living_launcher
 from training.jobs.aggregate_status import aggregate_state, reconcile_aggregate
 from training.jobs.experiment_jobs import StageJob, jobs_by_scene, jobs_of_experiment
-from training.jobs.reconcile import reconcile_all
+from training.jobs.reconcile import reconcile_records
 from training.plan.aggregate_state import AggregateState
 from training.plan.experiments import MOST_PLANS, Experiment
-from training.plan.model import LOG, Plan
+from training.plan.model import LOG, Plan, ScenePlan
 from training.records.claim import Holder
 from training.records.record import RecordError, RunRecord, now, read_record
 from training.records.scene_state import (
@@ -28,6 +28,7 @@ from training.records.scene_state import (
 from training.slurm import client
 from training.slurm.job_states import CLOCKS_DIFFER
 from training.slurm.parsers import QueuedJob
+from training.system.memory import garbage_collection_paused
 from training.system.processes import ProcessId
 from training.system.scene_log import progress_lines, seconds_to_go
 from training.system.waiting import awaited
@@ -100,12 +101,14 @@ def take_snapshot(experiment: Experiment) -> Snapshot:
 
     Reconciles first: an attempt whose job ended without a recorded cause gets one.
     """
-    plans, names = experiment.plans, experiment.scenes
-    queue = ask_queue(plans)
+    plans, looks, queue = experiment.plans, _looks(experiment), ask_queue(experiment.plans)
     if not queue.unknown:
-        reconcile_all(map(experiment.output, names), queue.my_job_ids, plans)
+        records = {each.output: each.record for each in looks.values() if not each.fault}
+        changed = set(reconcile_records(records, queue.my_job_ids, plans))
+        again = [each for each in looks.values() if each.output in changed]
+        looks |= {each.scene: _Look.at(each.scene, each.output) for each in again}
         reconcile_aggregate(plans, queue.my_job_ids)
-    return _look(experiment, queue)
+    return _snapshot(experiment, queue, looks)
 
 
 def survey(experiments: Iterable[Experiment]) -> list[Snapshot]:
@@ -117,7 +120,7 @@ def survey(experiments: Iterable[Experiment]) -> list[Snapshot]:
     chosen = [_with_newest_plans(each) for each in experiments]
     plans = [plan for each in chosen for plan in each.plans[:1]]
     queue = _my_jobs() if any(plan.slurm for plan in plans) else _MyJobs()
-    return [_look(each, queue.of(each.plans)) for each in chosen]
+    return [_snapshot(each, queue.of(each.plans), _looks(each)) for each in chosen]
 
 
 def _with_newest_plans(experiment: Experiment) -> Experiment:
@@ -135,10 +138,13 @@ def _first_stage(experiment: Experiment) -> tuple[Path, ...]:
     return tuple(each for each in experiment.plan_files if each.stem == stage.plans[0])
 
 
-def _look(experiment: Experiment, queue: Queue) -> Snapshot:
-    plans, names = experiment.plans, experiment.scenes
-    looks = {name: _Look.at(name, experiment.output(name)) for name in names}
-    current = experiment.current_plans
+def _looks(experiment: Experiment) -> dict[str, _Look]:
+    with garbage_collection_paused():
+        return {name: _Look.at(name, experiment.output(name)) for name in experiment.scenes}
+
+
+def _snapshot(experiment: Experiment, queue: Queue, looks: Mapping[str, _Look]) -> Snapshot:
+    plans, current = experiment.plans, experiment.current_plans
     arrays = (each for each in queue.jobs if each.stage == "array")
     jobs = jobs_by_scene(
         each for each in arrays if each.plan.output_subdir == experiment.output_subdir
@@ -147,7 +153,9 @@ def _look(experiment: Experiment, queue: Queue) -> Snapshot:
     at_work = {plan_id for plan_id, launcher in launchers.items() if launcher}
     at_work |= {each.plan.plan_id for each in queue.jobs if each.stage in {"worker", "probe"}}
     waiting = _waiting([plan for plan in current if plan.plan_id in at_work], looks)
-    scenes = tuple(look.state(jobs.get(name), name in waiting) for name, look in looks.items())
+    states = (look.state(jobs.get(name), name in waiting) for name, look in looks.items())
+    times = {each.name: each.expected_s for each in _newest_scenes(current) if each.expected_s}
+    scenes = tuple(_with_expected_time(each, times) for each in states)
     return Snapshot(
         experiment=experiment,
         scenes=scenes,
@@ -156,6 +164,17 @@ def _look(experiment: Experiment, queue: Queue) -> Snapshot:
         parallelism=_parallelism(plans),
         aggregate=aggregate_state(plans, queue.jobs, scenes, at_work=at_work),
     )
+
+
+def _newest_scenes(plans: Sequence[Plan]) -> Iterator[ScenePlan]:
+    """Yield the scenes of plans, newest first, as the oldest first: the newest count last."""
+    for plan in reversed(plans):
+        yield from plan.scenes
+
+
+def _with_expected_time(state: SceneState, times: Mapping[str, float]) -> SceneState:
+    expected_s = times.get(state.scene)
+    return replace(state, expected_s=expected_s) if expected_s else state
 
 
 def ask_queue(plans: Sequence[Plan]) -> Queue:

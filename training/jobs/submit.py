@@ -11,6 +11,7 @@ from preprocess.faults import FaultsError, counted
 from training.display.plan_text import overview, render
 from training.execution import local
 from training.jobs import sbatch_commands
+from training.jobs.array_chunks import ArrayChunk, array_chunks, dealt
 from training.jobs.current_plan import hold_queued, reconcile_plan
 from training.jobs.experiment_jobs import StageJob, jobs_by_scene, jobs_with_same_outputs
 from training.jobs.job_chain import JobChain, Submission
@@ -90,11 +91,11 @@ def _submission(plan: Plan, queue: Iterable[QueuedJob], max_array_size: int) -> 
     jobs = jobs_with_same_outputs(queue, plan)
     arrays = jobs_by_scene(job for job in jobs if job.stage == "array")
     flows = jobs_by_scene(job for job in jobs if job.stage == "worker")
-    left = hold_queued(plan, {**flows, **arrays})
-    held = [scene.name for scene in left.of("held")]
+    left = dealt(hold_queued(plan, {**flows, **arrays}), max_array_size)
+    held, slurm = [scene.name for scene in left.of("held")], sbatch_commands.slurm_of(left)
     return Submission(
         plan=left,
-        chunks=sbatch_commands.array_chunks(len(left.of("run")), max_array_size),
+        chunks=array_chunks(len(left.of("run")), max_array_size, slurm.parallelism),
         waits_for=_ids(arrays[name] for name in held if name in arrays),
         outlives=_ids(flows[name] for name in held if name in flows and name not in arrays),
         aggregated_by="" if left.of("run") else _aggregate_of(jobs),
@@ -127,7 +128,8 @@ def _summary(submission: Submission) -> str:
     bound = f", at most {slurm.parallelism} at once" if slurm.parallelism < count else ""
     time = slurm_time(slurm.time_s)
     scenes = f"{counted(count, 'scene')}{bound}, {time} each"
-    array = f"array {slurm.job_name}: {scenes}" if count else "no scene"
+    parts = f", in {len(submission.chunks)} arrays" if submission.chunks[1:] else ""
+    array = f"array {slurm.job_name}: {scenes}{parts}" if count else "no scene"
     name = plan.aggregate.job_name if plan.aggregate and submission.has_aggregate else ""
     aggregate = f"; aggregate {name}" if name else ""
     return f"to submit with {slurm.script}: {array}{aggregate}"
@@ -164,7 +166,7 @@ def _submit(options: LaunchOptions, submissions: Sequence[Submission]) -> int:
     return DONE
 
 
-def _sent(plan: Plan, job_id: str, chunk: sbatch_commands.ArrayChunk | None) -> None:
+def _sent(plan: Plan, job_id: str, chunk: ArrayChunk | None) -> None:
     if chunk:
         name = f" of stage {plan.stage.name}" if plan.stage else ""
         say(f"submitted: array job {job_id}{name}, {counted(chunk.count, 'scene')}")

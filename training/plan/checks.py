@@ -16,7 +16,7 @@ from preprocess.scene import Scene
 from preprocess.scene_data import training_folder, truth_folder
 from training.configuration.run_modes import AGGREGATE, GENERATE
 from training.records.record import RECORD
-from training.system.paths import SETTINGS, Roots
+from training.system.paths import Roots
 from training.system.typed_command import spelled
 
 if TYPE_CHECKING:
@@ -128,9 +128,8 @@ def sweep_name_faults(options: LaunchOptions, roots: Roots) -> list[Fault]:
 
 def _recorded_as_sweep(exp_name: str, roots: Roots) -> bool | None:
     """Return whether the records of an experiment are a sweep's; None where there are none."""
-    if any(roots.results_root.glob(f"*/{exp_name}/{RECORD}")):
-        return False
-    return any(roots.results_root.glob(f"*/{exp_name}/{SETTINGS}/{RECORD}")) or None
+    names = roots.outputs_with(RECORD, exp_name)
+    return all("/" in name for name in names) if names else None
 
 
 def _planned_as_sweep(exp_name: str, roots: Roots) -> bool | None:

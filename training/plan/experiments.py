@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
+from itertools import accumulate
 from pathlib import Path
 
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from training.plan.model import PLAN_VERSION, LoopStage, Plan, setting_of
 from training.records.record import RECORD, RecordError, read_versioned_json, reason_of
+from training.system.memory import garbage_collection_paused
 from training.system.paths import Roots
 
 PLAN_ID = re.compile(r"(?P<exp_name>.+)-\d{8}T\d{6}\.\d{6}")
@@ -19,6 +21,8 @@ LOST = "until then its jobs are neither shown nor cancelled (squeue --me lists t
 """What it means for an experiment that a plan can't be read."""
 MOST_PLANS = 20
 """This many of the newest plans are read; scenes of older ones are known by their records."""
+MOST_BYTES = 30_000_000
+"""No further plan is read after so many bytes of them: those of ten thousand scenes have 8 MB."""
 
 
 class PlanFileError(Exception):
@@ -44,11 +48,17 @@ class Experiment:
         """The experiment that was launched: the sweep, where this is a setting of one."""
         return self.name.partition("/")[0]
 
-    @property
+    @cached_property
+    def _read_files(self) -> tuple[Path, ...]:
+        sizes = accumulate(map(_size, self.plan_files[:MOST_PLANS]))
+        before = zip(self.plan_files, [0, *sizes], strict=False)
+        return tuple(path for path, size in before if size < MOST_BYTES)[:MOST_PLANS]
+
+    @cached_property
     def plans(self) -> tuple[Plan, ...]:
         """Its newest plans for this result root, newest first; `warnings` names unreadable ones."""
         plans = []
-        for path in self.plan_files[:MOST_PLANS]:
+        for path in self._read_files:
             with contextlib.suppress(PlanFileError):
                 plans.append(read_plan(path))
         root = self.roots.results_root
@@ -68,14 +78,14 @@ class Experiment:
     def warnings(self) -> tuple[str, ...]:
         """One line for each of its newest plans that can't be read: why, and what to do."""
         found = []
-        for path in self.plan_files[:MOST_PLANS]:
+        for path in self._read_files:
             try:
                 read_plan(path)
             except PlanFileError as error:
                 found.append(f"{error}; {LOST}")
         return tuple(found)
 
-    @property
+    @cached_property
     def scenes(self) -> list[str]:
         """The names of its scenes: chosen in a plan, or with a record, below `output_subdir`.
 
@@ -83,12 +93,12 @@ class Experiment:
         """
         found = {scene.name for plan in self.current_plans for scene in plan.scenes}
         found |= self.roots.outputs_with(RECORD, self._launched, self.output_subdir).keys()
-        return sorted(name for name in found if self._has(name))
+        return sorted(found if not self.setting else filter(self._has, found))
 
     def _has(self, scene: str) -> bool:
-        return not self.setting or setting_of(scene) == self.setting
+        return setting_of(scene) == self.setting
 
-    @property
+    @cached_property
     def output_subdir(self) -> str:
         """Where its newest plan writes inside a scene's folder (`Plan.output_subdir`)."""
         return self.plans[0].output_subdir if self.plans else ""
@@ -124,10 +134,10 @@ class Experiment:
     def kinds(self) -> tuple[Experiment, ...]:
         """The training, data generation and evaluation that it has, each with its own plans."""
         files: dict[str, list[Path]] = {}
-        if self.roots.outputs_with(RECORD, self.name):
-            files[""] = []
         for plan in self.plans:
             files.setdefault(plan.output_subdir, []).append(plan.file)
+        if "" not in files and self.roots.outputs_with(RECORD, self.name):
+            files[""] = []
         if len(files) <= 1:
             return (self,)
         return tuple(
@@ -189,7 +199,8 @@ def read_plan(path: Path) -> Plan:
     Raises PlanFileError for a file that can't be read or that a newer version has written.
     """
     try:
-        return Plan.model_validate(read_versioned_json(path, PLAN_VERSION))
+        with garbage_collection_paused():
+            return Plan.model_validate(read_versioned_json(path, PLAN_VERSION))
     except RecordError as error:  # of a newer version
         raise PlanFileError(str(error)) from error
     except (OSError, ValueError) as error:
@@ -212,13 +223,19 @@ def _settings_beside(experiment: Experiment) -> list[str]:
     return sorted(f"{sweep.name}/{setting}" for setting in settings if setting)
 
 
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def _known_names(roots: Roots) -> list[str]:
     return sorted(_recorded_names(roots) | {_experiment_of(path) for path in _plan_files(roots)})
 
 
 def _recorded_names(roots: Roots) -> set[str]:
-    plain = {path.parent.name for path in roots.results_root.glob(f"*/*/{RECORD}")}
-    return plain | roots.swept_experiments(RECORD)
+    return roots.experiments_with(RECORD)
 
 
 def _plan_files(roots: Roots) -> list[Path]:

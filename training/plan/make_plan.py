@@ -15,16 +15,18 @@ from preprocess.roots import variables_of_installed_copy
 from preprocess.scene import Scene
 from training.configuration.fingerprint import fingerprint
 from training.configuration.run_modes import GENERATE, REFINER_TRAIN
+from training.plan.expected_times import former_times, with_expected_times
 from training.plan.launch import ONLY_REFINER, Launch, Variant, check_launch
 from training.plan.model import AggregatePlan, Plan, ScenePlan, SlurmPlan, new_plan_id
 from training.plan.options import LaunchOptions
-from training.plan.scene_decision import decide, other_code_warning
+from training.plan.scene_decision import decide_by, other_code_warning
 from training.plan.slurm_plan import job_name, scene_time_s
 from training.plan.train_script import given_path
 from training.records.expected_outputs import has_checkpoint
 from training.records.record import RecordError, RunRecord, now, read_record
 from training.slurm.times import seconds_of
 from training.system.gpus import visible_gpus
+from training.system.memory import garbage_collection_paused
 
 AGGREGATE_LOG = "aggregate.log"
 
@@ -40,7 +42,9 @@ def make_plan(
     """
     launch = check_launch(options, only, is_in_loop=is_in_loop)
     plan = _plan_without_scenes(launch)
-    scenes = tuple(each for variant in launch.variants for each in _scenes(launch, plan, variant))
+    with garbage_collection_paused():
+        found = [each for own in launch.variants for each in _scenes(launch, plan, own)]
+        scenes = with_expected_times(found, former_times(plan.roots, plan.output_subdir))
     warnings = (*plan.warnings, *other_code_warning(scenes))
     aggregate = _plan_aggregate(launch, plan) if options.auto_schedule_aggregate else None
     update = {"scenes": scenes, "aggregate": aggregate, "warnings": warnings}
@@ -148,7 +152,7 @@ def _plan_scene(
     if record and variant.former_records.count_as_current(record, scene, trained):
         update["former_fingerprint"] = record.fingerprint
     planned = planned.model_copy(update=update)
-    action, reason = decide(planned)
+    action, reason = decide_by(planned, record)
     return planned.model_copy(update={"action": action, "reason": reason})
 
 

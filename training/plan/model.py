@@ -5,6 +5,7 @@ A dry run prints the plan that a launch executes; every Slurm job reads it from 
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,13 +13,23 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SkipValidation,
+    ValidationInfo,
+    model_validator,
+)
 
 from preprocess.faults import FaultsError
 from training.configuration.fingerprint import combined, content_hash
 from training.configuration.job_variables import without_secret_values
 from training.configuration.run_modes import REFINER_TRAIN
 from training.plan.option_types import ProbePolicy
+from training.plan.shared_content import COMMAND, SHARED, same_for_all, spread
 from training.records.expected_outputs import has_checkpoint
 from training.records.record import CodeVersion, RecordError, now, read_record
 from training.snapshots.manifest import Sources
@@ -28,15 +39,15 @@ if TYPE_CHECKING:
     from training.snapshots.sources import Reading
 
 Action = Literal["run", "skip", "held"]
-PLAN_VERSION = 2
-"""Format of the plans written now; files of version 1 do not name it. Raise it when an older
-program would misread a plan; a new key with a default is no new version."""
+PLAN_VERSION = 3
+"""Format of the plans written now; files of version 1 do not name it, those of version 2 have most
+of what scenes share in each of them. Raise it when an older program would misread a plan; a new key
+with a default is no new version."""
 LOG = "train.log"
 JOBS_PYTHON = "python"
 """The interpreter in a plan for Slurm: on a node it is the one that the Slurm script chooses."""
 
 
-SHARED_KEYS = {"configuration", "launch_command"}
 """Of scenes: left out of a plan's file where all have the same."""
 
 
@@ -79,7 +90,7 @@ class ScenePlan(BaseModel):
     made_from: tuple[Path, ...] = ()
     """Output folders of other runs that this one uses: a trained model, data, a refiner. How they
     were last made belongs to `current_fingerprint`."""
-    configuration: dict[str, Any] = {}
+    configuration: SkipValidation[dict[str, Any]] = {}  # or each scene would have a copy
     """What the fingerprint is of: resolved values by dotted key, files by content, no secrets."""
     former_fingerprint: str = ""
     """In the scene's record, in the version before's format; it counts as the same."""
@@ -103,6 +114,8 @@ class ScenePlan(BaseModel):
     """With --force: a scene done before this moment is trained again."""
     launch_command: str = ""
     """The same as the plan's."""
+    expected_s: float | None = None
+    """How long it took in an earlier experiment, in seconds for as many epochs; None: not known."""
 
     @property
     def scene_name(self) -> str:
@@ -250,10 +263,6 @@ class Plan(BaseModel):
     launch_command: str = ""
     """The command line that was typed, or one that does the same as the form; empty in older
     plans."""
-    configuration: dict[str, Any] = {}
-    """In a file, that of all scenes where they have the same: then it is not in each of them."""
-    configurations: dict[str, dict[str, Any]] = {}
-    """In a sweep's file, the same by the experiments of its settings."""
     sources: Sources | None = None
     """What the trainer runs, as it was when the plan was made; None in older plans."""
     workers: int
@@ -291,37 +300,19 @@ class Plan(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _share_with_scenes(cls, content: Any) -> Any:
-        shared = ("configuration", "configurations", "launch_command")
-        if not isinstance(content, dict) or not any(map(content.get, shared)):
-            return content
-        of_all, by_experiment, command = (content.get(key) for key in shared)
-        scenes = [
-            {
-                "configuration": (by_experiment or {}).get(each["exp_name"], of_all or {}),
-                "launch_command": command or "",
-                **each,
-            }
-            if isinstance(each, dict)
-            else each
-            for each in content["scenes"]
-        ]
-        return {**content, "scenes": scenes}
+    def _take_shared(cls, content: Any, info: ValidationInfo) -> Any:
+        def objects_of(scene: dict[str, Any]) -> Mapping[str, Any]:
+            return vars(ScenePlan.model_validate(scene))
+
+        return spread(content, objects_of if info.mode == "python" else None)
 
     def to_json(self) -> str:
-        """Return the content of the plan's file."""
-        shared: dict[str, dict[str, Any]] = {}
-        for scene in self.scenes:
-            known = shared.setdefault(scene.exp_name, scene.configuration)
-            if known is not scene.configuration and known != scene.configuration:
-                return self.model_dump_json(indent=1)
-        of_all = len(shared) <= 1
-        update = {
-            "configuration": next(iter(shared.values()), {}) if of_all else {},
-            "configurations": {} if of_all else shared,
-        }
-        plan = self.model_copy(update=update)
-        return plan.model_dump_json(indent=1, exclude={"scenes": {"__all__": SHARED_KEYS}})
+        """Return the content of the plan's file: what all scenes of an experiment share, once."""
+        same, firsts = same_for_all(self.scenes, ScenePlan.model_fields)
+        content = self.model_dump_json(indent=1, exclude={"scenes": {"__all__": same}})
+        own = same - {COMMAND}
+        shared = {name: each.model_dump(mode="json", include=own) for name, each in firsts.items()}
+        return f'{{"{SHARED}": {json.dumps(shared, indent=1)},{content.removeprefix("{")}'
 
     @property
     def python(self) -> str:

@@ -39,13 +39,26 @@ def decide(plan: ScenePlan) -> tuple[Action, str]:
     Raises FaultsError when the record or the claim can't be read.
     """
     try:
-        holder = holder_of(plan.output)
-        if holder is not None and not holder.is_ending:
-            return "held", f"being trained by {holder}"
-        record = read_record(plan.output)
-        return ("run", "new") if record is None else _decide_by_record(plan, record)
+        return decide_by(plan, read_record(plan.output))
     except RecordError as error:
         raise FaultsError([Fault(str(error))]) from error
+
+
+def decide_by(plan: ScenePlan, record: RunRecord | None) -> tuple[Action, str]:
+    """Return the same, given the scene's record as it is now; raises FaultsError.
+
+    The claim of a done scene is not looked at: who trains it again moves its record away first.
+    """
+    decided: tuple[Action, str] = ("run", "new")
+    try:
+        if record is not None:
+            decided = _decide_by_record(plan, record)
+        holder = holder_of(plan.output) if decided[0] == "run" else None
+    except RecordError as error:
+        raise FaultsError([Fault(str(error))]) from error
+    if holder is not None and not holder.is_ending:
+        return "held", f"being trained by {holder}"
+    return decided
 
 
 def other_code_warning(scenes: Iterable[ScenePlan]) -> list[str]:

@@ -8,7 +8,7 @@ over. The functions on records are pure; `living_holder` alone looks at the disk
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -86,6 +86,8 @@ class SceneState:
     """The running attempt's last progress line, see `training.system.scene_log`."""
     left_s: float | None = None
     """Seconds that the running attempt still takes, by its own progress; None if not known."""
+    expected_s: float | None = None
+    """Seconds that it takes by earlier experiments; None if not known."""
 
     @property
     def last_attempt_s(self) -> float | None:
@@ -152,26 +154,44 @@ def _version_text(attempt: Attempt) -> str:
 def seconds_left(scenes: Iterable[SceneState], parallelism: int) -> float | None:
     """Estimate the seconds until all queued and running scenes are done.
 
-    A running one by its own progress, else by the mean of the others, as queued ones. None where
-    nothing is known of any, or none is queued or running.
+    A running one by its own progress, else as queued ones: by its expected time, as much longer or
+    shorter as the done ones took than theirs, else by the mean of the others. None where nothing is
+    known of any, or none is queued or running.
     """
     scenes = list(scenes)
     running = [each for each in scenes if each.state == "running"]
-    queued = sum(each.state == "queued" for each in scenes)
-    took = [each.elapsed_s for each in scenes if each.state == "done" and each.elapsed_s]
-    took += [(each.elapsed_s or 0.0) + each.left_s for each in running if each.left_s is not None]
-    if not took or not (running or queued):
+    queued = [each for each in scenes if each.state == "queued"]
+    took = [(each, each.elapsed_s) for each in scenes if each.state == "done" and each.elapsed_s]
+    took += [(e, (e.elapsed_s or 0.0) + e.left_s) for e in running if e.left_s is not None]
+    whole = _whole_times(took, [*running, *queued])
+    if whole is None or not (running or queued):
         return None
-    mean = fmean(took)
-    left = [_left(each, mean) for each in running] + [mean] * queued
-    at_once = len(running) or min(parallelism, queued)
+    left = [_left(each, whole(each)) for each in running] + [whole(each) for each in queued]
+    at_once = len(running) or min(parallelism, len(queued))
     return max(sum(left) / at_once, *left)
 
 
-def _left(running: SceneState, mean: float) -> float:
+def _whole_times(
+    took: Sequence[tuple[SceneState, float]], others: Iterable[SceneState]
+) -> Callable[[SceneState], float] | None:
+    """Return a function that estimates how long a scene takes in all; None if nothing is known.
+
+    `took`: scenes with the seconds that they took or will have taken.
+    """
+    pairs = [(seconds, each.expected_s) for each, seconds in took if each.expected_s]
+    factor = sum(real for real, _ in pairs) / sum(known for _, known in pairs) if pairs else 1.0
+    known = [seconds for _, seconds in took]
+    known = known or [each.expected_s for each in others if each.expected_s]
+    if not known:
+        return None
+    mean = fmean(known)
+    return lambda each: factor * each.expected_s if each.expected_s else mean
+
+
+def _left(running: SceneState, whole_s: float) -> float:
     if running.left_s is not None:
         return running.left_s
-    return max(0.0, mean - (running.elapsed_s or 0.0))
+    return max(0.0, whole_s - (running.elapsed_s or 0.0))
 
 
 def _seconds(attempt: Attempt) -> float:

@@ -26,6 +26,7 @@ from training.report.blocks import (
     Table,
     Text,
 )
+from training.report.gpu_hours import gpu_hours
 from training.report.plots.charts import MOST_NAMED
 from training.report.plots.timeline import Span, longest_and_median_wait
 from training.report.scene_rows import Row
@@ -55,6 +56,7 @@ def experiment_report(
     notes: Sequence[str],
     *,
     on_gpus: bool = True,
+    gpus_of_job: int = 0,
     root: Path | None = None,
     aggregate: AggregateState | None = None,
     comparison: Sequence[Block] = (),
@@ -62,7 +64,8 @@ def experiment_report(
     """Return the whole report; `notes` say what went wrong with its pictures.
 
     `aggregate`: how the merge of the scenes' outputs stands; None where nothing is merged.
-    `comparison`: what the experiment's refiner loop has won.
+    `comparison`: what the experiment's refiner loop has won. `gpus_of_job`: how many GPUs a scene's
+    Slurm job has.
     """
     source = f" in {root}" if root else ""
     done = [row for row in rows if row.is_done]
@@ -72,7 +75,13 @@ def experiment_report(
         Text(f"{len(done)} of {counted(len(rows), 'scene')} done."),
         *_settings(rows),
         *_launches(rows),
-        Facts((*_facts(rows, spans, on_gpus=on_gpus), *_aggregate_fact(aggregate))),
+        Facts(
+            (
+                *_facts(rows, spans, on_gpus=on_gpus),
+                *_gpu_hours(spans, gpus_of_job),
+                *_aggregate_fact(aggregate),
+            )
+        ),
         *_data(aggregate),
         *map(Text, notes),
         *_not_done(rows, aggregate),
@@ -131,6 +140,15 @@ def _facts(rows: Sequence[Row], spans: Sequence[Span], *, on_gpus: bool) -> list
         took = duration((end - begin).total_seconds())
         facts.append(Fact("first to last", took, f"from {begin:%Y-%m-%d %H:%M} UTC"))
     return facts
+
+
+def _gpu_hours(spans: Sequence[Span], gpus: int) -> list[Fact]:
+    hours = gpu_hours(spans, gpus)
+    if hours is None:
+        return []
+    shares = f"busy {hours.busy:.2f}, waiting {hours.waiting:.2f}"
+    of = f"{counted(gpus, 'GPU')} a job, from its first scene's start to its last one's end"
+    return [Fact("GPU-hours allocated", f"{hours.allocated:.2f}", f"{shares}; {of}")]
 
 
 def _code_versions(rows: Sequence[Row]) -> list[Fact]:

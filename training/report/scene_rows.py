@@ -20,6 +20,7 @@ from training.records.scene_state import (
 )
 from training.report.metrics import numbers_of
 from training.report.settings import Settings, changed_settings
+from training.system.memory import garbage_collection_paused
 from training.system.paths import Roots
 
 SHARD = "shard.json"
@@ -89,7 +90,10 @@ def collect(
 ) -> tuple[Row, ...]:
     """Read the rows of the chosen scenes and of all others that have a record, by name."""
     names = sorted({*chosen, *roots.outputs_with(RECORD, exp_name, output_subdir)})
-    return tuple(row_of(name, roots.output_folder(name, exp_name, output_subdir)) for name in names)
+    with garbage_collection_paused():
+        return tuple(
+            row_of(name, roots.output_folder(name, exp_name, output_subdir)) for name in names
+        )
 
 
 def row_of(scene: str, output: Path) -> Row:

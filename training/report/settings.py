@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -64,12 +64,17 @@ def common_settings(scenes: Sequence[Mapping[str, Any]]) -> Settings:
 
 
 def _common(values: Sequence[Any]) -> Any:
-    different = [value for place, value in enumerate(values) if value not in values[:place]]
+    different = list({_key_of(value): value for value in values}.values())
     if len(different) == 1:
         return shown(different[0])
     if len(different) > MOST_VALUES:
         return f"{len(different)} values"
     return " or ".join(text_of(shown(value)) for value in different)
+
+
+def _key_of(value: Any) -> Any:
+    """Return what equal values have in common and a set can hold."""
+    return value if isinstance(value, Hashable) else json.dumps(value, default=str, sort_keys=True)
 
 
 def different_settings(configurations: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -101,8 +106,14 @@ def _without_script(configuration: Mapping[str, Any]) -> Settings:
 
 def _is_default(value: Any, default: Any) -> bool:
     if isinstance(value, dict) and value.keys() == {CONTENT} and isinstance(default, str):
-        try:
-            return bool(value[CONTENT] == content_hash(under_checkout(default)))
-        except FaultsError:
-            return False
+        return bool(value[CONTENT] == _content_of_default(default))
     return bool(value == default)
+
+
+@cache
+def _content_of_default(path: str) -> str:
+    """Return the hash of a file that today's train.yaml names; empty where it can't be read."""
+    try:
+        return content_hash(under_checkout(path))
+    except FaultsError:
+        return ""

@@ -77,12 +77,18 @@ def standing(plan: Plan, fault: str = "") -> tuple[bool, str]:
     return not faults, "; ".join([count, *faults]) if faults else idle + count
 
 
-def table(roots: Roots, exp_name: str, chosen: Iterable[str], output_subdir: str = "") -> str:
+def table(
+    roots: Roots,
+    exp_name: str,
+    chosen: Iterable[str],
+    output_subdir: str = "",
+    rows: Sequence[Row] | None = None,
+) -> str:
     """Return the table of scenes for a terminal, failures by cause, and paths of the report.
 
-    Of a sweep the table of its settings, and the best of them.
+    Of a sweep the table of its settings, and the best of them. `rows`: if they were just read.
     """
-    rows = collect(roots, exp_name, chosen, output_subdir)
+    rows = rows or collect(roots, exp_name, chosen, output_subdir)
     place = report_paths(roots, exp_name, output_subdir)
     page, report = place.file("report.html"), place.file("report.md")
     width = terminal_width()

@@ -11,6 +11,7 @@ from typing import Literal
 from training.plan.aggregate_state import recorded_aggregate
 from training.report.blocks import Document, Picture, Table
 from training.report.experiment_report import experiment_report, title_of
+from training.report.gpu_hours import gpus_of_job
 from training.report.html import to_html
 from training.report.known import plans_of, unreadable_plans
 from training.report.latex import to_latex
@@ -102,6 +103,7 @@ def write_report(
         plots,
         notes,
         on_gpus=on_gpus,
+        gpus_of_job=gpus_of_job(plans),
         root=roots.results_root,
         aggregate=recorded_aggregate(plans),
         comparison=sweep_section(rows) or loop_section(plans, rows, roots, output_subdir),

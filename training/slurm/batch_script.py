@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from training.slurm.times import seconds_of
@@ -163,6 +163,26 @@ def gpu_request(text: str, count: int) -> dict[str, str]:
     kinds = [match[1] or "" for part in parts if (match := GPU_KIND.fullmatch(part))]
     others = [part for part in parts if not GPU_KIND.fullmatch(part)]
     return {"gres": ",".join([*others, f"gpu{kinds[-1] if kinds else ''}:{count}"])}
+
+
+def requested_gpus(text: str, options: Mapping[str, str]) -> int:
+    """Return how many GPUs a job of a script asks for; options of sbatch win over its lines."""
+    asked = {each.name: each.value or "" for each in parse(text)[0]} | dict(options)
+    counts = [
+        _gpu_count(name, part.removeprefix("gres:"))
+        for name, value in asked.items()
+        if COUNTED_GPUS.fullmatch(name)
+        for part in value.split(",")
+    ]
+    return max(counts, default=0)
+
+
+def _gpu_count(name: str, part: str) -> int:
+    """Return the number in `gpu:a100:2` or, of an option for GPUs alone, in `a100:2` or `2`."""
+    if name == "gres" and not GPU_KIND.fullmatch(part):
+        return 0
+    number = part.rpartition(":")[2]
+    return int(number) if number.isdecimal() else 1
 
 
 class _ProblemError(Exception):

@@ -6,7 +6,9 @@ sweep's.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -40,41 +42,63 @@ class Roots(BaseModel):
         """
         setting, _, name = scene.rpartition("/")
         folder = EXPERIMENTS if output_subdir == REFINER else name
-        return self.results_root / folder / exp_name / setting / output_subdir
+        return Path(self.results_root, folder, exp_name, setting, output_subdir)
 
     def outputs_with(self, file: str, exp_name: str, output_subdir: str = "") -> dict[str, Path]:
         """Return, by scene, an experiment's output folders that contain a file of that name.
 
-        Those of a sweep's settings count too. The refiner's is under its own name.
+        Those of a sweep's settings count too. The refiner's is under its own name. Lists the result
+        root once, and of a scene's folders only those where settings may be.
         """
         if output_subdir == REFINER:
             folder = self.output_folder(REFINER, exp_name, REFINER)
             return {REFINER: folder} if (folder / file).exists() else {}
-        inside, root = Path(output_subdir, file), self.results_root
-        found = [*root.glob(str(Path("*", exp_name, inside)))]
-        found += root.glob(str(Path("*", exp_name, SETTINGS, inside)))
-        folders = sorted(path.parents[len(inside.parts) - 1] for path in found)
-        return {
-            _scene_of(each.relative_to(root), exp_name): each / output_subdir for each in folders
-        }
+        inside = os.path.join(output_subdir, file)  # noqa: PTH118 - ten thousand of them
+        found: dict[str, Path] = {}
+        for scene in _names(self.results_root):
+            own = f"{self.results_root}/{scene}/{exp_name}"
+            if os.path.exists(f"{own}/{inside}"):  # noqa: PTH110
+                found[scene] = Path(own, output_subdir)
+            elif output_subdir == "" or not os.path.exists(f"{own}/{file}"):  # noqa: PTH110
+                found |= _settings_with(inside, own, scene, output_subdir)
+        return found
 
     def experiment_folder(self, exp_name: str) -> Path:
         """Return the folder that the aggregate of an experiment writes to."""
         return self.results_root / EXPERIMENTS / exp_name
 
-    def swept_experiments(self, file: str) -> set[str]:
-        """Return the names of the sweeps that have an output folder with a file of that name."""
-        return {path.parts[-3] for path in self.results_root.glob(f"*/*/{SETTINGS}/{file}")}
+    def experiments_with(self, file: str) -> set[str]:
+        """Return the names of the experiments, sweeps included, with such a file of any scene."""
+        found = set[str]()
+        for scene in _names(self.results_root):
+            for name in set(_names(f"{self.results_root}/{scene}")) - found:
+                folder = f"{self.results_root}/{scene}/{name}"
+                is_there = os.path.exists(f"{folder}/{file}")  # noqa: PTH110
+                if is_there or _settings_with(file, folder, scene, ""):
+                    found.add(name)
+        return found
 
     def environment(self) -> dict[str, str]:
         """Return the variables by which the trainer knows the roots."""
         return {name: str(getattr(self, key)) for key, name in VARIABLES.items()}
 
 
-def _scene_of(folder: Path, exp_name: str) -> str:
-    """Return a scene's name, given its output folder below the result root."""
-    scene, setting = folder.parts[0], folder.parts[1 + len(Path(exp_name).parts) :]
-    return "/".join([*setting, scene])
+def _names(folder: str | Path) -> list[str]:
+    """Return the sorted names in a folder; none where it can't be listed."""
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208 - names, not paths
+    except OSError:
+        return []
+
+
+def _settings_with(inside: str, folder: str, scene: str, output_subdir: str) -> dict[str, Path]:
+    """Return the output folders of a scene's settings that contain a file, by name in a plan."""
+    settings = [name for name in _names(folder) if fnmatch(name, SETTINGS)]
+    return {
+        f"{name}/{scene}": Path(folder, name, output_subdir)
+        for name in settings
+        if os.path.exists(f"{folder}/{name}/{inside}")  # noqa: PTH110
+    }
 
 
 def resolve_roots(

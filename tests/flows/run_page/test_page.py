@@ -18,6 +18,7 @@ from prefect.states import Completed
 from flows.adapters.prefect_adapter import TASK_RUN_LOGGER, TaskRun
 from flows.run_page import page as run_page
 from flows.run_page.artifacts import Artifacts
+from flows.run_page.content import MOST_ROWS
 from flows.run_page.page import RunPage
 from flows.runner.log_filter import install_log_filters
 from training.records.outcome import Outcome
@@ -74,7 +75,7 @@ def page_of(monkeypatch):
 
 
 def test_many_scenes_are_a_handful_of_writes(plan_of, page_of, monkeypatch):
-    """However fast scenes start and end, writes are few; the last ones have all scenes."""
+    """However fast scenes start and end, writes are few and short; little is kept in memory."""
     monkeypatch.setattr(run_page, "LAST_S", 60)
     plan = plan_of(*(f"scene{number:04}" for number in range(300)))
     outcome = Outcome(scene="", status="done", cause=Cause.OK, log=Path("l"))
@@ -89,9 +90,12 @@ def test_many_scenes_are_a_handful_of_writes(plan_of, page_of, monkeypatch):
     sent = page._artifacts.sent
     assert 3 <= len(sent) <= 7
     assert "300 of 300 scenes done" in sent[-3][1]
-    assert sent[-2][1].count('"done"') == 300
+    assert sent[-2][1].count('"done"') == MOST_ROWS
+    assert f"and {300 - MOST_ROWS} more" in json.loads(sent[-2][1])[-1]["scene"]
     pages = [description for description, _ in page._artifacts.pages]
-    assert pages == [f"scene {scene.name}" for scene in plan.scenes]  # one each, in order
+    named = [f"scene {scene.name}" for scene in plan.scenes]  # in order
+    assert pages == named[: run_page.MOST_PAGES]
+    assert not page._task_runs
 
 
 def test_a_scenes_page_that_is_refused_keeps_no_other_one_away(plan_of, page_of, monkeypatch):

@@ -9,8 +9,9 @@ from datetime import timedelta
 import pytest
 
 from training.jobs import reconcile
+from training.jobs.array_chunks import ArrayChunk
 from training.jobs.reconcile import reconcile_all
-from training.jobs.sbatch_commands import ArrayChunk, array_job
+from training.jobs.sbatch_commands import array_job
 from training.records.record import Attempt, Cause, RunRecord, read_record, write_record
 from training.slurm.job_states import JobEnd
 

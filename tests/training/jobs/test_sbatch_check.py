@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from training.jobs import sbatch_check
+from training.jobs.array_chunks import ArrayChunk
 from training.jobs.sbatch_check import NoNodeWarning, check_with_sbatch, refusal_fault
-from training.jobs.sbatch_commands import ArrayChunk, array_job
+from training.jobs.sbatch_commands import array_job
 from training.slurm.client import SlurmAwayError, SlurmRefusedError
 
 

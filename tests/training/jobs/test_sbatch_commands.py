@@ -9,6 +9,7 @@ import pytest
 
 from preprocess.roots import CHECKOUT
 from training.jobs import sbatch_commands
+from training.jobs.array_chunks import ArrayChunk, array_chunks
 from training.plan.model import AggregatePlan, Plan, ScenePlan, SlurmPlan
 from training.system.paths import Roots
 
@@ -73,7 +74,7 @@ def common(name: str, time: str, ids: str) -> list[str]:
 
 def test_an_array():
     """The whole command line, word for word."""
-    assert sbatch_commands.array_job(plan(), sbatch_commands.ArrayChunk(0, 8)) == [
+    assert sbatch_commands.array_job(plan(), ArrayChunk(0, 8)) == [
         *common("exp", "03:00:00", "%A_%a"),
         "--array=0-7%2",
         "--requeue",
@@ -87,34 +88,26 @@ def test_an_array():
 )
 def test_an_array_is_throttled_only_where_that_makes_a_difference(scenes, parallelism, array):
     """There is no %N for an array of at most N scenes."""
-    chunk = sbatch_commands.ArrayChunk(0, scenes)
+    chunk = ArrayChunk(0, scenes)
     assert f"--array={array}" in sbatch_commands.array_job(plan(scenes, parallelism), chunk)
 
 
-def test_an_array_larger_than_the_site_allows_is_split():
-    """No scene is lost or in two arrays; with a bound the arrays run one after another."""
-    chunks = sbatch_commands.array_chunks(2500, 1001)
-    assert [(chunk.offset, chunk.count) for chunk in chunks] == [
-        (0, 1001),
-        (1001, 1001),
-        (2002, 498),
-    ]
+def test_arrays_have_their_share_of_the_bound():
+    """Those of one plan run side by side, so that none waits for the last scene of another."""
     bounded = plan(2500, 10)
     assert sbatch_commands.arrays_wait([bounded])
-    second = sbatch_commands.array_job(bounded, chunks[1], after_any=["12"])
-    assert "--array=0-1000%10" in second
+    second = sbatch_commands.array_job(bounded, array_chunks(2500, 1001, 10)[1], after_any=["12"])
+    assert "--array=0-749%3" in second
     assert "--dependency=afterany:12" in second
     assert not any("invalid-dep" in word for word in second)
-    assert second[-1] == "1001"
+    assert second[-1] == "1000"
     assert not sbatch_commands.arrays_wait([plan(8, 8)])
     assert sbatch_commands.arrays_wait([plan(8, 8), plan(1, 8)])
-    assert sbatch_commands.array_chunks(0, 1001) == ()
-    assert [chunk.count for chunk in sbatch_commands.array_chunks(1001, 1001)] == [1001]
 
 
 def test_an_array_of_a_loop_is_cancelled_when_a_stage_before_it_fails():
     """Else it would stay in the queue for ever."""
-    chunk = sbatch_commands.ArrayChunk(0, 8)
+    chunk = ArrayChunk(0, 8)
     command = sbatch_commands.array_job(plan(), chunk, ["12"], ["11"])
     assert "--dependency=afterok:12,afterany:11" in command
     assert "--kill-on-invalid-dep=yes" in command
@@ -167,7 +160,7 @@ def test_flags_win_over_the_environment_and_only_scenes_get_memory_and_gpus():
     }
     given = given.model_copy(update={"slurm": given.slurm.model_copy(update=update)})
     scenes = [
-        sbatch_commands.array_job(given, sbatch_commands.ArrayChunk(0, 8)),
+        sbatch_commands.array_job(given, ArrayChunk(0, 8)),
         sbatch_commands.worker_job(given, "w3", 7200),
     ]
     others = [sbatch_commands.aggregate_job(given, []), sbatch_commands.probe_job(given)]
@@ -179,7 +172,7 @@ def test_flags_win_over_the_environment_and_only_scenes_get_memory_and_gpus():
 
 def test_a_percent_sign_in_a_folder_is_no_placeholder():
     """Slurm replaces %j in --output."""
-    command = sbatch_commands.array_job(plan(state_root="/50%j"), sbatch_commands.ArrayChunk(0, 1))
+    command = sbatch_commands.array_job(plan(state_root="/50%j"), ArrayChunk(0, 1))
     assert "--output=/50%%j/slurm/exp-1/%x-%A_%a.out" in command
     assert "/50%j/plans/exp-1.json" in command
 

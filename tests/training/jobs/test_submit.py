@@ -90,7 +90,7 @@ def test_without_sbatch_nothing_is_submitted(fake):
 
 
 def test_an_array_too_large_for_the_site_is_split(fake):
-    """With MaxArraySize 3 into three, one after another since a bound holds for all of them."""
+    """With MaxArraySize 3 eight scenes in two lanes of two arrays, one scene each at a time."""
     scontrol = Path(fake.environment["FAKE"]) / "scontrol"
     scontrol.write_text('#!/bin/sh\necho "MaxArraySize = 3"\n')
     bound = ("--slurm.array-parallelism", "2")
@@ -99,13 +99,20 @@ def test_an_array_too_large_for_the_site_is_split(fake):
     assert shown.count("--dependency=afterany:<array_job_id>") == 2
     result = fake.run(*flags)
     assert result.returncode == 0, result.stderr
-    first, second, third, aggregate = calls(fake)
-    assert [call[-1] for call in (first, second, third)] == ["0", "3", "6"]
-    assert not any(word.startswith("--dependency") for word in first)
+    assert "8 scenes, at most 2 at once" in result.stdout
+    assert "in 4 arrays" in result.stdout
+    *arrays, aggregate = calls(fake)
+    assert [call[-1] for call in arrays] == ["0", "3", "4", "7"]
+    assert [word for call in arrays for word in call if word.startswith("--array=")] == [
+        *("--array=0-2%1", "--array=0-0"),
+        *("--array=0-2%1", "--array=0-0"),
+    ]
     ids = re.findall(r"submitted: array job (\d+)", result.stdout)
-    assert f"--dependency=afterany:{ids[0]}" in second
-    assert f"--dependency=afterany:{ids[1]}" in third
-    assert "--array=0-1" in third
+    waits = [[word for word in call if word.startswith("--dependency")] for call in arrays]
+    assert waits == [
+        *([], [f"--dependency=afterany:{ids[0]}"]),
+        *([], [f"--dependency=afterany:{ids[2]}"]),
+    ]
     assert f"--dependency=afterok:{':'.join(ids)}" in aggregate
 
 

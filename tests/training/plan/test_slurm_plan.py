@@ -7,7 +7,8 @@ import pytest
 from flows.options import FlowOptions
 from preprocess.faults import FaultsError
 from preprocess.roots import CHECKOUT
-from training.jobs.sbatch_commands import ArrayChunk, array_job
+from training.jobs.array_chunks import ArrayChunk
+from training.jobs.sbatch_commands import array_job
 from training.plan.make_plan import make_plan
 from training.plan.options import LaunchOptions, checked_options
 

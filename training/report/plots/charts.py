@@ -77,6 +77,34 @@ def axes(rows: int = 0, height_in: float = 4.0) -> Axes:
     return made
 
 
+def bars(
+    made: Axes,
+    places: Sequence[int],
+    left: Sequence[float],
+    right: Sequence[float],
+    height: float,
+    *,
+    color: str,
+    label: str,
+    edge: float = 0.0,
+) -> None:
+    """Draw horizontal bars as one collection: ten thousand single ones take minutes.
+
+    `left` and `right` are in data units, `edge` is the width of the bars' outlines in points.
+    """
+    from matplotlib.collections import PolyCollection
+
+    corners = [
+        [(x, y - height / 2), (end, y - height / 2), (end, y + height / 2), (x, y + height / 2)]
+        for y, x, end in zip(places, left, right, strict=True)
+    ]
+    outline = color if edge else "none"
+    made.add_collection(
+        PolyCollection(corners, facecolor=color, edgecolor=outline, linewidth=edge, label=label)
+    )
+    made.autoscale_view()
+
+
 def name_rows(made: Axes, names: Sequence[str]) -> None:
     """Label one row for each name, the first on top."""
     made.set_yticks(range(len(names)), [label(name) for name in names], parse_math=False)

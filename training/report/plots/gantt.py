@@ -31,9 +31,9 @@ def gantt(spans: Sequence[Span]) -> Plot | None:
     clock = Clock.of(spans)
     unit, name = charts.time_unit(max(clock.at(span.end) for span in spans))
     _draw_bars(made, rows, clock, unit)
-    charts.name_rows(made, [_name(row[0]) for row in rows] if named else [""] * len(rows))
+    charts.name_rows(made, [_name(row[0]) for row in rows] if named else [])
     if not named:
-        made.set_yticks([])
+        made.set_ylim(len(rows) - 0.4, -0.6)
         made.set_ylabel(f"{len(rows):,} rows, one for each scene on each machine")
     _draw_machines(made, rows)
     _draw_cuts(made, clock, unit)
@@ -78,16 +78,16 @@ def _draw_bars(made: Axes, rows: Sequence[Sequence[Span]], clock: Clock, unit: f
         waiting = "in the queue" if any(span.job_id for _, span in placed) else "waiting"
         places, begins, ends = zip(*waits, strict=True)
         left = [clock.at(each) / unit for each in begins]
-        width = [clock.at(e) / unit - x for e, x in zip(ends, left, strict=True)]
-        made.barh(places, width, height, left=left, color=WAIT_COLOUR, label=waiting)
+        right = [clock.at(each) / unit for each in ends]
+        charts.bars(made, places, left, right, height, color=WAIT_COLOUR, label=waiting)
     for kind, colour in KIND_COLOURS.items():
         mine = [(place, span) for place, span in placed if span.kind == kind]
         if not mine:
             continue
         left = [clock.at(span.start) / unit for _, span in mine]
-        width = [clock.at(span.end) / unit - x for (_, span), x in zip(mine, left, strict=True)]
-        made.barh([place for place, _ in mine], width, 0.74, left=left, color=colour,
-                  edgecolor=colour, linewidth=0.6, label=kind)  # fmt: skip
+        right = [clock.at(span.end) / unit for _, span in mine]
+        rows_of = [place for place, _ in mine]
+        charts.bars(made, rows_of, left, right, 0.74, color=colour, edge=0.6, label=kind)
 
 
 def _draw_machines(made: Axes, rows: Sequence[Sequence[Span]]) -> None:

@@ -1,0 +1,126 @@
+"""How long scenes took in earlier experiments, so that the longest can start first.
+
+Read from the tables of the newest reports (`metrics.csv`), one file for all scenes of an
+experiment: ten thousand records are not opened for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from training.plan.model import ScenePlan, setting_of
+from training.records.record import RecordError, read_record
+from training.system.paths import EXPERIMENTS, Roots
+
+EPOCHS = "train.optimization.epochs"
+"""Key of a configuration to which the time of a training is taken to be proportional."""
+TABLE = "metrics.csv"
+MOST_EXPERIMENTS = 5
+"""So many of the newest reports are read."""
+MOST_SETTINGS = 20
+"""Of a sweep's so many settings."""
+ORDER_STEP_S = 60.0
+"""Scenes whose times differ by less may keep the registry's order: it costs less than that."""
+
+
+@dataclass(frozen=True)
+class FormerTimes:
+    """Seconds by scene in one earlier experiment, and its number of epochs where that is known."""
+
+    seconds: Mapping[str, float]
+    epochs: float | None = None
+
+
+def former_times(roots: Roots, output_subdir: str) -> list[FormerTimes]:
+    """Return how long done scenes took in the newest experiments of a run mode, newest first."""
+    prefix = f"{output_subdir}_" if output_subdir else ""
+    tables = (roots.results_root / EXPERIMENTS).glob(f"*/{prefix}{TABLE}")
+    newest = sorted(tables, key=_time_of, reverse=True)[:MOST_EXPERIMENTS]
+    return [times for table in newest for times in _times_in(table, roots, output_subdir)]
+
+
+def expected_seconds(former: Iterable[FormerTimes], epochs: float | None) -> dict[str, float]:
+    """Return by scene its seconds in the experiment with the nearest epochs, scaled to `epochs`.
+
+    Among several the newest counts. `former`: newest first.
+    """
+    found: dict[str, float] = {}
+    for times in sorted(former, key=lambda each: abs(_log_ratio(epochs, each.epochs))):
+        scale = math.exp(_log_ratio(epochs, times.epochs))
+        for scene, seconds in times.seconds.items():
+            found.setdefault(scene, seconds * scale)
+    return found
+
+
+def with_expected_times(
+    scenes: Sequence[ScenePlan], former: Sequence[FormerTimes]
+) -> tuple[ScenePlan, ...]:
+    """Return scenes with their expected times, longest first; as they are where none is known.
+
+    A scene that is not known counts as long as the median of the others. Whole minutes count:
+    scenes that take about as long stay in their order.
+    """
+    by_epochs: dict[float | None, dict[str, float]] = {}
+    found = []
+    for scene in scenes:
+        epochs = _number(scene.configuration.get(EPOCHS))
+        if epochs not in by_epochs:
+            by_epochs[epochs] = expected_seconds(former, epochs)
+        seconds = by_epochs[epochs].get(scene.scene_name)
+        update = {"expected_s": None if seconds is None else round(seconds, 1)}
+        found.append(scene if seconds is None else scene.model_copy(update=update))
+    known = [scene.expected_s for scene in found if scene.expected_s is not None]
+    if not known:
+        return tuple(scenes)
+    middle = median(known)
+
+    def steps(scene: ScenePlan) -> int:
+        seconds = middle if scene.expected_s is None else scene.expected_s
+        return -int(seconds / ORDER_STEP_S)
+
+    return tuple(sorted(found, key=steps))
+
+
+def _times_in(table: Path, roots: Roots, output_subdir: str) -> Iterator[FormerTimes]:
+    """Yield the times of an experiment, of a sweep those of its settings."""
+    by_setting: dict[str, dict[str, float]] = {}
+    wrong = (OSError, ValueError, KeyError, csv.Error)
+    with contextlib.suppress(*wrong), table.open(encoding="utf-8", newline="") as stream:
+        for line in csv.DictReader(stream):
+            if line["status"] == "done":
+                own = by_setting.setdefault(setting_of(line["scene"]), {})
+                own[line["scene"].rpartition("/")[2]] = float(line["seconds"])
+    for setting, seconds in list(by_setting.items())[:MOST_SETTINGS]:
+        name = "/".join(filter(None, [setting, next(iter(seconds))]))
+        output = roots.output_folder(name, table.parent.name, output_subdir)
+        yield FormerTimes(seconds, _epochs_in(output))
+
+
+def _epochs_in(output: Path) -> float | None:
+    """Return the epochs of the experiment that a scene's record is of; None where it says none."""
+    with contextlib.suppress(RecordError):
+        record = read_record(output)
+        return _number(record.configuration.get(EPOCHS)) if record else None
+    return None
+
+
+def _number(value: object) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    return float(value) if is_number else None  # type: ignore[arg-type]  # as was checked
+
+
+def _log_ratio(one: float | None, other: float | None) -> float:
+    return math.log(one / other) if one and other else 0.0
+
+
+def _time_of(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

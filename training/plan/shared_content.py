@@ -1,0 +1,61 @@
+"""What scenes have in common stands once in a plan's file: ten thousand read it as one object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+SHARED, COMMAND = "shared", "launch_command"
+"""Keys of a plan's file; the command is the plan's own."""
+BEFORE = "configuration"
+"""Key of the files of version 2, and `configurations`, by experiment, of sweeps."""
+
+
+def spread(content: Any, objects_of: Callable[[dict[str, Any]], Mapping[str, Any]] | None) -> Any:
+    """Return the content of a plan's file with what scenes share in each of them.
+
+    `objects_of`: makes objects out of a scene's content, by key, once for each experiment; None for
+    content that must stay JSON.
+    """
+    if not isinstance(content, dict) or not content.keys() & {SHARED, BEFORE, COMMAND}:
+        return content
+    shared = _shared_of(content)
+    scenes, made = [], dict[str, dict[str, Any]]()
+    for each in content["scenes"]:
+        if not isinstance(each, dict):
+            scenes.append(each)
+            continue
+        name = each["exp_name"]
+        if name not in made:
+            made[name] = common = shared(name)
+            if objects_of:
+                objects = objects_of({**common, **each})
+                made[name] = {key: objects[key] for key in common if key in objects}
+        scenes.append({**made[name], **each})
+    return {**content, "scenes": scenes}
+
+
+def same_for_all(scenes: Iterable[Any], keys: Iterable[str]) -> tuple[set[str], dict[str, Any]]:
+    """Return the keys whose values are equal in all scenes of an experiment, and a scene of each.
+
+    The experiment's own name is none of them: by it a scene finds what it shares.
+    """
+    firsts: dict[str, Any] = {}
+    same = set(keys) - {"exp_name"}
+    for scene in scenes:
+        first = firsts.setdefault(scene.exp_name, scene)
+        same -= {key for key in same if not _is_same(getattr(first, key), getattr(scene, key))}
+    return same, firsts
+
+
+def _shared_of(content: Mapping[str, Any]) -> Callable[[str], dict[str, Any]]:
+    """Return a function that gives what all scenes of an experiment share, by its name."""
+    command = {COMMAND: content.get(COMMAND, "")}
+    if SHARED in content:
+        return lambda name: {**content[SHARED].get(name, {}), **command}
+    of_all, by_name = content.get(BEFORE, {}), content.get("configurations", {})
+    return lambda name: {BEFORE: by_name.get(name, of_all), **command}
+
+
+def _is_same(one: object, other: object) -> bool:
+    return one is other or one == other

@@ -1,0 +1,76 @@
+"""GPU-hours of Slurm jobs, by the records: allocated, busy with a trainer, and waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from training.plan.model import Plan
+from training.report.plots.timeline import Span
+from training.slurm.batch_script import requested_gpus
+
+HOUR_S = 3600.0
+Period = tuple[datetime, datetime]
+
+
+@dataclass(frozen=True)
+class GpuHours:
+    """Hours of a job's GPUs, added up over jobs."""
+
+    allocated: float
+    """From the start of a job's first attempt to the end of its last one: a record says no more of
+    a job, whose own start and end are not in it."""
+    busy: float
+    """While a trainer ran."""
+
+    @property
+    def waiting(self) -> float:
+        """Between the attempts of a job."""
+        return self.allocated - self.busy
+
+
+def gpus_of_job(plans: Sequence[Plan]) -> int:
+    """Return how many GPUs a scene's job of the newest of these plans asks for; 0 without Slurm."""
+    slurm = next((plan.slurm for plan in plans if plan.slurm), None)
+    return requested_gpus(slurm.script_text, slurm.scene_options) if slurm else 0
+
+
+def gpu_hours(spans: Iterable[Span], gpus: int) -> GpuHours | None:
+    """Return the GPU-hours of the jobs of these attempts, `gpus` each; None without any."""
+    jobs: dict[str, list[Span]] = {}
+    for span in spans:
+        if span.job_id:
+            jobs.setdefault(span.job_id, []).append(span)
+    if not jobs or not gpus:
+        return None
+    runs = [run for job in jobs.values() for run in _runs(job)]
+    allocated = sum(_seconds((run[0].start, max(each.end for each in run))) for run in runs)
+    busy = sum(_seconds(period) for run in runs for period in _busy(run))
+    return GpuHours(gpus * allocated / HOUR_S, gpus * busy / HOUR_S)
+
+
+def _runs(job: Iterable[Span]) -> Iterator[list[Span]]:
+    """Yield the attempts of each run of a job: a requeued one, interrupted, waits in between."""
+    run: list[Span] = []
+    for span in sorted(job, key=lambda each: each.start):
+        if run and run[-1].kind == "interrupted" and run[-1].end <= span.start:
+            yield run
+            run = []
+        run.append(span)
+    yield run
+
+
+def _busy(run: Iterable[Span]) -> list[Period]:
+    """Return the periods in which at least one of the attempts runs."""
+    merged: list[Period] = []
+    for span in run:
+        if merged and span.start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], span.end))
+        else:
+            merged.append((span.start, span.end))
+    return merged
+
+
+def _seconds(period: Period) -> float:
+    return (period[1] - period[0]).total_seconds()
