@@ -3,7 +3,7 @@
 The engine of task runs, the context of a flow run, signals, buffered events, and REST calls that
 the client has no method for. Importing this module imports Prefect, which reads its settings from
 the environment at that moment; blocks are imported by the function that needs them. Each name here
-has a test in `tests/contracts/test_prefect.py`.
+has a test in `tests/contracts/test_prefect.py` or `test_prefect_requests.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from concurrent.futures import Future
 from contextlib import nullcontext
 from datetime import datetime
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import httpx
@@ -31,7 +31,7 @@ from prefect.exceptions import CancelledRun, FailedRun, ObjectNotFound, Terminat
 from prefect.futures import PrefectConcurrentFuture, PrefectFuture
 from prefect.logging.handlers import APILogWorker
 from prefect.logging.loggers import task_run_logger
-from prefect.settings import get_current_settings
+from prefect.settings import PREFECT_UI_URL, get_current_settings
 from prefect.states import Pending
 from prefect.task_engine import run_task_sync
 from prefect.tasks import Task
@@ -69,6 +69,7 @@ MADE_UP_BY_UI = re.compile(
     r"|(alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|omicron|pi|rho"
     r"|sigma|tau|upsilon|phi|chi|psi|omega)\d*-[a-z-]+$"
 )
+UI_ANSWER_S = 5.0
 MOST_BLOCKS = 200
 """The largest page that Prefect's API returns."""
 
@@ -179,9 +180,7 @@ def _server_words() -> frozenset[str]:
 
 def flow_run_url(flow_run_id: UUID) -> str:
     """Return where a flow run is in Prefect's UI; empty when the server has no UI."""
-    if not get_current_settings().server.ui.enabled:
-        return ""
-    return url_for("flow-run", flow_run_id) or ""
+    return _url_in_ui("flow-run", flow_run_id)
 
 
 def has_log(client: SyncPrefectClient, flow_run_id: UUID, until: datetime) -> bool:
@@ -209,9 +208,28 @@ def send_buffered(timeout_s: float) -> None:
 
 def task_run_url(task_run_id: UUID) -> str:
     """Return where a task run is in Prefect's UI; empty when the server has no UI."""
-    if not get_current_settings().server.ui.enabled:
+    return _url_in_ui("task-run", task_run_id)
+
+
+def _url_in_ui(kind: Literal["flow-run", "task-run"], run_id: UUID) -> str:
+    ui = str(PREFECT_UI_URL.value() or "")
+    if not ui or not get_current_settings().server.ui.enabled:
         return ""
-    return url_for("task-run", task_run_id) or ""
+    return (url_for(kind, run_id) or "").replace(ui, _shown_ui(ui), 1)
+
+
+@functools.cache
+def _shown_ui(ui: str) -> str:
+    """Return where a server has the version of its UI that it shows by default.
+
+    Prefect's own addresses lead to the first version, whatever the reader uses.
+    """
+    try:
+        answer: dict[str, Any] = httpx.get(f"{ui}/ui-settings", timeout=UI_ANSWER_S).json()
+        base = answer[f"{answer['default_ui']}_base_url"]
+        return str(httpx.URL(ui).join(base)).rstrip("/")
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
+        return ui  # of Prefect Cloud, or a server that is older
 
 
 def task_run_log(task_run: TaskRun) -> logging.LoggerAdapter[Any]:

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import os
 import signal
 from concurrent.futures import Future
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from functools import partial
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 import pytest
 from contract import accepts, contract
 
 ADAPTER = "flows/adapters/prefect_adapter.py"
-KNOWN = UUID("00000000-0000-0000-0000-00000000a411")
 prefect_contract = partial(contract, "prefect")
 
 
@@ -287,115 +284,46 @@ def test_buffered_events_and_logs_can_be_waited_for(module, name):
         assert accepts(worker.drain_all, timeout=1.0)
 
 
-def test_the_address_of_a_run_in_the_ui_has_its_id():
-    """prefect.utilities.urls.url_for, and the setting server.ui.enabled."""
-    with prefect_contract("url_for", f"{ADAPTER} flow_run_url", "to say where a run is"):
-        from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
-        from prefect.utilities.urls import url_for
+@pytest.mark.parametrize(
+    ("shown", "ui", "begins"),
+    [
+        ("v2", ("/", "/v2"), "http://server:4200/v2/runs/"),
+        ("v1", ("/", "/v2"), "http://server:4200/runs/"),
+        ("v2", ("/lab", "/lab/v2"), "http://server:4200/lab/v2/runs/"),
+        ("", ("", ""), "http://server:4200/runs/"),
+    ],
+)
+def test_the_address_of_a_run_is_in_the_version_of_the_ui_that_is_shown(
+    shown, ui, begins, monkeypatch
+):
+    """prefect.utilities.urls.url_for, PREFECT_UI_URL, server.ui.enabled, /ui-settings.
 
-        assert get_current_settings().server.ui.enabled in {True, False}
+    A server that is older, or Prefect Cloud, answers with something else.
+    """
+    with prefect_contract(
+        "url_for, ui-settings", f"{ADAPTER} flow_run_url, task_run_url", "to say where a run is"
+    ):
+        from prefect.server.schemas.ui import UISettings
+        from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings
+
+        from flows.adapters import prefect_adapter as adapter
+
+        def answer(url: str, **_) -> httpx.Response:
+            assert url == f"http://server:4200{ui[0].rstrip('/')}/ui-settings"
+            if not shown:
+                return httpx.Response(200, html="<html></html>")
+            known = {"api_url": "", "csrf_enabled": False, "auth": None, "flags": []}
+            bases = {"v1_base_url": ui[0], "v2_base_url": ui[1]}
+            made = UISettings(**known, default_ui=shown, available_uis=["v1", "v2"], **bases)
+            return httpx.Response(200, json=made.model_dump(mode="json"))
+
         run_id = uuid4()
-        with temporary_settings({PREFECT_API_URL: "http://server:4200/api"}):
-            address = url_for("flow-run", run_id)
-        assert address.startswith("http://server:4200/")
-        assert str(run_id) in address
-
-
-# REST calls
-
-
-@pytest.fixture
-def requests():
-    """What a client has sent."""
-    return []
-
-
-@pytest.fixture
-def client(requests):
-    """A client of a server that knows one artifact."""
-    from prefect.client.orchestration import SyncPrefectClient
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        requests.append(request)
-        known = str(KNOWN) in request.url.path
-        return httpx.Response(204 if known else 404, json=None if known else {"detail": "unknown"})
-
-    transport = httpx.MockTransport(answer)
-    with SyncPrefectClient("http://server/api", httpx_settings={"transport": transport}) as made:
-        yield made
-
-
-def test_artifacts_can_be_patched_by_a_request_of_the_client(client, requests):
-    """prefect.client.orchestration.SyncPrefectClient.request."""
-    with prefect_contract(
-        "SyncPrefectClient.request",
-        f"{ADAPTER} replace_artifact_data",
-        "to change an artifact without an event that holds all of it",
-    ):
-        path = "/artifacts/{id}"
-        client.request("PATCH", path, path_params={"id": KNOWN}, json={"data": "new"})
-        (sent,) = [each for each in requests if each.method == "PATCH"]
-        assert sent.url.path == f"/api/artifacts/{KNOWN}"
-        assert json.loads(sent.content) == {"data": "new"}
-        with pytest.raises(httpx.HTTPStatusError) as caught:
-            client.request("PATCH", path, path_params={"id": uuid4()}, json={"data": "new"})
-        assert caught.value.response.status_code == httpx.codes.NOT_FOUND
-
-
-def test_an_artifact_can_be_made_for_a_flow_run_by_id(client):
-    """prefect.client.schemas.actions.ArtifactCreate, SyncPrefectClient.create_artifact."""
-    with prefect_contract(
-        "ArtifactCreate", f"{ADAPTER} create_artifact", "to publish the page from its own thread"
-    ):
-        from prefect.client.schemas.actions import ArtifactCreate
-
-        artifact = ArtifactCreate(
-            key="a", type="markdown", description="b", data="c", flow_run_id=uuid4()
-        )
-        assert accepts(client.create_artifact, artifact)
-
-
-@pytest.mark.parametrize("lines", [[], [{"name": "a", "level": 20, "message": "b"}]])
-def test_the_log_of_a_run_can_be_asked_for_without_the_run(lines):
-    """prefect.client.schemas.filters.LogFilter, SyncPrefectClient.read_logs, the table of logs."""
-    with prefect_contract(
-        "LogFilter, read_logs",
-        f"{ADAPTER} has_log",
-        "to tell a deleted run from a lost database",
-    ):
-        from prefect.client.orchestration import SyncPrefectClient
-        from prefect.server.api.flows import delete_flow
-        from prefect.server.database.orm_models import Log
-        from prefect.server.schemas.filters import LogFilter
-
-        from flows.adapters.prefect_adapter import has_log
-
-        def answer(request: httpx.Request) -> httpx.Response:
-            if request.method == "GET":  # the client asks for the server's version
-                return httpx.Response(404, json={})
-            asked = LogFilter.model_validate(json.loads(request.content)["logs"])
-            assert asked.flow_run_id.any_ == [KNOWN]
-            assert asked.timestamp.before_ == until
-            return httpx.Response(200, json=[{**each, "timestamp": str(until)} for each in lines])
-
-        until = datetime.now(UTC)
-        given = {"transport": httpx.MockTransport(answer)}
-        with SyncPrefectClient("http://server/api", httpx_settings=given) as client:
-            assert has_log(client, KNOWN, until) == bool(lines)
-        # A flow's runs go with it by a foreign key, which logs don't have.
-        assert not Log.__table__.c.flow_run_id.foreign_keys
-        assert "log" not in inspect.getsource(delete_flow)
-
-
-def test_types_of_notification_blocks_are_known_once_their_module_is_imported():
-    """prefect.blocks.notifications, prefect.blocks.core.Block.load and UnknownBlockType."""
-    with prefect_contract(
-        "prefect.blocks", f"{ADAPTER} load_notification_block", "to notify by a block"
-    ):
-        import prefect.blocks.notifications  # noqa: F401
-        from prefect.blocks.core import Block, UnknownBlockType
-        from prefect.utilities.dispatch import lookup_type
-
-        assert hasattr(lookup_type(Block, "slack-webhook"), "notify")
-        assert issubclass(UnknownBlockType, Exception)
-        assert accepts(Block.load, "slack-webhook/lab")
+        monkeypatch.setattr(httpx, "get", answer)
+        adapter._shown_ui.cache_clear()
+        settings = {PREFECT_API_URL: "http://server:4200/api"}
+        if ui[0].strip("/"):
+            settings[PREFECT_UI_URL] = f"http://server:4200{ui[0]}"
+        with temporary_settings(settings):
+            assert adapter.flow_run_url(run_id) == f"{begins}flow-run/{run_id}"
+            assert adapter.task_run_url(run_id) == f"{begins}task-run/{run_id}"
+        adapter._shown_ui.cache_clear()

@@ -19,7 +19,10 @@ def on_terminal(lab, prefect_api):
 
 
 def test_bar_scenes_address_failure_and_table(lab, on_terminal, prefect_api, eventually):
-    """While one waits and another has failed; then the table; no word of Prefect's own."""
+    """While one waits and another has failed; then the table; no word of Prefect's own.
+
+    The address is that of the version of the UI that the server shows.
+    """
     lab.add_scene("a_1", do="wait")
     lab.add_scene("a_2", do="fail")
     terminal = on_terminal("--run-all", "--workers", "2", "--exp-name", "shown")
@@ -27,7 +30,7 @@ def test_bar_scenes_address_failure_and_table(lab, on_terminal, prefect_api, eve
     eventually(lambda: "epoch 1/2, loss 0.5" in terminal.seen, "the epoch")
     run = prefect_api.only_run("shown")
     ui = prefect_api.url.removesuffix("/api")
-    assert f"in Prefect's UI: {ui}/runs/flow-run/{run['id']}" in terminal.seen
+    assert f"in Prefect's UI: {ui}/v2/runs/flow-run/{run['id']}" in terminal.seen
     above = terminal.seen.partition("shown ━")[0]
     assert "    | the loss is not a number" in above
     assert "log: " in above
