@@ -118,12 +118,19 @@ class SpareEngine:
             await asyncio.sleep(PAUSE_AFTER_FAILURE_S if has_failed else PAUSE_S)
 
     async def offer(
-        self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, **options: Any
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        **options: Any,
     ) -> AbstractAsyncContextManager[Process] | None:
         """Return the spare's process, for what a new process would be started with.
 
         None where they differ or there is no spare: a new process has to be started.
         """
+        if env is None or cwd is None:  # no run's
+            return None
         wanted = (list(command), Path(cwd), _without_run(env), options)
         if wanted != (self._command, self._folder, self._environment, PIPES):
             return None

@@ -96,6 +96,8 @@ def test_a_run_takes_the_spare_with_its_own_variables():
         {"env": {**RUN, "OF_ALL_RUNS": "2"}},
         {"env": {**RUN, "OF_A_DEPLOYMENT": "1"}},
         {"cwd": Path("/")},
+        {"env": None},
+        {"cwd": None},
         {"stdout": subprocess.DEVNULL},
     ],
 )
