@@ -81,20 +81,25 @@ def _machine(machine: Mapping[str, str]) -> str:
 def _standing(verdicts: Sequence[Verdict]) -> str:
     """Return what is ahead of the best peer, what is not and why."""
     lines = ["## Ahead, level, behind", ""]
-    lines += ["| what | ours | best peer | | why |", "|---|---|---|---|---|"]
+    lines += ["| what | ours | best peer | |", "|---|---|---|---|"]
+    reasons: dict[str, list[str]] = {}
     for each in verdicts:
-        factor = "" if each.word == "level" else f" {_times(each.factor)}"
+        finite = each.word != "level" and 0 < each.factor < float("inf")
+        factor = f" {_times(each.factor)}" if finite else ""
+        if each.why:
+            reasons.setdefault(each.why, []).append(f"{each.name} ({each.ours.variant})")
         cells = [
             f"{each.subject.title}: {each.name}",
             f"{_number(each.ours)} ({each.ours.variant})",
         ]
-        cells += [f"{_number(each.peer)} ({each.peer.variant})", f"{each.word}{factor}", each.why]
+        cells += [f"{_number(each.peer)} ({each.peer.variant})", f"{each.word}{factor}"]
         lines.append(_line(cells))
+    lines += ["", *(f"- *{', '.join(dict.fromkeys(of))}*: {why}" for why, of in reasons.items())]
     return "\n".join([*lines, ""])
 
 
 def _times(factor: float) -> str:
-    return f"{max(factor, 1 / factor if factor else float('inf')):.2f} {TIMES}"
+    return f"{max(factor, 1 / factor):.2f} {TIMES}"
 
 
 def _aim_lines(pairs: Iterable[tuple[Subject, Finding]]) -> Iterator[str]:

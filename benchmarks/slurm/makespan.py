@@ -126,6 +126,15 @@ It tries the script with a probe job first, keeps a record of each scene, and en
 - *our array*: `training/run.py --submit`, one scene a job.
 """
 WHY = {
+    JOBS: (
+        "An array's task is the scene's script and nothing else. Ours starts a Dask worker in each "
+        "job of the flow, or our launcher in each task of the array, and a supervisor and a record "
+        "for each scene; all nodes of the private Slurm share this machine's cores for it."
+    ),
+    CALLS: (
+        "Nobody asks after a bare array, and stock Dask never asks Slurm whether its jobs live. "
+        "Ours does, so that a job that is lost, held or refused is known."
+    ),
     "our flow": (
         "Before its first job it checks every scene and override, keeps a snapshot of the sources, "
         "starts Prefect and its server, and tries script, environment and address with a probe "

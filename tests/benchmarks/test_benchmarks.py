@@ -148,7 +148,8 @@ def test_the_page():
     assert text.startswith("# Top\n")
     for line in (
         "| machine | two \\| cores |",
-        "| Sums: time | 3.00 s (ours) | 6.00 s (rival) | ahead 2.00 x |  |",
+        "| Sums: time | 3.00 s (ours) | 6.00 s (rival) | ahead 2.00 x |",
+        "- *rate (ours), size (ours), size (our other)*: not explained yet",
         "| ours / rival | 0.5 | at most 0.4 | **not met** |",
         "|  | time, s | rate, 1/s | size, MB |",
         "| *bare* | 1.00, 0.33 x |  |  |",
