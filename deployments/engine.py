@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from deployments.spare_engine import OPTION, wait_for_run
 from flows.notifications.notify import hide_url
+from flows.server.managed import exit_without_server
 from flows.server.settings import remove_secrets
 from training.system.exit_status import DONE, FAILED
 from training.system.importing import without_collecting
@@ -39,7 +40,10 @@ def main(argv: Sequence[str]) -> int:
         import_for_runs()  # Prefect reads its settings now, if it has not yet
     remove_secrets()
     hide_url()
-    run_engine()
+    try:
+        run_engine()
+    finally:
+        exit_without_server(FAILED)
     return DONE
 
 

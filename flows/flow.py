@@ -46,6 +46,7 @@ from flows.runner.gpu_dispatch import local_runner
 from flows.runner.log_filter import install_log_filters
 from flows.runner.run_watch import stop_with_run
 from flows.runner.scene_events import CancelledElsewhereError, SceneEvents, task_prefix
+from flows.runner.silent_server import give_up_if_silent
 from flows.runner.task_runner import SceneTaskRunner
 from flows.runner.tasks import aggregate_experiment, stop_scenes, train_one_scene
 from preprocess.faults import MOST_NAMES, FaultsError
@@ -149,6 +150,7 @@ def train_scenes(**values: Any) -> State[Any]:
             ending.state = _train_scenes(values, ending)
         level = logging.ERROR if ending.state.is_failed() else logging.INFO
         get_run_logger().log(level, "%s: %s", ending.state.name, ending.state.message)
+        give_up_if_silent(_flow_run())
         return ending.state
 
 

@@ -23,7 +23,13 @@ if __name__ == "__main__":
 from flows.notifications.notify import check_channels, hide_url
 from flows.options import FlowOptions
 from flows.runner.stop_signals import StopCount, first_stop_interrupts
-from flows.server.managed import API, STOP_TIMEOUT_S, prefect_api
+from flows.server.managed import (
+    API,
+    STOP_TIMEOUT_S,
+    exit_without_server,
+    given_up,
+    prefect_api,
+)
 from flows.server.settings import remove_secrets
 from flows.server.standby import Standby, standby_server
 from preprocess.faults import FaultsError
@@ -58,7 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with standby_server(sys.argv[1:] if argv is None else argv) as standby:
             start = partial(launch, standby=standby)
-            return run_command(argv, FlowOptions, spelled("train"), start, preview)
+            status = run_command(argv, FlowOptions, spelled("train"), start, preview)
+        exit_without_server(status)
+        return status
     finally:
         gc.freeze()  # else the interpreter's end looks through all of Prefect for garbage: 0.5 s
 
@@ -204,8 +212,9 @@ def _run_flow(
                 if display.is_live and api.server is None:  # our own has no UI
                     train_scenes.on_running(_say_address)
                 state = run_plans(options, plans, jobs)
-            with awaited("Prefect's server gets the last states"):
-                send_buffered(STOP_TIMEOUT_S)
+            if not given_up.is_set():
+                with awaited("Prefect's server gets the last states"):
+                    send_buffered(STOP_TIMEOUT_S)
             return state
     except KeyboardInterrupt:
         for plan in plans:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.server.database import DATABASE_FILE
 from flows.server.settings import API_URL, HOME, Settings, read_settings
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from training.system.console import say
@@ -33,9 +34,6 @@ LONGEST_S = 15.0
 NO_BLOCK = (
     f"create it in the UI (Blocks) of the server that PREFECT_API_URL names, or set {NOTIFY_URL}"
 )
-
-DATABASE = "prefect.db"
-"""Prefect's default name for its database in PREFECT_HOME."""
 DATABASE_SETTINGS = frozenset(
     {
         "PREFECT_SERVER_DATABASE_CONNECTION_URL",
@@ -85,7 +83,7 @@ def check_channels(block: str) -> None:
 def _may_have_blocks(settings: Settings) -> bool:
     names_database = not DATABASE_SETTINGS.isdisjoint(settings)
     home = settings.get(HOME, "")
-    is_in_home = bool(home) and Path(home, DATABASE).is_file()
+    is_in_home = bool(home) and Path(home, DATABASE_FILE).is_file()
     return bool(settings.get(API_URL)) or names_database or is_in_home
 
 

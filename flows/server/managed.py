@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flows.server.database import DATABASE_FILE, is_beyond_use, put_aside_if_broken
 from flows.server.settings import (
     API_URL,
     CLIENT_PASSWORD,
@@ -44,15 +45,20 @@ HEALTH_TIMEOUT_S = 5.0
 MAX_RESTARTS = 5
 RESTARTS_WITHIN_S = 3600.0
 RESTART_CHECK_S = 1.0
+DATABASE_CHECK_TURNS = 10
+"""Every so many checks of our server its database is looked at, too."""
 POLL_S = 0.05
 LOOPBACK = ("127.0.0.1", 0)
 LOG = "server.log"
-DATABASE_FILE = "prefect.db"
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 QUIET = {  # the flow says itself how scenes end; the API still gets what is logged
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # a lost server costs pages
 }
+
+
+given_up = threading.Event()
+"""Set once this process asks Prefect's server, own or named, no more: it has stayed silent."""
 
 
 @contextmanager
@@ -118,6 +124,8 @@ class API:
     server: subprocess.Popen[bytes] | None = None
     log: Path = Path(os.devnull)
     start: Callable[[], subprocess.Popen[bytes]] | None = None
+    database: Path | None = None
+    """Our server's."""
     stopping: threading.Event = field(default_factory=threading.Event)
     has_database: bool = True
     """Whether it is known to answer within seconds: making its database takes half a minute."""
@@ -140,7 +148,11 @@ class API:
     def _keep_alive(self) -> None:
         """Start our server again when it dies: a flow without one would wait for it for ever."""
         restarts: deque[float] = deque(maxlen=MAX_RESTARTS)
-        while not self.stopping.wait(RESTART_CHECK_S):
+        for turn in itertools.count(1):
+            if self.stopping.wait(RESTART_CHECK_S):
+                return
+            if turn % DATABASE_CHECK_TURNS == 0:
+                self._end_with_database()
             if self.start is None or self.server is None or self.server.poll() is None:
                 continue
             moment = time.monotonic()
@@ -149,6 +161,12 @@ class API:
                 return
             restarts.append(moment)
             self.server = self.start()
+
+    def _end_with_database(self) -> None:
+        """End our server where its database is beyond use: it would only answer with errors."""
+        if self.server and self.database and is_beyond_use(self.database):
+            self.server.kill()
+            self.server.wait()
 
     def stop(self) -> None:
         """End our server; what has been sent to it by now is kept."""
@@ -165,6 +183,17 @@ class API:
     def _fault(self, what: str) -> FaultsError:
         remedy = f"see its log, or name a running server with {API_URL}"
         return FaultsError([Fault(f"Prefect's server {what}", str(self.log), remedy)])
+
+
+def exit_without_server(status: int) -> None:
+    """End this process where Prefect's server was given up; else return.
+
+    At the interpreter's end Prefect would go on trying to send it what is left of the run's log.
+    """
+    if given_up.is_set():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def bypass_proxy(url: str, environ: Environ = os.environ) -> None:
@@ -211,7 +240,10 @@ def start_server(
     module = "flows.server.process"
     command = [sys.executable, "-m", module, str(os.getpid()), str(socket_fd), *extras]
 
+    database = Path(environ[HOME], DATABASE_FILE)
+
     def start() -> subprocess.Popen[bytes]:
+        put_aside_if_broken(database)
         with log.open("ab") as stream:
             return subprocess.Popen(
                 command,
@@ -230,8 +262,9 @@ def start_server(
                 return standby.process
         return start()
 
-    has_database = DATABASE in variables or Path(environ[HOME], DATABASE_FILE).exists()
-    return API(environ[API_URL], start_standby(), log, start, has_database=has_database)
+    put_aside_if_broken(database)
+    has_database = DATABASE in variables or database.exists()
+    return API(environ[API_URL], start_standby(), log, start, database, has_database=has_database)
 
 
 @contextmanager
