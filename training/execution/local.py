@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -183,7 +183,7 @@ def _wait(launch: _Launch, futures: Iterable[Future[None]]) -> None:
     """Wait for all threads; refresh the display and look for a stop meanwhile."""
     left, was_said = set(futures), False
     while left:
-        _, left = wait(left, timeout=SHOW_EVERY_S, return_when=FIRST_COMPLETED)
+        _, left = wait(left, timeout=SHOW_EVERY_S)  # for each end it would look at all of them
         launch.display.refresh()
         if launch.plan.cancelled.exists():  # by --cancel, maybe on another machine
             launch.stop.request_once()

@@ -11,7 +11,7 @@ from preprocess.faults import MOST_NAMES, counted
 from training.plan.model import Plan
 from training.plan.scene_decision import is_done
 from training.report.failures import failure_lines
-from training.report.scene_rows import Row, collect
+from training.report.scene_rows import Row, collect, row_of
 from training.report.sweep_section import sweep_lines
 from training.report.tables import terminal_lines
 from training.report.write import Format, report_paths, write_report
@@ -63,12 +63,8 @@ def standing(plan: Plan, fault: str = "") -> tuple[bool, str]:
 
     `fault` is what else went wrong; with it the plan is not done, too.
     """
-    rows = {row.scene: row for row in collect(*plan.experiment)}
-    missing = [
-        f"{scene.name} ({rows[scene.name].cause or rows[scene.name].state})"
-        for scene in plan.scenes
-        if not is_done(scene)
-    ]
+    rows = [row_of(each.name, each.output) for each in plan.scenes if not is_done(each)]
+    missing = [f"{row.scene} ({row.cause or row.state})" for row in rows]
     total = len(plan.scenes)
     count = f"{total - len(missing)} of {counted(total, 'scene')} done"
     idle = "" if plan.of("run") else "nothing to do: "
