@@ -59,7 +59,7 @@ def expected_seconds(former: Iterable[FormerTimes], epochs: float | None) -> dic
 
 
 def with_expected_times(
-    scenes: Sequence[ScenePlan], former: Sequence[FormerTimes]
+    scenes: Iterable[ScenePlan], former: Sequence[FormerTimes]
 ) -> tuple[ScenePlan, ...]:
     """Return scenes with their expected times, longest first; as they are where none is known.
 
@@ -77,7 +77,7 @@ def with_expected_times(
         found.append(scene if seconds is None else scene.model_copy(update=update))
     known = [scene.expected_s for scene in found if scene.expected_s is not None]
     if not known:
-        return tuple(scenes)
+        return tuple(found)
     middle = median(known)
 
     def steps(scene: ScenePlan) -> int:

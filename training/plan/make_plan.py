@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from preprocess.faults import Fault, FaultsError, grouped
@@ -43,8 +43,9 @@ def make_plan(
     launch = check_launch(options, only, is_in_loop=is_in_loop)
     plan = _plan_without_scenes(launch)
     with garbage_collection_paused():
-        found = [each for own in launch.variants for each in _scenes(launch, plan, own)]
-        scenes = with_expected_times(found, former_times(plan.roots, plan.output_subdir))
+        former = former_times(plan.roots, plan.output_subdir)
+        in_registry = (each for own in launch.variants for each in _scenes(launch, plan, own))
+        scenes = with_expected_times(in_registry, former)
     warnings = (*plan.warnings, *other_code_warning(scenes))
     aggregate = _plan_aggregate(launch, plan) if options.auto_schedule_aggregate else None
     update = {"scenes": scenes, "aggregate": aggregate, "warnings": warnings}
@@ -111,8 +112,8 @@ def _plan_aggregate(launch: Launch, plan: Plan) -> AggregatePlan:
     )
 
 
-def _scenes(launch: Launch, plan: Plan, variant: Variant) -> list[ScenePlan]:
-    """Return the plans of all scenes with the configuration of a variant."""
+def _scenes(launch: Launch, plan: Plan, variant: Variant) -> Iterator[ScenePlan]:
+    """Yield the plans of all scenes with the configuration of a variant."""
     options, script = variant.options, variant.script
     variables = {
         **script.environment,
@@ -139,7 +140,8 @@ def _scenes(launch: Launch, plan: Plan, variant: Variant) -> list[ScenePlan]:
         cancelled=plan.cancelled,
         retrain_done_before=plan.created if options.force else None,
     )
-    return [_plan_scene(launch, plan, variant, of_all, scene) for scene in launch.planned]
+    for scene in launch.planned:
+        yield _plan_scene(launch, plan, variant, of_all, scene)
 
 
 def _plan_scene(
