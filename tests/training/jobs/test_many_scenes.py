@@ -75,7 +75,7 @@ def experiment(tmp_path):
                 fingerprint=scene.fingerprint,
                 status="running",
             ).started(Attempt(start=now(), host="n", pid=1))
-            scene.output.mkdir(parents=True)
+            (scene.output / ".claim").mkdir(parents=True)
             write_record(scene.output, record.ended(Cause.OK, 0, "", {"psnr": 25.0}))
         return options
 
