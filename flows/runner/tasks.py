@@ -11,11 +11,8 @@ from collections.abc import Iterator
 
 from training.execution.run_scene import run_scene
 from training.execution.supervisor_client import keep_supervisor, take_supervisor
-from training.jobs.aggregate_task import aggregate_in_process
-from training.plan.aggregate_state import merged_output
 from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
-from training.report.summary import summarise
 from training.system.scene_log import last_lines
 from training.system.stop_request import StopRequest
 
@@ -73,6 +70,11 @@ def aggregate_experiment(plan: Plan) -> str:
     Return the path of what was written: the merged data, else the merge's log, or the report.
     Raises AggregateError.
     """
+    # Here, since a worker that runs scenes starts in three quarters of the time without them.
+    from training.jobs.aggregate_task import aggregate_in_process
+    from training.plan.aggregate_state import merged_output
+    from training.report.summary import summarise
+
     if plan.aggregate is None or not plan.aggregate.command:
         return str(summarise(*plan.experiment).report)
     with _busy():
