@@ -45,7 +45,12 @@ from flows.runner.dispatch import JobsError
 from flows.runner.gpu_dispatch import local_runner
 from flows.runner.log_filter import install_log_filters
 from flows.runner.run_watch import stop_with_run
-from flows.runner.scene_events import CancelledElsewhereError, SceneEvents, task_prefix
+from flows.runner.scene_events import (
+    CancelledElsewhereError,
+    SceneEvents,
+    aggregates_again,
+    task_prefix,
+)
 from flows.runner.silent_server import give_up_if_silent
 from flows.runner.task_runner import SceneTaskRunner
 from flows.runner.tasks import aggregate_experiment, stop_scenes, train_one_scene
@@ -381,7 +386,11 @@ def _aggregate(plan: Plan, scenes: Iterable[PrefectConcurrentFuture[Any]], made:
     needs_all = bool(plan.aggregate.command)
     used: list[Any] = [future if needs_all else allow_failure(future) for future in scenes]
     with _aggregate_runner(plan) as runner:
-        named = aggregate.with_options(task_run_name=f"{task_prefix(plan)}aggregate")
+        named = aggregate.with_options(
+            task_run_name=f"{task_prefix(plan)}aggregate",
+            retries=plan.max_retries,
+            retry_condition_fn=lambda _, run, state: aggregates_again(plan, run, state),
+        )
         future: Any = runner.submit(cast("Any", named), {"plan": quote(plan)}, wait_for=used)
         future.wait()
     state = future.state

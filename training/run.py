@@ -177,14 +177,14 @@ def _aggregate(plan: Plan) -> int:
         return DONE
     from training.execution.merge import AggregateError
     from training.execution.run_scene import mark_cancelled
-    from training.jobs.aggregate_task import aggregate_in_process
+    from training.jobs.aggregate_task import aggregate_with_retries
     from training.system.scene_log import last_message
     from training.system.stop_request import stop_on_signals
 
     with stop_on_signals(lambda: mark_cancelled(plan)) as stop:
         try:
             with awaited(f"what the scenes have made is merged, log {plan.aggregate.log}"):
-                aggregate_in_process(plan, stop)
+                aggregate_with_retries(plan, stop)
         except AggregateError as error:
             say(str(error), sys.stderr)
             return INTERRUPTED if stop.level else FAILED

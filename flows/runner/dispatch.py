@@ -16,6 +16,7 @@ from flows.adapters.dask_adapter import (
     result_future,
     submit,
 )
+from training.records.record import Cause
 
 POLL_S = 0.2
 Call = functools.partial[Any]
@@ -24,6 +25,11 @@ Call = functools.partial[Any]
 
 class WorkerLostError(Exception):
     """The Dask worker that ran a task, or the connection to it, was lost before the task ended."""
+
+    def __init__(self, message: str, cause: Cause = Cause.WORKER_LOST) -> None:
+        self.cause = cause
+        """Why, as far as Slurm knows."""
+        super().__init__(message)
 
 
 class StoppedError(Exception):

@@ -18,8 +18,9 @@ from training.display.terminal import viewer_of
 from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
 from training.records.record import Cause
-from training.records.retry_policy import should_retry
+from training.records.retry_policy import should_aggregate_again, should_retry
 from training.slurm.job_states import JobLocation
+from training.system.console import say
 
 REFRESH_S = 1.0
 MOST_WAITING = 100
@@ -34,6 +35,16 @@ class CancelledElsewhereError(Exception):
 def task_prefix(plan: Plan) -> str:
     """Return what the names of a plan's task runs begin with: of a loop their stage."""
     return f"{plan.stage.name}: " if plan.stage else ""
+
+
+def aggregates_again(plan: Plan, task_run: TaskRun, state: State[Any]) -> bool:
+    """Return whether an aggregate that did not end well starts again, and say so if it does."""
+    error, attempts = state.data, task_run.run_count
+    cause = getattr(error, "cause", None)
+    if plan.cancelled.exists() or not should_aggregate_again(cause, attempts, plan.max_retries):
+        return False
+    say(f"the aggregate was lost ({cause}) and is started again: {error}")
+    return True
 
 
 class SceneEvents:

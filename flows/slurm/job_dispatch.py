@@ -16,11 +16,18 @@ from flows.runner.tasks import SceneNotDoneError, not_done_error
 from flows.slurm.job import Job
 from flows.slurm.job_pool import JobPool
 from training.execution.attempt import ending_bound_s
+from training.execution.merge import AggregateError
+from training.jobs.job_cause import cause_of_job
 from training.jobs.reconcile import reconcile
 from training.plan.model import ScenePlan
 from training.records.outcome import Outcome
 from training.records.record import Cause
 from training.slurm.job_states import JobEnd, JobLocation
+
+LOSSES = (WorkerLostError, SceneNotDoneError, AggregateError)
+"""How a task ends whose job Slurm may have ended."""
+NODE_FAULTS = frozenset({Cause.NODE_FAILURE, Cause.WORKER_LOST})
+"""Causes after which a job's node is avoided."""
 
 
 class SlurmDispatcher:
@@ -47,13 +54,13 @@ class SlurmDispatcher:
         try:
             with self._pool.acquire(stop) as job:
                 return self._run_in_job(job, scene, call, stop)
-        except (WorkerLostError, SceneNotDoneError) as error:
+        except LOSSES as error:
             if not _is_lost(error):
                 raise
             # The job is given back by now, so that others get its successor while Slurm is asked.
             end = self._pool.wait_for_end(job, stop)
             if scene is None:
-                raise WorkerLostError(f"{job}: {end or error}") from error
+                raise self._lost(job, end, error) from error
             return self._reconciled(scene, job, end, error)
 
     def close(self) -> None:
@@ -68,11 +75,18 @@ class SlurmDispatcher:
             call = _with_deadline(call, scene, job)
         try:
             result = run_on(job.address, self._client, call, stop, job.lost)
-        except (WorkerLostError, SceneNotDoneError) as error:
+        except LOSSES as error:
             if _is_lost(error):
                 job.scenes_left = 0  # what ended this scene would end the next one too
             raise
         return _completed(result, job)
+
+    def _lost(self, job: Job, end: JobEnd | None, error: Exception) -> WorkerLostError:
+        """Return the error of an aggregate that was lost with its job, with Slurm's cause."""
+        cause = (cause_of_job(end)[0] if end else None) or Cause.WORKER_LOST
+        if cause in NODE_FAULTS:
+            self._pool.avoid_node(job.node)
+        return WorkerLostError(f"{job}: {end or error}", cause)
 
     def _reconciled(self, scene: ScenePlan, job: Job, end: JobEnd | None, error: Exception) -> Any:
         """Complete the record of a scene whose worker was lost; it may be done all the same."""
@@ -80,14 +94,16 @@ class SlurmDispatcher:
         outcome = reconcile(scene, job.job_id, end, seen=seen)
         if outcome.status == "done":
             return _completed(outcome, job)
-        if outcome.cause in {Cause.NODE_FAILURE, Cause.WORKER_LOST}:
+        if outcome.cause in NODE_FAULTS:
             self._pool.avoid_node(job.node)
         raise not_done_error(scene, outcome)
 
 
-def _is_lost(error: WorkerLostError | SceneNotDoneError) -> bool:
+def _is_lost(error: Exception) -> bool:
     """Return whether only Slurm knows why a task ended."""
-    return isinstance(error, WorkerLostError) or error.outcome.cause is Cause.WORKER_LOST
+    if isinstance(error, SceneNotDoneError):
+        return error.outcome.cause is Cause.WORKER_LOST
+    return isinstance(error, WorkerLostError) or getattr(error, "cause", "") is Cause.WORKER_LOST
 
 
 def _with_deadline(call: Call, scene: ScenePlan, job: Job) -> Call:

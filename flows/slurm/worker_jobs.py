@@ -144,8 +144,8 @@ def merge_job(plan: Plan) -> WorkerJobs:
         exit_grace_s=NOTICE_S,
     )
 
-    def command(name: str, _exclude: Sequence[str]) -> Sequence[str]:
-        return aggregate_worker_job(plan, name)
+    def command(name: str, exclude: Sequence[str]) -> Sequence[str]:
+        return aggregate_worker_job(plan, name, exclude)
 
     return WorkerJobs(plan, limits, command, 1, for_scenes=False)
 

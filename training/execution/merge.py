@@ -43,6 +43,9 @@ class AggregateError(Exception):
         """How it ended; None where it was not started."""
         super().__init__(message)
 
+    def __reduce__(self) -> tuple[type[AggregateError], tuple[str, Cause | None]]:
+        return type(self), (str(self), self.cause)
+
 
 def missing_scenes(plan: Plan) -> list[str]:
     """Return the scenes of a plan whose records don't say done: an aggregate needs all."""

@@ -8,6 +8,7 @@ all scenes are done.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import signal
 import subprocess
 import sys
@@ -22,29 +23,61 @@ from training.execution.merge import (
     missing_scenes,
 )
 from training.execution.trainer_process import PARENT_DIED, block_signals
-from training.plan.aggregate_state import missing_text
+from training.plan.aggregate_state import is_of, missing_text
 from training.plan.experiments import PlanFileError, read_plan
 from training.plan.model import Plan
 from training.plan.slurm_plan import START_S
-from training.records.aggregate_record import AggregateRecord, AggregateStatus, write_aggregate
-from training.records.record import Cause, now
+from training.records.aggregate_record import (
+    AggregateRecord,
+    AggregateStatus,
+    read_aggregate,
+    write_aggregate,
+)
+from training.records.record import Cause, RecordError, now
+from training.records.retry_policy import should_aggregate_again
 from training.report.summary import summarise
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED
 from training.system.job_environment import node_name, own_job_id
-from training.system.processes import die_with_parent
+from training.system.processes import die_with_parent, signal_name
 from training.system.stop_request import StopRequest
 
 MODULE = "training.jobs.aggregate_task"
 POLL_S = 1.0
 
 
+def aggregate_with_retries(plan: Plan, stop: StopRequest) -> None:
+    """Do `aggregate_in_process`, again as often as the causes of its ends allow."""
+    for attempt in itertools.count(1):
+        try:
+            aggregate_in_process(plan, stop)
+        except AggregateError as error:
+            if stop.level or not should_aggregate_again(error.cause, attempt, plan.max_retries):
+                raise
+            say(f"{error}: started again", sys.stderr)
+        else:
+            return
+
+
 def aggregate_in_process(plan: Plan, stop: StopRequest) -> None:
     """Aggregate in a child process, since `merge` needs all signals of its process for itself.
 
     Passes `stop` on, and stops a child that exceeds its time limit without noticing. Raises
-    AggregateError with what the child said.
+    AggregateError with what the child said, and the cause that it has recorded.
     """
+    status, said = _run_child(plan, stop)
+    if status == -signal.SIGTERM and stop.level:  # before it could block signals
+        raise AggregateError("told to end", Cause.CANCELLED)
+    if status < 0:
+        killed = f"aggregate: its process was ended by {signal_name(status)}"
+        raise AggregateError(killed, Cause.WORKER_LOST)
+    if status > 0:
+        said = said or f"aggregate: exit status {status}"
+        raise AggregateError(said, _recorded_cause(plan))
+
+
+def _run_child(plan: Plan, stop: StopRequest) -> tuple[int, str]:
+    """Run the child to its end; return its exit status and output."""
     limit_s = START_S + (plan.aggregate.time_limit_s if plan.aggregate else 0)
     process = subprocess.Popen(
         [sys.executable, "-m", MODULE, str(plan.file)],
@@ -59,15 +92,21 @@ def aggregate_in_process(plan: Plan, stop: StopRequest) -> None:
     while True:
         try:
             said, _ = process.communicate(timeout=POLL_S)
-            break
         except subprocess.TimeoutExpired:
             if requests_sent < max(stop.level, int(time.monotonic() > deadline)):
                 requests_sent += 1
                 process.terminate()
-    if process.returncode == -signal.SIGTERM and requests_sent:  # before it could block signals
-        raise AggregateError("told to end", Cause.CANCELLED)
-    if process.returncode != 0:
-        raise AggregateError(said.strip() or f"aggregate: exit status {process.returncode}")
+        else:
+            return process.returncode, said.strip()
+
+
+def _recorded_cause(plan: Plan) -> Cause | None:
+    """Return how the plan's aggregate ended by its record; None where it has not begun."""
+    with contextlib.suppress(RecordError):
+        record = read_aggregate(plan.roots.experiment_folder(plan.exp_name))
+        if record is not None and is_of(record, plan):
+            return record.cause
+    return None
 
 
 def main(argv: list[str]) -> int:

@@ -83,16 +83,17 @@ def worker_job(plan: Plan, name: str, walltime_s: int, exclude: Sequence[str] = 
     ]
 
 
-def aggregate_worker_job(plan: Plan, name: str) -> list[str]:
+def aggregate_worker_job(plan: Plan, name: str, exclude: Sequence[str] = ()) -> list[str]:
     """Return the command line of a flow's worker for the aggregate: its own time limit, no GPU.
 
-    Raises ValueError for a plan without an aggregate.
+    On none of the `exclude` nodes. Raises ValueError for a plan without an aggregate.
     """
     if plan.aggregate is None:
         raise ValueError("the plan has no aggregate")
     return [
         *_sbatch(plan, plan.aggregate.job_name, plan.aggregate.time_limit_s),
         "--no-requeue",
+        *_exclude(slurm_of(plan).script_text, exclude),
         *_stage(plan.light_script, "worker", plan, name),
     ]
 

@@ -15,6 +15,13 @@ def should_retry(outcome: Outcome, attempts: int, max_retries: int) -> bool:
     Called once, where the attempt's end is seen; displays get the decision with the event. A
     timeout continues from its checkpoint; without one it would only spend the same time again.
     """
-    if attempts > max_retries:
-        return False
-    return outcome.cause in ELSEWHERE or (outcome.cause is Cause.TIMEOUT and outcome.has_checkpoint)
+    resumes = outcome.cause is Cause.TIMEOUT and outcome.has_checkpoint
+    return attempts <= max_retries and (outcome.cause in ELSEWHERE or resumes)
+
+
+def should_aggregate_again(cause: Cause | None, attempts: int, max_retries: int) -> bool:
+    """Return whether an aggregate starts again after its attempt number `attempts`: as a scene.
+
+    It has no checkpoint. `cause`: None where it was not started.
+    """
+    return attempts <= max_retries and cause in ELSEWHERE

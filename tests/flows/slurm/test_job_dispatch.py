@@ -6,16 +6,19 @@ import functools
 import threading
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from page_lab import planned
 
 from flows.runner.dispatch import WorkerLostError
+from flows.runner.scene_events import aggregates_again
 from flows.runner.tasks import SceneNotDoneError
 from flows.slurm import job_dispatch
 from flows.slurm.job import Job
 from flows.slurm.job_dispatch import SlurmDispatcher
 from training.execution.attempt import ending_bound_s
+from training.execution.merge import AggregateError
 from training.records.outcome import Outcome
 from training.records.record import Cause
 from training.slurm.job_states import JobEnd, JobLocation
@@ -133,9 +136,44 @@ def test_a_scene_whose_worker_was_lost_after_its_end_is_done(setup):
     assert (state.type.value, state.data.status) == ("COMPLETED", "done")
 
 
-def test_a_lost_aggregate_says_how_slurm_ended_its_job(setup):
+@pytest.mark.parametrize(
+    "end", [WorkerLostError("gone"), AggregateError("told to end", Cause.WORKER_LOST)]
+)
+def test_a_lost_aggregate_says_how_slurm_ended_its_job(setup, end):
+    """With the cause, by which it is started again, on another node."""
     with pytest.raises(
         WorkerLostError, match="Slurm job 12 on n1: job 12 on n1 ended as NODE_FAIL"
-    ):
-        setup.run(WorkerLostError("gone"), "no scene")
+    ) as lost:
+        setup.run(end, "no scene")
+    assert lost.value.cause is Cause.NODE_FAILURE
+    assert setup.pool.events == ["given back", "asked", "avoids n1"]
     assert not setup.granted
+
+
+def test_an_aggregate_that_failed_by_itself_is_no_matter_of_slurms(setup):
+    with pytest.raises(AggregateError):
+        setup.run(AggregateError("exit status 1", Cause.TRAINER_ERROR), "no scene")
+    assert setup.pool.events == ["given back"]
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts", "again"),
+    [
+        (WorkerLostError("gone", Cause.NODE_FAILURE), 1, True),
+        (WorkerLostError("gone", Cause.PREEMPTED), 2, True),
+        (WorkerLostError("gone"), 3, False),
+        (WorkerLostError("gone", Cause.CANCELLED), 1, False),
+        (AggregateError("its process was killed", Cause.WORKER_LOST), 1, True),
+        (AggregateError("exit status 1", Cause.TRAINER_ERROR), 1, False),
+        (AggregateError("not started"), 1, False),
+        (OSError("disk full"), 1, False),
+    ],
+)
+def test_an_aggregate_starts_again_by_the_policy_of_scenes(tmp_path, error, attempts, again):
+    """Two retries; none of a cancelled plan."""
+    plan = planned(tmp_path, "a").model_copy(update={"max_retries": 2})
+    run, state = SimpleNamespace(run_count=attempts), SimpleNamespace(data=error)
+    assert aggregates_again(plan, run, state) is again
+    plan.cancelled.parent.mkdir(parents=True, exist_ok=True)
+    plan.cancelled.touch()
+    assert not aggregates_again(plan, run, state)

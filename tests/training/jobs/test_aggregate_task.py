@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 
 import pytest
 from page_lab import planned, record
 
 from training.execution.merge import AggregateError
-from training.jobs.aggregate_task import aggregate, aggregate_in_process
+from training.jobs.aggregate_task import aggregate, aggregate_in_process, aggregate_with_retries
 from training.plan.model import AggregatePlan, Plan
 from training.records.aggregate_record import AggregateRecord, read_aggregate
 from training.records.claim import claimed
@@ -102,6 +103,23 @@ def test_a_request_to_stop_is_passed_on(plan_with):
     stop.request()
     with pytest.raises(AggregateError, match="told to end"):
         aggregate_in_process(plan_with("time.sleep(600)"), stop)
+
+
+@pytest.mark.parametrize("max_retries", [0, 1])
+def test_an_aggregate_whose_process_is_killed_starts_again_like_a_scene(
+    plan_with, tmp_path, max_retries
+):
+    """The claim and the record of the first are inherited; without retries the error says how."""
+    once = f"import os, pathlib; flag = pathlib.Path({str(tmp_path / 'flag')!r})"
+    kill = "first = not flag.exists(); flag.touch(); first and os.kill(os.getppid(), 9)"
+    plan = plan_with(f"{once}; {kill}").model_copy(update={"max_retries": max_retries})
+    if max_retries:
+        aggregate_with_retries(plan, StopRequest())
+        assert (recorded(plan).status, recorded(plan).cause) == ("done", Cause.OK)
+        return
+    with pytest.raises(AggregateError, match="its process was ended by SIGKILL") as raised:
+        aggregate_with_retries(plan, StopRequest())
+    assert pickle.loads(pickle.dumps(raised.value)).cause is Cause.WORKER_LOST
 
 
 def test_a_command_that_is_not_there_is_an_error(plan_with):
