@@ -20,12 +20,14 @@ from training.execution.merge import AggregateError
 from training.jobs.job_cause import cause_of_job
 from training.jobs.reconcile import reconcile
 from training.plan.model import ScenePlan
+from training.records.claim import holder_of
 from training.records.outcome import Outcome
-from training.records.record import Cause
+from training.records.record import Cause, RecordError
 from training.slurm.job_states import JobEnd, JobLocation
 
 LOSSES = (WorkerLostError, SceneNotDoneError, AggregateError)
 """How a task ends whose job Slurm may have ended."""
+LOST_POLL_S = 5.0
 NODE_FAULTS = frozenset({Cause.NODE_FAILURE, Cause.WORKER_LOST})
 """Causes after which a job's node is avoided."""
 
@@ -61,7 +63,7 @@ class SlurmDispatcher:
             end = self._pool.wait_for_end(job, stop)
             if scene is None:
                 raise self._lost(job, end, error) from error
-            return self._reconciled(scene, job, end, error)
+            return self._reconciled(scene, job, end, error, stop)
 
     def close(self) -> None:
         """Give all jobs up."""
@@ -88,15 +90,40 @@ class SlurmDispatcher:
             self._pool.avoid_node(job.node)
         return WorkerLostError(f"{job}: {end or error}", cause)
 
-    def _reconciled(self, scene: ScenePlan, job: Job, end: JobEnd | None, error: Exception) -> Any:
-        """Complete the record of a scene whose worker was lost; it may be done all the same."""
+    def _reconciled(
+        self,
+        scene: ScenePlan,
+        job: Job,
+        end: JobEnd | None,
+        error: Exception,
+        stop: threading.Event,
+    ) -> Any:
+        """Complete the record of a scene whose worker was lost; it may be done all the same.
+
+        On a node that Slurm has lost the scene may still be trained: its end is waited for, as long
+        as it may take.
+        """
         seen = f"its Dask worker was lost ({error})" if isinstance(error, WorkerLostError) else ""
+        deadline = time.monotonic() + scene.time_limit_s + ending_bound_s(scene)
         outcome = reconcile(scene, job.job_id, end, seen=seen)
+        while outcome.status == "held" and _still_runs_in(scene, job):
+            if stop.wait(LOST_POLL_S) or time.monotonic() > deadline:
+                break
+            outcome = reconcile(scene, job.job_id, end, seen=seen)
         if outcome.status == "done":
             return _completed(outcome, job)
         if outcome.cause in NODE_FAULTS:
             self._pool.avoid_node(job.node)
         raise not_done_error(scene, outcome)
+
+
+def _still_runs_in(scene: ScenePlan, job: Job) -> bool:
+    """Return whether the process that has the scene is of a job, which Slurm takes for ended."""
+    try:
+        holder = holder_of(scene.output)
+    except RecordError:
+        return False
+    return holder is not None and holder.slurm_job_id == job.job_id
 
 
 def _is_lost(error: Exception) -> bool:

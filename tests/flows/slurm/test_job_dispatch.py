@@ -130,6 +130,21 @@ def test_a_scene_that_slurm_or_a_person_ended_is_no_fault_of_its_node(setup):
     assert setup.pool.events == ["given back", "asked"]
 
 
+@pytest.mark.parametrize("holder_job", ["12", "13"])
+def test_a_scene_that_a_lost_node_still_trains_is_waited_for(setup, monkeypatch, holder_job):
+    """Its process beats on and ends well: no failure. What another job holds is left to that."""
+    answers = [setup.outcome("held", None)] * 2 + [setup.outcome("done", Cause.OK)]
+    monkeypatch.setattr(job_dispatch, "reconcile", lambda *_, **__: answers.pop(0))
+    monkeypatch.setattr(job_dispatch, "LOST_POLL_S", 0.0)
+    holder = SimpleNamespace(slurm_job_id=holder_job)
+    monkeypatch.setattr(job_dispatch, "holder_of", lambda _: holder)
+    if holder_job == "12":
+        assert setup.run(WorkerLostError("gone"), setup.scene).data.status == "done"
+        return
+    with pytest.raises(SceneNotDoneError, match="held"):
+        setup.run(WorkerLostError("gone"), setup.scene)
+
+
 def test_a_scene_whose_worker_was_lost_after_its_end_is_done(setup):
     setup.reconciles_to("done", Cause.OK)
     state = setup.run(WorkerLostError("gone"), setup.scene)
