@@ -183,6 +183,19 @@ def flow_run_url(flow_run_id: UUID) -> str:
     return _url_in_ui("flow-run", flow_run_id)
 
 
+def has_flow(client: SyncPrefectClient, flow_id: UUID) -> bool:
+    """Return whether the server has a flow; of one that it lacks, `read_flow` raises HTTP's 404."""
+    try:
+        client.read_flow(flow_id)
+    except ObjectNotFound:
+        return False
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code == httpx.codes.NOT_FOUND:
+            return False
+        raise
+    return True
+
+
 def has_log(client: SyncPrefectClient, flow_run_id: UUID, until: datetime) -> bool:
     """Return whether the server has a line that a flow run logged until then."""
     wanted = LogFilter(

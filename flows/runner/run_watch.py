@@ -17,7 +17,13 @@ from datetime import UTC, datetime
 import httpx
 from prefect import get_client
 
-from flows.adapters.prefect_adapter import FlowRun, ObjectNotFound, SyncPrefectClient, has_log
+from flows.adapters.prefect_adapter import (
+    FlowRun,
+    ObjectNotFound,
+    SyncPrefectClient,
+    has_flow,
+    has_log,
+)
 from training.system.console import say
 
 WATCH_EVERY_S = 5.0
@@ -72,11 +78,7 @@ def _has_same_database(client: SyncPrefectClient, run: FlowRun, began: datetime)
 
     The log stays where somebody has deleted the flow with its runs, and is gone with the database.
     """
-    try:
-        client.read_flow(run.flow_id)
-    except ObjectNotFound:
-        return has_log(client, run.id, began)
-    return True
+    return has_flow(client, run.flow_id) or has_log(client, run.id, began)
 
 
 def _find(client: SyncPrefectClient, run: FlowRun) -> FlowRun | None:

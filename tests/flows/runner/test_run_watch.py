@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling, Running
 
@@ -70,6 +71,22 @@ def test_a_deleted_or_cancelled_run_is_a_reason(monkeypatch, answers, flow, log,
     """
     answering(monkeypatch, *answers, flow=flow, log=log)
     monkeypatch.delenv(run_watch.STARTED_BY_WORKER, raising=False)
+    assert run_watch._reason_to_stop(RUN, BEGAN) == reason
+
+
+@pytest.mark.parametrize(("lines", "reason"), [(1, "was deleted"), (0, "")])
+def test_a_run_that_went_with_its_flow_is_told_by_its_log(monkeypatch, lines, reason):
+    """With Prefect's own client, and a server that has neither run nor flow."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith("/logs/filter"):
+            return httpx.Response(404, json={"detail": "not found"})
+        line = {"name": "a", "level": 20, "message": "b", "timestamp": str(BEGAN)}
+        return httpx.Response(200, json=[line] * lines)
+
+    given = {"transport": httpx.MockTransport(answer)}
+    client = SyncPrefectClient("http://server/api", httpx_settings=given)
+    monkeypatch.setattr(run_watch, "get_client", lambda **_: client)
     assert run_watch._reason_to_stop(RUN, BEGAN) == reason
 
 
