@@ -25,6 +25,9 @@ INPUT_FILE_KEYS = (
 )
 """Keys of train.yaml that may name an input file: its content decides the result, not its path."""
 
+WARM_UP = "warm_up"
+"""The function of the trainer's script that imports what a mode imports: it is no mode's code."""
+
 OF_NO_SCENE = ("cpu_rasterizer", "data", "difix.same_group", "refiner_train")
 """Keys of train.yaml, or sections, that change nothing in any scene's outputs."""
 

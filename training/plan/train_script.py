@@ -32,6 +32,7 @@ from training.configuration.run_modes import (
     REFINER_TRAIN,
     RUN_MODES,
     TRAIN,
+    WARM_UP,
     RunMode,
     mode_generating_for,
 )
@@ -173,6 +174,7 @@ class TrainScript:
     @cached_property
     def _code_version(self) -> CodeVersion:
         others = [mode.function for mode in RUN_MODES.values() if mode != self.mode]
+        others.append(WARM_UP)
         with _unreadable_code_as_fault():
             if self.mode is None:
                 return CodeVersion(digest=script_digest(self.path))

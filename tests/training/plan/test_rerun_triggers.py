@@ -154,10 +154,10 @@ def test_changed_code_is_reported_and_trains_again_only_with_the_flag(copy):
 
 
 def test_code_that_the_run_mode_does_not_use_is_no_other_version(copy):
-    """The launcher, the refiner's data sets, another mode's function of the script."""
+    """The launcher, what is imported ahead, another mode's function of the script."""
     before = copy.scene()["code_version"]["digest"]
-    copy.append("training/execution/local.py", "\nCHANGED = 1\n")
-    copy.append("training/trainer/difix/generate.py", "\nCHANGED = 1\n")
+    for file in ("execution/local.py", "trainer/difix/generate.py", "trainer/import_ahead.py"):
+        copy.append(f"training/{file}", "\nCHANGED = 1\n")
     old = "    generate(config, inputs, requests)\n"
     copy.replace("training/simple_multi_human_trainer.py", old, f"{old}{old}")
     assert copy.scene()["code_version"]["digest"] == before
