@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 STAND_IN = CHECKOUT / "tests" / "stand_in_trainer.py"
 PATIENT_S = 150
 """Longer than the minute that Prefect's SQLite waits for its lock, and the client with it."""
+BOUND_S = 90
+"""Half a minute, and the minute that Prefect's SQLite may wait for its lock."""
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 QUICK = {
     "PREFECT_WORKER_QUERY_SECONDS": "1",
@@ -207,6 +210,28 @@ def served(place):
     """It is running; a test that has ended it costs the next one a start."""
     place.ensure_running()
     return place
+
+
+@pytest.fixture
+def end_of_all(served) -> Callable[[int], int]:
+    """End the command by a signal while a trainer runs; check that nothing goes on or says so.
+
+    Returns its exit status.
+    """
+
+    def end(number: int) -> int:
+        exp_name = f"end_{number}"
+        run = served.hanging_run(exp_name)
+        os.kill(served.process.pid, number)
+        status = served.process.wait(timeout=PATIENT_S)
+        wait_for(lambda: not served.left(), "their end", BOUND_S)
+        assert served.causes("a_1", exp_name) == ["cancelled"]
+        with sqlite3.connect(served.folder / "prefect.db") as database:
+            states = database.execute("select state_type from flow_run where id = ?", (run,))
+            assert states.fetchone() == ("CANCELLED",)
+        return status
+
+    return end
 
 
 @pytest.fixture

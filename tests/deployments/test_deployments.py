@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import signal
-import sqlite3
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -362,16 +360,6 @@ def test_a_deploy_makes_one_automation_and_keeps_what_people_changed_of_it(serve
     assert kept["trigger"]["within"] == HEARTBEAT_TIMEOUT_S
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_the_end_leaves_nothing_running(served, number, eventually):
+def test_ctrl_c_leaves_nothing_running(end_of_all):
     """Trainer, run, process worker and server end; neither run nor record says running."""
-    exp_name = f"end_{number}"
-    run = served.hanging_run(exp_name)
-    os.kill(served.process.pid, number)
-    expected = -signal.SIGKILL if number == signal.SIGKILL else 130
-    assert served.process.wait(timeout=150) == expected
-    eventually(lambda: not served.left(), "their end", BOUND_S)
-    assert served.causes("a_1", exp_name) == ["cancelled"]
-    with sqlite3.connect(served.folder / "prefect.db") as database:
-        states = database.execute("select state_type from flow_run where id = ?", (run,))
-        assert states.fetchone() == ("CANCELLED",)
+    assert end_of_all(signal.SIGINT) == 130

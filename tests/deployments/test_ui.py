@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,8 @@ def test_screenshots_for_the_docs(ui, served):
     ui.driver.get(report.as_uri())
     ui.see("//img")
     ui.screenshot(folder / "report.png")
+
+
+def test_kill_9_leaves_nothing_running(end_of_all):
+    """The end of what the tests of this file have used, so that none is started for it alone."""
+    assert end_of_all(signal.SIGKILL) == -signal.SIGKILL
