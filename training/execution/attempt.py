@@ -174,6 +174,7 @@ def _run_trainer(
     def on_end(end: TrainerEnd) -> None:
         if end.exit_status == 0 and not end.stopped:
             with contextlib.suppress(OSError):  # the record says so too, a moment later
+                claim.check()
                 note_exit(plan.output, record, plan.expected_outputs)
 
     environment = {

@@ -48,9 +48,6 @@ JOBS_PYTHON = "python"
 """The interpreter in a plan for Slurm: on a node it is the one that the Slurm script chooses."""
 
 
-"""Of scenes: left out of a plan's file where all have the same."""
-
-
 def setting_of(scene: str) -> str:
     """Return the setting in a scene's name in a sweep, `epochs=30,seed=1/<scene>`; else empty."""
     return scene.rpartition("/")[0]

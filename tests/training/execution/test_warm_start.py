@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
+from warm_start_lab import imported, library, log_of, run
 
 from training.execution.run_scene import run_scene
-from training.plan.model import ScenePlan
 from training.records.record import read_record
 from training.system.stop_request import StopRequest
 
@@ -54,7 +52,9 @@ def facts():
         yield stream.fileno(), str(stream.buffer)
         yield stream is getattr(sys, f"__{stream.name[1:-1]}__")
     yield [resource.getrlimit(each) for each in range(16)], threading.active_count()
-    yield threading.current_thread() is threading.main_thread(), gc.isenabled(), gc.get_threshold()
+    main = threading.main_thread()
+    yield threading.current_thread() is main, main.native_id == os.getpid()
+    yield gc.isenabled(), gc.get_threshold()
     yield sys.getrecursionlimit(), sys.gettrace(), sys.excepthook is sys.__excepthook__
     yield [str(each).split(" at ")[0] for each in sys.meta_path], len(sys.path_hooks)
     yield pathlib.Path(f"/proc/{os.getppid()}/cmdline").read_text().split("\\0")[2]
@@ -152,72 +152,6 @@ ENDS = [
     "environment",
     "flood",
 ]
-COUNTED = """
-import os, pathlib
-with pathlib.Path(os.environ["IMPORTED"]).open("a") as stream:
-    stream.write(__name__ + "\\n")
-"""
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("warm")
-
-
-@pytest.fixture(scope="module")
-def scene(folder):
-    """Return a function that makes the plan of a scene, with a script and its arguments."""
-    numbers = iter(range(1000))
-
-    def make(script, *arguments, warm_start=True, state="state", **environment):
-        name = f"scene{next(numbers)}"
-        output = folder / name
-        variables = {
-            "TS_OUT": str(output),
-            "TS_SCENE_NAME": "s",
-            "TS_STATE_ROOT": str(folder / state),
-        }
-        output.mkdir()
-        return ScenePlan(
-            name=name,
-            exp_name="exp",
-            scene={},
-            scene_file=folder / "scene.json",
-            action="run",
-            reason="new",
-            command=(sys.executable, str(script), *arguments),
-            environment=variables | environment,
-            output=output,
-            fingerprint="f",
-            expected_outputs=(),
-            time_limit_s=60,
-            kill_grace_s=5,
-            warm_start=warm_start,
-            cancelled=folder / "cancelled",
-        )
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def threads():
-    """Two threads, each of which keeps a supervisor as a launcher's do."""
-    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
-        yield one, other
-
-
-@pytest.fixture
-def thread():
-    """One thread whose supervisor has started nothing yet."""
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
-
-
-def log_of(plan):
-    """What a trainer has written, without the heading of its attempt."""
-    lines = plan.log.read_bytes().splitlines(keepends=True)
-    own = (line.replace(str(plan.output).encode(), b"TS_OUT") for line in lines)
-    return b"".join(line for line in own if not line.startswith(b"=== ")).lstrip(b"\n")
 
 
 def end_of(plan):
@@ -261,86 +195,6 @@ def test_a_warm_start_is_what_a_cold_one_is(what, probe, scene, threads):
     assert (is_warm(cold), is_warm(warm)) == (False, True)
 
 
-def library(folder, name, text):
-    """An installed package of one module; returns what PYTHONPATH needs for it."""
-    place = folder / "lib" / "site-packages"
-    place.mkdir(parents=True, exist_ok=True)
-    (place / f"{name}.py").write_text(COUNTED + text)
-    return {"PYTHONPATH": str(place), "IMPORTED": str(folder / "imported")}
-
-
-def imported(folder):
-    file = folder / "imported"
-    return file.read_text().split() if file.exists() else []
-
-
-def run(thread, *plans):
-    """What `run_scene` returns for each, one after the other."""
-    return [thread.submit(run_scene, plan).result(timeout=60) for plan in plans]
-
-
-def test_libraries_are_imported_once_as_the_script_would_and_its_own_modules_by_each_scene(
-    tmp_path, scene, thread
-):
-    """Variables that the script sets first are set; an edited module of its own counts at once."""
-    libraries = library(tmp_path, "slow", "THREADS = os.environ['THREADS']\n")
-    (tmp_path / "helper.py").write_text("VERSION = 1\n")
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import os\nos.environ.setdefault('THREADS', '4')\n"
-        "import random, slow, helper, numpy\n"
-        "print(slow.THREADS, helper.VERSION, random.random(), numpy.random.random())\n"
-    )
-    plans = [scene(script, state=tmp_path, **libraries) for _ in range(4)]
-    run(thread, *plans[:3])
-    (tmp_path / "helper.py").write_text("VERSION = 22\n")
-    run(thread, plans[3])
-    logs = [log_of(plan).split() for plan in plans]
-    assert [log[:2] for log in logs] == [[b"4", b"1"]] * 3 + [[b"4", b"22"]]
-    assert [len({log[column] for log in logs}) for column in (2, 3)] == [4, 4], "they repeat"
-    assert imported(tmp_path) == ["slow", "slow"], "once to learn it, once ahead"
-
-
-def test_what_an_import_has_read_is_imported_anew_when_it_changes(tmp_path, scene, thread):
-    """Where it changes with each scene, that is told once, and fresh interpreters start."""
-    libraries = library(tmp_path, "gpus", "SEEN = os.environ['CUDA_VISIBLE_DEVICES']\n")
-    script = tmp_path / "script.py"
-    script.write_text("import gpus\nprint(gpus.SEEN)\n")
-    seen = ["0", "0", "0", "1", "0", "1", "0", "1"]
-    plans = [scene(script, state=tmp_path, CUDA_VISIBLE_DEVICES=gpu, **libraries) for gpu in seen]
-    outcomes = run(thread, *plans)
-    assert [log_of(plan).decode().strip() for plan in plans] == seen
-    (told,) = [outcome.notice for outcome in outcomes if outcome.notice]
-    assert told.endswith("CUDA_VISIBLE_DEVICES has changed from scene to scene")
-    assert len(imported(tmp_path)) == 7, "once for the two that are alike"
-
-
-THREAD = "import threading as t\nt.Thread(target=t.Event().wait, args=[9], daemon=True).start()"
-CUDA = "cuda = type('cuda', (), {'is_initialized': staticmethod(lambda: True)})"
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [(THREAD, "starts threads"), (CUDA, "uses the GPU"), ("print('hello')", "prints")],
-)
-def test_what_cannot_be_imported_ahead_is_imported_by_each_scene(
-    text, reason, tmp_path, scene, thread
-):
-    """It is told once, by the module's name; what comes before it is imported ahead."""
-    library(tmp_path, "first", "")
-    libraries = library(tmp_path, "torch", text)
-    script = tmp_path / "script.py"
-    script.write_text("import first, torch\nprint(1)\n")
-    plans = [scene(script, state=tmp_path, **libraries) for _ in range(5)]
-    outcomes = run(thread, *plans)
-    assert [outcome.status for outcome in outcomes] == ["done"] * 5
-    assert len({log_of(plan) for plan in plans}) == 1
-    told = [outcome.notice for outcome in outcomes if outcome.notice]
-    assert [f"torch {reason}" in each for each in told] == [True]
-    assert imported(tmp_path).count("torch") == 6
-    assert imported(tmp_path).count("first") == 4, "learnt, tried, by a fresh interpreter, ahead"
-
-
 def test_a_starter_that_is_killed_costs_no_scene(probe, scene, threads, eventually):
     """Neither the one that runs, which goes on, nor the next one."""
     running, after = scene(probe, "hang"), scene(probe, "fork")
@@ -381,29 +235,3 @@ def test_a_scene_is_stopped_while_its_libraries_are_imported(tmp_path, scene, th
     assert future.result(timeout=60).status == "cancelled"
     assert read_record(plan.output).attempts[0].exit_status == -signal.SIGTERM
     assert log_of(plan) == b""
-
-
-def test_a_library_that_the_script_finds_elsewhere_is_not_taken_from_here(tmp_path, scene, thread):
-    """A script that puts a folder before all others gets what lies there."""
-    libraries = library(tmp_path, "slow", "print('installed')")
-    special = tmp_path / "special" / "site-packages"
-    special.mkdir(parents=True)
-    (special / "slow.py").write_text("print('special')\n")
-    script = tmp_path / "script.py"
-    script.write_text(f"import sys\nsys.path.insert(0, {str(special)!r})\nimport slow\n")
-    plans = [scene(script, state=tmp_path, **libraries) for _ in range(3)]
-    outcomes = run(thread, *plans)
-    assert [log_of(plan) for plan in plans] == [b"special\n"] * 3
-    assert "slow is another one than the script imports" in outcomes[1].notice
-
-
-def test_a_launch_says_once_what_its_workers_cannot_import_ahead(lab):
-    """Each worker has a supervisor and a starter of its own."""
-    lab.environment |= library(lab.root, "noisy", "print('hello')")
-    for number in range(4):
-        lab.add_scene(f"a_{number}")
-    script = lab.root / "script.py"
-    script.write_text("import noisy\n")
-    flags = ("--run-all", "--workers", "2", "--train-script", str(script), "--expect", "train.log")
-    warm = lab.run(*flags, stand_in=False)
-    assert (warm.returncode, warm.stdout.count("prints when it is imported")) == (0, 1), warm.stdout

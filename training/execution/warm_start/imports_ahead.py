@@ -153,12 +153,32 @@ class ImportsAhead:
             raise UnwarmableError("starts threads when it is imported", module)
         if _has_used_gpu():
             raise UnwarmableError("uses the GPU when it is imported", module)
+        if _has_children():
+            raise UnwarmableError("starts processes when it is imported", module)
 
 
 def check_script(script: str) -> None:
     """Raise UnwarmableError for anything but source code that can be read: Python runs more."""
     if not (script.endswith(".py") and Path(script).is_file() and os.access(script, os.R_OK)):
         raise UnwarmableError(f"{script} is not a readable .py file")
+    if not sys.flags.safe_path and (file := _file_that_hides_a_module(script)):
+        raise UnwarmableError(f"{file} has the name of one of Python's own modules")
+
+
+def _file_that_hides_a_module(script: str) -> str:
+    """Return a file beside a script which it would import instead of a module that is here already.
+
+    Empty where there is none.
+    """
+    folder = os.path.dirname(os.path.realpath(script))  # noqa: PTH120
+    here = sys.stdlib_module_names & sys.modules.keys() - set(sys.builtin_module_names)
+    for entry in Path(folder).iterdir():
+        name = entry.name.removesuffix(".py")
+        file = str(entry if entry.suffix == ".py" else entry / "__init__.py")
+        is_another = name in here and getattr(sys.modules[name], "__file__", None) != file
+        if is_another and Path(file).is_file():
+            return file
+    return ""
 
 
 def _check_names(own: list[str]) -> None:
@@ -190,6 +210,14 @@ def _has_used_gpu() -> bool:
         return True
     opened = map(_target, Path("/proc/self/fd").iterdir())
     return any(file.startswith(GPU_FILES) for file in opened)
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _target(link: Path) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training.configuration.job_variables import without_secret_values
 from training.system.atomic_write import write_atomically
 
 FOLDER = "imports"
@@ -28,13 +29,14 @@ class LearntImports:
 
     file: Path
     arguments: list[str]
-    """Those of the script that are the same for all scenes."""
+    """Those of the script that are the same for all scenes, without secrets."""
     steps: list[list[str]]
     """`["import", module]`, `["set", variable, value]`, in order; empty: not learnt yet."""
     own: list[str]
     """Names of modules that come from the script's sources."""
     left_out: str = ""
-    """The module before which the steps end, since it can't be imported ahead."""
+    """What the steps end before: a module that can't be imported ahead, or a variable that is set
+    to something of the scene's."""
 
     @property
     def is_known(self) -> bool:
@@ -66,13 +68,20 @@ def learnt_imports(file: Path, arguments: Sequence[str]) -> LearntImports:
 
     It does where the script sets variables before its imports: maybe by its arguments.
     """
-    of_all = [each for each in arguments if not each.startswith(SCENE_ARGUMENT)]
+    is_of_all = (each for each in arguments if not each.startswith(SCENE_ARGUMENT))
+    of_all = without_secret_values(is_of_all)
     content = _read(file)
-    steps, own = content.get("steps", []), content.get("own", [])
-    sets_variables = any(step[0] == "set" for step in steps)
+    sets_variables = any(step[0] == "set" for step in content.get("steps", []))
     if sets_variables and content.get("arguments") != of_all:
-        steps = []
+        content = {}
+    steps, own = content.get("steps", []), content.get("own", [])
     return LearntImports(file, of_all, steps, own, content.get("left_out", ""))
+
+
+def scene_in(arguments: Sequence[str]) -> str:
+    """Return the scene's name, which tells a script's arguments from those for other scenes."""
+    names = (each for each in arguments if each.startswith(SCENE_ARGUMENT))
+    return next(names, "").removeprefix(SCENE_ARGUMENT)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import builtins
 import contextlib
 import json
 import os
+import re
 import sys
 import sysconfig
 from collections.abc import Mapping
@@ -69,6 +70,8 @@ def prepare(
     with contextlib.suppress(OSError, ValueError):  # it is for people and for monitors
         show_command(request["argv"], request["environ"])
     _draw_new_random_numbers()
+    if threading := sys.modules.get("threading"):
+        threading.main_thread()._set_native_id()  # noqa: SLF001 - a fork leaves the starter's there
 
 
 def run_script(request: Request, fresh: Mapping[str, Any], known: frozenset[str]) -> None:
@@ -185,18 +188,25 @@ def _write_imports(request: Request, known: frozenset[str]) -> None:
     """Write down what the script has imported; nothing where the disk refuses."""
     file: str = request["learn"]
     temporary = Path(f"{file}.{os.getpid()}")
-    content = {**_imports(known), "arguments": request["arguments"]}
+    content = {**_imports(request, known), "arguments": request["arguments"]}
     with contextlib.suppress(OSError):
         temporary.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content), encoding="utf-8")
-        temporary.replace(file)
+        try:
+            temporary.write_text(json.dumps(content), encoding="utf-8")
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
-def _imports(known: frozenset[str]) -> dict[str, Any]:
-    """Return what was imported from installed packages and what was set before that, in order."""
+def _imports(request: Request, known: frozenset[str]) -> dict[str, Any]:
+    """Return what was imported from installed packages and what was set before that, in order.
+
+    Secrets are left out, since it becomes a file.
+    """
     steps: list[list[str | None]] = []
     own: list[str] = []
-    changes = list(RecordedEnviron.changes)
+    is_secret = re.compile(request["secret"], re.IGNORECASE).search
+    changes = [change for change in RecordedEnviron.changes if not is_secret(change[1])]
     for number, (name, module) in enumerate(list(sys.modules.items())):
         file = getattr(module, "__file__", None) or ""
         if name in known or name in MAIN_NAMES:
@@ -207,4 +217,16 @@ def _imports(known: frozenset[str]) -> dict[str, Any]:
             steps += [["set", *change] for at, *change in changes if at <= number]
             changes = [change for change in changes if change[0] > number]
             steps.append(["import", name, file])
-    return {"steps": steps, "own": own}
+    return {**_same_for_all(steps, request["scene"]), "own": own}
+
+
+def _same_for_all(steps: list[list[str | None]], scene: str) -> dict[str, Any]:
+    """Return the steps up to a variable whose value has the scene's name in it, and that variable.
+
+    What follows it may have read it, and each scene has its own.
+    """
+    named = re.compile(rf"(?<![a-zA-Z0-9]){re.escape(scene)}(?![a-zA-Z0-9])")
+    for number, (kind, name, value) in enumerate(steps):
+        if scene and kind == "set" and named.search(value or ""):
+            return {"steps": steps[:number], "left_out": name}
+    return {"steps": steps}

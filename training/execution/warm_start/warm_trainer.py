@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from training.configuration.job_variables import SECRET
 from training.execution.trainer_process import ColdTrainer, Trainer
 from training.execution.warm_start.learnt_imports import (
     LearntImports,
     imports_file,
     learnt_imports,
+    scene_in,
 )
 from training.execution.warm_start.starter_process import Answer, StarterProcess
 from training.system.processes import signal_group
@@ -193,6 +195,8 @@ class WarmTrainer:
             "own": [] if has_warm_up else learnt.own,
             "learn": "" if has_warm_up or learnt.is_known else str(learnt.file),
             "arguments": learnt.arguments,
+            "scene": scene_in(self._start.command),
+            "secret": SECRET.pattern,
         }
         try:
             self._answer = self._starts.ask(self._start, request)
