@@ -9,6 +9,8 @@ SHARED, COMMAND = "shared", "launch_command"
 """Keys of a plan's file; the command is the plan's own."""
 BEFORE = "configuration"
 """Key of the files of version 2, and `configurations`, by experiment, of sweeps."""
+OF_EACH_SCENE = frozenset({"name", "exp_name", "scene", "scene_file", "action", "output"})
+"""Never shared, not even in a plan of one scene: other programs read them in the file."""
 
 
 def spread(content: Any, objects_of: Callable[[dict[str, Any]], Mapping[str, Any]] | None) -> Any:
@@ -38,10 +40,10 @@ def spread(content: Any, objects_of: Callable[[dict[str, Any]], Mapping[str, Any
 def same_for_all(scenes: Iterable[Any], keys: Iterable[str]) -> tuple[set[str], dict[str, Any]]:
     """Return the keys whose values are equal in all scenes of an experiment, and a scene of each.
 
-    The experiment's own name is none of them: by it a scene finds what it shares.
+    What tells one scene from another is none of them; by `exp_name` it finds what it shares.
     """
     firsts: dict[str, Any] = {}
-    same = set(keys) - {"exp_name"}
+    same = set(keys) - OF_EACH_SCENE
     for scene in scenes:
         first = firsts.setdefault(scene.exp_name, scene)
         same -= {key for key in same if not _is_same(getattr(first, key), getattr(scene, key))}

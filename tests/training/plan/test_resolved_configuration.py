@@ -110,6 +110,15 @@ def test_scenes_that_differ_keep_their_own_configuration(script, lab):
     assert [scene.configuration["name"] for scene in read.scenes] == ["run_a_1", "run_a_2"]
 
 
+@pytest.mark.usefixtures("lab")
+def test_other_programs_find_a_scene_in_the_file_of_a_plan_of_one(script):
+    """What the merge of DiFix data reads, and whoever else reads TS_PLAN_FILE."""
+    plan = make_plan(LaunchOptions(**script, run_all=True))
+    (scene,) = json.loads(plan.to_json())["scenes"]
+    assert (scene["name"], scene["exp_name"]) == ("a_1", plan.exp_name)
+    assert scene["output"] == str(plan.scenes[0].output)
+
+
 @pytest.mark.parametrize(
     ("scene", "experiment", "given"),
     [("00_hug", "2026-11-29", "2026-11-29"), ("1e_hug", "20261129", "'20261129'")],
