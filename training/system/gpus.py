@@ -69,6 +69,8 @@ def whole_name(gpu: str, environ: Mapping[str, str] | None = None) -> str:
     """
     environ = os.environ if environ is None else environ
     by_index, names = _names()
+    if not names:
+        _names.cache_clear()  # the next answer counts: two names of one GPU would be two locks
     if gpu.isdecimal():
         is_drivers_order = len(by_index) == 1 or environ.get(DEVICE_ORDER, BY_BUS) == BY_BUS
         return by_index.get(gpu, gpu) if is_drivers_order else gpu
