@@ -20,12 +20,12 @@ ui: .venv/.trainer ## Prefect's UI with the deployments, until Ctrl-C
 test: .venv/.dev ## all tests
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-test-fast: .venv/.dev ## tests without Slurm, browser, server, training and launched processes
+test-fast: .venv/.dev ## tests without Slurm, browser, server, training and processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
 	  -m "not (slurm or browser or server or training or processes)"
 
 # An environment of its own, without lock and bounds. It reports: it is not part of CI.
-test-newest: ## contract tests and a flow with the newest libraries, in a few minutes
+test-newest: ## contract tests and a flow with the newest libraries, in minutes
 	$(PYTHON) -m venv --clear .venv-newest
 	$(PYTHON) tests/contracts/newest.py requirements > .venv-newest/requirements.txt
 	.venv-newest/bin/python -m pip install --quiet --requirement .venv-newest/requirements.txt
@@ -42,16 +42,16 @@ lint: .venv/.dev ## ruff, mypy, the layers' contracts, and the documentation's l
 	$(BIN)/lint-imports
 	$(MKDOCS) --site-dir .venv/site
 
-docs: .venv/.dev ## docs/flags.md from the options' definition, and the pages as a site in site/
+docs: .venv/.dev ## docs/flags.md from the options, and the pages as a site in site/
 	$(BIN)/python -m flows.flags_page
 	$(MKDOCS) --site-dir site
 
 # The folder is named and emptied by pytest: it shows in the pictures.
-screenshots: .venv/.dev ## docs/images: the form, a run's page and the report, in a few minutes
+screenshots: .venv/.dev ## docs/images: the form, a run's page and the report, in minutes
 	TS_SCREENSHOTS=docs/images $(BIN)/python -m pytest -n 0 -k screenshots \
 	  --basetemp /tmp/training-scheduler tests/deployments/test_ui.py
 
-slurm-up: ## a private Slurm on this machine (as root); ACCOUNTING=1 with sacct's database
+slurm-up: ## a private Slurm on this machine (as root); ACCOUNTING=1 with sacct
 	@$(SLURM) up $(if $(filter-out 0,$(ACCOUNTING)),--accounting)
 
 slurm-down: ## end it and all that runs on it

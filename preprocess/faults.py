@@ -57,13 +57,19 @@ def grouped(faults: Sequence[Fault]) -> list[Fault]:
 
 
 def _together(kind: str, members: Sequence[Fault]) -> Fault:
-    is_told_by_value = VARYING not in kind and members[0].value
-    first = [each.value if is_told_by_value else _one_line(each) for each in members[:FIRST_FEW]]
+    first = [_particular(each, kind) for each in members[:FIRST_FEW]]
     folder = _common_folder(members)
     where = f", all below {folder}" if folder else ""
     return Fault(
         f"{len(members)} times{where}: {kind}", f"{', '.join(first)}, …", members[0].remedy
     )
+
+
+def _particular(fault: Fault, kind: str) -> str:
+    """Return what a fault says beside its kind: its value, or the file that it is said of."""
+    if VARYING in kind:
+        return _one_line(fault)
+    return fault.value or fault.what.removesuffix(f": {kind}")
 
 
 def _kind(fault: Fault) -> str:

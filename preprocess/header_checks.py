@@ -31,6 +31,7 @@ Given = ParamSpec("Given")
 Size = tuple[int, int]
 TURN_TOLERANCE = 1e-2
 """Of a rotation matrix times its transpose from the identity."""
+MAKE_AGAIN = "copy or make the file again, or name its frame in skip_frames.csv"
 REPAIRABLE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR)
 """What a user can repair; of other errors the disk is the cause."""
 
@@ -219,7 +220,8 @@ def fault_of(error: SceneDataError) -> Fault:
     number = getattr(error.__cause__, "errno", None)
     if number is not None and number not in REPAIRABLE:
         raise error
-    return Fault(str(error))
+    remedy = "" if "skip_frames.csv" in str(error) else MAKE_AGAIN
+    return Fault(str(error), remedy=remedy)
 
 
 def collect(

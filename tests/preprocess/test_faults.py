@@ -42,3 +42,11 @@ def test_files_and_names_inside_a_message_are_no_other_kind() -> None:
     assert lines[0].startswith("9 times, all below /reg: … is not JSON: /reg/0.json is not JSON: ")
     assert "the id of … camera" in lines[2]
     assert "s_2's camera: 2 is in 0..9" in lines[2]
+
+
+def test_what_many_files_have_in_common_is_said_once() -> None:
+    """After the kind come the files alone."""
+    faults = [Fault(f"/data/me/{n}.png: No such file; expected a mask") for n in range(9)]
+    (line,) = shown(faults)
+    files = "/data/me/0.png, /data/me/1.png, /data/me/2.png, …"
+    assert line == f"9 times, all below /data/me: No such file; expected a mask: {files}"

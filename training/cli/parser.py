@@ -92,7 +92,11 @@ def parse_options(
     Raises FaultsError for a wrong one, SystemExit(0) for --help.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
-    values, unknown = build_parser(model, prog, description).parse_known_args(arguments)
+    try:
+        values, unknown = build_parser(model, prog, description).parse_known_args(arguments)
+    except FaultsError as error:  # that a flag is missing may be since another one is misspelt
+        misspelt = [_unknown_argument([flag], model, prog) for flag in _misspelt(arguments, model)]
+        raise FaultsError([*misspelt, *error.faults]) from error
     if unknown:
         raise FaultsError([_unknown_argument(unknown, model, prog)])
     given = vars(values)
@@ -104,6 +108,14 @@ def parse_options(
     ]:
         raise FaultsError(faults)
     return checked_options(model, given)
+
+
+def _misspelt(arguments: Sequence[str], model: type[BaseModel]) -> list[str]:
+    """Return the flags among the arguments that the model has no field for."""
+    known = {flag_name(field, model) for field in model.model_fields} | {"--help", "--"}
+    known |= {name.replace("--", "--no-", 1) for name in known}
+    flags = [each.split("=")[0] for each in arguments if each.startswith("--")]
+    return [flag for flag in flags if flag not in known]
 
 
 def _unknown_argument(unknown: Sequence[str], model: type[BaseModel], prog: str) -> Fault:

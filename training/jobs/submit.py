@@ -183,10 +183,15 @@ def _incomplete(reason: str, arrays: list[str], command: list[str]) -> str:
 
 
 def _next_commands(options: LaunchOptions) -> str:
-    """Return the command lines that watch and cancel this submission, with the same folders."""
+    """Return the command lines that watch, cancel and report this submission, in its folders."""
     same = ["--exp-name", options.exp_name]
     for root in ("results_root", "state_root"):
         if value := getattr(options, root):
             same += ["--" + root.replace("_", "-"), value]
     again = shlex.join(same)
-    return f"watch: {spelled('status')} --watch {again}\ncancel: {spelled('cancel')} {again}"
+    lines = {
+        "watch": f"{spelled('status')} --watch",
+        "cancel": spelled("cancel"),
+        "report, at the end": spelled("report"),
+    }
+    return "\n".join(f"{what}: {command} {again}" for what, command in lines.items())

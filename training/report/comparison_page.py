@@ -62,7 +62,8 @@ class WrittenComparison:
         left_out = [f"{item.name}: {item.text}" for item in _left_out(found)]
         short = replace(found, settings=_with_short_keys(found.settings))
         settings = [*aligned(_settings_table(short), width), ""] if found.settings else []
-        return "\n".join(["", *settings, *aligned(numbers, width), "", *left_out])
+        leaves = _leaves(found, few) if _is_pair(found) else None
+        return "\n".join(["", *settings, *aligned(numbers, width, leaves), "", *left_out])
 
 
 def write_comparison(
@@ -213,7 +214,7 @@ def _pair_table(comparison: Comparison, columns: Sequence[Column]) -> Table:
     ours, theirs = comparison.names
     head = ["scene"]
     for column in columns:
-        head += [f"{column.heading} {theirs}", f"{column.heading} {ours}", "difference"]
+        head += [f"{column.heading} {name}" for name in (theirs, ours, "difference")]
     lines = [_pair_line(each, columns) for each in comparison.scenes]
     average = ["average"]
     for column in columns:
@@ -221,6 +222,17 @@ def _pair_table(comparison: Comparison, columns: Sequence[Column]) -> Table:
         average += [*map(column.precise, means)]
         average.append(column.precise(comparison.mean_difference(column.key, 1), "+"))
     return Table(head, lines, [average] if columns else [], text_columns=1)
+
+
+def _leaves(comparison: Comparison, columns: Sequence[Column]) -> dict[str, int]:
+    """Return which columns of the pair's table a narrow terminal leaves out first, by heading.
+
+    The last number's come first, and a number's values before its difference.
+    """
+    ours, theirs = comparison.names
+    names = ("difference", ours, theirs)
+    headings = [f"{column.heading} {name}" for column in columns for name in names]
+    return {"scene": 0} | {heading: place for place, heading in enumerate(headings)}
 
 
 def _pair_line(scene: Compared, columns: Sequence[Column]) -> list[str]:

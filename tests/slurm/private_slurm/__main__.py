@@ -15,7 +15,11 @@ def main() -> int:
     options = parse()
     if options.what == "down":
         was = down(options.folder)
-        print("the private Slurm is down" if was else "no private Slurm was up")
+        print(
+            "the private Slurm is down; where you used it: unset SLURM_CONF"
+            if was
+            else "no private Slurm was up"
+        )
         return 0
     if lacks := missing(accounting=options.accounting):
         print(lacks, file=sys.stderr)

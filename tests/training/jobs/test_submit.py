@@ -101,6 +101,7 @@ def test_an_array_too_large_for_the_site_is_split(fake):
     assert result.returncode == 0, result.stderr
     assert "8 scenes, at most 2 at once" in result.stdout
     assert "in 4 arrays" in result.stdout
+    assert "report, at the end: python -m flows.report --exp-name" in result.stdout
     *arrays, aggregate = calls(fake)
     assert [call[-1] for call in arrays] == ["0", "3", "4", "7"]
     assert [word for call in arrays for word in call if word.startswith("--array=")] == [

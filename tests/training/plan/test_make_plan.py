@@ -121,6 +121,7 @@ def test_files_that_cannot_be_trained_on_are_found_before_the_queue(lab, options
     assert f"{mask}: No such file or directory" in found
     assert f"{folder.camera(28, 3)}: extrinsics is float64 (1, 4, 4)" in found
     assert "pair_a/smplx/000001.npz is empty" in found
+    assert found.count("-> copy or make the file again, or name its frame in skip_frames.csv") == 3
     warnings = "\n".join(make_plan(options(run_all=True)).warnings)
     assert str(image) in warnings, "a dry run says it, and shows the plan"
 

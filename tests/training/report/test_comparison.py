@@ -38,6 +38,17 @@ def test_two_experiments_are_compared_scene_by_scene(roots, capsys):
     assert "a_3: only in exp" in capsys.readouterr().out
 
 
+def test_a_narrow_terminal_keeps_the_difference(roots, capsys, monkeypatch):
+    """Long names, such as those of a sweep's settings, leave before it."""
+    monkeypatch.setattr("training.report.comparison_page.terminal_width", lambda: 60)
+    for name, psnr in (("exp", 22.0), ("a-former-setting", 20.0)):
+        record(roots, "a_1", exp_name=name, psnr=psnr, ssim=0.9)
+    assert main(["--exp-name", "exp", "--compare", "a-former-setting"]) == 0
+    out = capsys.readouterr().out
+    assert "scene    PSNR dB exp  PSNR dB difference\na_1      22.00        +2.00\n" in out
+    assert "left out: PSNR dB a-former-setting, SSIM a-former-setting, SSIM exp" in out
+
+
 def test_any_number_of_experiments_is_compared(roots, capsys):
     """First in which settings they differ; exact differences; pictures of a scene side by side."""
     own = {"(script)": "simple_multi_human_trainer.py", "model.sh_degree": 0}
@@ -106,7 +117,7 @@ def test_a_report_as_json_has_rows_and_averages(roots, capsys):
         (["--exp-name", "exq", "--json", "--compare", "odl"], "exp?\nno such experiment: odl"),
         (["--exp-name", "exp", "--compare", "exp"], "--compare names the experiment itself"),
         (["--exp-name", "../exp"], "--exp-name is not valid"),
-        (["--exp-nam", "exp"], "--exp-name"),
+        (["--exp-nam", "exp"], "unknown argument: --exp-nam\n    -> did you mean --exp-name?\nthe"),
     ],
 )
 def test_a_mistyped_name_is_a_fault(roots, capsys, flags, message):

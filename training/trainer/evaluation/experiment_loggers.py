@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from preprocess.faults import Fault
-from training.system.scene_log import PROGRESS
+from training.system.console import is_terminal
+from training.system.scene_log import PROGRESS, progress_text
 from training.trainer.config.schema import Config
 from training.trainer.output_files import OutputFolder
 
@@ -96,5 +98,9 @@ def open_loggers(config: Config, output: OutputFolder, epoch: int) -> list[Exper
 
 
 def report_progress(numbers: Mapping[str, Any]) -> None:
-    """Print one progress line, which the launcher reads (training/system/scene_log.py)."""
-    print(f"{PROGRESS}{json.dumps(dict(numbers), allow_nan=False)}", flush=True)
+    """Print one progress line, which the launcher reads (training/system/scene_log.py).
+
+    On a terminal it is in words: somebody has started the trainer by hand.
+    """
+    in_words = is_terminal(sys.stdout) and progress_text(numbers)
+    print(in_words or f"{PROGRESS}{json.dumps(dict(numbers), allow_nan=False)}", flush=True)

@@ -132,6 +132,11 @@ def prepare(config: Config, requests: SignalRequests, device: torch.device) -> R
 def train(run: RefinerRun) -> None:
     """Take all steps that are left; raises Terminated, TrainingError, OSError."""
     settings, losses = run.settings, list[float]()
+    if run.step < settings.steps:
+        print(
+            f"steps {run.step + 1} to {settings.steps} on {len(run.pairs['train'])} pairs",
+            flush=True,
+        )
     while run.step < settings.steps:
         _handle_signals(run)
         losses.append(_take_step(run))

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from training.trainer.config.compose import load_config
-from training.trainer.evaluation.experiment_loggers import WandbLogger
+from training.trainer.evaluation.experiment_loggers import WandbLogger, report_progress
 
 TERMS = {"rgb", "ssim", "silhouette", "depth", "offset", "scale", "pose_prior", "pose_smoothness"}
 
@@ -43,3 +43,16 @@ def test_weights_and_biases_gets_project_team_and_labels(monkeypatch, tmp_path):
     (named,) = opened
     assert (named["project"], named["entity"], named["tags"]) == ("people", "lab", ["demo", "four"])
     assert (named["group"], named["name"]) == ("b", "b/a")
+
+
+@pytest.mark.parametrize(
+    ("on_a_terminal", "said"),
+    [(True, "step 50/600, loss 0.01\n"), (False, 'TS_PROGRESS {"step": 50, "steps": 600, "loss"')],
+)
+def test_a_trainer_that_is_started_by_hand_speaks_in_words(
+    monkeypatch, capsys, on_a_terminal, said
+):
+    """What a launcher reads from a log is for programs."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: on_a_terminal)
+    report_progress({"step": 50, "steps": 600, "loss": 0.01})
+    assert capsys.readouterr().out.startswith(said)
