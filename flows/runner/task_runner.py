@@ -59,8 +59,8 @@ class SceneTaskRunner(ClusterTaskRunner):
             lambda runner: AnyWorkerDispatcher(runner.client)
         )
         self._dispatcher: Dispatcher | None = None
-        self.ended = 0
-        """How many task runs have ended."""
+        self.submitted = self.ended = 0
+        """How many task runs there are, and how many of them have ended."""
         self._counting = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
         self._stop = threading.Event()
@@ -113,6 +113,7 @@ class SceneTaskRunner(ClusterTaskRunner):
             raise RuntimeError("The task runner must be started before submitting work.")
         remote_task = self._on_workers(task)
         task_run = create_pending_task_run(task, parameters, wait_for, dependencies)
+        self.submitted += 1
         future = self._threads.submit(
             copy_context().run, run_task, remote_task, task_run, parameters, wait_for
         )

@@ -46,19 +46,20 @@ FAULTS = {
 
 
 def check_node(
-    plan: Plan, address: str, slurm: Slurm, say: Callable[[str], None], stop: threading.Event
+    plan: Plan, memory: Path, slurm: Slurm, say: Callable[[str], None], stop: threading.Event
 ) -> None:
     """Run the probe on whichever node Slurm gives; return once it has succeeded.
 
-    Without one where --slurm.probe says never, or one has passed within a day. `address` is that of
-    the scheduler. Raises JobsError that names what is wrong there, StoppedError once `stop` is set.
+    Without one where --slurm.probe says never, or one has passed within a day, which `memory` says
+    (`probe_memory.file_of`). Raises JobsError that names what is wrong there, StoppedError once
+    `stop` is set.
     """
     policy = slurm_of(plan).probe
-    if policy == "never" or (policy == "auto" and probe_memory.is_remembered(plan, address)):
+    if policy == "never" or (policy == "auto" and probe_memory.is_remembered(memory)):
         return
-    probe_memory.forget(plan, address)
+    probe_memory.forget(memory)
     _run_probe(plan, slurm, say, stop)
-    probe_memory.remember(plan, address)
+    probe_memory.remember(memory)
 
 
 def _run_probe(plan: Plan, slurm: Slurm, say: Callable[[str], None], stop: threading.Event) -> None:

@@ -226,7 +226,7 @@ class PoolState:
         # Whether a node is to be avoided is known once Slurm has said how its job ended.
         if self.failure or self.unexplained_exits or now < self._refused_until:
             return Actions()
-        return self._new_jobs(now)
+        return self._new_jobs(unfinished_calls, now)
 
     def record_submission(
         self, submitted: Mapping[str, Submission], exclude: Sequence[str], now: float
@@ -273,10 +273,13 @@ class PoolState:
         surplus = (free + queued)[:too_many]
         return surplus + [job for job in expired if job not in surplus]
 
-    def _new_jobs(self, now: float) -> Actions:
+    def _new_jobs(self, unfinished_calls: int, now: float) -> Actions:
         """Enter the jobs that are missing; before their submission, since a worker may be quick."""
-        idle = sum(job.state != "busy" for job in self._active_jobs())
+        active = self._active_jobs()
+        idle = sum(job.state != "busy" for job in active)
         wanted = self.waiting_calls + self.expected_calls - idle
+        # An expected call whose task run has failed before it never comes.
+        wanted = min(wanted, unfinished_calls - len(active))
         count = min(wanted, self.limits.max_jobs - len(self.jobs))
         names = tuple(f"{self.limits.prefix}{next(self._names)}" for _ in range(count))
         self.jobs |= {name: Job(name, self.limits.scenes_per_job, now) for name in names}

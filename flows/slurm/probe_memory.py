@@ -1,6 +1,7 @@
 """Remember for a day that a probe has passed, by everything that its outcome depends on.
 
 One file for each passed probe below the state root; a node that can't start a worker removes it.
+Its name is made before the probe: what is edited or installed while one waits has not been probed.
 """
 
 from __future__ import annotations
@@ -32,18 +33,24 @@ DECISIVE_VARIABLES = re.compile(
 """Variables that decide which programs a job finds, and with which modules."""
 
 
-def is_remembered(plan: Plan, address: str) -> bool:
-    """Return whether a probe for such a plan and the scheduler's address passed within a day."""
+def file_of(plan: Plan, address: str) -> Path:
+    """Return the file of a passed probe, for a plan and the scheduler's address as all is now."""
+    text = json.dumps(_dependencies(plan, address), sort_keys=True)
+    name = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]
+    return plan.roots.state_root / FOLDER / f"{name}.json"
+
+
+def is_remembered(file: Path) -> bool:
+    """Return whether the probe of a file has passed within a day."""
     try:
-        passed_at = json.loads(_file(plan, address).read_text())["passed_at"]
+        passed_at = json.loads(file.read_text())["passed_at"]
         return bool(0 <= time.time() - passed_at < VALID_S)
     except (OSError, ValueError, LookupError, TypeError):
         return False
 
 
-def remember(plan: Plan, address: str) -> None:
+def remember(file: Path) -> None:
     """Remember that a probe has passed, and forget those of more than a day ago."""
-    file = _file(plan, address)
     with contextlib.suppress(OSError):  # then the next flow probes a node once more
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         for old in file.parent.glob("*.json"):
@@ -52,16 +59,10 @@ def remember(plan: Plan, address: str) -> None:
         write_atomically(file, json.dumps({"passed_at": time.time()}))
 
 
-def forget(plan: Plan, address: str) -> None:
+def forget(file: Path) -> None:
     """Have the next flow probe a node."""
     with contextlib.suppress(OSError):
-        _file(plan, address).unlink(missing_ok=True)
-
-
-def _file(plan: Plan, address: str) -> Path:
-    text = json.dumps(_dependencies(plan, address), sort_keys=True)
-    name = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]
-    return plan.roots.state_root / FOLDER / f"{name}.json"
+        file.unlink(missing_ok=True)
 
 
 def _dependencies(plan: Plan, address: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def job_runner(
     """Open a runner of tasks in Slurm jobs, which are given up when it closes."""
 
     def make_dispatcher(runner: SceneTaskRunner) -> SlurmDispatcher:
-        jobs.count_ended = lambda: runner.ended
+        jobs.progress = lambda: (runner.submitted, runner.ended)
         return SlurmDispatcher(jobs.pool, runner.client, on_job_granted)
 
     settings: dict[str, Any] = {

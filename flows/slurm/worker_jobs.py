@@ -65,13 +65,14 @@ class WorkerJobs:
         for_scenes: bool,
     ) -> None:
         address = own_address(plan)
+        memory = probe_memory.file_of(plan, address)
 
         def check(stop: threading.Event) -> None:
-            check_node(plan, address, client, say, stop)
+            check_node(plan, memory, client, say, stop)
 
         self.plan, self.limits, self._calls = plan, limits, calls
-        self.count_ended: Callable[[], int] = lambda: 0
-        """Returns how many tasks have ended; set by what runs them."""
+        self.progress: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        """Returns how many tasks were submitted and have ended; set by what runs them."""
         self.cluster = SlurmWorkerCluster(plan, address)
         self.pool = JobPool(
             self.cluster,
@@ -79,14 +80,22 @@ class WorkerJobs:
             limits,
             sbatch_command=sbatch_command,
             failure_text=functools.partial(failure_text, plan),
-            unfinished_calls=lambda: self._calls - self.count_ended(),
+            unfinished_calls=self._unfinished,
             say=say,
             expected_calls=min(limits.max_jobs, calls) if for_scenes else 0,
             before_first_job=check if for_scenes else lambda _: None,
-            on_bad_node=functools.partial(probe_memory.forget, plan, address),
+            on_bad_node=functools.partial(probe_memory.forget, memory),
         )
         self.cluster.watch_workers(self.pool.worker_joined, self.pool.worker_left)
         self.pool.start()
+
+    def _unfinished(self) -> int:
+        """Return how many tasks run, wait or will come; after --max-failures no more come."""
+        submitted, ended = self.progress()
+        to_come = self._calls - submitted
+        if to_come and self.plan.enough_failures.exists():
+            to_come = 0
+        return submitted - ended + to_come
 
     def close(self) -> None:
         """Give the jobs up and end the scheduler; a second call does nothing."""

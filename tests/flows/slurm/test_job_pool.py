@@ -74,6 +74,19 @@ def test_jobs_for_calls_that_will_come_are_submitted_before_them(bench):
     assert bench.in_queue == ["w1", "w2"]
 
 
+@in_jobs_of(2, 2, 2)
+def test_a_call_that_never_comes_gets_no_job_again_and_again(bench):
+    """Its task run failed before it asked for a job, as where Prefect's server refuses it."""
+    bench.unfinished = 2
+    bench.advance(0.2)
+    bench.slurm.start("w1", "w2")
+    bench.unfinished = 0
+    bench.with_jobs([Call(bench)], 1)
+    bench.advance(60)
+    assert sorted(bench.slurm.jobs) == ["w1", "w2"]
+    assert len(bench.in_queue) == 1
+
+
 @in_jobs_of(3, 4)
 def test_surplus_is_released_the_free_job_first(bench):
     """With fewer calls left the free job is closed, then all queued ones in one request."""

@@ -144,7 +144,8 @@ def check(plan, stop, monkeypatch):
             return rows
 
         slurm.my_jobs = my_jobs
-        node_check.check_node(plan, "10.0.0.1", slurm, messages.append, stop)
+        memory = probe_memory.file_of(plan, "10.0.0.1")
+        node_check.check_node(plan, memory, slurm, messages.append, stop)
         return messages
 
     return run
@@ -214,7 +215,8 @@ def probes(plan, stop, monkeypatch):
 
     def check(address="10.0.0.1", **slurm):
         changed = plan.model_copy(update={"slurm": plan.slurm.model_copy(update=slurm)})
-        node_check.check_node(changed, address, FakeSlurm([]), print, stop)
+        memory = probe_memory.file_of(changed, address)
+        node_check.check_node(changed, memory, FakeSlurm([]), print, stop)
         return len(submitted)
 
     return check
@@ -226,7 +228,7 @@ def test_a_probe_that_passed_is_not_run_again_for_a_day(plan, probes, monkeypatc
     assert [probes(), probes()] == [1, 1]
     assert probes(probe="always") == 2
     assert probes() == 2
-    probe_memory.forget(plan, "10.0.0.1")
+    probe_memory.forget(probe_memory.file_of(plan, "10.0.0.1"))
     assert [probes(), probes()] == [3, 3]
     monkeypatch.setattr(probe_memory, "VALID_S", 0.0)
     assert probes() == 4
@@ -252,6 +254,14 @@ def test_a_probe_is_run_again_where_its_outcome_may_differ(plan, probes, monkeyp
     assert probes(**changed.get(change, {})) == 2
 
 
+def test_what_changes_while_a_probe_waits_has_not_been_probed(plan, probes, monkeypatch):
+    """As a package that is installed while the probe's job is in the queue."""
+    changes = lambda *_: monkeypatch.setenv("LOADEDMODULES", "cuda/13")  # noqa: E731
+    monkeypatch.setattr(node_check, "_run_probe", changes)
+    probes()
+    assert not probe_memory.is_remembered(probe_memory.file_of(plan, "10.0.0.1"))
+
+
 def test_a_probe_that_fails_is_not_remembered(plan, probes, monkeypatch):
     def fail(*_):
         raise JobsError("no licence")
@@ -260,4 +270,4 @@ def test_a_probe_that_fails_is_not_remembered(plan, probes, monkeypatch):
     monkeypatch.setattr(node_check, "_run_probe", fail)
     with pytest.raises(JobsError):
         probes(probe="always")
-    assert not probe_memory.is_remembered(plan, "10.0.0.1")
+    assert not probe_memory.is_remembered(probe_memory.file_of(plan, "10.0.0.1"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from unittest.mock import Mock
 
 import pytest
 from page_lab import planned
@@ -53,3 +54,25 @@ def test_nothing_is_submitted_for_scenes_whose_data_is_made_first(plan, monkeypa
     monkeypatch.setattr(worker_jobs, "scenes_without_data", lambda _: ["a"])
     with worker_jobs.submitted_early([plan]) as jobs:
         assert jobs is None
+
+
+def test_after_enough_failures_no_job_is_kept_for_scenes_that_are_not_submitted(plan, monkeypatch):
+    """Of ten thousand scenes only some have task runs: their GPUs would idle for hours."""
+    pools = []
+
+    def pool(*_, unfinished_calls, **__):
+        pools.append(unfinished_calls)
+        return Mock()
+
+    monkeypatch.setattr(worker_jobs, "own_address", lambda _: "127.0.0.1")
+    monkeypatch.setattr(worker_jobs, "SlurmWorkerCluster", Mock())
+    monkeypatch.setattr(worker_jobs, "JobPool", pool)
+    scenes = [plan.scenes[0].model_copy(update={"name": f"a_{number}"}) for number in range(9)]
+    jobs = worker_jobs.scene_jobs(plan.model_copy(update={"scenes": tuple(scenes)}))
+    (unfinished,) = pools
+    assert unfinished() == 9
+    jobs.progress = lambda: (5, 3)
+    assert unfinished() == 6
+    plan.enough_failures.parent.mkdir(parents=True, exist_ok=True)
+    plan.enough_failures.touch()
+    assert unfinished() == 2
