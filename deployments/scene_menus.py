@@ -59,7 +59,7 @@ class SceneMenus:
         self._next = time.monotonic() + CHECK_EVERY_S
         if self._state is not None and _state_of(self._state) == self._state:
             return
-        with suppress(httpx.HTTPError, FaultsError):
+        with suppress(httpx.HTTPError, FaultsError, ValueError):  # the last: not Prefect's words
             self._state = self._update()
 
     def _update(self) -> State:

@@ -52,6 +52,8 @@ def server(monkeypatch, folder):
                 }
                 for name, schema in self.schemas.items()
             ]
+            if self.status == 302:
+                return httpx.Response(200, html="<p>please log in</p>")
             return httpx.Response(500 if self.status == 500 else 200, json=found)
 
         def menu(self, name="own"):
@@ -95,9 +97,9 @@ def test_a_menu_stays_while_a_scene_can_not_be_read(server, folder):
     assert server.menu() == ["a_1", "a_2"]
 
 
-@pytest.mark.parametrize(("status", "warned"), [(409, 1), (500, 0)])
+@pytest.mark.parametrize(("status", "warned"), [(409, 1), (500, 0), (302, 0)])
 def test_a_refused_menu_is_said_once_and_a_failed_one_tried_again(server, capsys, status, warned):
-    """Refused: the deployment's own parameters name a scene that is gone."""
+    """Refused: its own parameters name a scene that is gone; failed also: a proxy's page."""
     menus = SceneMenus({"PREFECT_API_URL": "http://server"})
     server.status = status
     menus.refresh()

@@ -42,6 +42,16 @@ def test_a_database_that_can_be_used_stays(tmp_path, database, content):
     ]
 
 
+def test_garbage_is_told_in_a_folder_with_any_name(tmp_path, database):
+    """SQLite takes a file's address, where some characters mean something else."""
+    folder = tmp_path / "runs #1 50%41?"
+    folder.mkdir()
+    moved = database.rename(folder / database.name)
+    assert not is_beyond_use(moved)
+    moved.write_bytes(os.urandom(4096))
+    assert is_beyond_use(moved)
+
+
 @pytest.mark.parametrize("is_header_whole", [False, True])
 def test_garbage_is_kept_aside_with_what_lies_beside_it(
     tmp_path, database, capsys, is_header_whole
