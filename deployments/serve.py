@@ -74,6 +74,28 @@ OWN_DEFAULTS = {  # of a server for one person
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C or SIGTERM (exit status 130); 2 for a fault, 1 when a part of it died."""
+    arguments = _parser().parse_args(argv)
+    pools = list(dict.fromkeys(arguments.pools or [POOL]))
+    options = [NO_SPARE] if arguments.no_spare_engine else []
+    adopt_orphans()
+    with first_stop_interrupts() as stops, ExitStack() as stack:
+        try:
+            with stops.stay_interrupts():
+                died = _serve(pools, options, stack, stops)
+            say(f"{died}: runs and all else end", sys.stderr)
+        except FaultsError as error:
+            say(f"not served:\n{error}", sys.stderr)
+            return USAGE
+        except httpx.HTTPError as error:
+            say(f"not served, Prefect's server failed: {error}", sys.stderr)
+            return FAILED
+        except KeyboardInterrupt:
+            say("ending runs, process worker and server; once more ends them at once")
+            return INTERRUPTED
+    return FAILED
+
+
+def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog=spelled("ui"), description=__doc__)
     parser.add_argument(
         "--pool",
@@ -87,43 +109,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="start each run in a new process: saves the memory of one that is kept ready",
     )
-    arguments = parser.parse_args(argv)
-    pools = list(dict.fromkeys(arguments.pools or [POOL]))
-    options = [NO_SPARE] if arguments.no_spare_engine else []
-    adopt_orphans()
-    with first_stop_interrupts() as stops, ExitStack() as stack:
-        try:
-            say("prefect.yaml is checked")
-            read_settings()  # wrong ones are a fault, where importing Prefect ends in a traceback
-            load_prefect_file()
-            folder = _folder()
-            lock = stack.enter_context(_only_one(folder))
-            api = stack.enter_context(_running_api(folder, lock))
-            api.wait_until_ready()
-            settings = read_settings()
-            say("deployments are brought up to date")
-            found = _deploy(settings, pools, is_own=api.server is not None)
-            say("the process worker starts")
-            workers = {
-                folder / _log_of(pool): stack.enter_context(
-                    _process_worker(settings, [pool, *options], folder / _log_of(pool), lock, stops)
-                )
-                for pool in pools
-            }
-            _wait_until_started(workers)
-            _announce(api, found, folder, workers)
-            died = _wait_for_a_death(api, workers, SceneMenus(settings).refresh)
-            say(f"{died}: runs and all else end", sys.stderr)
-        except FaultsError as error:
-            say(f"not served:\n{error}", sys.stderr)
-            return USAGE
-        except httpx.HTTPError as error:
-            say(f"not served, Prefect's server failed: {error}", sys.stderr)
-            return FAILED
-        except KeyboardInterrupt:
-            say("ending runs, process worker and server; once more ends them at once")
-            return INTERRUPTED
-    return FAILED
+    return parser
+
+
+def _serve(pools: Sequence[str], options: Sequence[str], stack: ExitStack, stops: StopCount) -> str:
+    """Start all parts, which end with `stack`, and serve; return which of them has died."""
+    say("prefect.yaml is checked")
+    read_settings()  # wrong ones are a fault, where importing Prefect ends in a traceback
+    load_prefect_file()
+    folder = _folder()
+    lock = stack.enter_context(_only_one(folder))
+    api = stack.enter_context(_running_api(folder, lock))
+    api.wait_until_ready()
+    settings = read_settings()
+    say("deployments are brought up to date")
+    found = _deploy(settings, pools, is_own=api.server is not None)
+    say("the process worker starts")
+    workers = {
+        folder / _log_of(pool): stack.enter_context(
+            _process_worker(settings, [pool, *options], folder / _log_of(pool), lock, stops)
+        )
+        for pool in pools
+    }
+    _wait_until_started(workers)
+    _announce(api, found, folder, workers)
+    return _wait_for_a_death(api, workers, SceneMenus(settings).refresh)
 
 
 def _log_of(pool: str) -> str:

@@ -22,7 +22,7 @@ from prefect import allow_failure, flow, get_client, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectConcurrentFuture
 from prefect.logging import get_run_logger
-from prefect.states import Cancelled, Completed, Failed
+from prefect.states import Cancelled, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.adapters.prefect_adapter import (
@@ -42,6 +42,7 @@ from flows.run_page.artifacts import Artifacts
 from flows.run_page.page import RunPage
 from flows.run_page.refusal_artifact import refusal_artifact
 from flows.runner.dispatch import JobsError
+from flows.runner.final_state import final_state, state_of_all
 from flows.runner.gpu_dispatch import local_runner
 from flows.runner.log_filter import install_log_filters
 from flows.runner.run_watch import stop_with_run
@@ -65,7 +66,7 @@ from training.plan.loop import blockers, make_plans
 from training.plan.model import Plan, ScenePlan, launch_line
 from training.plan.options import checked_options
 from training.report.plots.charts import import_plots
-from training.report.summary import standing, summarise
+from training.report.summary import summarise
 from training.report.tables import duration
 from training.system.console import say
 
@@ -109,7 +110,7 @@ def run_plans(
             return Cancelled(message="stopped on request")
         why = "the run is gone" if isinstance(error, ObjectNotFound) else error
         say(f"Prefect's API was lost ({why}): what follows is what the records say")
-        return _state_of_all(plans, list(map(final_state, plans)))
+        return state_of_all(plans, list(map(final_state, plans)))
     finally:
         _plans_to_run.reset(given)
         _early_jobs.reset(early)
@@ -216,7 +217,7 @@ def _run_in_sequence(plans: Sequence[Plan]) -> State[Any]:
             not_done.append(plan.stage.name)
     if plans[1:]:
         _summarise(plans[0])
-    return _state_of_all(plans, states)
+    return state_of_all(plans, states)
 
 
 def _run_stage(plan: Plan, made: Made) -> State[Any]:
@@ -229,18 +230,6 @@ def _run_stage(plan: Plan, made: Made) -> State[Any]:
         RunPage(plan, _flow_run().id, get_run_logger()) as page,
     ):
         return page.final(_run(plan, page, made))
-
-
-def _state_of_all(plans: Sequence[Plan], states: Sequence[State[Any]]) -> State[Any]:
-    """Return the state of the flow run, given those of its plans: of one plan its own."""
-    if not plans[1:]:
-        return states[0]
-    named = (
-        f"{plan.stage.name if plan.stage else plan.exp_name}: {state.message}"
-        for plan, state in zip(plans, states, strict=True)
-    )
-    is_done = all(state.is_completed() for state in states)
-    return (Completed if is_done else Failed)(message="; ".join(named))
 
 
 def _summarise(plan: Plan) -> None:
@@ -301,15 +290,6 @@ def _jobs_of(plan: Plan) -> WorkerJobs | None:
     """Return the jobs of a plan's scenes that are submitted already."""
     early = _early_jobs.get()
     return early if early and early.plan.plan_id == plan.plan_id else None
-
-
-def final_state(plan: Plan, fault: str = "") -> State[Any]:
-    """Return Completed if every chosen scene is done by its record, else Failed, naming the rest.
-
-    `fault` is what else went wrong; it makes the state Failed, too.
-    """
-    all_done, text = standing(plan, fault)
-    return (Completed if all_done else Failed)(message=text)
 
 
 def _tag_flow_run(**tags: str) -> None:

@@ -84,7 +84,7 @@ def launch(options: FlowOptions, plans: Plans, standby: Standby | None = None) -
         return _end_idle(plans)
     with first_stop_interrupts() as stops:
         with _viewer(plans) as display:
-            state = _run_flow(options, plans, display, standby)
+            state = _run_flow(options, plans, display, standby, stops)
         is_stopped = state is None or state.is_cancelled()
         if is_stopped:
             for plan in plans:
@@ -193,12 +193,19 @@ def _wait_until_ended(plan: Plan, stops: StopCount) -> None:
 
 
 def _run_flow(
-    options: FlowOptions, plans: Plans, display: Lines, standby: Standby | None
+    options: FlowOptions,
+    plans: Plans,
+    display: Lines,
+    standby: Standby | None,
+    stops: StopCount,
 ) -> State[Any] | None:
     """Run the flow and return its final state; None when a stop came between its steps."""
+    root = plans[0].roots.state_root
     try:
-        root = plans[0].roots.state_root
-        with prefect_api(root, verbose=options.verbose, standby=standby) as api:
+        with (
+            stops.stay_interrupts(),
+            prefect_api(root, verbose=options.verbose, standby=standby) as api,
+        ):
             # Prefect has read its settings: what is started from here on needs no secrets.
             remove_secrets()
             hide_url()
@@ -208,7 +215,9 @@ def _run_flow(
                         from flows.adapters.prefect_adapter import send_buffered
                         from flows.flow import run_plans, train_scenes
 
+                    stops.check()
                     api.wait_until_ready()
+                stops.check()
                 if display.is_live and api.server is None:  # our own has no UI
                     train_scenes.on_running(_say_address)
                 state = run_plans(options, plans, jobs)

@@ -18,6 +18,27 @@ class StopCount:
         """Whether the user asked more than once: everything is to end at once."""
         return self.count > 1
 
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if the user has asked, but a library has swallowed it.
+
+        What compiled code calls back, as while Prefect is imported, is such a place.
+        """
+        if self.count:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def stay_interrupts(self) -> Iterator[None]:
+        """Raise KeyboardInterrupt again where a library has made an error of its own of it.
+
+        Pydantic does, where the signal comes while it serialises, as Prefect its settings.
+        """
+        try:
+            yield
+        except Exception as error:
+            if self.count:
+                raise KeyboardInterrupt from error
+            raise
+
 
 @contextmanager
 def first_stop_interrupts() -> Iterator[StopCount]:

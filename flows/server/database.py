@@ -25,7 +25,8 @@ def is_beyond_use(path: Path, timeout_s: float = TIMEOUT_S) -> bool:
     if not path.exists() or path.stat().st_size == 0:
         return False
     try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=timeout_s)
+        address = f"{path.resolve().as_uri()}?mode=ro"
+        connection = sqlite3.connect(address, uri=True, timeout=timeout_s)
         with contextlib.closing(connection):
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError:

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +33,7 @@ from flows.server.settings import (
     read_settings,
     set_defaults,
 )
-from flows.server.standby import Standby
+from flows.server.standby import MODULE, Standby
 from preprocess.faults import Fault, FaultsError
 from preprocess.roots import CHECKOUT
 from training.system.waiting import awaited
@@ -236,35 +236,45 @@ def start_server(
     # With the password, which the flow removes, and with what the user has set in files that are
     # found from the user's current folder only.
     variables = {**settings, **environ}
-    socket_fd = listening.fileno()
-    module = "flows.server.process"
-    command = [sys.executable, "-m", module, str(os.getpid()), str(socket_fd), *extras]
-
     database = Path(environ[HOME], DATABASE_FILE)
+    recipe = _Recipe(variables, listening.fileno(), locks, extras, log, database)
+    put_aside_if_broken(database)
+    has_database = DATABASE in variables or database.exists()
+    server = recipe.start_standby(standby) if standby else recipe.start()
+    return API(environ[API_URL], server, log, recipe.start, database, has_database=has_database)
 
-    def start() -> subprocess.Popen[bytes]:
-        put_aside_if_broken(database)
-        with log.open("ab") as stream:
+
+@dataclass(frozen=True)
+class _Recipe:
+    """How a server of ours is started, now and when it has died."""
+
+    variables: Mapping[str, str]
+    socket_fd: int
+    locks: tuple[int, ...]
+    extras: tuple[str, ...]
+    log: Path
+    database: Path
+
+    def start(self) -> subprocess.Popen[bytes]:
+        put_aside_if_broken(self.database)
+        arguments = [str(os.getpid()), str(self.socket_fd), *self.extras]
+        with self.log.open("ab") as stream:
             return subprocess.Popen(
-                command,
+                [sys.executable, "-m", MODULE, *arguments],
                 cwd=CHECKOUT,
-                env=variables,
+                env=self.variables,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
-                pass_fds=(socket_fd, *locks),
+                pass_fds=(self.socket_fd, *self.locks),
                 start_new_session=True,  # at a terminal's Ctrl-C the flow has still to say its end
             )
 
-    def start_standby() -> subprocess.Popen[bytes]:
-        with log.open("ab") as stream:
-            if standby and standby.serve(variables, (stream.fileno(), socket_fd, *locks)):
-                return standby.process
-        return start()
-
-    put_aside_if_broken(database)
-    has_database = DATABASE in variables or database.exists()
-    return API(environ[API_URL], start_standby(), log, start, database, has_database=has_database)
+    def start_standby(self, standby: Standby) -> subprocess.Popen[bytes]:
+        """Have a standby serve; where it can't, start another process."""
+        with self.log.open("ab") as stream:
+            fds = (stream.fileno(), self.socket_fd, *self.locks)
+            return standby.process if standby.serve(self.variables, fds) else self.start()
 
 
 @contextmanager
