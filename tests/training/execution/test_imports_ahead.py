@@ -12,7 +12,11 @@ def test_libraries_are_imported_once_as_the_script_would_and_its_own_modules_by_
     tmp_path, scene, thread
 ):
     """Variables that the script sets first are set; an edited module of its own counts at once."""
-    libraries = library(tmp_path, "slow", "THREADS = os.environ['THREADS']\n")
+    libraries = library(
+        tmp_path,
+        "slow",
+        "import __main__\nTHREADS = os.environ['THREADS'] + os.path.basename(__main__.__file__)\n",
+    )
     (tmp_path / "helper.py").write_text("VERSION = 1\n")
     script = tmp_path / "script.py"
     script.write_text(
@@ -25,7 +29,7 @@ def test_libraries_are_imported_once_as_the_script_would_and_its_own_modules_by_
     (tmp_path / "helper.py").write_text("VERSION = 22\n")
     run(thread, plans[3])
     logs = [log_of(plan).split() for plan in plans]
-    assert [log[:2] for log in logs] == [[b"4", b"1"]] * 3 + [[b"4", b"22"]]
+    assert [log[:2] for log in logs] == [[b"4script.py", b"1"]] * 3 + [[b"4script.py", b"22"]]
     assert [len({log[column] for log in logs}) for column in (2, 3)] == [4, 4], "they repeat"
     assert imported(tmp_path) == ["slow", "slow"], "once to learn it, once ahead"
 
@@ -46,6 +50,7 @@ def test_what_an_import_has_read_is_imported_anew_when_it_changes(tmp_path, scen
 
 THREAD = "import threading as t\nt.Thread(target=t.Event().wait, args=[9], daemon=True).start()"
 CHILD = "import subprocess\nsubprocess.Popen(['sleep', '60'])"
+FOLDER = "import tempfile\nfolder = tempfile.TemporaryDirectory()"
 CUDA = "cuda = type('cuda', (), {'is_initialized': staticmethod(lambda: True)})"
 
 
@@ -54,6 +59,7 @@ CUDA = "cuda = type('cuda', (), {'is_initialized': staticmethod(lambda: True)})"
     [
         (THREAD, "starts threads"),
         (CHILD, "starts processes"),
+        (FOLDER, "makes a temporary folder"),
         (CUDA, "uses the GPU"),
         ("print('hello')", "prints"),
     ],

@@ -5,6 +5,7 @@ Uses the standard library alone, like all that `starter.py` runs.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -77,6 +78,7 @@ class ImportsAhead:
         self.changed: dict[str, str | None] = {}
         """Variables that imports have set, or deleted (None)."""
         self._files: dict[str, tuple[int, int] | None] = {}
+        self._has_made_folder = False
 
     def why_not(self, request: Request) -> str:
         """Return why what was imported does not serve a request; empty if it does."""
@@ -104,13 +106,15 @@ class ImportsAhead:
         script, steps = request["argv"][1], request["steps"]
         sys.argv[:] = request["argv"][1:]
         set_script_folder(script)
+        sys.modules["__main__"] = main_module(script, fresh)
         before, plain = dict(os.environ), type(os.environ)
         os.environ.__class__ = WatchedEnviron
         try:
-            if request["has_warm_up"]:
-                self._run_warm_up(script, fresh)
-            else:
-                self._import(steps)
+            with self._temporary_folders_noted():
+                if request["has_warm_up"]:
+                    self._run_warm_up(script, fresh)
+                else:
+                    self._import(steps)
         finally:
             os.environ.__class__ = plain
         by_script = {name for kind, name, *_ in steps if kind == "set"}
@@ -122,6 +126,21 @@ class ImportsAhead:
         self.request = request
         gc.collect()
         gc.freeze()
+
+    @contextlib.contextmanager
+    def _temporary_folders_noted(self) -> Iterator[None]:
+        """Note that an import makes one: the scene that ends first would remove it for all."""
+        make = tempfile.mkdtemp
+
+        def noted(*arguments: Any, **more: Any) -> Any:
+            self._has_made_folder = True
+            return make(*arguments, **more)
+
+        tempfile.mkdtemp = noted
+        try:
+            yield
+        finally:
+            tempfile.mkdtemp = make
 
     def _run_warm_up(self, script: str, fresh: Mapping[str, Any]) -> None:
         path = sys.path.copy()
@@ -153,6 +172,8 @@ class ImportsAhead:
             raise UnwarmableError("starts threads when it is imported", module)
         if _has_used_gpu():
             raise UnwarmableError("uses the GPU when it is imported", module)
+        if self._has_made_folder:
+            raise UnwarmableError("makes a temporary folder when it is imported", module)
         if _has_children():
             raise UnwarmableError("starts processes when it is imported", module)
 
