@@ -33,22 +33,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     defer_compiler()
     try:
         scenes = _chosen(load_scenes(options.scenes_dir), options.names)
-        made = ensure_scene_data(scenes, _root(options.scene_data_root))
+        ensure_scene_data(scenes, _root(options.scene_data_root), say)
     except FaultsError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_status
     except KeyboardInterrupt:
         return INTERRUPTED
-    say("".join(f"built {path}\n" for path in made))
     return 0
 
 
 def say(text: str) -> None:
-    """Write to the standard output; what it can't show is escaped, and its end ends nothing."""
+    """Write a line to the standard output; what it can't show is escaped, its end ends nothing."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
     except BrokenPipeError:  # piped into head: what was built is built
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -29,8 +29,14 @@ VERSION = 2
 LEFTOVER_AGE = 24 * 3600  # seconds; building a long scene of large images may take an hour
 
 
-def ensure_scene_data(scenes: Iterable[Scene], scene_data_root: Path) -> list[Path]:
+def ensure_scene_data(
+    scenes: Iterable[Scene],
+    scene_data_root: Path,
+    tell: Callable[[str], object] = lambda _: None,
+) -> list[Path]:
     """Build what is missing of the synthetic scenes among `scenes`; return the folders made.
+
+    `tell` is given a line when a scene is begun and when a folder is complete.
 
     Raises FaultsError for recipes that are wrong, folders built from another recipe, and a root
     that can't be written or is full; no half folder is left.
@@ -40,13 +46,14 @@ def ensure_scene_data(scenes: Iterable[Scene], scene_data_root: Path) -> list[Pa
     faults += [fault for scene in synthetic for fault in _stale_faults(scene, scene_data_root)]
     if faults:
         raise FaultsError(faults)
-    return [path for scene in synthetic for path in _build_missing(scene, scene_data_root)]
+    return [path for scene in synthetic for path in _build_missing(scene, scene_data_root, tell)]
 
 
-def _build_missing(scene: Scene, root: Path) -> Iterator[Path]:
+def _build_missing(scene: Scene, root: Path, tell: Callable[[str], object]) -> Iterator[Path]:
     missing = [folder for folder in _scene_folders(scene, root) if not folder.root.exists()]
     if not missing:
         return
+    tell(f"building {scene.seq_name}")
     try:
         from preprocess.synthetic.studio import (
             open_studio,
@@ -67,6 +74,7 @@ def _build_missing(scene: Scene, root: Path) -> Iterator[Path]:
         write = writers.get(folder.root, lambda folder: write_truth_folder(studio, folder))
         with _reporting_disk_faults(scene, folder.root):
             if _write_folder(folder.root, scene, write):
+                tell(f"built {folder.root}")
                 yield folder.root
 
 

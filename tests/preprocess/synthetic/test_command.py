@@ -29,14 +29,18 @@ def write_registry(folder: Path) -> None:
     (folder / "small.json").write_text(json.dumps(SMALL), encoding="utf-8")
 
 
-def test_the_command_builds_by_name_and_says_where(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_command_builds_by_name_and_says_meanwhile_what_and_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scenes, root = tmp_path / "scenes", tmp_path / "data"
     write_registry(scenes)
     where = ["--scenes-dir", str(scenes), "--scene-data-root", str(root)]
+    said: list[tuple[str, bool]] = []
+    say = "preprocess.synthetic.__main__.say"
+    monkeypatch.setattr(say, lambda text: said.append((text, (root / "small").exists())))
     assert main(["small", *where]) == 0
-    assert f"built {root / 'small'}" in capsys.readouterr().out
+    built = (f"built {root / 'truth' / 'small'}", False), (f"built {root / 'small'}", True)
+    assert said == [("building small", False), *built]
     assert main(["smal", *where]) == 2
     assert "did you mean small?" in capsys.readouterr().err
 
