@@ -15,6 +15,9 @@ from typing import Any
 from benchmarks.processes import CHECKOUT, last_words
 from benchmarks.subject import Measure, Row, Size, Subject, UnavailableError, merged
 
+END_S = 60.0
+"""What lives while a subject is measured, as a Slurm, has so long to end."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -105,8 +108,17 @@ def _run(command: Sequence[str], log: Path, timeout_s: float) -> str:
         except subprocess.TimeoutExpired:
             return f"not done after {timeout_s:.0f} s"
         finally:
-            process.terminate()
-            process.wait(60)
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process, at last by SIGKILL."""
+    process.terminate()
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def as_json(found: Sequence[Finding]) -> list[dict[str, Any]]:

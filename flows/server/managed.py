@@ -16,7 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -159,8 +159,9 @@ class API:
             if len(restarts) == MAX_RESTARTS and moment - restarts[0] < RESTARTS_WITHIN_S:
                 self.is_lost = True
                 return
-            restarts.append(moment)
-            self.server = self.start()
+            with suppress(OSError):  # no memory, no process: tried again
+                self.server = self.start()
+                restarts.append(moment)
 
     def _end_with_database(self) -> None:
         """End our server where its database is beyond use: it would only answer with errors."""

@@ -94,17 +94,22 @@ def test_rounds_end_at_the_subjects_most():
     assert rows[0].samples == (1.0, 1.0)
 
 
+IGNORES_TERM = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)"
+
+
 @pytest.mark.parametrize(
     ("lines", "timeout_s", "said"),
     [
         ("raise SystemExit('boom')", 60.0, "exit status 1: boom"),
         ("import time; time.sleep(60)", 0.1, "not done after"),
+        (IGNORES_TERM, 1.0, "not done after"),
     ],
 )
 def test_a_crash_or_an_endless_subject_is_a_row(tmp_path, monkeypatch, lines, timeout_s, said):
     """Whatever ends its process, with the process' last words."""
     (tmp_path / "benchmarks.py").write_text(lines, encoding="utf-8")
     monkeypatch.setattr(runner, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(runner, "END_S", 0.3, raising=False)
     (row,) = runner.run_apart(subject(timeout_s=timeout_s), "quick", 1).rows
     assert said in row.problem
 

@@ -116,6 +116,23 @@ def test_a_server_that_dies_again_and_again_is_given_up(monkeypatch):
     assert not patient.is_lost
 
 
+def test_a_server_that_can_not_be_started_for_now_is_tried_again(monkeypatch):
+    """Where there is no memory for a process; such a try is no death of a server."""
+    monkeypatch.setattr(managed, "RESTART_CHECK_S", 0.0)
+    starts = []
+
+    def start() -> Dead:
+        starts.append(1)
+        if len(starts) <= 2 * MAX_RESTARTS:
+            raise OSError("no memory")
+        api.stopping.set()
+        return Dead()
+
+    api = API("", Dead(), start=start)
+    api._keep_alive()
+    assert not api.is_lost
+
+
 @pytest.mark.server
 def test_two_flows_at_once_have_two_databases_and_the_next_takes_a_free_one(state_root, plain):
     """SQLite is never shared; a database that was migrated is not made again."""
