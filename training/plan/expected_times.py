@@ -13,7 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
+from training.configuration.configuration_file import SCRIPT
 from training.plan.model import ScenePlan, setting_of
 from training.records.record import RecordError, read_record
 from training.system.paths import EXPERIMENTS, Roots
@@ -31,10 +33,15 @@ ORDER_STEP_S = 60.0
 
 @dataclass(frozen=True)
 class FormerTimes:
-    """Seconds by scene in one earlier experiment, and its number of epochs where that is known."""
+    """Seconds by scene in one earlier experiment; its epochs and trainer where they are known."""
 
     seconds: Mapping[str, float]
     epochs: float | None = None
+    script: str = ""
+
+    def may_be_of(self, script: str) -> bool:
+        """Return whether a trainer's script may have taken these times."""
+        return not (self.script and script) or self.script == script
 
 
 def former_times(roots: Roots, output_subdir: str) -> list[FormerTimes]:
@@ -66,13 +73,14 @@ def with_expected_times(
     A scene that is not known counts as long as the median of the others. Whole minutes count:
     scenes that take about as long stay in their order.
     """
-    by_epochs: dict[float | None, dict[str, float]] = {}
+    by_kind: dict[tuple[float | None, str], dict[str, float]] = {}
     found = []
     for scene in scenes:
-        epochs = _number(scene.configuration.get(EPOCHS))
-        if epochs not in by_epochs:
-            by_epochs[epochs] = expected_seconds(former, epochs)
-        seconds = by_epochs[epochs].get(scene.scene_name)
+        epochs, script = kind = _kind_of(scene.configuration)
+        if kind not in by_kind:
+            same_trainer = (each for each in former if each.may_be_of(script))
+            by_kind[kind] = expected_seconds(same_trainer, epochs)
+        seconds = by_kind[kind].get(scene.scene_name)
         update = {"expected_s": None if seconds is None else round(seconds, 1)}
         found.append(scene if seconds is None else scene.model_copy(update=update))
     known = [scene.expected_s for scene in found if scene.expected_s is not None]
@@ -99,15 +107,20 @@ def _times_in(table: Path, roots: Roots, output_subdir: str) -> Iterator[FormerT
     for setting, seconds in list(by_setting.items())[:MOST_SETTINGS]:
         name = "/".join(filter(None, [setting, next(iter(seconds))]))
         output = roots.output_folder(name, table.parent.name, output_subdir)
-        yield FormerTimes(seconds, _epochs_in(output))
+        yield FormerTimes(seconds, *_kind_in(output))
 
 
-def _epochs_in(output: Path) -> float | None:
-    """Return the epochs of the experiment that a scene's record is of; None where it says none."""
+def _kind_in(output: Path) -> tuple[float | None, str]:
+    """Return epochs and script of the experiment that a scene's record is of."""
     with contextlib.suppress(RecordError):
         record = read_record(output)
-        return _number(record.configuration.get(EPOCHS)) if record else None
-    return None
+        return _kind_of(record.configuration if record else {})
+    return _kind_of({})
+
+
+def _kind_of(configuration: Mapping[str, Any]) -> tuple[float | None, str]:
+    """Return a configuration's epochs, None for none, and its trainer's script, empty for none."""
+    return _number(configuration.get(EPOCHS)), str(configuration.get(SCRIPT, ""))
 
 
 def _number(value: object) -> float | None:

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from training.configuration.configuration_file import SCRIPT
 from training.plan.expected_times import (
     EPOCHS,
     FormerTimes,
@@ -31,8 +32,8 @@ def trained(roots, monkeypatch):
     """Return a function that reports an experiment of scenes that took so many minutes."""
     monkeypatch.setattr("training.report.write.write_plots", lambda *_: [])
 
-    def trained(exp_name, age, epochs=None, **minutes):
-        configuration = {} if epochs is None else {EPOCHS: epochs}
+    def trained(exp_name, age, epochs=None, script="script.py", **minutes):
+        configuration = {SCRIPT: script, **({} if epochs is None else {EPOCHS: epochs})}
         for scene, took in minutes.items():
             begun = RunRecord(
                 scene=scene,
@@ -64,8 +65,8 @@ def test_times_come_from_the_newest_reports(roots, trained):
     trained("new", age=1, epochs=60, a=5, c=8)
     former = former_times(roots, "")
     assert former == [
-        FormerTimes({"a": 300.0, "c": 480.0}, 60.0),
-        FormerTimes({"a": 120.0, "b": 240.0}, 30.0),
+        FormerTimes({"a": 300.0, "c": 480.0}, 60.0, "script.py"),
+        FormerTimes({"a": 120.0, "b": 240.0}, 30.0, "script.py"),
     ]
     assert expected_seconds(former, 30.0) == pytest.approx({"a": 120, "b": 240, "c": 240})
     assert expected_seconds(former, None) == pytest.approx({"a": 300, "b": 240, "c": 480})
@@ -73,7 +74,11 @@ def test_times_come_from_the_newest_reports(roots, trained):
 
 
 def test_the_longest_scene_starts_first(roots, trained, tmp_path):
-    """One without a record counts as the median; times that are about the same change nothing."""
+    """One without a record counts as the median; times that are about the same change nothing.
+
+    Those that another trainer took say nothing.
+    """
+    trained("counted", age=0, script="counts.py", a=99, b=99, c=1, d=99, e=99)
     trained("before", age=1, a=1, b=3, c=30, d=3.2)
     registry = tmp_path / "registry"
     registry.mkdir()
