@@ -41,7 +41,7 @@ from training.system.claim_file import VARIABLE as CLAIM_VARIABLE
 from training.system.claim_file import ClaimLostError
 from training.system.gpus import VISIBLE_GPUS, with_device_order
 from training.system.job_environment import is_started_again, node_name, own_job_id
-from training.system.processes import program_of
+from training.system.processes import kill_marked, program_of
 from training.system.versions import recorded_versions
 
 FROZEN_SCENE = "scene.json"
@@ -85,7 +85,7 @@ def claimed_by_own_job(
 
 
 def _run_claimed(plan: ScenePlan, claim: Claim, launcher: str, warm: WarmStarts | None) -> Outcome:
-    record = _record_to_continue(plan)
+    record = _record_to_continue(plan, claim)
     if record.status == "done":
         return outcome_of(plan.name, record, plan.log, has_checkpoint(plan.output))
     if not has_checkpoint(plan.output):
@@ -102,9 +102,11 @@ def _run_claimed(plan: ScenePlan, claim: Claim, launcher: str, warm: WarmStarts 
     return outcome_of(plan.name, record, plan.log, has_checkpoint(plan.output))
 
 
-def _record_to_continue(plan: ScenePlan) -> RunRecord:
+def _record_to_continue(plan: ScenePlan, claim: Claim) -> RunRecord:
     """Return the scene's record, a new one after setting outputs of another configuration aside."""
     record = complete(plan.output, read_record(plan.output))
+    if record is not None and record.status == "running":
+        _end_leftovers(claim)
     if record is not None and not is_current(record, plan):
         set_aside(plan.output)
         record = None
@@ -121,6 +123,11 @@ def _record_to_continue(plan: ScenePlan) -> RunRecord:
     if record.status == "running":  # we hold its claim, so its supervisor is dead
         return record.ended(Cause.WORKER_LOST, None, "its supervisor died")
     return record
+
+
+def _end_leftovers(claim: Claim) -> None:
+    """Kill what the trainer of a dead supervisor had started; the trainer died with that."""
+    kill_marked(CLAIM_VARIABLE, claim.is_of_predecessor)
 
 
 def _new_attempt(plan: ScenePlan) -> Attempt:
@@ -221,9 +228,10 @@ def close_record(plan: ScenePlan, launcher: int, cause: Cause, message: str) -> 
     Where the record can't be written, the outcome's message says so.
     """
     try:
-        with claimed(plan.output, launcher, ending_bound_s(plan)):
+        with claimed(plan.output, launcher, ending_bound_s(plan)) as claim:
             record = complete(plan.output, read_record(plan.output))
             if record is not None and record.status == "running":
+                _end_leftovers(claim)
                 write_record(plan.output, record.ended(cause, None, message))
             elif record is not None and record.status == "done":
                 return outcome_of(plan.name, record, plan.log, has_checkpoint(plan.output))

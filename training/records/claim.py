@@ -104,6 +104,10 @@ class Claim:
         """Raise ClaimLostError where another process has the folder by now; raises OSError."""
         check_claim(self.path)
 
+    def is_of_predecessor(self, path: str) -> bool:
+        """Return whether a claim's file is of an earlier holder of the same folder."""
+        return Path(path).parent == self.path.parent and Path(path).stem < self.path.stem
+
     def heartbeat(self) -> None:
         """Show other hosts that the holder lives, unless the claim is lost: raises ClaimLostError.
 

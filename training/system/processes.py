@@ -7,6 +7,7 @@ import ctypes
 import os
 import signal
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -108,6 +109,20 @@ def kill_descendants(spared: frozenset[int] = frozenset()) -> None:
             process.kill()
         except psutil.NoSuchProcess:
             continue
+
+
+def kill_marked(variable: str, is_marked: Callable[[str], bool]) -> None:
+    """Kill this user's processes that began with a variable of the environment that is marked.
+
+    Children have it from their parents, also those whose parents are dead.
+    """
+    import psutil
+
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            value = process.environ().get(variable)
+            if value is not None and is_marked(value) and process.pid != os.getpid():
+                process.kill()
 
 
 def reap_orphans() -> None:

@@ -126,6 +126,7 @@ if what == "flood":
         if number % 500 == 0:
             print("err", number, file=sys.stderr)
 if what == "hang":
+    subprocess.Popen(["sleep", "600"], start_new_session=True)
     (out / "ready").touch()
     while not (out / "go").exists():
         time.sleep(0.02)
@@ -208,13 +209,13 @@ def test_a_starter_that_is_killed_costs_no_scene(probe, scene, threads, eventual
 
 
 def test_a_starter_ends_with_its_supervisor(probe, scene, thread, eventually, alive):
-    """And so does the trainer, by kill -9 of the supervisor."""
+    """And so do the trainer and what it has started, by kill -9 of the supervisor."""
     plan = scene(probe, "hang")
     future = thread.submit(run_scene, plan)
     eventually((plan.output / "ready").exists, "the trainer")
     supervisor = read_record(plan.output).attempts[0].pid
-    family = [each.pid for each in psutil.Process(supervisor).children()]
-    assert len(family) == 2
+    family = [each.pid for each in psutil.Process(supervisor).children(recursive=True)]
+    assert len(family) == 3
     os.kill(supervisor, signal.SIGKILL)
     assert future.result(timeout=60).cause == "worker_lost"
     eventually(lambda: not any(map(alive, family)), "their end")

@@ -18,6 +18,7 @@ from training.execution.warm_start.learnt_imports import (
     scene_in,
 )
 from training.execution.warm_start.starter_process import Answer, StarterProcess
+from training.system.claim_file import VARIABLE as CLAIM_VARIABLE
 from training.system.processes import signal_group
 
 WARM_UP = b"__warm_up__"
@@ -89,7 +90,9 @@ class WarmStarts:
         if self._starter is not None and not self._starter.lives():
             self.close()
         if self._starter is None:
-            self._starter = StarterProcess(start.command[0], start.environment, start.log)
+            of_all = {**start.environment}
+            of_all.pop(CLAIM_VARIABLE, None)  # it is no process of the first scene
+            self._starter = StarterProcess(start.command[0], of_all, start.log)
         answer = self._starter.ask(request, start.log)
         self._starter.served += 1
         return answer
