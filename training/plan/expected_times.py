@@ -23,8 +23,12 @@ from training.system.paths import EXPERIMENTS, Roots
 EPOCHS = "train.optimization.epochs"
 """Key of a configuration to which the time of a training is taken to be proportional."""
 TABLE = "metrics.csv"
-MOST_EXPERIMENTS = 5
-"""So many of the newest reports are read."""
+MOST_EXPERIMENTS = 20
+"""So many of the newest reports are read, and no more once `MOST_TIMES` are known: a short try with
+another trainer or few epochs must not hide what was trained before it."""
+MOST_TIMES = 30_000
+MOST_SCALED = 4.0
+"""A training of so many times the epochs is not estimated: much of a short one is its start."""
 MOST_SETTINGS = 20
 """Of a sweep's so many settings."""
 ORDER_STEP_S = 60.0
@@ -48,17 +52,27 @@ def former_times(roots: Roots, output_subdir: str) -> list[FormerTimes]:
     """Return how long done scenes took in the newest experiments of a run mode, newest first."""
     prefix = f"{output_subdir}_" if output_subdir else ""
     tables = (roots.results_root / EXPERIMENTS).glob(f"*/{prefix}{TABLE}")
-    newest = sorted(tables, key=_time_of, reverse=True)[:MOST_EXPERIMENTS]
-    return [times for table in newest for times in _times_in(table, roots, output_subdir)]
+    found: list[FormerTimes] = []
+    for table in sorted(tables, key=_time_of, reverse=True)[:MOST_EXPERIMENTS]:
+        found += _times_in(table, roots, output_subdir)
+        if sum(len(each.seconds) for each in found) >= MOST_TIMES:
+            break
+    return found
 
 
 def expected_seconds(former: Iterable[FormerTimes], epochs: float | None) -> dict[str, float]:
     """Return by scene its seconds in the experiment with the nearest epochs, scaled to `epochs`.
 
-    Among several the newest counts. `former`: newest first.
+    Among several the newest counts, those of `MOST_SCALED` times the epochs not. `former`: newest
+    first.
     """
     found: dict[str, float] = {}
-    for times in sorted(former, key=lambda each: abs(_log_ratio(epochs, each.epochs))):
+
+    def distance(times: FormerTimes) -> float:
+        return abs(_log_ratio(epochs, times.epochs))
+
+    near = [each for each in former if distance(each) <= math.log(MOST_SCALED)]
+    for times in sorted(near, key=distance):
         scale = math.exp(_log_ratio(epochs, times.epochs))
         for scene, seconds in times.seconds.items():
             found.setdefault(scene, seconds * scale)

@@ -73,6 +73,16 @@ def test_times_come_from_the_newest_reports(roots, trained):
     assert former_times(roots, "difix_data") == []
 
 
+def test_short_tries_neither_estimate_nor_hide_what_was_trained(roots, trained):
+    """Two epochs say nothing of fifty: most of their time is the start."""
+    trained("real", age=100, epochs=50, a=2, b=3)
+    for number in range(6):
+        trained(f"try{number}", age=number, epochs=2, a=1, b=1, c=1)
+    former = former_times(roots, "")
+    assert expected_seconds(former, 50.0) == pytest.approx({"a": 120, "b": 180})
+    assert expected_seconds(former, 4.0) == pytest.approx({"a": 120, "b": 120, "c": 120})
+
+
 def test_the_longest_scene_starts_first(roots, trained, tmp_path):
     """One without a record counts as the median; times that are about the same change nothing.
 
