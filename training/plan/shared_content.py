@@ -60,4 +60,5 @@ def _shared_of(content: Mapping[str, Any]) -> Callable[[str], dict[str, Any]]:
 
 
 def _is_same(one: object, other: object) -> bool:
-    return one is other or one == other
+    """Return whether both are the same text, too: 1, 1.0 and True are equal."""
+    return one is other or (one == other and repr(one) == repr(other))

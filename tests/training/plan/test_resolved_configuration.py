@@ -111,6 +111,17 @@ def test_scenes_that_differ_keep_their_own_configuration(script, lab):
 
 
 @pytest.mark.usefixtures("lab")
+def test_equal_is_not_the_same_in_the_file(script):
+    """A scene with 1 and one with 1.0 or true each keep theirs."""
+    plan = make_plan(LaunchOptions(**script, run_all=True))
+    (scene,) = plan.scenes
+    values = [1, 1.0, True]
+    scenes = tuple(scene.model_copy(update={"configuration": {"v": value}}) for value in values)
+    read = Plan.model_validate_json(plan.model_copy(update={"scenes": scenes}).to_json())
+    assert [repr(each.configuration["v"]) for each in read.scenes] == ["1", "1.0", "True"]
+
+
+@pytest.mark.usefixtures("lab")
 def test_other_programs_find_a_scene_in_the_file_of_a_plan_of_one(script):
     """What the merge of DiFix data reads, and whoever else reads TS_PLAN_FILE."""
     plan = make_plan(LaunchOptions(**script, run_all=True))
