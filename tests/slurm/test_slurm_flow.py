@@ -189,7 +189,7 @@ def test_each_fault_has_its_cause_and_its_retry(flow_lab, slurm, prefect_api, ev
     flow_lab.add_scene("x_preempted", do="resume")
     flow_lab.add_scene("z")
     flags = ("--slurm.array-parallelism", "4", *script(flow_lab, "--exclusive"))
-    flags += ("--kill-grace", "10", "--aggregate-job-name", "merge", "--overrides", GENERATE)
+    flags += ("--kill-grace", "10", "--aggregate-job-name", "faults_merge", "--overrides", GENERATE)
     flow = start(flow_lab, "faults", *flags, aggregate=True)
     eventually(lambda: is_ready(flow_lab, "faults", *dos), "four trainers")
     jobs = {name: job_of(flow_lab, "faults", name) for name in dos}
@@ -221,7 +221,7 @@ def test_each_fault_has_its_cause_and_its_retry(flow_lab, slurm, prefect_api, ev
     run = prefect_api.only_run("faults")
     assert run["state"]["type"] == "FAILED"
     assert prefect_api.task_runs(run)["aggregate"]["state"]["name"] == "NotReady"
-    assert not ended_jobs(slurm, "merge")
+    assert not ended_jobs(slurm, "faults_merge")
 
 
 def worker_of(lab: Any, job_id: str) -> psutil.Process:
