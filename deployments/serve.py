@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     adopt_orphans()
     with first_stop_interrupts() as stops, ExitStack() as stack:
         try:
-            with stops.stay_interrupts():
+            with stops.keep_interrupts():
                 died = _serve(pools, options, stack, stops)
             say(f"{died}: runs and all else end", sys.stderr)
         except FaultsError as error:

@@ -203,7 +203,7 @@ def _run_flow(
     root = plans[0].roots.state_root
     try:
         with (
-            stops.stay_interrupts(),
+            stops.keep_interrupts(),
             prefect_api(root, verbose=options.verbose, standby=standby) as api,
         ):
             # Prefect has read its settings: what is started from here on needs no secrets.

@@ -27,7 +27,7 @@ class StopCount:
             raise KeyboardInterrupt
 
     @contextmanager
-    def stay_interrupts(self) -> Iterator[None]:
+    def keep_interrupts(self) -> Iterator[None]:
         """Raise KeyboardInterrupt again where a library has made an error of its own of it.
 
         Pydantic does, where the signal comes while it serialises, as Prefect its settings.

@@ -192,7 +192,7 @@ def _run_trainer(
         environment["TS_SCENE_FILE"] = str(_scene_file(plan))
     command, environment = from_sources(plan.sources, runnable(plan.command), environment)
     limits = Limits(plan.time_limit_s, plan.kill_grace_s)
-    starts = warm.of(plan.command[1]) if warm and plan.warm_start else None
+    starts = warm.for_script(plan.command[1]) if warm and plan.warm_start else None
     return run_trainer(
         command, environment, plan.log, limits, claim.heartbeat, on_end=on_end, starts=starts
     )

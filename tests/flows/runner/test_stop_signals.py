@@ -25,7 +25,7 @@ def test_a_stop_that_pydantic_turns_into_its_own_error_is_a_stop():
     with (
         pytest.raises(KeyboardInterrupt),
         first_stop_interrupts() as stops,
-        stops.stay_interrupts(),
+        stops.keep_interrupts(),
     ):
         Interrupted().model_dump()
 
@@ -33,7 +33,7 @@ def test_a_stop_that_pydantic_turns_into_its_own_error_is_a_stop():
 def test_a_stop_that_a_library_swallows_is_found_and_other_errors_stay():
     with first_stop_interrupts() as stops:
         stops.check()
-        with pytest.raises(ValueError, match="own"), stops.stay_interrupts():
+        with pytest.raises(ValueError, match="own"), stops.keep_interrupts():
             raise ValueError("own")
         with suppress(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)

@@ -62,8 +62,8 @@ def main() -> None:
         content, log, answer = descriptors
         with os.fdopen(content, "rb") as stream:
             request: Request = json.loads(stream.read())
-        with socket.socket(fileno=answer) as gate:
-            is_of_scene = _serve(imports, request, gate)
+        with socket.socket(fileno=answer) as reply_socket:
+            is_of_scene = _serve(imports, request, reply_socket)
         if is_of_scene:
             break
         os.close(log)
@@ -73,36 +73,36 @@ def main() -> None:
     run_script(request, FRESH, known)
 
 
-def _serve(imports: ImportsAhead, request: Request, gate: socket.socket) -> bool:
+def _serve(imports: ImportsAhead, request: Request, reply_socket: socket.socket) -> bool:
     """Answer a request; return True in the process that is to run the scene."""
     try:
         if reason := imports.why_not(request):
-            _tell(gate, request, renew=reason)
+            _reply(reply_socket, request, renew=reason)
             return False
         check_script(request["argv"][1])
         if imports.request is None:
             imports.take(request, FRESH)
-        if not _fork_orphan(gate, request):
+        if not _fork_orphan(reply_socket, request):
             return False
     except UnwarmableError as problem:
-        _tell(gate, request, cold=problem.reason, module=problem.module)
+        _reply(reply_socket, request, cold=problem.reason, module=problem.module)
         return False
     except BaseException as problem:  # noqa: BLE001 - SystemExit at an import, too
-        _tell(gate, request, cold=f"importing ahead ends with {problem!r}", module="")
+        _reply(reply_socket, request, cold=f"importing ahead ends with {problem!r}", module="")
         return False
     os.close(imports.output)
     prepare(request, imports.own_variables, imports.changed)
-    _tell(gate, request, pid=os.getpid())
+    _reply(reply_socket, request, pid=os.getpid())
     return True
 
 
-def _tell(gate: socket.socket, request: Request, **answer: Any) -> None:
+def _reply(reply_socket: socket.socket, request: Request, **answer: Any) -> None:
     """Answer, and wake the supervisor, which waits for signals."""
-    gate.sendall(json.dumps(answer).encode() + b"\n")
+    reply_socket.sendall(json.dumps(answer).encode() + b"\n")
     os.kill(request["supervisor"], signal.SIGCHLD)
 
 
-def _fork_orphan(gate: socket.socket, request: Request) -> bool:
+def _fork_orphan(reply_socket: socket.socket, request: Request) -> bool:
     """Fork a process whose parent is the supervisor; return True in it, False here.
 
     Raises OSError where there can't be another process.
@@ -117,7 +117,7 @@ def _fork_orphan(gate: socket.socket, request: Request) -> bool:
         if os.fork():
             os._exit(0)
     except OSError as error:
-        _tell(gate, request, cold=str(error), module="")
+        _reply(reply_socket, request, cold=str(error), module="")
         os._exit(0)
     deadline = time.monotonic() + ORPHANED_WITHIN_S
     while os.getppid() == own and time.monotonic() < deadline:

@@ -62,7 +62,7 @@ class WarmStarts:
         self._is_off = False
         self._notice = ""
 
-    def of(self, script: str) -> WarmStarts:
+    def for_script(self, script: str) -> WarmStarts:
         """Return this, for a scene whose plan has that script: its imports are known by it."""
         self._script = script
         return self
@@ -107,7 +107,7 @@ class WarmStarts:
             self.give_up(f"{reason} from scene to scene")
         return not self._is_off
 
-    def lose(self) -> None:
+    def note_lost_starter(self) -> None:
         """Note that the starter has ended by itself."""
         self.close()
         self._lost += 1
@@ -162,7 +162,7 @@ class WarmTrainer:
     def poll(self) -> int | None:
         """See `Trainer.poll`; raises OSError where no interpreter can be started at all."""
         if self._answer is not None:
-            self._hear(self._answer.read())
+            self._take_answer(self._answer.read())
         return self._trainer.poll() if self._trainer else self._ended_by
 
     def wait(self) -> None:
@@ -204,10 +204,10 @@ class WarmTrainer:
         try:
             self._answer = self._starts.ask(self._start, request)
         except OSError:
-            self._starts.lose()
+            self._starts.note_lost_starter()
             self._trainer = self._start.cold()
 
-    def _hear(self, answer: dict[str, Any] | None) -> None:
+    def _take_answer(self, answer: dict[str, Any] | None) -> None:
         if answer is None:
             return
         self._answer = None
@@ -222,7 +222,7 @@ class WarmTrainer:
 
     def _refused(self, answer: dict[str, Any]) -> None:
         if not answer:
-            self._starts.lose()
+            self._starts.note_lost_starter()
         elif answer.get("module") in {step[1] for step in self._learnt.steps}:
             self._starts.leave_out(self._learnt, answer["module"], answer["cold"])
         else:
