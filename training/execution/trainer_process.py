@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Literal, Protocol
 
 from training.records.claim import HEARTBEAT_EVERY_S
+from training.system.exit_status import FAILED
 from training.system.processes import (
     adopt_orphans,
     die_with_parent,
@@ -177,7 +178,7 @@ def run_trainer(
         trainer = starts.start(command, environment, stream)
         try:
             stopped = _wait(trainer, limits, heartbeat)
-            end = TrainerEnd(trainer.exit_status or 0, stopped)
+            end = TrainerEnd(_status_of(trainer), stopped)
             on_end(end)
         finally:
             trainer.signal_group(signal.SIGKILL)
@@ -219,7 +220,12 @@ def _wait(trainer: Trainer, limits: Limits, heartbeat: Callable[[], None]) -> St
             trainer.wait()
         if number in STOP_SIGNALS:
             first_received.setdefault(number, time.monotonic())
-    return stopped or _stopped_by_others(trainer.exit_status or 0)
+    return stopped or _stopped_by_others(_status_of(trainer))
+
+
+def _status_of(trainer: Trainer) -> int:
+    """Return the exit status of a trainer that has ended; an unknown one is never success."""
+    return FAILED if trainer.exit_status is None else trainer.exit_status
 
 
 def _is_urgent(number: int, first_received: Mapping[int, float], stopped: Stopped) -> bool:
