@@ -20,6 +20,7 @@ import pytest
 from prefect_database import put_migrated_database
 
 from preprocess.torch_adapter import defer_compiler
+from training.system.typed_command import set_program
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 STAND_IN = Path(__file__).resolve().parent / "stand_in_trainer.py"
@@ -56,6 +57,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("training")
         if "lab" in getattr(item, "fixturenames", ()):
             item.add_marker("processes")
+
+
+@pytest.fixture(autouse=True)
+def _no_program_of_another_test() -> None:
+    """Begin as a fresh process does: the console command, called in this one, names itself."""
+    set_program("")
 
 
 def wait_for(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:

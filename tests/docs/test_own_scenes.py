@@ -15,7 +15,6 @@ from scene_files import write_scene
 
 from deployments.console.command import main as console
 from preprocess.import_hi4d import main as import_hi4d
-from training.system import typed_command
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "own-scenes.md"
 BLOCK = re.compile(r"^```(python|bash)(?: title=\"(\S+)\")?\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -31,8 +30,7 @@ def place(tmp_path, monkeypatch):
         monkeypatch.setenv(f"TS_{name}_ROOT", str(tmp_path / name.lower()))
     write_scene(tmp_path / "scene_data" / "synthetic_pair01_wave")
     write_scene(tmp_path / "scene_data" / "truth" / "synthetic_pair01_wave", cameras=(4, 28, 52))
-    yield tmp_path
-    typed_command.set_program("")
+    return tmp_path
 
 
 def run(command: str) -> int:

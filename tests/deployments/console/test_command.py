@@ -15,7 +15,6 @@ import pytest
 from deployments.console import command, version
 from deployments.console.subcommands import COMMANDS
 from preprocess import interpreter, roots
-from training.system import typed_command
 from training.system import versions as installed
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -24,12 +23,11 @@ DONE, USAGE, GOING_ON = 0, 2, 3
 
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
-    """Roots of one's own; afterwards no program is set."""
+    """Roots of one's own."""
     for name in ("RESULTS", "STATE", "SCENE_DATA"):
         monkeypatch.setenv(f"TS_{name}_ROOT", str(tmp_path / name.lower()))
     monkeypatch.delenv(command.COMPLETES, raising=False)
-    yield tmp_path
-    typed_command.set_program("")
+    return tmp_path
 
 
 def run(*arguments: str) -> int:
