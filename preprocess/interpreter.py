@@ -1,4 +1,4 @@
-"""Refuse a Python that can't run this project, with one line instead of a traceback.
+"""Refuse a Python that can't run this project, and Ctrl-C while it imports, without a traceback.
 
 It runs before anything else is imported: standard library only, and syntax that old Pythons know.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from importlib.util import find_spec
+from types import TracebackType
 
 from preprocess.faults import FaultsError
 from preprocess.roots import is_checkout
@@ -25,7 +26,12 @@ FLOW = (*LAUNCHER, "httpx", "prefect", "prefect_dask", "distributed", "dask_jobq
 
 
 def require(packages: tuple[str, ...]) -> None:
-    """Exit with status 2 and a line that names the remedy where this Python lacks any of these."""
+    """Exit with status 2 and a line that names the remedy where this Python lacks any of these.
+
+    From here on Ctrl-C while a command's modules are imported ends it without a traceback.
+    """
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _without_interrupts
     missing = [name for name in packages if find_spec(name) is None]
     if sys.version_info < OLDEST:
         problem = f"is {sys.version.split()[0]}, older than {OLDEST[0]}.{OLDEST[1]}"
@@ -36,3 +42,14 @@ def require(packages: tuple[str, ...]) -> None:
     remedy = OF_A_CHECKOUT if is_checkout() else OF_AN_INSTALLED_COPY
     sys.stderr.write(f"{sys.executable} {problem}: {remedy}\n")
     sys.exit(FaultsError.exit_status)
+
+
+def _without_interrupts(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Print what ended this process as Python does, but nothing for Ctrl-C.
+
+    Python then ends itself by the signal, which a shell shows as exit status 130.
+    """
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)

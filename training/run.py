@@ -82,24 +82,16 @@ def run_command(
     def run() -> int:
         refuse_stage(arguments)
         if _asks_for_all_experiments(arguments):
-            from training.cli.experiment_list import MOST_ENDED, list_experiments
-
-            folders = [argument for argument in arguments if argument != "--status"]
-            return reporting_faults(lambda: list_experiments(folders, prog, MOST_ENDED))
+            return _list_experiments(arguments, prog)
         options = parse_options(arguments, model, prog)
         if options.only_looks:
-            from training.cli.experiment_commands import experiment_command
-
-            return reporting_faults(lambda: experiment_command(options))
+            return _look(options)
         with awaited("scenes and configuration are read and checked"):
             plans = [plan.launched_by(launch_line(prog, typed)) for plan in make_plans(options)]
         if options.dry_run:
             say(preview(options, plans))
             return DONE
-        try:
-            status = launch(options, plans)
-        except KeyboardInterrupt:
-            status = INTERRUPTED
+        status = _interruptible(lambda: launch(options, plans))
         if status == INTERRUPTED and not options.submit:
             say(f"to go on: {prog} {shlex.join(typed)}")
         return status
@@ -107,10 +99,33 @@ def run_command(
     return reporting_faults(run, before=NOTHING)
 
 
+def _interruptible(launch: Callable[[], int]) -> int:
+    """Return a launch's exit status, also where Ctrl-C ends it between its steps."""
+    try:
+        return launch()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
 def _asks_for_all_experiments(arguments: Sequence[str]) -> bool:
     """Return whether a command line says --status and names no experiment."""
     flags = {argument.partition("=")[0] for argument in arguments}
     return "--status" in flags and not flags & ONE_EXPERIMENT
+
+
+def _list_experiments(arguments: Sequence[str], prog: str) -> int:
+    """Show all experiments, and return the exit status."""
+    from training.cli.experiment_list import MOST_ENDED, list_experiments
+
+    folders = [argument for argument in arguments if argument != "--status"]
+    return reporting_faults(lambda: list_experiments(folders, prog, MOST_ENDED))
+
+
+def _look(options: LaunchOptions) -> int:
+    """Do what starts nothing, as --status with an experiment; return the exit status."""
+    from training.cli.experiment_commands import experiment_command
+
+    return reporting_faults(lambda: experiment_command(options))
 
 
 def preview(options: LaunchOptions, plans: Plans) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -24,12 +26,26 @@ COMMANDS = [
     ["-m", "preprocess.import_hi4d"],
     ["training/simple_multi_human_trainer.py"],
 ]
+INTERRUPTED_IMPORT = """
+import sys
 
 
-def run(python: list[str], command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*python, *command], cwd=CHECKOUT, capture_output=True, text=True, timeout=60, check=False
-    )
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name.startswith(("pydantic.", "numpy.")):
+            raise KeyboardInterrupt
+
+
+sys.meta_path.insert(0, Interrupt())
+"""
+"""A sitecustomize with which Ctrl-C comes while a command's modules are imported."""
+
+
+def run(
+    python: list[str], command: list[str], env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    kept = {"capture_output": True, "text": True, "timeout": 60}
+    return subprocess.run([*python, *command], cwd=CHECKOUT, env=env, check=False, **kept)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -74,3 +90,14 @@ def test_a_python_that_has_everything_passes(capsys):
         interpreter.require(("json", "no_such_package"))
     assert ended.value.code == 2
     assert "lacks no_such_package:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [each for each in COMMANDS if "--in-job" not in each], ids=" ".join
+)
+def test_ctrl_c_during_the_imports_ends_without_a_traceback(command, tmp_path):
+    """Nothing is printed, and the signal is what ended it: a shell shows status 130."""
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTED_IMPORT, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    result = run([sys.executable], command, env=environment)
+    assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, "", "")
