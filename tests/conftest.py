@@ -20,12 +20,22 @@ import pytest
 from prefect_database import put_migrated_database
 
 from preprocess.torch_adapter import defer_compiler
+from tests.faults.cells import CELLS, collect
 from training.system.typed_command import set_program
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 STAND_IN = Path(__file__).resolve().parent / "stand_in_trainer.py"
 DEADLINE_S = 60
-LONG_FIRST = ("slurm", "deployments", "flows", "docs", "training", "contracts", "preprocess")
+LONG_FIRST = (
+    "slurm",
+    "deployments",
+    "faults",
+    "flows",
+    "docs",
+    "training",
+    "contracts",
+    "preprocess",
+)
 """Folders by how long their files take: of two processes none is left alone with a long one."""
 SERVER_FIXTURES = {"prefect_api", "prefect_server", "place", "served"}
 """Fixtures that start a Prefect server: their tests are marked `server`."""
@@ -44,7 +54,10 @@ os.environ["PREFECT_PROFILES_PATH"] = os.devnull
 os.environ.setdefault("NUMBA_CACHE_DIR", str(CHECKOUT / ".pytest_cache" / "numba"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(tryfirst=True)  # before -m and -k deselect any
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.stash[CELLS] = collect(items)
+
     def rank(item: pytest.Item) -> int:
         folder = item.path.relative_to(CHECKOUT / "tests").parts[0]
         return (*LONG_FIRST, folder).index(folder)

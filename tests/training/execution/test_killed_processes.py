@@ -59,6 +59,16 @@ def test_the_next_run_waits_for_what_is_ending(lab, hanging):
     assert lab.causes("a_1") == ["worker_lost", "ok"]
 
 
+@pytest.mark.fault(
+    "the supervisor is killed",
+    way="launcher",
+    ends="done",
+    attempts="worker_lost, ok",
+    left="nothing",
+    flow="completed",
+    rerun="skips it",
+    breakage="lost workers are not retried",
+)
 def test_kill_9_of_a_supervisor_costs_one_attempt(lab, hanging, alive):
     """The launcher sees it, writes the record and retries the scene, which ends as done."""
     trainer = trainer_pid(lab, "a_1")
@@ -67,6 +77,7 @@ def test_kill_9_of_a_supervisor_costs_one_attempt(lab, hanging, alive):
     assert hanging.returncode == 0, out
     assert lab.causes("a_1") == ["worker_lost", "ok"]
     assert not alive(trainer)
+    assert "a_1: skipped, done" in lab.run(*lab.flags).stdout
 
 
 def test_kill_9_of_launcher_and_supervisor_is_seen_by_the_next_run(lab, hanging, eventually, alive):
