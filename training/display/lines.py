@@ -96,7 +96,7 @@ class Lines:
             next_ = ", will be retried" if will_retry else ""
             what = painted(outcome.what, outcome.status)
             said = f"{outcome.scene} {what}{outcome.where_and_why}{result}"
-            say(f"{said} after {_durations(outcome)}{next_}")
+            say(f"{said}{_durations(outcome)}{next_}")
             if outcome.status == "failed" and self._total > 1:
                 say("".join(f"    | {line}\n" for line in last_lines(scene.log, FAILURE_LINES)))
             if outcome.status == "failed":
@@ -126,8 +126,13 @@ class Lines:
 
 
 def _durations(outcome: Outcome) -> str:
-    """Return the seconds of this attempt and, where there were others, of all."""
-    this = f"{outcome.attempt_s:.0f} s"
+    """Return ` after` the seconds of this attempt and, where there were others, of all.
+
+    Empty where nothing ran: a scene that another run holds, or that was cancelled before its start.
+    """
+    if not outcome.attempt_s:
+        return ""
+    this = f" after {outcome.attempt_s:.0f} s"
     if outcome.attempts <= 1:
         return this
     return f"{this}, {outcome.seconds:.0f} s in {outcome.attempts} attempts"

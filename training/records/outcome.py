@@ -39,9 +39,9 @@ class Outcome(BaseModel):
 
     @property
     def what(self) -> str:
-        """Status and cause: `done`, `failed (timeout)`."""
-        cause = f" ({self.cause})" if self.cause not in (None, Cause.OK) else ""
-        return f"{self.status}{cause}"
+        """Status, of a failure with its cause: `done`, `cancelled`, `failed (timeout)`."""
+        says_it_all = self.cause in (None, Cause.OK, Cause.CANCELLED)
+        return self.status if says_it_all else f"{self.status} ({self.cause})"
 
     @property
     def where_and_why(self) -> str:
