@@ -14,12 +14,15 @@ from typing import Any
 from training.system.claim_file import check_own_claim
 
 
-def write_atomically(path: Path, content: str | bytes, *, sole_writer: bool = False) -> None:
+def write_atomically(
+    path: Path, content: str | bytes, *, sole_writer: bool = False, keep_as: Path | None = None
+) -> None:
     """Replace `path` by `content` so that a reader on any host sees the old or the new, never half.
 
     Parent folders are created. With `sole_writer`, which promises that no other process writes
     `path` meanwhile, the temporary file has a fixed name: a writer of large files that is killed
-    again and again leaves one of them at most.
+    again and again leaves one of them at most. What is replaced stays as `keep_as` in the same
+    folder, if that is given: there is no moment without `path`.
 
     Raises OSError (disk full, no permission; in a trainer ClaimLostError where another run has the
     scene by now); the old file is then untouched.
@@ -31,6 +34,9 @@ def write_atomically(path: Path, content: str | bytes, *, sole_writer: bool = Fa
     try:
         write_durably(temporary, content)
         check_own_claim()  # the disk may have taken its time
+        if keep_as is not None and path.exists():
+            keep_as.unlink(missing_ok=True)
+            keep_as.hardlink_to(path)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

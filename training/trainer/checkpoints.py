@@ -1,10 +1,14 @@
-"""The checkpoint: everything a run needs to continue as if it had never stopped."""
+"""The checkpoint: everything a run needs to continue as if it had never stopped.
+
+While a scene trains there are two, the last one and the one before it, which takes its place if it
+is damaged.
+"""
 
 from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,8 @@ from training.trainer.config.schema import Config
 
 FORMAT = 2
 """2: corrections of poses are composed with the estimates; 1 added axis-angle vectors."""
+PREVIOUS = "previous.pt"
+"""The checkpoint before the last one, in the same folder."""
 IGNORED_PREFIXES = (
     "shared.",
     "data.",
@@ -43,31 +49,61 @@ ESTIMATES = {"poses.first_pose": "pose", "poses.first_trans": "trans"}
 
 
 def save_checkpoint(path: Path, state: dict[str, Any], identity: dict[str, Any]) -> None:
-    """Write `state` (tensors and plain data) whole or not at all; raises OSError."""
+    """Write `state` (tensors and plain data) whole or not at all; raises OSError.
+
+    What `path` was before is kept beside it.
+    """
+    write_tensors(path, {"format": FORMAT, "identity": identity, "state": state})
+
+
+def write_tensors(path: Path, content: dict[str, Any]) -> None:
+    """Write tensors and plain data as `save_checkpoint` does; raises OSError."""
     # torch.save into memory: straight into a file it hides a full disk behind another error.
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "identity": identity, "state": state}, buffer)
-    write_atomically(path, buffer.getvalue(), sole_writer=True)
+    torch.save(content, buffer)
+    write_atomically(path, buffer.getvalue(), sole_writer=True, keep_as=_previous(path))
+
+
+def forget_previous(path: Path) -> None:
+    """Remove the checkpoint before the last one, once a run is complete; raises OSError."""
+    _previous(path).unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the state in `path`, or None when there is no readable checkpoint.
+    """Return the state in `path`, or of the one before it where `path` is damaged.
 
-    Rename a damaged file to `<name>.damaged-<n>` and say so on standard output.
+    None when there is no readable checkpoint. A damaged file is renamed to `<name>.damaged-<n>`,
+    which standard output says.
 
     Raises FaultsError naming the differing keys when another configuration made it, OSError when
     the file can't be opened.
     """
-    if not path.exists():
-        return None
-    content = read_checkpoint(path)
+    content = read_newest(path, read_checkpoint)
     if content is None:
-        aside = _set_aside(path)
-        print(f"{path} is damaged: kept as {aside.name}, training starts anew", flush=True)
         return None
     # Identities of earlier versions may have keys that are ignored today.
     refuse_different(path, _without_ignored(content["identity"]), identity)
     return dict(content["state"])
+
+
+def read_newest(path: Path, read: Callable[[Path], dict[str, Any] | None]) -> dict[str, Any] | None:
+    """Return what `read` makes of `path` or, where that is damaged, of the checkpoint before it.
+
+    `read` returns None for a damaged file. Raises what it raises, OSError.
+    """
+    if not path.exists():  # deleted, to train anew: the one before it counts no more
+        forget_previous(path)
+        return None
+    content = read(path)
+    if content is not None:
+        return content
+    aside, previous = _set_aside(path), _previous(path)
+    goes_on = "goes on from the checkpoint before it" if previous.exists() else "starts anew"
+    print(f"{path} is damaged: kept as {aside.name}, training {goes_on}", flush=True)
+    if not previous.exists():
+        return None
+    previous.rename(path)
+    return read_newest(path, read)
 
 
 def run_identity(config: Config, scene: dict[str, Any]) -> dict[str, Any]:
@@ -80,6 +116,19 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
 
     Raises FaultsError when another version of the trainer wrote it, OSError.
     """
+    content = read_tensors(path)
+    if content is None or not {"format", "identity", "state"} <= content.keys():
+        return None
+    if content["format"] != FORMAT:
+        what = f"{path} was written by another version of the trainer"
+        value = f"its format is {content['format']!r}, this version's {FORMAT}"
+        remedy = "delete the checkpoint to train the scene anew, or choose another shared.exp_name"
+        raise FaultsError([Fault(what, value, remedy)])
+    return content
+
+
+def read_tensors(path: Path) -> dict[str, Any] | None:
+    """Return what `write_tensors` wrote, on the CPU, or None when damaged; raises OSError."""
     data = path.read_bytes()
     try:
         # torch.load does not check the checksums of the zip file that it reads.
@@ -88,14 +137,7 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception:  # noqa: BLE001 - torch raises a dozen undocumented types for damaged files
         return None
-    if not isinstance(content, dict) or not {"format", "identity", "state"} <= content.keys():
-        return None
-    if content["format"] != FORMAT:
-        what = f"{path} was written by another version of the trainer"
-        value = f"its format is {content['format']!r}, this version's {FORMAT}"
-        remedy = "delete the checkpoint to train the scene anew, or choose another shared.exp_name"
-        raise FaultsError([Fault(what, value, remedy)])
-    return content
+    return content if isinstance(content, dict) else None
 
 
 def refuse_different(path: Path, made_with: dict[str, Any], identity: dict[str, Any]) -> None:
@@ -129,6 +171,10 @@ def refuse_other_data(
             remedy = "put the old data back, or delete the checkpoint and train the scene again"
             trained = f"{path} was trained on other frames or body parameters"
             raise FaultsError([Fault(trained, value, remedy)])
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(PREVIOUS)
 
 
 def _set_aside(path: Path) -> Path:

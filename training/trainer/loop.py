@@ -19,7 +19,12 @@ from torch import Tensor
 from training.trainer.cameras.camera import PixelBox
 from training.trainer.cameras.view import StoredView, View
 from training.trainer.cameras.views import ViewReader, load_ahead
-from training.trainer.checkpoints import load_checkpoint, refuse_other_data, save_checkpoint
+from training.trainer.checkpoints import (
+    forget_previous,
+    load_checkpoint,
+    refuse_other_data,
+    save_checkpoint,
+)
 from training.trainer.config.schema import Config
 from training.trainer.evaluation.run_reports import RunReports
 from training.trainer.gaussians.densification import Densification, Seen
@@ -138,6 +143,7 @@ def train(run: TrainingRun) -> None:
         if last or position.epoch % settings.optimization.checkpoint_every_epoch == 0:
             save(run)
     _evaluate(run)  # also where all epochs were trained before: outputs may be missing
+    forget_previous(run.output.checkpoint)
 
 
 def _evaluate(run: TrainingRun) -> None:

@@ -37,6 +37,31 @@ def test_a_damaged_checkpoint_is_set_aside(tmp_path, capsys, damage):
     assert path.with_name("last.pt.damaged-1").read_bytes() == broken[damage]
 
 
+def test_the_checkpoint_before_a_damaged_one_takes_its_place(tmp_path, capsys):
+    """Two are kept; when both are damaged, training starts anew."""
+    path = tmp_path / "last.pt"
+    for number in range(3):
+        save_checkpoint(path, {"number": number}, {})
+    path.write_bytes(path.read_bytes()[:100])
+    assert load_checkpoint(path, {}) == {"number": 1}
+    assert "goes on from the checkpoint before it" in capsys.readouterr().out
+    save_checkpoint(path, {"number": 2}, {})
+    for each in (path, tmp_path / "previous.pt"):
+        each.write_bytes(b"")
+    assert load_checkpoint(path, {}) is None
+    assert "training starts anew" in capsys.readouterr().out
+
+
+def test_a_deleted_checkpoint_is_not_replaced_by_the_one_before(tmp_path):
+    """It was deleted to train anew, as messages say; nor is the one before it used later."""
+    path = tmp_path / "last.pt"
+    for number in range(2):
+        save_checkpoint(path, {"number": number}, {})
+    path.unlink()
+    assert load_checkpoint(path, {}) is None
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_checkpoint_that_would_run_code_is_not_loaded(tmp_path):
     """weights_only: a pickled call counts as damage and is not executed."""
 

@@ -313,14 +313,21 @@ def test_a_moved_folder_and_other_tracking_are_no_other_configuration(tiny_scene
     assert tiny_scene.train(*SHORT, *elsewhere) == 0
 
 
-def test_after_a_damaged_checkpoint_training_starts_anew(tiny_scene):
-    """The result is that of a run that never had one."""
-    assert tiny_scene.train(*SHORT) == 0
-    whole = tiny_scene.checkpoint()
+@pytest.mark.parametrize("damage", [lambda content: content[:5000], lambda _: os.urandom(9000)])
+def test_after_a_damaged_checkpoint_training_goes_on_from_the_one_before(
+    tiny_scene, evaluated, monkeypatch, capsys, damage
+):
+    """Cut or random bytes: at most an epoch is trained again, to the same bits."""
+    whole, settings = evaluated
+    with monkeypatch.context() as patch:
+        raise_at(patch, signal.SIGTERM, 13)
+        assert tiny_scene.train(*settings) == 143
     path = tiny_scene.output() / "checkpoints" / "last.pt"
-    path.write_bytes(path.read_bytes()[:5000])
-    assert tiny_scene.train(*SHORT) == 0
-    assert_same(tiny_scene.checkpoint(), whole)
+    path.write_bytes(damage(path.read_bytes()))
+    assert tiny_scene.train(*settings) == 0
+    assert "training goes on from the checkpoint before it" in capsys.readouterr().out
+    assert_same(tiny_scene.checkpoint(), whole.checkpoint("whole"))
+    assert {each.name for each in path.parent.iterdir()} == {"last.pt", "last.pt.damaged-1"}
 
 
 def test_missing_novel_views_are_not_made_from_a_later_model(tiny_scene, monkeypatch, capsys):

@@ -11,7 +11,6 @@ checkpoints/     while it is trained: the state to continue from
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import time
@@ -26,7 +25,13 @@ from torch.nn import functional
 from preprocess.faults import Fault, FaultsError
 from preprocess.roots import under_checkout
 from training.configuration.run_modes import AGGREGATE, REFINER_TRAIN
-from training.system.atomic_write import write_atomically, write_json_atomically
+from training.system.atomic_write import write_json_atomically
+from training.trainer.checkpoints import (
+    forget_previous,
+    read_newest,
+    read_tensors,
+    write_tensors,
+)
 from training.trainer.config.schema import Config, RefinerTrain
 from training.trainer.evaluation.experiment_loggers import report_progress
 from training.trainer.refiner.assess import assess, chosen, write_examples
@@ -161,17 +166,14 @@ def finish(run: RefinerRun) -> None:
     facts = {"identity": run.identity, **tuned_on.content()}
     save_network(run.folder / SMALL_MODEL, run.network, facts)
     (run.folder / STATE).unlink(missing_ok=True)
+    forget_previous(run.folder / STATE)
     print(_sentence(metrics, run.folder), flush=True)
 
 
 def resume(run: RefinerRun) -> None:
-    """Continue from the state of an earlier attempt at the same training, if there is one."""
-    try:
-        state = torch.load(run.folder / STATE, map_location=run.device, weights_only=True)
-    except FileNotFoundError:
-        return
-    except Exception as error:  # noqa: BLE001 - torch raises a dozen undocumented types
-        print(f"{run.folder / STATE} is damaged, training starts anew: {error}", flush=True)
+    """Continue from the state of an earlier attempt at the same training; raises OSError."""
+    state = read_newest(run.folder / STATE, read_tensors)
+    if state is None:
         return
     if state.get("identity") != run.identity:
         print(f"{run.folder / STATE} is of another training, which starts anew", flush=True)
@@ -214,18 +216,14 @@ def _take_step(run: RefinerRun) -> float:
 
 def _save_state(run: RefinerRun) -> None:
     run.elapsed_seconds()
-    buffer = io.BytesIO()
-    torch.save(
-        {
-            "identity": run.identity,
-            "network": run.network.state_dict(),
-            "optimizer": run.optimizer.state_dict(),
-            "step": run.step,
-            "seconds": run.seconds,
-        },
-        buffer,
-    )
-    write_atomically(run.folder / STATE, buffer.getvalue(), sole_writer=True)
+    state = {
+        "identity": run.identity,
+        "network": run.network.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "step": run.step,
+        "seconds": run.seconds,
+    }
+    write_tensors(run.folder / STATE, state)
 
 
 def _is_done(run: RefinerRun) -> bool:

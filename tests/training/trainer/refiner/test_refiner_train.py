@@ -115,7 +115,10 @@ def test_the_same_seed_gives_the_same_network_and_a_second_run_has_nothing_to_do
 
 
 def test_a_stopped_training_continues_to_the_same_network(dataset, capsys, monkeypatch):
-    """SIGTERM between two steps writes the state; the network is that of an unbroken training."""
+    """SIGTERM between two steps writes the state; the network is that of an unbroken training.
+
+    Where that state is damaged, the one before it is used.
+    """
     assert tune(dataset) == 0
     whole = torch.load(folder(dataset) / "model.pt", weights_only=True)["weights"]
     (folder(dataset) / "model.pt").unlink()
@@ -132,8 +135,11 @@ def test_a_stopped_training_continues_to_the_same_network(dataset, capsys, monke
     monkeypatch.undo()
     assert not (folder(dataset) / "model.pt").exists()
     capsys.readouterr()
+    (folder(dataset) / train.STATE).write_bytes(b"PK")
     assert tune(dataset) == 0
-    assert "continuing after step 3" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "training goes on from the checkpoint before it" in said
+    assert "continuing after step 2" in said
     continued = torch.load(folder(dataset) / "model.pt", weights_only=True)["weights"]
     assert all(torch.equal(continued[key], value) for key, value in whole.items())
 
