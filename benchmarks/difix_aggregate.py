@@ -122,6 +122,7 @@ SUBJECTS = (
             "process of its own; the data set is read back and compared."
         ),
         opened=opened,
+        variants=(OURS,),
         aims=(
             Aim("merging a million samples, s", median(f"wall{MILLION}", OURS), 60),
             Aim("merging a million samples, MB", median(f"memory{MILLION}", OURS), 500),

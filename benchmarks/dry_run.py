@@ -26,7 +26,8 @@ HYDRA = (
 FEW = 100
 MANY: Mapping[Size, int] = {"quick": 1_000, "usual": 10_000, "full": 10_000}
 CPU, CPU_MANY, MEMORY = "CPU, 100 scenes", "CPU a scene, 10,000 scenes", "memory, 10,000 scenes"
-OURS, WITH_OVERRIDES = "dry run", "dry run with overrides"
+PLAIN, COMPOSED = "pydantic", "hydra.compose"
+OURS, WITH_OVERRIDES, LARGE = "dry run", "dry run with overrides", "large dry run"
 
 
 def measure(
@@ -53,13 +54,13 @@ def opened(size: Size) -> Iterator[Mapping[str, Measure]]:
         many_dir = write_scenes(Path(name) / "many", many)
         overrides = ("--overrides", "seed=1")
         yield {
-            "pydantic": partial(measure, "pydantic", "floor", [sys.executable, "-c", PYDANTIC], 0),
-            "hydra": partial(measure, "hydra.compose", "floor", [sys.executable, "-c", HYDRA], 0),
+            PLAIN: partial(measure, PLAIN, "floor", [sys.executable, "-c", PYDANTIC], 0),
+            COMPOSED: partial(measure, COMPOSED, "floor", [sys.executable, "-c", HYDRA], 0),
             OURS: partial(measure, OURS, "ours", dry_run(few_dir), FEW),
             WITH_OVERRIDES: partial(
                 measure, WITH_OVERRIDES, "ours", dry_run(few_dir, *overrides), FEW
             ),
-            "many": partial(measure, OURS, "ours", dry_run(many_dir), many, 1),
+            LARGE: partial(measure, OURS, "ours", dry_run(many_dir), many, 1),
         }
 
 
@@ -72,7 +73,7 @@ def dry_run(scenes_dir: Path, *more: str) -> list[str]:
 
 def _with_overrides(rows: Sequence[Row]) -> float | None:
     """Return the dry run with overrides over what pydantic and Hydra may cost it."""
-    names = (WITH_OVERRIDES, "pydantic", "hydra.compose")
+    names = (WITH_OVERRIDES, PLAIN, COMPOSED)
     found = [row_of(rows, CPU, name) for name in names]
     ours, pydantic, hydra = (row.median if row else None for row in found)
     if ours is None or pydantic is None or hydra is None:
@@ -91,8 +92,9 @@ SUBJECTS = (
             "`hydra.compose` of train.yaml."
         ),
         opened=opened,
+        variants=(PLAIN, COMPOSED, OURS, WITH_OVERRIDES, LARGE),
         aims=(
-            Aim("dry run of 100 scenes / pydantic, CPU", ratio(CPU, OURS, "pydantic"), 2),
+            Aim("dry run of 100 scenes / pydantic, CPU", ratio(CPU, OURS, PLAIN), 2),
             Aim("dry run with overrides / (2 pydantic + 1.5 Hydra), CPU", _with_overrides, 1),
             Aim("memory of a dry run over 10,000 scenes, MB", median(MEMORY, OURS), 100),
         ),

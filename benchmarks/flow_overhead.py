@@ -133,6 +133,10 @@ def count_all(numbers: list[int]) -> int:
     return len(numbers)
 
 
+WHY_WRITES = (
+    "Prefect itself sends a message for each state of a task run (Pending, Running, Completed), "
+    "whatever runs it. What is above three is the flow run's own."
+)
 SUBJECTS = (
     Subject(
         name="flow_overhead",
@@ -144,6 +148,8 @@ SUBJECTS = (
             "requests that change something and messages on the server's sockets."
         ),
         opened=opened,
+        variants=(STOCK, OURS, BARE),
+        why={WRITES: WHY_WRITES},
         aims=(
             Aim("stock / our runner, wall a task", ratio(WALL, STOCK, OURS), 10, "higher"),
             Aim("stock / our runner, CPU a task", ratio(CPU, STOCK, OURS), 10, "higher"),

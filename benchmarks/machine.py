@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.peers import version_of
+from preprocess.faults import counted
 
 PACKAGES = {
     "ours beside": ("prefect", "prefect-dask", "distributed", "dask-jobqueue", "hydra-core"),
@@ -24,12 +25,13 @@ PACKAGES = {
 }
 
 
-def describe(size: str, rounds: int, load: float) -> dict[str, str]:
+def describe(size: str, rounds: int, load: float, took_s: float) -> dict[str, str]:
     """Return what the page says about machine and versions; `load` is that before the start."""
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    asked = f"size {size}, {counted(rounds, 'round')}, in {took_s / 60:.0f} minutes"
     found = {
-        "measured": f"{time.strftime('%Y-%m-%d')}, size {size}, {rounds} rounds",
+        "measured": f"{time.strftime('%Y-%m-%d')}, {asked}",
         "machine": f"{cores} cores of {_processor()}, {memory:.0f} GB; load {load:.1f} at first",
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "Slurm": _slurm(),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.runner import Finding
 from benchmarks.subject import Aim, Row, Subject, best_of
+from preprocess.faults import counted
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 LEVEL = 1.05
@@ -124,11 +125,17 @@ def _section(subject: Subject, found: Finding) -> str:
         lines += [*_table(rows), ""]
     for row in found.rows:
         if row.problem:
-            lines += [f"Not measured here, {row.variant}: {row.problem}", ""]
+            lines += [f"{_failed(row, rows)}, {row.variant}: {row.problem}", ""]
     rounds = max((len(row.samples) for row in rows), default=0)
     command = f"`python -m benchmarks --only {subject.name}`"
     lines += [f"{command}; rounds: {rounds}; took {found.seconds:.0f} s.", ""]
     return "\n".join(lines)
+
+
+def _failed(problem: Row, rows: Sequence[Row]) -> str:
+    """Return what became of a variant that failed, in its first round or a later one."""
+    done = max((len(row.samples) for row in rows if row.variant == problem.variant), default=0)
+    return f"Given up after {counted(done, 'round')}" if done else "Not measured here"
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:

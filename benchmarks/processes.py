@@ -82,5 +82,10 @@ def _failure(status: int, wall_s: float, output: IO[bytes]) -> str:
 
 def last_words(text: str) -> str:
     """Return the end of what a command has printed, on one line, without the checkout's path."""
-    lines = [line.strip() for line in text.replace(str(CHECKOUT), ".").splitlines()]
+    lines = [line.strip() for line in without_checkout(text).splitlines()]
     return " / ".join(filter(None, lines))[-LAST_CHARACTERS:]
+
+
+def without_checkout(text: str) -> str:
+    """Return the text without the path of the checkout, which is this machine's."""
+    return text.replace(str(CHECKOUT), ".")

@@ -131,6 +131,7 @@ SUBJECTS = (
             "PyTorch's operations."
         ),
         opened=opened,
+        variants=tuple(ROLES),
         aims=(
             Aim(
                 "iterations a second, compiled / PyTorch",

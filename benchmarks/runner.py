@@ -7,12 +7,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import CHECKOUT, last_words
+from benchmarks.processes import CHECKOUT, last_words, without_checkout
 from benchmarks.subject import Measure, Row, Size, Subject, UnavailableError, merged
 
 END_S = 60.0
@@ -45,6 +46,7 @@ def run(
     """Measure a subject in this process and return its rows.
 
     `keep` gets what there is after each measurement. `only` names variants; without, it is all.
+    Whatever fails is a row that says why.
     """
     found: list[Row] = []
     rounds = min(rounds, subject.max_rounds or rounds)
@@ -68,9 +70,17 @@ def _rounds(variants: Mapping[str, Measure], rounds: int) -> Iterator[list[Row]]
         print(f"  {name}", file=sys.stderr, flush=True)
         try:
             yield list(variants[name]())
-        except UnavailableError as reason:
+        except Exception as error:  # noqa: BLE001  # whatever it is, the others can be measured
             given_up.add(name)
-            yield [Row("", name, problem=str(reason))]
+            yield [Row("", name, problem=_problem(error))]
+
+
+def _problem(error: Exception) -> str:
+    """Return why a variant has failed; the log gets the traceback of what nobody expected."""
+    if isinstance(error, UnavailableError):
+        return str(error)
+    traceback.print_exception(error)
+    return without_checkout(f"{type(error).__name__}: {error}")
 
 
 def run_apart(subject: Subject, size: Size, rounds: int, only: Collection[str] = ()) -> Finding:

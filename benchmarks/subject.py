@@ -60,20 +60,21 @@ class Aim:
 class Subject:
     """What is measured together.
 
-    `opened` is entered once and yields the variants, which the runner calls in turn; what it needs
-    at the given size (a server, a cluster) lives meanwhile. `about` says for the page how it is
-    measured, `why` by the name of a row or of one of ours why that is not ahead of a peer, and what
-    was tried.
+    `opened` is entered once and yields the variants by name, those of `variants`, which the runner
+    calls in turn; what it needs at the given size (a server, a cluster) lives meanwhile. `about`
+    says for the page how it is measured, `why` by the name of a row or of one of ours why that is
+    not ahead of a peer, and what was tried.
     """
 
     name: str
     title: str
     about: str
     opened: Callable[[Size], AbstractContextManager[Mapping[str, Measure]]]
+    variants: tuple[str, ...]
     why: Mapping[str, str] = field(default_factory=dict)
     aims: tuple[Aim, ...] = ()
     max_rounds: int | None = None
-    timeout_s: float = 1800.0
+    timeout_s: float = 900.0
 
 
 def merged(rows: Iterable[Row]) -> list[Row]:

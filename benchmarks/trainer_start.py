@@ -44,8 +44,8 @@ def opened(_size: Size) -> Iterator[Mapping[str, Measure]]:
 
         run_command(train())  # compiles what is not compiled yet
         yield {
-            "torch": partial(measure, TORCH, "floor", lambda: [sys.executable, "-c", OPTIMIZER]),
-            "trainer": partial(measure, OURS, "ours", train),
+            TORCH: partial(measure, TORCH, "floor", lambda: [sys.executable, "-c", OPTIMIZER]),
+            OURS: partial(measure, OURS, "ours", train),
         }
 
 
@@ -59,6 +59,7 @@ SUBJECTS = (
             "interpreter that imports PyTorch and makes an optimizer."
         ),
         opened=opened,
+        variants=(TORCH, OURS),
         aims=(Aim("trainer's start / PyTorch's, CPU", ratio(CPU, OURS, TORCH), 2),),
     ),
 )

@@ -169,6 +169,7 @@ SUBJECTS = (
             "more than a start."
         ),
         opened=opened,
+        variants=tuple(f"{what}, {way}" for what in KEYS for way in (FRESH, FORKED)),
         aims=(_aim(FIRST_EPOCH, "CPU"), _aim(FIRST_EPOCH, "wall")),
     ),
 )

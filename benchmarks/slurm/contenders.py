@@ -81,6 +81,8 @@ def snakemake(folder: Path, scenes: int, parallelism: int) -> list[str]:
     command = [python, "-m", "snakemake", "--snakefile", _script("Snakefile")]
     command += ["--directory", str(folder), "--executor", "slurm", "--jobs", str(parallelism)]
     command += ["--group-components", f"scenes={per_job}", "--slurm-no-account"]
+    # One after the other in each group, as its jobs have one GPU.
+    command += ["--resources", "scene_at_once=1", "--set-resource-scopes", "scene_at_once=local"]
     command += ["--slurm-init-seconds-before-status-checks", "1"]
     command += ["--slurm-status-command", "squeue"]  # the private Slurm has no accounting
     resources = [

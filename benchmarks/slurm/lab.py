@@ -33,7 +33,7 @@ class Lab:
         """Leave no job to what is measured next: wait for them, after a failure end them."""
         try:
             yield
-        except UnavailableError:
+        except Exception:
             self.cluster.cancel_all()
             self._wait_empty()
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import tempfile
 import time
@@ -53,6 +54,7 @@ def measure(lab: Lab, contender: Contender, durations: Sequence[float], home: Pa
         run_command(command, environment=environment, timeout_s=TIMEOUT_S)
         ended = time.time()
         scenes = _wait_for_scenes(folder, len(durations))
+        check_parallelism(_stamps(folder, "began"), scenes)
         return rows_of(contender, folder, began, max(ended, *scenes), ideal_s(durations))
 
 
@@ -64,6 +66,14 @@ def _wait_for_scenes(folder: Path, count: int) -> list[float]:
             raise UnavailableError(f"{len(ended)} of {count} scenes ended in {TIMEOUT_S:.0f} s")
         time.sleep(POLL_S)
     return ended
+
+
+def check_parallelism(began: Sequence[float], ended: Sequence[float]) -> None:
+    """Raise UnavailableError where more scenes ran at once than may: that is no rival."""
+    changes = sorted([*((moment, 1) for moment in began), *((moment, -1) for moment in ended)])
+    most = max(itertools.accumulate(change for _, change in changes))
+    if most > PARALLELISM:
+        raise UnavailableError(f"it ran {most} scenes at once, {PARALLELISM} are allowed")
 
 
 def rows_of(
@@ -127,31 +137,32 @@ It tries the script with a probe job first, keeps a record of each scene, and en
 """
 WHY = {
     JOBS: (
-        "An array's task is the scene's script and nothing else. Ours starts a Dask worker in each "
-        "job of the flow, or our launcher in each task of the array, and a supervisor and a record "
-        "for each scene; all nodes of the private Slurm share this machine's cores for it."
+        "Ours starts a Dask worker in each job of the flow, or our launcher in each task of the "
+        "array, and keeps a supervisor and a record for each scene; all nodes of the private Slurm "
+        "share this machine's cores for it."
     ),
     CALLS: (
-        "Nobody asks after a bare array, and stock Dask never asks Slurm whether its jobs live. "
-        "Ours does, so that a job that is lost, held or refused is known."
+        "Ours asks Slurm whether its jobs live, so that one that is lost, held or refused is "
+        "known. Nobody asks after a bare array, nor does stock Dask ask."
     ),
     "our flow": (
         "Before its first job it checks every scene and override, keeps a snapshot of the sources, "
-        "starts Prefect and its server, and tries script, environment and address with a probe "
-        "job; afterwards records, report and Prefect's states are brought to an end. The peers "
-        "begin at once, and find such faults in the queue. These seconds do not grow with the "
-        "scenes: at scenes of minutes nobody sees them."
+        "and tries script, environment and address with a probe job, while Prefect and its server "
+        "start on the same cores; afterwards it writes the report and brings Prefect's states to "
+        "an end. No peer does that. It is the same for scenes of minutes."
     ),
     "our array": (
         "It checks and keeps a snapshot as our flow does, and each task starts a supervisor "
         "beside the scene, which keeps its record and outlives what is killed."
     ),
 }
+VARIANTS = tuple(each.name for each in CONTENDERS)
 EQUAL = Subject(
     name="slurm_makespan",
     title="Equal scenes on Slurm",
     about=ABOUT.format(scenes="All scenes sleep for 1 s."),
     opened=partial(opened, lambda size: equal(SCENES[size])),
+    variants=VARIANTS,
     why=WHY,
     aims=(
         Aim(
@@ -169,6 +180,7 @@ MIXED = Subject(
         f"{SPREAD}, as many seconds in all as scenes)."
     ),
     opened=partial(opened, _mixed_of),
+    variants=VARIANTS,
     why=WHY,
     max_rounds=2,
 )

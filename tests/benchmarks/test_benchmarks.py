@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import __main__ as program
 from benchmarks import page, runner
+from benchmarks.processes import CHECKOUT
 from benchmarks.runner import Finding
 from benchmarks.subject import Aim, Row, Subject, UnavailableError, best_of, merged, ratio
 
@@ -22,7 +23,9 @@ def subject(variants=None, **given) -> Subject:
             raise UnavailableError(variants)
         yield variants or {}
 
-    return Subject(name="sums", title="Sums", about="Adds.", opened=opened, **given)
+    names = () if isinstance(variants, str) else tuple(variants or ())
+    given = {"name": "sums", "title": "Sums", **given}
+    return Subject(about="Adds.", opened=opened, variants=names, **given)
 
 
 def test_each_round_begins_with_the_next_variant():
@@ -70,17 +73,20 @@ def test_a_subject_that_cannot_run_here_is_a_row():
     assert (row.samples, row.problem) == ((), "no Slurm here")
 
 
-def test_what_was_measured_before_a_crash_is_kept():
-    """After each measurement all there is by then is handed over."""
+def test_an_error_that_nobody_expected_is_a_row_and_the_others_are_measured(capsys):
+    """After each measurement all there is by then is handed over; the log has the traceback."""
     kept = []
 
     def crashes():
-        raise ZeroDivisionError
+        raise FileNotFoundError(f"{CHECKOUT}/absent")
 
     variants = {"a": lambda: [Row("x", "a", (1.0,))], "b": crashes}
-    with pytest.raises(ZeroDivisionError):
-        runner.run(subject(variants), "quick", 1, lambda rows: kept.append(list(rows)))
-    assert kept == [[Row("x", "a", (1.0,))]]
+    variants["c"] = lambda: [Row("x", "c", (3.0,))]
+    rows = runner.run(subject(variants), "quick", 2, lambda rows: kept.append(list(rows)))
+    found = {row.variant: row.problem or row.samples for row in rows}
+    assert found == {"a": (1.0, 1.0), "b": "FileNotFoundError: ./absent", "c": (3.0, 3.0)}
+    assert kept[0] == [Row("x", "a", (1.0,))]
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_some_variants_alone():
@@ -167,6 +173,19 @@ def test_the_page():
     assert "absent" not in text
 
 
+def test_a_variant_that_failed_in_a_later_round_says_so():
+    found = Finding("sums", [Row("x", "a", (1.0, 2.0)), Row("", "a", problem="lost")], 1.0)
+    text = page.render([found], {"sums": subject()}, {}, "# Top\n")
+    assert "Given up after 2 rounds, a: lost" in text.splitlines()
+
+
+def test_variants_have_names_of_their_own_in_a_subject():
+    """A name on the command line is that of one variant of a subject."""
+    for each in program.subjects().values():
+        assert each.variants
+        assert len(set(each.variants)) == len(each.variants)
+
+
 def test_the_committed_page_is_one_that_the_program_made():
     text = (program.CHECKOUT / program.PAGE).read_text(encoding="utf-8")
     assert text.startswith(program.INTRODUCTION.read_text(encoding="utf-8"))
@@ -199,9 +218,38 @@ def test_a_part_goes_to_the_terminal_and_a_whole_run_to_the_page(tmp_path, monke
     assert "## Sums" in paths["page.md"].read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("arguments", [["--only", "nothing"], ["--rounds", "0"]])
-def test_what_is_not_known_is_refused(arguments, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--only", "nothing"], "no subject 'nothing': valid: slurm_makespan"),
+        (["--only", "dry_runs"], "no subject 'dry_runs': did you mean dry_run?"),
+        (["--variants", "our flw"], "no variant 'our flw': did you mean our flow"),
+        (["--only", "dry_run", "--variants", "our flow"], "of dry_run: valid: pydantic"),
+        (["--rounds", "0"], "'0' is no number of rounds"),
+        (["--rounds", "some"], "'some' is no number of rounds"),
+    ],
+)
+def test_what_is_not_known_is_refused_with_the_nearest_name(arguments, said, capsys):
     with pytest.raises(SystemExit) as end:
         program.main(arguments)
     assert end.value.code == 2
-    assert arguments[1] in capsys.readouterr().err
+    assert said in capsys.readouterr().err
+
+
+def test_only_subjects_that_have_a_chosen_variant_are_measured(tmp_path, monkeypatch):
+    measured = []
+    known = {
+        name: subject(dict.fromkeys(ours), name=name) for name, ours in (("x", "ab"), ("y", "b"))
+    }
+    monkeypatch.setattr(program, "subjects", lambda: known)
+    monkeypatch.setattr(program.machine, "describe", lambda *_: {})
+    monkeypatch.setattr(
+        runner,
+        "run_apart",
+        lambda subject, *given: measured.append((subject.name, given[-1])) or FOUND,
+    )
+    outputs = ["--json", str(tmp_path / "found.json"), "--page", str(tmp_path / "page.md")]
+    assert program.main(["--variants", "a", *outputs]) == 0
+    assert program.main(["--variants", "b", *outputs]) == 0
+    assert program.main(outputs) == 0
+    assert measured == [("x", ["a"]), ("x", ["b"]), ("y", ["b"]), ("x", []), ("y", [])]

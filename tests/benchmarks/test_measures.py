@@ -74,6 +74,14 @@ def test_the_ideal_is_no_shorter_than_the_longest_scene(durations, ideal):
     assert makespan.ideal_s(durations) == ideal
 
 
+def test_a_contender_that_runs_more_at_once_than_it_may_is_refused():
+    """One scene that begins when another ends is none more."""
+    began, ended = [0.0, 0.0, 0.0, 0.0, 1.0], [1.0, 2.0, 2.0, 2.0, 2.0]
+    makespan.check_parallelism(began, ended)
+    with pytest.raises(UnavailableError, match="5 scenes at once, 4 are allowed"):
+        makespan.check_parallelism([*began[:-1], 0.9], ended)
+
+
 def test_rows_of_a_contenders_stamps(tmp_path):
     """Moments since its command, the part after the first job as a multiple, and its queries."""
     (tmp_path / "jobs").write_text("102\n101\n")
