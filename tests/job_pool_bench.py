@@ -118,7 +118,7 @@ class Bench:
         self.now, self.unfinished, self.eventually = 0.0, 0, eventually
         self.slurm, self.messages = FakeSlurm(lambda: self.now), []
         self.stop, self.threads = threading.Event(), ThreadPoolExecutor(10)
-        self.bad_nodes = 0
+        self.bad_nodes, self.news, self.kept_off = 0, [], []
         limits = PoolLimits(
             prefix="w",
             max_jobs=max_jobs,
@@ -137,6 +137,8 @@ class Bench:
             say=self.messages.append,
             expected_calls=expected_calls,
             on_bad_node=self._count_bad_node,
+            exclude_queued=lambda *about: self.kept_off.append(about),
+            remember_nodes=lambda *news: self.news.append(news),
             clock=lambda: self.now,
         )
         self.slurm.pool = self.pool

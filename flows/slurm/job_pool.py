@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 from flows.runner.dispatch import JobsError, StoppedError
+from flows.slurm.avoided_nodes import AvoidedNodes
 from flows.slurm.job import Job, PoolLimits
 from flows.slurm.polling import Slurm, ThrottledMessages, jobs_in_queue
 from flows.slurm.pool_state import END_PATIENCE_S, Actions, PoolState, Query, Submission
@@ -20,6 +21,7 @@ from training.slurm.client import SlurmError
 from training.slurm.job_states import JobEnd
 
 TICK_S = 0.2
+EARLY_END = "a job ended there before its worker came"
 
 
 class Cluster(Protocol):
@@ -41,8 +43,10 @@ class JobPool:
     nodes to exclude; `failure_text` explains why jobs, by id, ended before their workers joined;
     `unfinished_calls` counts the calls that have not ended, those to come included, of which
     `expected_calls` will come at once: their jobs are submitted before. `before_first_job` may take
-    its time and raise JobsError; it is given what is set when the pool closes. `on_bad_node` is
-    called when a node has failed, or could not start a worker.
+    its time and raise JobsError; it is given what is set when the pool closes, and returns nodes on
+    which nothing can start. `on_bad_node` is called when a node has failed, or could not start a
+    worker. `exclude_queued` keeps queued jobs, by id, off nodes; `remember_nodes` is given bad
+    nodes, with a job that ended there, and nodes on which workers have started.
     """
 
     def __init__(
@@ -56,16 +60,21 @@ class JobPool:
         unfinished_calls: Callable[[], int],
         say: Callable[[str], None],
         expected_calls: int = 0,
-        before_first_job: Callable[[threading.Event], None] = lambda _: None,
+        nodes: AvoidedNodes | None = None,
+        before_first_job: Callable[[threading.Event], Collection[str]] = lambda _: (),
         on_bad_node: Callable[[], None] = lambda: None,
+        exclude_queued: Callable[[Sequence[str], Sequence[str]], None] = lambda *_: None,
+        remember_nodes: Callable[[Mapping[str, str], Collection[str]], None] = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cluster, self._slurm = cluster, slurm
         self._sbatch_command, self._failure_text = sbatch_command, failure_text
         self._unfinished_calls = unfinished_calls
         self._before_first_job, self._on_bad_node = before_first_job, on_bad_node
+        self._exclude_queued, self._remember_nodes = exclude_queued, remember_nodes
         self._report, self._clock = ThrottledMessages(say, clock), clock
-        self._state = PoolState(limits, expected_calls=expected_calls)
+        nodes = nodes or AvoidedNodes(most_queued=limits.max_jobs)
+        self._state = PoolState(limits, expected_calls=expected_calls, nodes=nodes)
         self._changed = threading.Condition()
         """Held whenever the state is read or written."""
         self._closing = threading.Event()
@@ -86,6 +95,7 @@ class JobPool:
             actions = self._state.release(list(self._state.jobs.values()), self._clock())
         with contextlib.suppress(SlurmError):  # the flow's guard cancels what is left
             self._perform(actions)
+        self._pass_node_news()
 
     @contextmanager
     def acquire(self, stop: threading.Event) -> Iterator[Job]:
@@ -124,7 +134,7 @@ class JobPool:
         """Ask for no further job on a node that has failed, for a while."""
         self._on_bad_node()
         with self._changed:
-            self._state.avoid_node(node, self._clock())
+            self._state.nodes.avoid_lost(node, self._clock())
 
     def worker_joined(self, name: str, address: str, extra: Mapping[str, Any]) -> bool:
         """Take a job's worker (called by Dask's scheduler); return False for one not wanted."""
@@ -149,6 +159,7 @@ class JobPool:
             with self._changed:
                 actions = self._state.balance(self._unfinished_calls(), self._clock())
             self._perform(actions)
+            self._pass_node_news()
         except SlurmError as error:
             self._report("slurm", f"Slurm does not answer as it should: {error}")
         except Exception as error:  # noqa: BLE001 - else calls would wait for ever
@@ -156,7 +167,9 @@ class JobPool:
 
     def _poll(self) -> None:
         try:
-            self._before_first_job(self._closing)
+            bad = self._before_first_job(self._closing)
+            with self._changed:
+                self._state.nodes.avoid_bad(bad, self._clock())
         except StoppedError:
             return
         except Exception as error:  # noqa: BLE001 - else calls would wait for ever
@@ -190,13 +203,33 @@ class JobPool:
 
     def _record_ends(self, ends: Mapping[str, JobEnd]) -> None:
         with self._changed:
+            known = set(self._state.nodes.bad)
             failed = self._state.record_ends(ends, self._clock())
-            has_failed_starts = self._state.has_failed_starts
+            has_failed_starts = self._state.nodes.has_failed_starts
+            bad, queued = self._state.nodes.bad, self._state.queued_ids()
             self._changed.notify_all()
         if has_failed_starts:
             self._on_bad_node()
         if failed:
             self._fail(self._failure_text(failed))
+        elif set(bad) - known:
+            self._avoid_early_ends(bad, set(bad) - known, queued)
+
+    def _avoid_early_ends(
+        self, bad: Sequence[str], new: Collection[str], queued: Sequence[str]
+    ) -> None:
+        """Say that jobs ended early on nodes, and keep the queued ones off all such nodes."""
+        for node in sorted(new):
+            self._report(f"bad node {node}", f"node {node} is avoided: {EARLY_END}")
+        if queued:
+            with contextlib.suppress(SlurmError):  # some have begun meanwhile
+                self._exclude_queued(queued, bad)
+
+    def _pass_node_news(self) -> None:
+        with self._changed:
+            bad, started_on = self._state.nodes.take_news()
+        if bad or started_on:
+            self._remember_nodes(bad, started_on)
 
     def _perform(self, actions: Actions) -> None:
         """Carry out what the state has decided; not under the lock, which workers wait for."""

@@ -11,8 +11,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from flows.slurm.avoided_nodes import AvoidedNodes
 from flows.slurm.job import Job, PoolLimits
 from flows.slurm.polling import PollThrottle, pending_summary
+from training.jobs.sbatch_check import NOT_AVAILABLE, no_node_left
 from training.slurm.client import SlurmError, SlurmRefusedError
 from training.slurm.job_states import JobEnd
 from training.slurm.parsers import QueuedJob
@@ -23,13 +25,11 @@ UNSEEN_S = 2.0
 """A job younger than this may be missing from Slurm's answer."""
 EXIT_S = 0.7
 """A job whose worker closes needs so long to end; asked sooner, Slurm would still show it."""
-MAX_FAILED_STARTS = 3
-"""So many jobs in a row ended before their workers joined: something is wrong with all of them."""
 REFUSAL_PAUSE_S = 60.0
 MAX_REFUSALS = 10
 """Refusals in a row after which a pool gives up that has had workers before."""
-AVOID_S = 3600.0
-"""How long a node is avoided: it may be repaired, and a small cluster has few."""
+BAD_CONSTRAINTS = "BadConstraints"
+"""Slurm's reason for a queued job that none of the nodes that are left can ever run."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class PoolState:
     waiting_calls: int = 0
     expected_calls: int = 0
     """Calls that are sure to come at once and have not come yet: jobs are submitted for them."""
+    nodes: AvoidedNodes = field(default_factory=AvoidedNodes)
     failure: str = ""
     """Why no job can be had any more; empty while jobs can be had."""
     awaited_ends: dict[str, JobEnd | None] = field(default_factory=dict)
@@ -80,9 +81,6 @@ class PoolState:
     """Jobs, by id, that are gone although their workers never joined: since when."""
     throttle: PollThrottle = field(default_factory=PollThrottle)
     _names: Iterator[int] = field(default_factory=lambda: itertools.count(1))
-    _avoided: dict[str, float] = field(default_factory=dict)
-    """Nodes, and until when they are avoided."""
-    _failed_starts: int = 0
     _had_workers: bool = False
     _refusals: int = 0
     _refused_until: float = float("-inf")
@@ -98,7 +96,7 @@ class PoolState:
     def take_free_job(self, now: float) -> Job | None:
         """Give a free job to a call, rather one on a node that is not avoided."""
         free = [job for job in self.jobs.values() if job.state == "free"]
-        avoided = self.avoided_nodes(now)
+        avoided = self.nodes.names(now)
         usable = [job for job in free if self._has_time(job, now)]
         job = min(usable, key=lambda job: job.node in avoided, default=None)
         if job is not None:
@@ -134,7 +132,8 @@ class PoolState:
         job.job_id = str(extra.get("job_id", job.job_id))
         job.ends_at = now + self.limits.walltime_s - extra.get("age_s", 0.0)
         job.move_to("free", now)
-        self._had_workers, self._failed_starts = True, 0
+        self._had_workers = True
+        self.nodes.record_start(job.node)
         return True
 
     def worker_left(self, name: str, now: float) -> None:
@@ -144,19 +143,10 @@ class PoolState:
             job.move_to("lost", now)
             job.lost.set()
 
-    def avoid_node(self, node: str, now: float) -> None:
-        """Ask for no further job on a node, for a while; an empty name is ignored."""
-        if node:
-            self._avoided[node] = now + AVOID_S
-
-    def avoided_nodes(self, now: float) -> tuple[str, ...]:
-        """Return the nodes that new jobs must not run on."""
-        return tuple(sorted(node for node, until in self._avoided.items() if until > now))
-
-    @property
-    def has_failed_starts(self) -> bool:
-        """Whether jobs have ended before their workers joined, since the last that did."""
-        return self._failed_starts > 0
+    def queued_ids(self) -> tuple[str, ...]:
+        """Return the ids of the jobs in Slurm's queue, which may yet begin on any node."""
+        queued = (job for job in self.jobs.values() if job.state == "queued")
+        return tuple(job.job_id for job in queued if job.job_id)
 
     # What to ask Slurm, and what its answers mean
 
@@ -184,6 +174,9 @@ class PoolState:
             del self.jobs[job.name]
             if job.state == "queued":
                 self.unexplained_exits[job.job_id] = now
+        reasons = {queue[key].reason for key in self.queued_ids() if key in queue}
+        if self.nodes.bad and BAD_CONSTRAINTS in reasons:
+            self.failure = str(no_node_left(self.nodes.bad))
         overdue = [job for job in self._watched_jobs() if self._is_overdue(job, now)]
         for job in overdue:
             job.cancelled = True
@@ -198,7 +191,7 @@ class PoolState:
         """Take Slurm's answer how jobs ended.
 
         Nodes are avoided where jobs ended before their workers joined. Returns the ids of such
-        jobs once this has happened too often in a row: their logs say why no job can be had.
+        jobs once no node is at fault: their logs say why no job can be had.
         """
         self.awaited_ends.update({key: ends[key] for key in ends if key in self.awaited_ends})
         explained = [each for each in self.unexplained_exits if each in ends]
@@ -211,10 +204,9 @@ class PoolState:
             del self.unexplained_exits[job_id]
         # A job that somebody has cancelled in the queue is no sign of a fault.
         failed = [each for each in explained if ends[each].state != "CANCELLED"]
-        for job_id in failed:
-            self.avoid_node(ends[job_id].node, now)
-        self._failed_starts += bool(failed or given_up)
-        return (*failed, *given_up) if self._failed_starts >= MAX_FAILED_STARTS else ()
+        nodes = {job_id: ends[job_id].node for job_id in failed}
+        self.nodes.record_failed_starts(nodes | dict.fromkeys(given_up, ""), now)
+        return (*failed, *given_up) if self.nodes.is_hopeless else ()
 
     # How many jobs there should be
 
@@ -250,8 +242,10 @@ class PoolState:
         """Decide what a refusal means: no node is left, no job can be had, or wait."""
         self._refusals += 1
         is_final = not self._had_workers or self._refusals >= MAX_REFUSALS
-        if exclude:  # better a node that was to be avoided than none
-            self._avoided.clear()
+        if self.nodes.allow_lost(exclude):  # better one of them than none
+            return None
+        if set(exclude) & set(self.nodes.bad) and NOT_AVAILABLE in str(refusal):
+            self.failure = str(no_node_left(self.nodes.bad))
             return None
         if isinstance(refusal, SlurmRefusedError) and is_final and not self.jobs:
             self.failure = str(refusal)
@@ -283,7 +277,7 @@ class PoolState:
         count = min(wanted, self.limits.max_jobs - len(self.jobs))
         names = tuple(f"{self.limits.prefix}{next(self._names)}" for _ in range(count))
         self.jobs |= {name: Job(name, self.limits.scenes_per_job, now) for name in names}
-        return Actions(submit=names, exclude=self.avoided_nodes(now))
+        return Actions(submit=names, exclude=self.nodes.names(now))
 
     def _active_jobs(self) -> list[Job]:
         return [job for job in self.jobs.values() if job.state == "queued" or job.has_worker]

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 
 from flows.slurm import connection, probe_memory
+from flows.slurm.avoided_nodes import AvoidedNodes
 from flows.slurm.cluster import SlurmWorkerCluster
 from flows.slurm.job import PoolLimits
 from flows.slurm.job_guard import NOTICE_S, guarded
@@ -21,9 +23,16 @@ from preprocess.faults import Fault, FaultsError
 from training.execution.attempt import ending_bound_s
 from training.execution.local import prepare_launch, scenes_without_data
 from training.jobs.kept_scripts import keep_scripts
-from training.jobs.sbatch_commands import aggregate_worker_job, slurm_of, worker_job
+from training.jobs.sbatch_commands import (
+    aggregate_worker_job,
+    excluded_nodes,
+    slurm_of,
+    worker_job,
+)
 from training.plan.model import Plan
 from training.slurm import client
+from training.slurm.bad_nodes import BadNode, bad_nodes, forget_bad_node, note_bad_nodes
+from training.slurm.batch_script import names_nodes, parse
 from training.system.console import say
 from training.system.scene_log import last_lines
 
@@ -67,8 +76,8 @@ class WorkerJobs:
         address = own_address(plan)
         memory = probe_memory.file_of(plan, address)
 
-        def check(stop: threading.Event) -> None:
-            check_node(plan, memory, client, say, stop)
+        def check(stop: threading.Event) -> Collection[str]:
+            return check_node(plan, memory, client, say, stop)
 
         self.plan, self.limits, self._calls = plan, limits, calls
         self.progress: Callable[[], tuple[int, int]] = lambda: (0, 0)
@@ -83,8 +92,11 @@ class WorkerJobs:
             unfinished_calls=self._unfinished,
             say=say,
             expected_calls=min(limits.max_jobs, calls) if for_scenes else 0,
-            before_first_job=check if for_scenes else lambda _: None,
+            nodes=_avoided_nodes(plan, limits, is_probed=for_scenes),
+            before_first_job=check if for_scenes else lambda _: (),
             on_bad_node=functools.partial(probe_memory.forget, memory),
+            exclude_queued=functools.partial(_exclude_queued, plan),
+            remember_nodes=functools.partial(_remember_nodes, plan),
         )
         self.cluster.watch_workers(self.pool.worker_joined, self.pool.worker_left)
         self.pool.start()
@@ -101,6 +113,31 @@ class WorkerJobs:
         """Give the jobs up and end the scheduler; a second call does nothing."""
         self.pool.close()
         self.cluster.close()
+
+
+def _avoided_nodes(plan: Plan, limits: PoolLimits, *, is_probed: bool) -> AvoidedNodes:
+    """Return the nodes that a pool avoids from its beginning: those that are known as bad by now.
+
+    Unlike those of the plan they include what its own scenes' jobs have found.
+    """
+    slurm = slurm_of(plan)
+    can_exclude = not names_nodes(parse(slurm.script_text)[0])
+    nodes = AvoidedNodes(can_exclude, is_probed and slurm.probe != "never", limits.max_jobs)
+    known = bad_nodes(plan.roots.state_root) if can_exclude else ()
+    nodes.avoid_bad([each.node for each in known], time.monotonic())
+    return nodes
+
+
+def _exclude_queued(plan: Plan, job_ids: Sequence[str], nodes: Sequence[str]) -> None:
+    if excluded := excluded_nodes(slurm_of(plan), nodes):
+        client.exclude_nodes(job_ids, excluded)
+
+
+def _remember_nodes(plan: Plan, bad: Mapping[str, str], started_on: Collection[str]) -> None:
+    root = plan.roots.state_root
+    note_bad_nodes(root, [BadNode(node=node, job_id=job_id) for node, job_id in bad.items()])
+    for node in started_on:
+        forget_bad_node(root, node)
 
 
 @contextmanager

@@ -46,6 +46,12 @@ def slurm_lab(lab: Any, slurm: Cluster) -> Iterator[Any]:
     yield from lab_on(lab, slurm)
 
 
+@pytest.fixture(scope="module")
+def slurm_module_lab(module_lab: Any, slurm: Cluster) -> Iterator[Any]:
+    """The same, for all tests of a module."""
+    yield from lab_on(module_lab, slurm)
+
+
 @pytest.fixture
 def array_lab(slurm_lab: Any, slurm: Cluster) -> Any:
     """A lab on Slurm with three scenes, to submit as arrays."""

@@ -14,6 +14,7 @@ from training.jobs.experiment_jobs import StageJob
 from training.jobs.status import WAITING, Snapshot
 from training.records.scene_state import SceneState, State, code_versions
 from training.report.failures import MOST_FAILURES, failure_lines
+from training.slurm.bad_nodes import avoided_text
 from training.system.colours import painted
 from training.system.scene_log import loss_text, position_text
 from training.system.text_table import TextColumn, fit, shortened, terminal_width
@@ -173,6 +174,8 @@ def _counts(snapshot: Snapshot) -> list[str]:
         lines.append(f"trained by {len(versions)} versions of the code: {', '.join(versions)}")
     warning = painted("warning", "warning")
     lines += [f"{warning}: {each}" for each in snapshot.experiment.warnings]
+    if avoided := avoided_text(snapshot.bad_nodes):
+        lines.append(f"{warning}: {avoided}")
     if snapshot.queue.unknown:
         lines.append(f"by the records alone, since Slurm does not answer: {snapshot.queue.unknown}")
     return lines

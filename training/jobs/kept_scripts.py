@@ -8,6 +8,7 @@ import glob
 from preprocess.faults import Fault, FaultsError
 from training.jobs.sbatch_commands import slurm_of
 from training.plan.model import Plan
+from training.slurm.bad_nodes import forget_bad_nodes
 from training.slurm.batch_script import parse
 from training.slurm.forwarding import with_forwarding
 from training.slurm.script_checks import batch_signal
@@ -15,8 +16,13 @@ from training.system.atomic_write import write_atomically
 
 
 def keep_scripts(plan: Plan) -> None:
-    """Write both Slurm scripts of a plan and create the folder for job logs; raises FaultsError."""
+    """Write both Slurm scripts of a plan and create the folder for job logs; raises FaultsError.
+
+    With --slurm.forget-bad-nodes these are forgotten: now the plan starts.
+    """
     slurm = slurm_of(plan)
+    if slurm.forget_bad_nodes:
+        forget_bad_nodes(plan.roots.state_root)
     signal = batch_signal(parse(slurm.script_text)[0])
     try:
         # Slurm would end a job whose log can't be opened, without a message.

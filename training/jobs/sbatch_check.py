@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from preprocess.faults import Fault
 from training.jobs import sbatch_commands
 from training.plan.model import Plan
 from training.slurm import client
+from training.slurm.bad_nodes import FORGET_FLAG
 from training.slurm.batch_script import parse
 
 NOT_AVAILABLE = "Requested node configuration is not available"
@@ -57,9 +58,18 @@ def _test(command: list[str]) -> NoNodeWarning | None:
     return None
 
 
+def no_node_left(excluded: Sequence[str]) -> Fault:
+    """Return the fault of jobs for which Slurm has no other nodes than these bad ones."""
+    what = "no node is left for these jobs: those that could run them are bad, nothing starts there"
+    remedy = f"have them repaired, or correct the Slurm script; then {FORGET_FLAG} uses them again"
+    return Fault(what, ", ".join(excluded), remedy)
+
+
 def refusal_fault(plan: Plan, error: client.SlurmRefusedError) -> Fault:
     """Return the fault for a refused job: Slurm's message, and the line or variable it is about."""
     slurm = sbatch_commands.slurm_of(plan)
+    if slurm.excluded_nodes and NOT_AVAILABLE in error.slurm_message:
+        return no_node_left(slurm.excluded_nodes)
     option = error.directive.removeprefix("--")
     by_flags = slurm.flag_options | slurm.scene_options
     if option in by_flags:

@@ -12,7 +12,7 @@ from pathlib import Path
 from preprocess.roots import CHECKOUT
 from training.jobs.array_chunks import ArrayChunk
 from training.plan.model import Plan, SlurmPlan
-from training.slurm.batch_script import parse, value_of
+from training.slurm.batch_script import names_nodes, parse, value_of
 from training.slurm.times import slurm_time
 
 MAX_ARRAY_SIZE = 1001
@@ -38,8 +38,8 @@ def array_job(
     at_once = chunk.at_once or slurm.parallelism
     bound = f"%{at_once}" if at_once < chunk.count else ""
     return [
-        *_sbatch(plan, slurm.job_name, slurm.time_s, f"%A_{_offset(chunk)}%a"),
-        *_options(slurm.scene_options),
+        *_sbatch(plan, slurm.job_name, slurm.time_s, ids=f"%A_{_offset(chunk)}%a"),
+        *sbatch_options(slurm.scene_options),
         f"--array=0-{chunk.count - 1}{bound}",
         "--requeue",
         *_dependency(after_ok, after_any),
@@ -75,10 +75,9 @@ def worker_job(plan: Plan, name: str, walltime_s: int, exclude: Sequence[str] = 
     """
     slurm = slurm_of(plan)
     return [
-        *_sbatch(plan, f"{slurm.job_name}-{name}", walltime_s),
-        *_options(slurm.scene_options),
+        *_sbatch(plan, f"{slurm.job_name}-{name}", walltime_s, exclude),
+        *sbatch_options(slurm.scene_options),
         "--no-requeue",
-        *_exclude(slurm.script_text, exclude),
         *_stage(plan.script, "worker", plan, name),
     ]
 
@@ -91,22 +90,23 @@ def aggregate_worker_job(plan: Plan, name: str, exclude: Sequence[str] = ()) -> 
     if plan.aggregate is None:
         raise ValueError("the plan has no aggregate")
     return [
-        *_sbatch(plan, plan.aggregate.job_name, plan.aggregate.time_limit_s),
+        *_sbatch(plan, plan.aggregate.job_name, plan.aggregate.time_limit_s, exclude),
         "--no-requeue",
-        *_exclude(slurm_of(plan).script_text, exclude),
         *_stage(plan.light_script, "worker", plan, name),
     ]
 
 
-def probe_job(plan: Plan) -> list[str]:
+def probe_job(plan: Plan, exclude: Sequence[str] = ()) -> list[str]:
     """Return the command line of the probe: no GPU, proves that a node is set up.
 
-    It takes seconds, or minutes where it is told which GPUs to compile for.
+    On none of the `exclude` nodes. It takes seconds, or minutes where it is told which GPUs to
+    compile for.
     """
     name = f"{slurm_of(plan).job_name}-probe"
     told = ARCHITECTURES in slurm_of(plan).script_text or ARCHITECTURES in os.environ
+    time_s = COMPILING_PROBE_S if told and asks_for_gpus(plan) else PROBE_S
     return [
-        *_sbatch(plan, name, COMPILING_PROBE_S if told and asks_for_gpus(plan) else PROBE_S),
+        *_sbatch(plan, name, time_s, exclude),
         "--no-requeue",
         *_stage(plan.light_script, "probe", plan),
     ]
@@ -144,27 +144,43 @@ def _offset(chunk: ArrayChunk) -> str:
     return f"{chunk.offset}+" if chunk.offset else ""
 
 
-def _sbatch(plan: Plan, name: str, time_s: int, ids: str = "%j") -> Iterator[str]:
+def _sbatch(
+    plan: Plan, name: str, time_s: int, exclude: Sequence[str] = (), ids: str = "%j"
+) -> Iterator[str]:
     folder = str(plan.job_logs).replace("%", "%%")  # Slurm reads % in file names
     log = f"{folder}/%x-{ids}.out"
     yield from ("sbatch", "--parsable", f"--job-name={name}", f"--time={slurm_time(time_s)}")
     # Both streams, or a script's --error would hide what failed, or end a job by a missing folder.
     yield from (f"--chdir={CHECKOUT}", f"--output={log}", f"--error={log}", "--open-mode=append")
     slurm = slurm_of(plan)
-    yield from _options(slurm.site_options | slurm.flag_options)
+    yield from options_of_all(slurm)
+    if nodes := excluded_nodes(slurm, exclude):
+        yield f"--exclude={nodes}"
 
 
-def _options(values: Mapping[str, str]) -> Iterator[str]:
-    yield from (f"--{option}={value}" for option, value in values.items())
+def options_of_all(slurm: SlurmPlan) -> list[str]:
+    """Return the options of sbatch that flags and the environment set for all jobs."""
+    return sbatch_options(slurm.site_options | slurm.flag_options)
+
+
+def sbatch_options(values: Mapping[str, str]) -> list[str]:
+    """Return options of sbatch, given by long name, as its command line takes them."""
+    return [f"--{option}={value}" for option, value in values.items()]
 
 
 def _stage(script: Path, stage: str, plan: Plan, *more: str) -> tuple[str, ...]:
     return (str(script), "--in-job", stage, str(plan.file), *more)
 
 
-def _exclude(script_text: str, nodes: Sequence[str]) -> list[str]:
-    """Exclude nodes and those that the script excludes, since the option hides its directive."""
-    if not nodes:
-        return []
-    of_script = value_of(parse(script_text)[0], "exclude")
-    return [f"--exclude={','.join([*([of_script] if of_script else []), *nodes])}"]
+def excluded_nodes(slurm: SlurmPlan, more: Sequence[str] = ()) -> str:
+    """Return the value of `--exclude`: the script's own, bad nodes, and `more`.
+
+    The script's belong to it, since the option hides the directive. Empty where nothing is to be
+    added, and where the script names its nodes: Slurm refuses a job that is given both.
+    """
+    directives, _ = parse(slurm.script_text)
+    nodes = dict.fromkeys([*slurm.excluded_nodes, *more])
+    if not nodes or names_nodes(directives):
+        return ""
+    of_script = value_of(directives, "exclude")
+    return ",".join([*([of_script] if of_script else []), *nodes])

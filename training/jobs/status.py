@@ -26,6 +26,7 @@ from training.records.scene_state import (
     seconds_left,
 )
 from training.slurm import client
+from training.slurm.bad_nodes import BadNode, bad_nodes
 from training.slurm.job_states import CLOCKS_DIFFER
 from training.slurm.parsers import QueuedJob
 from training.system.memory import garbage_collection_paused
@@ -61,6 +62,8 @@ class Snapshot:
     """Upper bound for the number of scenes that run at once."""
     aggregate: AggregateState | None = None
     """None where the scenes' outputs are not merged."""
+    bad_nodes: tuple[BadNode, ...] = ()
+    """Which nodes new jobs would avoid; none where nothing runs on Slurm."""
 
     def of(self, *states: State) -> list[SceneState]:
         """Return the scenes in one of these states."""
@@ -163,7 +166,13 @@ def _snapshot(experiment: Experiment, queue: Queue, looks: Mapping[str, _Look]) 
         launchers=tuple(filter(None, launchers.values())),
         parallelism=_parallelism(plans),
         aggregate=aggregate_state(plans, queue.jobs, scenes, at_work=at_work),
+        bad_nodes=_bad_nodes(plans),
     )
+
+
+def _bad_nodes(plans: Sequence[Plan]) -> tuple[BadNode, ...]:
+    on_slurm = any(plan.slurm for plan in plans)
+    return bad_nodes(plans[0].roots.state_root) if on_slurm else ()
 
 
 def _newest_scenes(plans: Sequence[Plan]) -> Iterator[ScenePlan]:

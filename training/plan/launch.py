@@ -136,7 +136,8 @@ def check_launch(
     settings = faults.collect(_settings, options, len(scenes)) or (Setting(),)
     scripts = faults.collect(load_train_scripts, options, roots, settings) or []
     faults.add(_edited_meanwhile(options, reading))
-    slurm = faults.collect(plan_slurm, options) if options.on_slurm else None
+    state_root = roots.state_root if roots else None
+    slurm = faults.collect(plan_slurm, options, state_root) if options.on_slurm else None
     faults.add(_root_faults(options, roots, slurm) if roots else [])
     found = [
         _check_script(setting.of(options), script, scenes, roots, slurm, is_in_loop=is_in_loop)

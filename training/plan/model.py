@@ -219,6 +219,11 @@ class SlurmPlan(BaseModel):
     """Network interface by which nodes reach this machine; empty: chosen automatically."""
     probe: ProbePolicy = "auto"
     """Whether a flow probes a node before its first GPU job; auto: unless one passed lately."""
+    excluded_nodes: tuple[str, ...] = ()
+    """Bad nodes of the last day (`training.slurm.bad_nodes`), excluded beside those that the script
+    excludes; none where the script names its nodes."""
+    forget_bad_nodes: bool = False
+    """Whether what is remembered of bad nodes is removed when the plan starts."""
     site_options: dict[str, str] = {}
     """Options of sbatch that the user's environment sets, by long name, e.g. the partition."""
     flag_options: dict[str, str] = {}

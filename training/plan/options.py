@@ -254,6 +254,13 @@ class LaunchOptions(BaseModel):
     """Whether a short job probes a node before the flow's first GPU job; auto: unless one passed
     within a day."""
 
+    slurm_forget_bad_nodes: Annotated[
+        bool,
+        Flag("Slurm", "--slurm.forget-bad-nodes", "--slurm.forget-bad-nodes"),
+        Field(title="Forget bad nodes"),
+    ] = False
+    """Use the nodes again that are avoided for a day, since jobs ended there before they began."""
+
     yes: Annotated[bool, Flag("Slurm", "--yes")] = False
     """Submit without asking, on a terminal too; the answer no gives exit status 130."""
 

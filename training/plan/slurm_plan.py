@@ -14,6 +14,7 @@ from training.plan.options import LaunchOptions
 from training.slurm.times import seconds_of
 
 if TYPE_CHECKING:
+    from training.slurm.bad_nodes import BadNode
     from training.slurm.script_checks import SlurmScript
     from training.system.paths import Roots
 
@@ -31,8 +32,12 @@ START_S = 30
 """Seconds that a job may need before its trainer starts: modules, environment, interpreter."""
 
 
-def plan_slurm(options: LaunchOptions) -> SlurmPlan:
-    """Return how the chosen scenes become Slurm jobs; raises FaultsError with all faults."""
+def plan_slurm(options: LaunchOptions, state_root: Path | None) -> SlurmPlan:
+    """Return how the chosen scenes become Slurm jobs; raises FaultsError with all faults.
+
+    `state_root`: where bad nodes are remembered; None where the folders are not known.
+    """
+    from training.slurm.bad_nodes import avoided_text
     from training.slurm.batch_script import light_text  # a launch on this machine needs none
     from training.slurm.script_checks import read_script
 
@@ -44,6 +49,7 @@ def plan_slurm(options: LaunchOptions) -> SlurmPlan:
         raise FaultsError([*faults, *error.faults]) from error
     if faults:
         raise FaultsError(faults)
+    avoided = _avoided(options, script, state_root)
     return SlurmPlan(
         script=script.path,
         script_text=script.text,
@@ -54,11 +60,30 @@ def plan_slurm(options: LaunchOptions) -> SlurmPlan:
         parallelism=options.slurm_array_parallelism,
         interface=options.slurm_interface,
         probe=options.slurm_probe,
+        excluded_nodes=tuple(each.node for each in avoided),
+        forget_bad_nodes=options.slurm_forget_bad_nodes,
         site_options=_site_options(),
         flag_options=_flag_options(options),
         scene_options=_scene_options(options, script),
-        warnings=(*script.warnings, *_unused_variables(script.path)),
+        warnings=tuple(
+            filter(
+                None,
+                [*script.warnings, *_unused_variables(script.path), avoided_text(avoided)],
+            )
+        ),
     )
+
+
+def _avoided(
+    options: LaunchOptions, script: SlurmScript, state_root: Path | None
+) -> tuple[BadNode, ...]:
+    """Return the bad nodes that are excluded."""
+    from training.slurm.bad_nodes import bad_nodes
+    from training.slurm.batch_script import names_nodes
+
+    if state_root is None or options.slurm_forget_bad_nodes or names_nodes(script.directives):
+        return ()
+    return bad_nodes(state_root)
 
 
 def job_name(options: LaunchOptions) -> str:

@@ -93,6 +93,11 @@ def value_of(directives: tuple[Directive, ...], name: str) -> str | None:
     return next((each.value for each in reversed(directives) if each.name == name), None)
 
 
+def names_nodes(directives: tuple[Directive, ...]) -> bool:
+    """Return whether a script says on which nodes its jobs run, so that none can be excluded."""
+    return any(each.name in {"nodelist", "nodefile"} for each in directives)
+
+
 def first_command_line(text: str) -> int:
     """Return the number of a script's first line, from 1, that is neither empty nor a comment.
 

@@ -181,6 +181,16 @@ def requeue(job_id: str) -> None:
     _call(["scontrol", "requeue", job_id])
 
 
+def exclude_nodes(job_ids: Collection[str], nodes: str) -> None:
+    """Have queued jobs run on none of these nodes, a list as `--exclude` takes it.
+
+    It replaces what they exclude. Raises SlurmError, also where one of them has begun; the others
+    are changed all the same.
+    """
+    if job_ids:
+        _call(["scontrol", "update", f"JobId={','.join(sorted(job_ids))}", f"ExcNodeList={nodes}"])
+
+
 def job_ends(
     job_ids: Collection[str], moments: Mapping[str, datetime] = MappingProxyType({})
 ) -> dict[str, JobEnd]:

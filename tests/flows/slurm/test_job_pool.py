@@ -203,34 +203,46 @@ def test_a_queued_job_that_somebody_cancels_is_replaced(bench):
     assert not bench.pool._state.failure
 
 
+def fail_all(bench):
+    """End the queued jobs before their workers join."""
+    bench.advance(0.2)
+    for name in bench.in_queue:
+        bench.slurm.end(name, "FAILED")
+    bench.advance(12)
+
+
 def test_jobs_that_end_before_their_workers_join_are_an_error_with_their_logs(bench):
-    """Three times in a row, each time on other nodes: one bad node must not fail the run."""
+    """On three nodes, and none began anywhere: one bad node must not fail the run."""
     calls = bench.calls(3)
-    for _ in range(3):
-        bench.advance(0.2)
-        for name in bench.in_queue:
-            bench.slurm.end(name, "FAILED")
-        bench.advance(12)
-    assert bench.slurm.excluded[-1] == ("n1", "n2", "n3", "n4")
+    fail_all(bench)
+    fail_all(bench)
+    assert bench.slurm.excluded[-1] == ("n1", "n2")
+    assert "node n1 is avoided: a job ended there before its worker came" in bench.messages
     for call in calls:
-        with pytest.raises(JobsError, match="jobs 5, 6: no such file"):
+        with pytest.raises(JobsError, match="jobs 3, 4: no such file"):
             call.future.result(10)
     bench.advance(5)
     assert not bench.in_queue
+    assert not bench.news
 
 
-def test_a_worker_that_joins_resets_the_count_of_failed_starts(bench):
+def test_a_worker_that_joins_shows_that_nodes_are_bad(bench):
+    """They are remembered, with where it began; what is queued is kept off a node found later."""
     calls = bench.calls(2)
-    for _ in range(2):
-        bench.advance(0.2)
-        for name in bench.in_queue:
-            bench.slurm.end(name, "FAILED")
-        bench.advance(12)
+    fail_all(bench)
+    bench.advance(0.2)
     bench.slurm.start(bench.in_queue[0])
-    bench.with_jobs(calls, 1)
+    (first,) = bench.with_jobs(calls, 1)
+    bench.advance(0.2)
+    assert bench.news == [({"n1": "1", "n2": "2"}, {"n3"})]
     before = bench.bad_nodes
-    bench.slurm.end(bench.in_queue[1], "FAILED")
+    calls += bench.calls(1)
+    first.end()
     bench.advance(12)
+    assert bench.in_queue == ["w4", "w5"]
+    bench.slurm.end("w4", "FAILED")
+    bench.advance(12)
+    assert bench.kept_off == [(("5",), ("n1", "n2", "n4"))]
     assert not bench.pool._state.failure
     assert len(bench.in_queue) == 2
     assert bench.bad_nodes > before > 0  # no remembered probe speaks for such a node

@@ -11,9 +11,11 @@ from page_lab import planned
 
 from flows.runner.dispatch import JobsError, StoppedError
 from flows.slurm import connection, node_check, polling, probe, probe_memory
+from flows.slurm.node_check import ProbeFailedError
 from preprocess.faults import Fault, FaultsError
 from training.plan.model import SlurmPlan
-from training.slurm.client import SlurmAwayError
+from training.slurm.bad_nodes import BadNode, bad_nodes, note_bad_nodes
+from training.slurm.client import SlurmAwayError, SlurmRefusedError
 from training.slurm.parsers import QueuedJob
 
 
@@ -104,7 +106,7 @@ class FakeSlurm:
     """A queue with the answers of a list, the last of them for ever; None: Slurm is away."""
 
     def __init__(self, *answers):
-        self.answers, self.cancelled = list(answers), []
+        self.answers, self.cancelled, self.ends = list(answers), [], {}
 
     def my_jobs(self):
         states = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -116,6 +118,9 @@ class FakeSlurm:
 
     def cancel(self, job_ids):
         self.cancelled += job_ids
+
+    def job_ends(self, _):
+        return self.ends
 
 
 @pytest.fixture
@@ -129,7 +134,8 @@ def check(plan, stop, monkeypatch):
     """Check a node with a fake Slurm; `report` is written once the queue has been asked for."""
     monkeypatch.setattr(node_check, "POLL_S", 0.001)
     monkeypatch.setattr(polling, "QUERY_S", 0.0)
-    monkeypatch.setattr(node_check, "probe_job", lambda _: ["sbatch"])
+    monkeypatch.setattr(node_check, "END_S", 0.01)
+    monkeypatch.setattr(node_check, "probe_job", lambda *_: ["sbatch"])
     monkeypatch.setattr(node_check.client, "submit", lambda *_, **__: "12")
     messages = []
 
@@ -193,6 +199,79 @@ def test_a_probe_that_ends_without_a_report_is_an_error_with_its_log(check, plan
         check(FakeSlurm(["RUNNING"], [], ["RUNNING"], []))
 
 
+@pytest.fixture
+def probe_each(plan, stop, monkeypatch):
+    """Check a node, with probes that have these outcomes; return bad nodes and what was excluded.
+
+    An outcome is the node of a probe that passes, or the error.
+    """
+    excluded, said = [], []
+
+    def check(*outcomes, text="#!/bin/sh"):
+        left = list(outcomes)
+
+        def run(*_, exclude):
+            excluded.append(exclude)
+            outcome = left.pop(0)
+            if isinstance(outcome, str):
+                return outcome
+            raise outcome
+
+        monkeypatch.setattr(node_check, "_run_probe", run)
+        changed = plan.model_copy(
+            update={"slurm": plan.slurm.model_copy(update={"script_text": text})}
+        )
+        memory = probe_memory.file_of(changed, "10.0.0.1")
+        found = node_check.check_node(changed, memory, FakeSlurm([]), said.append, stop)
+        return found, excluded, said
+
+    return check
+
+
+def failed_on(node):
+    return ProbeFailedError(f"no python on {node}", "12", node)
+
+
+def test_a_probe_that_fails_is_repeated_on_another_node(plan, probe_each):
+    """The node is named, avoided and remembered once another one has passed."""
+    note_bad_nodes(plan.roots.state_root, [BadNode(node="n3")])
+    bad, excluded, said = probe_each(failed_on("n1"), failed_on("n2"), "n3")
+    assert (bad, excluded) == (("n1", "n2"), [(), ("n1",), ("n1", "n2")])
+    assert said[0].startswith("no python on n1\n    the probe is repeated on another node than n1")
+    assert [each.node for each in bad_nodes(plan.roots.state_root)] == ["n1", "n2"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "text", "agree"),
+    [
+        (("n1", "n2", "n3"), "", "as on n1, n2, n3, so that no node is at fault"),
+        (("n1", "n1"), "", None),
+        (("n1",), "#SBATCH -w n1\n", None),
+        (("",), "", None),
+    ],
+)
+def test_a_probe_is_refused_where_no_node_is_at_fault_or_none_is_left(
+    plan, probe_each, nodes, text, agree
+):
+    """Three agree; Slurm does not exclude it; the script names its nodes; its node isn't known."""
+    with pytest.raises(JobsError, match=f"no python on {nodes[-1]}") as caught:
+        probe_each(*map(failed_on, nodes), text=f"#!/bin/sh\n{text}")
+    assert (agree or "python") in str(caught.value)
+    assert ("no node" in str(caught.value)) == bool(agree)
+    assert not bad_nodes(plan.roots.state_root)
+
+
+def test_where_no_other_node_is_left_that_is_said(plan, check, monkeypatch):
+    def refuse(*_, **__):
+        raise SlurmRefusedError("Requested node configuration is not available")
+
+    bad = plan.slurm.model_copy(update={"excluded_nodes": ("n1",)})
+    monkeypatch.setattr(plan, "__dict__", {**vars(plan), "slurm": bad})
+    monkeypatch.setattr(node_check.client, "submit", refuse)
+    with pytest.raises(JobsError, match=r"no node is left .*: n1\n.*--slurm.forget-bad-nodes"):
+        check(FakeSlurm([]))
+
+
 def test_a_flow_that_stops_cancels_the_probe(check, stop):
     slurm = FakeSlurm(["RUNNING"])
     asked = slurm.my_jobs
@@ -211,7 +290,7 @@ def test_a_flow_that_stops_cancels_the_probe(check, stop):
 def probes(plan, stop, monkeypatch):
     """Check a node for a plan; return how many probes, which all pass, ran until now."""
     submitted = []
-    monkeypatch.setattr(node_check, "_run_probe", lambda *_: submitted.append(1))
+    monkeypatch.setattr(node_check, "_run_probe", lambda *_, **__: submitted.append(1) or "n1")
 
     def check(address="10.0.0.1", **slurm):
         changed = plan.model_copy(update={"slurm": plan.slurm.model_copy(update=slurm)})
@@ -256,14 +335,18 @@ def test_a_probe_is_run_again_where_its_outcome_may_differ(plan, probes, monkeyp
 
 def test_what_changes_while_a_probe_waits_has_not_been_probed(plan, probes, monkeypatch):
     """As a package that is installed while the probe's job is in the queue."""
-    changes = lambda *_: monkeypatch.setenv("LOADEDMODULES", "cuda/13")  # noqa: E731
+
+    def changes(*_, **__):
+        monkeypatch.setenv("LOADEDMODULES", "cuda/13")
+        return "n1"
+
     monkeypatch.setattr(node_check, "_run_probe", changes)
     probes()
     assert not probe_memory.is_remembered(probe_memory.file_of(plan, "10.0.0.1"))
 
 
 def test_a_probe_that_fails_is_not_remembered(plan, probes, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise JobsError("no licence")
 
     assert probes() == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -155,7 +155,7 @@ def test_a_free_job_on_an_avoided_node_is_the_last_choice(make_pool):
     pool.submit(2)
     pool.join("w1", node="n1")
     pool.join("w2", node="n2")
-    pool.avoid_node("n1", 0.0)
+    pool.nodes.avoid_lost("n1", 0.0)
     assert [pool.take_free_job(1.0).node for _ in range(2)] == ["n2", "n1"]
 
 
@@ -163,10 +163,10 @@ def test_nodes_are_avoided_for_an_hour(make_pool):
     """A job without a node's name says nothing."""
     pool = make_pool()
     for node in ("n7", "n3", ""):
-        pool.avoid_node(node, 0.0)
-    assert pool.avoided_nodes(3599.0) == ("n3", "n7")
+        pool.nodes.avoid_lost(node, 0.0)
+    assert pool.nodes.names(3599.0) == ("n3", "n7")
     assert pool.submit(1, 3599.0).exclude == ("n3", "n7")
-    assert pool.avoided_nodes(3601.0) == ()
+    assert pool.nodes.names(3601.0) == ()
 
 
 def test_only_workers_of_queued_jobs_are_wanted(make_pool):
@@ -275,33 +275,61 @@ def lose_in_queue(pool, state, count=1, now=0.0):
     """The next jobs end before their workers join; the ids whose logs explain a failure."""
     names = pool.submit(count, now).submit
     pool.record_queue({}, now + LATER)
-    ends = {name[1:]: JobEnd(name[1:], state, node=f"n{name[1:]}") for name in names}
+    node = "" if state == "NODELESS" else "n"
+    ends = {name[1:]: JobEnd(name[1:], state, node=node and f"n{name[1:]}") for name in names}
     return pool.record_ends(ends, now + LATER)
 
 
-def test_three_failed_starts_in_a_row_name_the_jobs_to_explain_them(make_pool):
-    """Two jobs that fail together are one failed start; their nodes are avoided."""
+def test_early_ends_on_three_nodes_name_the_jobs_to_explain_them(make_pool):
+    """While nothing has begun anywhere: then no node is at fault."""
     pool = make_pool()
     assert lose_in_queue(pool, "FAILED", 2, 0.0) == ()
-    assert lose_in_queue(pool, "FAILED", 2, 100.0) == ()
-    assert lose_in_queue(pool, "FAILED", 2, 200.0) == ("5", "6")
-    assert pool.avoided_nodes(300.0) == ("n1", "n2", "n3", "n4", "n5", "n6")
+    assert lose_in_queue(pool, "FAILED", 1, 100.0) == ("3",)
+    assert pool.nodes.names(300.0) == ("n1", "n2", "n3")
 
 
-def test_a_worker_that_joins_ends_the_count_of_failed_starts(make_pool):
+def test_a_pool_goes_on_while_a_node_is_left(make_pool):
+    """Once a worker has begun: three bad nodes of four, one job at a time."""
+    pool = make_pool(max_jobs=1)
+    pool.submit(1)
+    pool.join("w1", node="n9")
+    pool.release([pool.jobs["w1"]], 1.0)
+    pool.record_queue({}, LATER)
+    assert [lose_in_queue(pool, "FAILED", 1, 100.0 * n) for n in range(1, 4)] == [()] * 3
+    assert pool.submit(1, 400.0).exclude == ("n2", "n3", "n4")
+
+
+def test_where_all_nodes_are_bad_no_job_is_left_that_can_never_run(make_pool):
+    """Slurm refuses a new one; a queued one, which is kept off them, it holds as BadConstraints."""
     pool = make_pool()
-    lose_in_queue(pool, "FAILED", 1, 0.0)
-    lose_in_queue(pool, "FAILED", 1, 100.0)
-    pool.submit(1, 200.0)
-    pool.join("w3", 200.0)
-    pool.take_free_job(200.0)
-    assert lose_in_queue(pool, "FAILED", 1, 300.0) == ()
+    pool.nodes.avoid_bad(["n1", "n2"], 0.0)
+    _, after = pool.refuse(SlurmRefusedError("Requested node configuration is not available"))
+    assert after == Actions(drop=("w1",))
+    assert "no node is left" in pool.failure
+    assert ": n1, n2\n    -> " in pool.failure
+    assert "--slurm.forget-bad-nodes" in pool.failure
+    pool.failure = ""
+    pool.submit(1, LATER)
+    queue = queue_of(w2="PENDING")
+    pool.record_queue(queue, LATER)
+    assert not pool.failure
+    pool.record_queue({"2": replace(queue["2"], reason="BadConstraints")}, LATER)
+    assert "no node is left" in pool.failure
+
+
+def test_a_lost_node_is_used_again_where_no_other_is_left_but_a_bad_one_is_not(make_pool):
+    pool = make_pool()
+    pool.nodes.avoid_lost("n1", 0.0)
+    pool.nodes.avoid_bad(["n2"], 0.0)
+    pool.refuse(SlurmRefusedError("Requested node configuration is not available"))
+    assert not pool.failure
+    assert pool.submit(1).exclude == ("n2",)
 
 
 def test_jobs_cancelled_in_the_queue_are_no_failed_starts(make_pool):
     pool = make_pool()
     assert [lose_in_queue(pool, "CANCELLED", 1, 100.0 * n) for n in range(5)] == [()] * 5
-    assert pool.avoided_nodes(600.0) == ()
+    assert pool.nodes.names(600.0) == ()
 
 
 def test_an_exit_that_slurm_never_explains_is_a_failed_start(make_pool):
@@ -312,8 +340,8 @@ def test_an_exit_that_slurm_never_explains_is_a_failed_start(make_pool):
     pool.record_ends({}, LATER + 60)
     assert pool.submit(1, LATER + 60).submit == ()
     pool.record_ends({}, LATER + 61)
-    assert lose_in_queue(pool, "FAILED", 1, 100.0) == ()
-    assert lose_in_queue(pool, "FAILED", 1, 200.0) == ("3",)
+    for now in (100.0, 200.0):
+        assert lose_in_queue(pool, "NODELESS", 1, now) == (() if now < 200.0 else ("3",))
 
 
 def test_ends_are_kept_only_for_those_who_wait_for_them(make_pool):
@@ -342,7 +370,7 @@ def test_a_controller_that_does_not_answer_is_asked_again_after_a_minute(make_po
 
 def test_a_refusal_with_excluded_nodes_is_tried_without(make_pool):
     pool = make_pool()
-    pool.avoid_node("n7", 0.0)
+    pool.nodes.avoid_lost("n7", 0.0)
     actions, after = pool.refuse(SlurmRefusedError("Requested node configuration"))
     assert actions.exclude == ("n7",)
     assert after == Actions(drop=("w1",))

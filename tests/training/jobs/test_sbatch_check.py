@@ -71,6 +71,16 @@ def test_a_refusal_names_the_line_of_the_script(plan):
     assert fault.remedy.startswith(f"correct {plan.slurm.script}:3, ")
 
 
+def test_a_refusal_for_want_of_other_nodes_than_bad_ones_says_so(plan):
+    """With what to do; where none is excluded, it is about what the script asks for."""
+    error = SlurmRefusedError("Requested node configuration is not available")
+    bad = plan.slurm.model_copy(update={"excluded_nodes": ("n1", "n2")})
+    fault = refusal_fault(plan.model_copy(update={"slurm": bad}), error)
+    assert fault.value == "n1, n2"
+    assert "--slurm.forget-bad-nodes uses them again" in fault.remedy
+    assert "bad" not in str(refusal_fault(plan, error))
+
+
 def test_a_refusal_of_what_the_environment_says_names_the_variable(plan):
     """It wins over the script, whose line is not at fault."""
     update = {"script_text": "#!/bin/bash\n#SBATCH -p gpu\n", "site_options": {"partition": "no"}}

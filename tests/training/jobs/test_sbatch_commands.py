@@ -150,6 +150,24 @@ def test_a_flows_jobs():
     ]
 
 
+def test_bad_nodes_are_excluded_from_every_job():
+    """Beside those of the script and of a pool; not where the script says which nodes to use."""
+    given = plan()
+    bad = given.slurm.model_copy(update={"excluded_nodes": ("n1", "n2")})
+    given = given.model_copy(update={"slurm": bad})
+    for command in (
+        sbatch_commands.array_job(given, ArrayChunk(0, 8)),
+        sbatch_commands.aggregate_job(given, []),
+        sbatch_commands.probe_job(given, ["n2", "n3"]),
+        sbatch_commands.worker_job(given, "w3", 7200, ["n2", "n3"]),
+    ):
+        light = "--in-job probe" in " ".join(command) or "--in-job worker" in " ".join(command)
+        assert f"--exclude=bad1,n1,n2{',n3' if light else ''}" in command
+    text = "#!/bin/sh\n#SBATCH -w n1\n"
+    own = bad.model_copy(update={"script_text": text})
+    assert sbatch_commands.excluded_nodes(own, ["n1"]) == ""
+
+
 def test_flags_win_over_the_environment_and_only_scenes_get_memory_and_gpus():
     """Partition, account and QOS go to every job."""
     given = plan()

@@ -11,6 +11,7 @@ from training.jobs.array_chunks import ArrayChunk
 from training.jobs.sbatch_commands import array_job
 from training.plan.make_plan import make_plan
 from training.plan.options import LaunchOptions, checked_options
+from training.slurm.bad_nodes import BadNode, bad_nodes, note_bad_nodes
 
 STAND_IN = str(CHECKOUT / "tests" / "stand_in_trainer.py")
 GENERATE = "run_mode=difix_data_generation_generate"
@@ -115,6 +116,20 @@ def test_other_run_modes_only_summarise(options):
     assert make_plan(options()).aggregate.command == ()
     assert make_plan(options(submit=False)).aggregate.command == ()
     assert make_plan(options(auto_schedule_aggregate=False)).aggregate is None
+
+
+def test_bad_nodes_of_the_last_day_are_excluded_with_a_warning(options, site):
+    """Not where the script says which nodes to use, or the flag that they are forgotten."""
+    root = make_plan(options()).roots.state_root
+    note_bad_nodes(root, [BadNode(node="n7")])
+    slurm = make_plan(options()).slurm
+    assert slurm.excluded_nodes == ("n7",)
+    assert "nothing could start there: n7 (" in slurm.warnings[-1]
+    forgotten = make_plan(options(slurm_forget_bad_nodes=True)).slurm
+    assert (forgotten.excluded_nodes, forgotten.forget_bad_nodes) == ((), True)
+    script = site("#SBATCH --time=60 --nodelist=n7")
+    assert make_plan(options(slurm_script=script)).slurm.excluded_nodes == ()
+    assert bad_nodes(root)
 
 
 def test_a_script_without_a_time_needs_the_flag(options, site):

@@ -1,0 +1,70 @@
+"""Nodes on which python does not start, so that jobs end there within a second.
+
+The Slurm script puts a python that fails before the right one on PATH, on the nodes in a file.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from flow_on_slurm import attempts, end, script, start
+
+FAILS = "#!/bin/sh\necho 'python: no such library' >&2\nexit 1\n"
+LINES = """\
+if grep -qxF "$2 $SLURMD_NODENAME" {bad}; then PATH={fails}:$PATH; fi
+"""
+
+
+@pytest.fixture(scope="module")
+def bad_lab(slurm_module_lab: Any, slurm: Any, prefect_api: Any) -> Any:
+    """A lab on Slurm with four scenes, and `break_nodes` to have stages fail on nodes."""
+    lab, fails = slurm_module_lab, slurm_module_lab.root / "fails"
+    fails.mkdir()
+    (fails / "python").write_text(FAILS)
+    (fails / "python").chmod(0o755)
+    for number in range(4):
+        lab.add_scene(f"a_{number}")
+    lab.environment |= {"PREFECT_API_URL": prefect_api.url, "PREFECT_API_KEY": "hush-hush"}
+    lab.slurm, bad = slurm, lab.root / "bad.txt"
+    lab.script = script(lab, lines=LINES.format(bad=bad, fails=fails))
+
+    def break_nodes(stages: dict[str, list[str]]) -> None:
+        rows = [f"{stage} {node}" for stage, nodes in stages.items() for node in nodes]
+        bad.write_text("\n".join(rows) + "\n")
+
+    lab.break_nodes = break_nodes
+    return lab
+
+
+def remembered(lab: Any) -> set[str]:
+    files = (lab.root / "state" / "bad_nodes").glob("*.json")
+    return {json.loads(file.read_text())["node"] for file in files}
+
+
+def test_a_flow_goes_on_while_a_node_is_left(bad_lab, slurm):
+    """The probe is repeated elsewhere; three of four nodes start no worker, one job at a time.
+
+    No scene is attempted there, and the nodes are remembered.
+    """
+    *bad, good = slurm.nodes
+    bad_lab.break_nodes({"probe": bad[:1], "worker": bad})
+    flow = start(bad_lab, "flow", "--slurm.array-parallelism", "1", *bad_lab.script)
+    out = end(flow)
+    assert "4 of 4 scenes done" in out
+    assert f"on node {bad[0]}) ended before it could report: python: no such library" in out
+    assert f"node {bad[1]} is avoided" in out
+    hosts = [each["host"] for n in range(4) for each in attempts(bad_lab, "flow", f"a_{n}")]
+    assert hosts == [good] * 4
+    assert remembered(bad_lab) == set(bad)
+
+
+def test_remembered_nodes_are_said_and_excluded(bad_lab, slurm):
+    """In the status, and from an array."""
+    *bad, _ = slurm.nodes
+    shown = bad_lab.run("--status", "--exp-name", "flow").stdout
+    assert "avoided for a day, since nothing could start there: " in shown
+    assert all(node in shown for node in bad)
+    preview = bad_lab.run("--submit", "--run-all", "--dry-run", *bad_lab.script).stdout
+    assert f"--exclude={','.join(bad)} " in preview
