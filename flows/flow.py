@@ -41,6 +41,7 @@ from flows.parameters import option_values, values_of, with_flow_parameters
 from flows.run_page.artifacts import Artifacts
 from flows.run_page.page import RunPage
 from flows.run_page.refusal_artifact import refusal_artifact
+from flows.runner.dead_runs import end_dead_runs, note_run
 from flows.runner.dispatch import JobsError
 from flows.runner.final_state import final_state, state_of_all
 from flows.runner.gpu_dispatch import local_runner
@@ -170,6 +171,8 @@ def _train_scenes(values: dict[str, Any], ending: Ending) -> State[Any]:
         if _early_jobs.get() is None:
             _prepare(plans)
         ending.plans = plans
+        if dead := end_dead_runs(plans, _flow_run(), get_run_logger()):
+            _tag_flow_run(exp=options.exp_name, cluster=options.cluster, after=dead)
     except FaultsError as error:
         _show_refusal(str(values["exp_name"]), error)
         return Failed(message=f"nothing was started: {error}")
@@ -243,6 +246,7 @@ def _summarise(plan: Plan) -> None:
 def _run(plan: Plan, page: RunPage, made: Made) -> State[Any]:
     try:
         with _slurm_jobs(plan):
+            note_run(plan, _flow_run())
             _aggregate(plan, _train(plan, page, made), made)
             return final_state(plan)
     except STOPS:

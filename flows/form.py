@@ -10,6 +10,7 @@ from flows.parameters import BOX_OF, FIELDS, IN_BOX
 
 NOT_ON_SLURM = frozenset({"workers"})
 ONLY_ON_SLURM = frozenset(name for name in FIELDS if name.startswith("slurm_")) | {
+    "orphan_grace",
     "aggregate_job_name",
     "aggregate_time",
 }

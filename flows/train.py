@@ -114,8 +114,12 @@ def _reconciled(plans: Plans) -> Plans:
 
 
 def has_work(plan: Plan) -> bool:
-    """Return whether there is something to start: a scene, or the merging of their outputs."""
-    return bool(plan.of("run")) or bool(plan.aggregate and plan.aggregate.command)
+    """Return whether there is something to do: a scene, the merging of their outputs, a dead flow.
+
+    What that has left in Prefect and in Slurm's queue is brought to an end.
+    """
+    merges = bool(plan.aggregate and plan.aggregate.command)
+    return bool(plan.of("run")) or merges or bool(plan.succeeds)
 
 
 def _end_idle(plans: Plans) -> int:

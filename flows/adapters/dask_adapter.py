@@ -120,19 +120,44 @@ class QuietScheduler(Scheduler):
         """Start nothing (a hook; `dashboard=False` still opens the port)."""
 
 
-class QuietWorker(Worker):
-    """A worker without web server that calls `on_close` before it closes, for whatever reason."""
+SCHEDULER_LOST = "worker-handle-scheduler-connection-broken"
+"""Why a worker closes whose scheduler has not told it to."""
 
-    def __init__(self, *args: Any, on_close: Callable[[], None], **settings: Any) -> None:
+
+class QuietWorker(Worker):
+    """A worker without web server that calls `on_close` before it closes, for whatever reason.
+
+    Except where its scheduler is lost and `on_loss` returns True: then it closes, and what it runs
+    goes on in this process (`is_orphan`).
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        on_close: Callable[[], None],
+        on_loss: Callable[[], bool] = lambda: False,
+        **settings: Any,
+    ) -> None:
         super().__init__(*args, **settings)
-        self._on_close = on_close
+        self._on_close, self._on_loss = on_close, on_loss
+        self._is_told = False
+        self.is_orphan = False
 
     def start_http_server(self, *_: Any, **__: Any) -> None:
         """Start nothing (a hook): it would listen unencrypted."""
 
-    async def close(self, *args: Any, **settings: Any) -> str | None:  # type: ignore[override]  # Dask's own override, too
-        """Call `on_close`, then close (a hook; also called when the scheduler is lost)."""
-        self._on_close()
+    async def close(  # type: ignore[override]  # Dask's own override, too
+        self, *args: Any, **settings: Any
+    ) -> str | None:
+        """Call `on_loss` or `on_close`, then close (a hook; it is called again meanwhile)."""
+        if not self._is_told:
+            self._is_told = True
+            is_lost = settings.get("reason") == SCHEDULER_LOST
+            self.is_orphan = is_lost and self._on_loss()
+        if self.is_orphan:
+            settings["executor_wait"] = False
+        else:
+            self._on_close()
         return await super().close(*args, **settings)
 
     def run_ahead(self, function: Callable[[], None]) -> None:

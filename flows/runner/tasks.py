@@ -21,6 +21,8 @@ SHOWN_LINES = 20
 _stop = StopRequest()
 _idle = threading.Event()
 _idle.set()
+_training = threading.Event()
+_scenes_begun = 0
 
 
 class SceneNotDoneError(Exception):
@@ -52,7 +54,7 @@ def train_one_scene(scene: ScenePlan, *, gpu: str | None = None) -> Outcome:
     """
     if scene.enough_failures.exists():
         raise NotStartedError(f"{scene.name}: not started, --max-failures was reached")
-    with _busy():
+    with _busy(), _counted():
         outcome = run_scene(scene, gpu, stop=_stop)
     if outcome.status != "done":
         raise not_done_error(scene, outcome)
@@ -92,9 +94,22 @@ def stop_scenes_harder() -> None:
     _stop.request()
 
 
-def wait_for_scenes() -> None:
-    """Return when this worker runs no scene; call it after `stop_scenes`, or it may take hours."""
-    _idle.wait()
+def wait_for_scenes(timeout_s: float | None = None) -> bool:
+    """Return once this worker runs no scene, or after that time; whether it runs none.
+
+    Without a limit call it after `stop_scenes`, or it may take hours.
+    """
+    return _idle.wait(timeout_s)
+
+
+def trains_scene() -> bool:
+    """Return whether this worker runs a scene, and no aggregate."""
+    return _training.is_set()
+
+
+def scenes_begun() -> int:
+    """Return how many scenes this worker has begun."""
+    return _scenes_begun
 
 
 @contextlib.contextmanager
@@ -104,3 +119,14 @@ def _busy() -> Iterator[None]:
         yield
     finally:
         _idle.set()
+
+
+@contextlib.contextmanager
+def _counted() -> Iterator[None]:
+    global _scenes_begun  # noqa: PLW0603  # of this process
+    _scenes_begun += 1
+    _training.set()
+    try:
+        yield
+    finally:
+        _training.clear()

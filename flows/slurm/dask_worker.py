@@ -1,7 +1,8 @@
 """The Dask worker of one Slurm job: `--in-job worker PLAN NAME` in the Slurm script.
 
 It ends when the flow closes it or is gone, and never before the scene that it runs: the trainer
-gets its grace and the record is written, and only then does the job end.
+gets its grace and the record is written, and only then does the job end. With --orphan-grace a
+scene trains on when the flow is gone, and the worker then joins the flow that has taken over.
 """
 
 from __future__ import annotations
@@ -21,43 +22,81 @@ from flows.adapters.dask_adapter import WORKER_CONFIG, QuietWorker, Security, co
 from flows.runner import tasks
 from flows.slurm import connection
 from flows.slurm.addresses import local_address_towards
+from flows.slurm.job import name_of_adopted
 from training.execution.supervisor_client import SUPERVISOR
 from training.execution.trainer_process import REPEATED_AFTER_S
+from training.jobs.flow_claim import successor_of
+from training.jobs.sbatch_commands import slurm_of
 from training.plan.experiments import read_plan
+from training.plan.model import Plan, SlurmPlan
 from training.system.exit_status import DONE, FAILED
+from training.system.job_environment import own_job_id
 
 DEATH_TIMEOUT_S = 30
 """A scheduler that can't be reached for so long is considered gone."""
 
 
 def main(argv: list[str]) -> int:
-    """Run tasks for the flow of a plan until it closes this worker; return the exit status."""
+    """Run tasks for the flow of a plan until it closes this worker; return the exit status.
+
+    Then, where the flow is gone, for the flow that has taken over from it.
+    """
     plan, name = read_plan(Path(argv[0])), argv[1]
+    status, is_orphan = _serve(plan, name)
+    while is_orphan and (successor := _finish_scene(plan)):
+        plan, name = successor, name_of_adopted(own_job_id())
+        print(f"joins the flow of {plan.plan_id}", flush=True)
+        status, is_orphan = _serve(plan, name)
+    return status
+
+
+def _serve(plan: Plan, name: str) -> tuple[int, bool]:
+    """Be a worker of a plan's flow; return the exit status, and whether a scene has outlived it."""
     try:
         scheduler = connection.read(plan)
         security = scheduler.security
     except (OSError, ValueError):
         print(f"the flow of {plan.plan_id} has ended: nothing to do", flush=True)
-        return DONE
+        return DONE, False
+    status, is_orphan = DONE, False
     try:
-        asyncio.run(_work(scheduler.address, security, name))
+        is_orphan = asyncio.run(_work(scheduler.address, security, name, slurm_of(plan)))
     except (OSError, TimeoutError) as error:
         print(f"the scheduler at {scheduler.address} can't be reached: {error}", flush=True)
-        return FAILED
+        status = FAILED
     finally:
-        # The event loop's handler is gone.
+        # The event loop's handlers are gone.
         signal.signal(signal.SIGTERM, lambda *_: _stop_scenes())
+        signal.signal(signal.SIGUSR1, lambda number, _: _forward_to_trainer(number))
+        if not is_orphan:
+            tasks.wait_for_scenes()
+    return status, is_orphan
+
+
+def _finish_scene(plan: Plan) -> Plan | None:
+    """Wait for the end of the scene, at most as long as it may go on without its flow.
+
+    Return the plan of the flow that has taken over; None where none has, or Slurm ends this job.
+    """
+    grace_s = slurm_of(plan).orphan_grace_s
+    print(
+        f"the flow of {plan.plan_id} is gone: its scene trains on, {grace_s} s at most", flush=True
+    )
+    if not tasks.wait_for_scenes(grace_s):
+        tasks.stop_scenes()
         tasks.wait_for_scenes()
-    return DONE
+        return None
+    return None if _terms else successor_of(plan)
 
 
-async def _work(address: str, security: Security, name: str) -> None:
-    """Run a worker until the flow closes it or is gone."""
+async def _work(address: str, security: Security, name: str, slurm: SlurmPlan) -> bool:
+    """Run a worker until the flow closes it or is gone; return whether a scene has outlived it."""
     host = local_address_towards(address.split("://")[1].rpartition(":")[0])
     with configured(WORKER_CONFIG):
         worker = QuietWorker(
             address,
             on_close=tasks.stop_scenes,
+            on_loss=lambda: slurm.orphan_grace_s > 0 and tasks.trains_scene(),
             name=name,
             nthreads=1,
             host=host,
@@ -73,12 +112,14 @@ async def _work(address: str, security: Security, name: str) -> None:
         loop.add_signal_handler(signal.SIGUSR1, _forward_to_trainer, signal.SIGUSR1)
         worker.run_ahead(tasks.get_ready)
         await worker.work()
+        return worker.is_orphan
 
 
 STARTUP_INFORMATION = {
     "job_id": lambda _: os.environ.get("SLURM_JOB_ID", ""),
     "node": lambda _: os.environ.get("SLURMD_NODENAME", ""),
     "age_s": lambda _: job_age_s(),
+    "scenes": lambda _: tasks.scenes_begun(),
 }
 """What a worker reports about its job when it joins the flow."""
 

@@ -8,7 +8,13 @@ from typing import Literal
 
 from training.slurm.job_states import JobLocation
 
-State = Literal["queued", "free", "busy", "leaving", "lost"]
+State = Literal["queued", "free", "busy", "adopted", "leaving", "lost"]
+"""`adopted`: it trains a scene that a flow which has died had begun; it has no worker of ours."""
+
+
+def name_of_adopted(job_id: str) -> str:
+    """Return the name by which the worker of an adopted job joins, once its scene has ended."""
+    return f"job{job_id}"
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,8 @@ class PoolLimits:
     """A job with less time left gets no further scene."""
     exit_grace_s: float
     """A job that goes on for so long after its worker has left is cancelled."""
+    orphan_grace_s: float = 0.0
+    """So much longer where the worker was lost: its scene may go on."""
 
 
 @dataclass(eq=False)
@@ -45,8 +53,10 @@ class Job:
     """When its walltime is over."""
     cancelled: bool = False
     """By this pool, so that Slurm's answer how it ended says nothing about its scene."""
+    may_join: bool = False
+    """Whether it is adopted, its scene has ended, and its worker is welcome."""
     lost: threading.Event = field(default_factory=threading.Event)
-    """Set once its worker has left."""
+    """Set once its worker has left, or Slurm's queue does not show the job any more."""
 
     def __str__(self) -> str:
         return str(self.location)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import time
@@ -11,8 +12,13 @@ from typing import Any
 from prefect.states import Completed
 
 from flows.adapters.dask_adapter import Client
-from flows.runner.dispatch import Call, WorkerLostError, run_on
+from flows.runner.dispatch import Call, StoppedError, WorkerLostError, run_on
 from flows.runner.tasks import SceneNotDoneError, not_done_error
+from flows.slurm.adoption import (
+    recorded_outcome,
+    starts_anew,
+    trains_other_configuration,
+)
 from flows.slurm.job import Job
 from flows.slurm.job_pool import JobPool
 from training.execution.attempt import ending_bound_s
@@ -22,12 +28,13 @@ from training.jobs.reconcile import reconcile
 from training.plan.model import ScenePlan
 from training.records.claim import holder_of
 from training.records.outcome import Outcome
-from training.records.record import Cause, RecordError
+from training.records.record import Cause, RecordError, read_record
 from training.slurm.job_states import JobEnd, JobLocation
 
 LOSSES = (WorkerLostError, SceneNotDoneError, AggregateError)
 """How a task ends whose job Slurm may have ended."""
 LOST_POLL_S = 5.0
+FOLLOW_POLL_S = 2.0
 NODE_FAULTS = frozenset({Cause.NODE_FAILURE, Cause.WORKER_LOST})
 """Causes after which a job's node is avoided."""
 
@@ -53,6 +60,10 @@ class SlurmDispatcher:
         worker was lost SceneNotDoneError with the cause that Slurm gives.
         """
         scene = _scene_of(call)
+        if scene and (adopted := self._pool.take_adopted(scene.adopted_job)):
+            outcome = self._follow(scene, adopted, stop)
+            if not starts_anew(scene, outcome):
+                return self._result(scene, adopted, outcome)
         try:
             with self._pool.acquire(stop) as job:
                 return self._run_in_job(job, scene, call, stop)
@@ -63,7 +74,9 @@ class SlurmDispatcher:
             end = self._pool.wait_for_end(job, stop)
             if scene is None:
                 raise self._lost(job, end, error) from error
-            return self._reconciled(scene, job, end, error, stop)
+            is_lost = isinstance(error, WorkerLostError)
+            seen = f"its Dask worker was lost ({error})" if is_lost else ""
+            return self._result(scene, job, self._reconcile(scene, job, end, seen, stop))
 
     def close(self) -> None:
         """Give all jobs up."""
@@ -90,31 +103,56 @@ class SlurmDispatcher:
             self._pool.avoid_node(job.node)
         return WorkerLostError(f"{job}: {end or error}", cause)
 
-    def _reconciled(
-        self,
-        scene: ScenePlan,
-        job: Job,
-        end: JobEnd | None,
-        error: Exception,
-        stop: threading.Event,
-    ) -> Any:
+    def _follow(self, scene: ScenePlan, job: Job, stop: threading.Event) -> Outcome:
+        """Wait for the end of a scene in an adopted job; return its outcome.
+
+        A scene that trains there with another configuration is ended. Raises StoppedError.
+        """
+        must_end = trains_other_configuration(scene)
+        if not must_end:
+            self._on_job_granted(scene, _location(scene, job))
+        while _still_runs_in(scene, job) and not job.lost.is_set():
+            must_end = must_end and not self._pool.end_adopted(job)
+            if stop.wait(FOLLOW_POLL_S):
+                raise StoppedError("the flow stopped while this trained")
+        outcome = recorded_outcome(scene, job.job_id)
+        self._pool.adopted_scene_ended(job, may_join=outcome is not None)
+        if outcome is None:
+            outcome = self._reconcile(scene, job, self._pool.wait_for_end(job, stop), "", stop)
+        return outcome
+
+    def _reconcile(
+        self, scene: ScenePlan, job: Job, end: JobEnd | None, seen: str, stop: threading.Event
+    ) -> Outcome:
         """Complete the record of a scene whose worker was lost; it may be done all the same.
 
         On a node that Slurm has lost the scene may still be trained: its end is waited for, as long
         as it may take.
         """
-        seen = f"its Dask worker was lost ({error})" if isinstance(error, WorkerLostError) else ""
         deadline = time.monotonic() + scene.time_limit_s + ending_bound_s(scene)
         outcome = reconcile(scene, job.job_id, end, seen=seen)
         while outcome.status == "held" and _still_runs_in(scene, job):
             if stop.wait(LOST_POLL_S) or time.monotonic() > deadline:
                 break
             outcome = reconcile(scene, job.job_id, end, seen=seen)
+        return outcome
+
+    def _result(self, scene: ScenePlan, job: Job, outcome: Outcome) -> Any:
+        """Return the state of a scene that is done; raises SceneNotDoneError for any other."""
         if outcome.status == "done":
             return _completed(outcome, job)
         if outcome.cause in NODE_FAULTS:
             self._pool.avoid_node(job.node)
         raise not_done_error(scene, outcome)
+
+
+def _location(scene: ScenePlan, job: Job) -> JobLocation:
+    """Return an adopted job's id, and its node by the record of the scene that it trains."""
+    with contextlib.suppress(RecordError):
+        record = read_record(scene.output)
+        if record and record.last and record.last.slurm_job_id == job.job_id:
+            job.node = record.last.host
+    return job.location
 
 
 def _still_runs_in(scene: ScenePlan, job: Job) -> bool:

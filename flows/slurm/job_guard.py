@@ -1,8 +1,9 @@
 """Ends a flow's Slurm jobs once the flow has ended: `python -m flows.slurm.job_guard PLAN`.
 
 Standard input is a pipe from the flow, which the kernel closes however the flow ends, by kill -9
-too. Queued jobs are cancelled at once; running ones notice the end by themselves and get the time
-that their trainers need to write a checkpoint.
+too; a flow that ends in good order writes into it first. Queued jobs are cancelled at once; running
+ones notice the end by themselves and get the time that their trainers need to write a checkpoint.
+With --orphan-grace those of a flow that was killed are left to themselves.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 from flows.slurm.connection import remove_folder
 from preprocess.roots import CHECKOUT
 from training.execution.attempt import ending_bound_s
+from training.jobs.sbatch_commands import slurm_of
 from training.plan.experiments import read_plan
 from training.plan.model import Plan
 from training.slurm import client
@@ -29,6 +31,7 @@ POLL_S = 2.0
 NOTICE_S = 30.0
 """How long a worker may need to notice that its flow has ended."""
 GIVE_UP_S = 600.0
+IN_GOOD_ORDER = b"ended"
 
 
 @contextmanager
@@ -47,24 +50,29 @@ def guarded(plan: Plan) -> Iterator[subprocess.Popen[bytes]]:
         yield guard
     finally:
         if guard.stdin is not None:
-            guard.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                guard.stdin.write(IN_GOOD_ORDER)
+                guard.stdin.close()
 
 
 def main(argv: list[str]) -> int:
     """Wait for the flow's end, then end its jobs; return exit status 1 when some are left."""
     plan = read_plan(Path(argv[0]))
-    sys.stdin.buffer.read()  # returns when the flow has ended
+    word = sys.stdin.buffer.read()  # returns when the flow has ended
     remove_folder(plan)  # however the flow ended, its keys end with it
+    may_go_on = word != IN_GOOD_ORDER and slurm_of(plan).orphan_grace_s > 0
     bound_s = NOTICE_S + max((ending_bound_s(scene) for scene in plan.scenes), default=0.0)
     overdue_at = time.monotonic() + bound_s
     give_up_at = overdue_at + GIVE_UP_S
     while time.monotonic() < give_up_at:
         with contextlib.suppress(SlurmError):  # a controller that does not answer is asked again
             left = jobs_of(plan, client.my_jobs())
+            if may_go_on:
+                left = [job for job in left if job.is_pending]
             if not left:
                 return DONE
             overdue = time.monotonic() > overdue_at
-            client.cancel([job.job_id for job in left if overdue or job.state == "PENDING"])
+            client.cancel([job.job_id for job in left if overdue or job.is_pending])
         time.sleep(POLL_S)
     return FAILED
 
@@ -76,8 +84,10 @@ def end_jobs(plan: Plan) -> None:
 
 
 def jobs_of(plan: Plan, jobs: Sequence[QueuedJob]) -> list[QueuedJob]:
-    """Return the jobs of a plan, whose command lines name its file."""
-    return [job for job in jobs if str(plan.file) in job.command and not job.is_over]
+    """Return the jobs of a plan, whose command lines name its file, and those it has adopted."""
+    adopted = plan.adopted_jobs
+    own = (each for each in jobs if str(plan.file) in each.command or each.job_id in adopted)
+    return [job for job in own if not job.is_over]
 
 
 if __name__ == "__main__":

@@ -42,11 +42,12 @@ class JobPool:
     `sbatch_command` makes the command line that submits a job, given the name of its worker and
     nodes to exclude; `failure_text` explains why jobs, by id, ended before their workers joined;
     `unfinished_calls` counts the calls that have not ended, those to come included, of which
-    `expected_calls` will come at once: their jobs are submitted before. `before_first_job` may take
-    its time and raise JobsError; it is given what is set when the pool closes, and returns nodes on
-    which nothing can start. `on_bad_node` is called when a node has failed, or could not start a
-    worker. `exclude_queued` keeps queued jobs, by id, off nodes; `remember_nodes` is given bad
-    nodes, with a job that ended there, and nodes on which workers have started.
+    `expected_calls` will come at once: their jobs are submitted before. `adopted`: ids of jobs that
+    train scenes of ours already, which count as held. `before_first_job` may take its time and
+    raise JobsError; it is given what is set when the pool closes, and returns nodes on which
+    nothing can start. `on_bad_node` is called when a node has failed, or could not start a worker.
+    `exclude_queued` keeps queued jobs, by id, off nodes; `remember_nodes` is given bad nodes, with
+    a job that ended there, and nodes on which workers have started.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class JobPool:
         unfinished_calls: Callable[[], int],
         say: Callable[[str], None],
         expected_calls: int = 0,
+        adopted: Collection[str] = (),
         nodes: AvoidedNodes | None = None,
         before_first_job: Callable[[threading.Event], Collection[str]] = lambda _: (),
         on_bad_node: Callable[[], None] = lambda: None,
@@ -75,6 +77,7 @@ class JobPool:
         self._report, self._clock = ThrottledMessages(say, clock), clock
         nodes = nodes or AvoidedNodes(most_queued=limits.max_jobs)
         self._state = PoolState(limits, expected_calls=expected_calls, nodes=nodes)
+        self._state.adopt(adopted, clock())
         self._changed = threading.Condition()
         """Held whenever the state is read or written."""
         self._closing = threading.Event()
@@ -111,6 +114,28 @@ class JobPool:
                 actions = self._state.give_back(job, self._clock())
                 self._changed.notify_all()
             self._perform(actions)
+
+    def take_adopted(self, job_id: str) -> Job | None:
+        """Return the adopted job of that id while it trains its scene; None without one."""
+        with self._changed:
+            return self._state.take_adopted(job_id)
+
+    def end_adopted(self, job: Job) -> bool:
+        """Have Slurm end an adopted job whose scene is not to go on; return whether it answered."""
+        try:
+            self._slurm.cancel([job.job_id])
+        except SlurmError as error:
+            self._report("slurm", f"Slurm does not answer as it should: {error}")
+            return False
+        job.cancelled = True
+        return True
+
+    def adopted_scene_ended(self, job: Job, *, may_join: bool) -> None:
+        """Note that the scene of an adopted job has ended; whether its worker may join."""
+        with self._changed:
+            actions = self._state.adopted_scene_ended(job, self._clock(), may_join=may_join)
+            self._changed.notify_all()
+        self._perform(actions)
 
     def wait_for_end(self, job: Job, stop: threading.Event) -> JobEnd | None:
         """Return how Slurm says a lost job ended; None when it does not say so in time.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from flows.slurm.avoided_nodes import AvoidedNodes
-from flows.slurm.job import Job, PoolLimits
+from flows.slurm.job import Job, PoolLimits, name_of_adopted
 from flows.slurm.polling import PollThrottle, pending_summary
 from training.jobs.sbatch_check import NOT_AVAILABLE, no_node_left
 from training.slurm.client import SlurmError, SlurmRefusedError
@@ -88,6 +88,13 @@ class PoolState:
 
     # What calls and workers change
 
+    def adopt(self, job_ids: Collection[str], now: float) -> None:
+        """Take over jobs that train scenes of ours already."""
+        for job_id in job_ids:
+            name = name_of_adopted(job_id)
+            count = self.limits.scenes_per_job
+            self.jobs[name] = Job(name, count, now, job_id, "adopted")
+
     def call_came(self) -> None:
         """Note that a call waits for a job."""
         self.waiting_calls += 1
@@ -108,14 +115,15 @@ class PoolState:
         job.scenes_left -= 1
         if job.state != "busy":
             return Actions()
-        if job.scenes_left > 0 and self._has_time(job, now):
+        if self._has_place(job, now):
             job.move_to("free", now)
             return Actions()
         return self.release([job], now)
 
     def release(self, jobs: Collection[Job], now: float) -> Actions:
-        """Give jobs up: workers close, which ends their jobs; queued jobs are cancelled."""
-        queued = tuple(job.job_id for job in jobs if job.state == "queued" and job.job_id)
+        """Give jobs up: workers close, which ends their jobs; those without are cancelled."""
+        without = {"queued", "adopted"}
+        queued = tuple(job.job_id for job in jobs if job.state in without and job.job_id)
         for job in jobs:
             job.move_to("leaving", now)
         return Actions(drop=tuple(job.name for job in jobs), cancel=queued)
@@ -123,18 +131,41 @@ class PoolState:
     def worker_joined(self, name: str, address: str, extra: Mapping[str, Any], now: float) -> bool:
         """Note that a job's worker is there; return False for one that is not wanted.
 
-        Its job was given up meanwhile, or was submitted although Slurm seemed to refuse it.
+        Its job was given up meanwhile, was submitted although Slurm seemed to refuse it, or was
+        adopted and can hold no further scene.
         """
         job = self.jobs.get(name)
-        if job is None or job.state != "queued":
+        if job is None or not (job.state in {"queued", "adopted"} or job.may_join):
             return False
         job.address, job.node = address, str(extra.get("node", ""))
         job.job_id = str(extra.get("job_id", job.job_id))
         job.ends_at = now + self.limits.walltime_s - extra.get("age_s", 0.0)
-        job.move_to("free", now)
+        job.scenes_left -= extra.get("scenes", 0)
         self._had_workers = True
         self.nodes.record_start(job.node)
+        if job.state == "adopted":  # who follows its scene will soon see that it has ended
+            return True
+        job.may_join = False
+        if not self._has_place(job, now):
+            return False
+        job.move_to("free", now)
         return True
+
+    def take_adopted(self, job_id: str) -> Job | None:
+        """Return the adopted job of that id while it trains its scene; None without one."""
+        job = self.jobs.get(name_of_adopted(job_id)) if job_id else None
+        return job if job and job.state == "adopted" else None
+
+    def adopted_scene_ended(self, job: Job, now: float, *, may_join: bool) -> Actions:
+        """Note that the scene of an adopted job has ended: its worker joins, or the job ends."""
+        if job.state != "adopted":
+            return Actions()
+        if not job.address:
+            job.may_join = may_join
+            job.move_to("leaving", now)
+            return Actions()
+        job.move_to("free", now)
+        return Actions() if may_join and self._has_place(job, now) else self.release([job], now)
 
     def worker_left(self, name: str, now: float) -> None:
         """Note that a worker has closed or is lost, and its job with it, or soon."""
@@ -142,6 +173,8 @@ class PoolState:
         if job is not None and job.has_worker:
             job.move_to("lost", now)
             job.lost.set()
+        elif job is not None and job.state == "adopted":
+            job.address = ""
 
     def queued_ids(self) -> tuple[str, ...]:
         """Return the ids of the jobs in Slurm's queue, which may yet begin on any node."""
@@ -156,7 +189,8 @@ class PoolState:
         None while nothing is open or Slurm was asked a moment ago.
         """
         ended, watched = self._ended_jobs(), self._watched_jobs()
-        is_ending = any(job.state != "queued" and now - job.since > EXIT_S for job in watched)
+        ending = (job for job in watched if job.state not in {"queued", "adopted"})
+        is_ending = any(now - job.since > EXIT_S for job in ending)
         if not (ended or watched):
             return None
         if not self.throttle.is_due(now, urgent=bool(ended) or is_ending):
@@ -174,6 +208,7 @@ class PoolState:
             del self.jobs[job.name]
             if job.state == "queued":
                 self.unexplained_exits[job.job_id] = now
+            job.lost.set()
         reasons = {queue[key].reason for key in self.queued_ids() if key in queue}
         if self.nodes.bad and BAD_CONSTRAINTS in reasons:
             self.failure = str(no_node_left(self.nodes.bad))
@@ -270,7 +305,7 @@ class PoolState:
     def _new_jobs(self, unfinished_calls: int, now: float) -> Actions:
         """Enter the jobs that are missing; before their submission, since a worker may be quick."""
         active = self._active_jobs()
-        idle = sum(job.state != "busy" for job in active)
+        idle = sum(job.state not in {"busy", "adopted"} for job in active)
         wanted = self.waiting_calls + self.expected_calls - idle
         # An expected call whose task run has failed before it never comes.
         wanted = min(wanted, unfinished_calls - len(active))
@@ -280,7 +315,8 @@ class PoolState:
         return Actions(submit=names, exclude=self.nodes.names(now))
 
     def _active_jobs(self) -> list[Job]:
-        return [job for job in self.jobs.values() if job.state == "queued" or job.has_worker]
+        having = {"queued", "adopted"}
+        return [job for job in self.jobs.values() if job.state in having or job.has_worker]
 
     def _watched_jobs(self) -> list[Job]:
         """Return the jobs of which only Slurm knows whether they still exist."""
@@ -292,6 +328,10 @@ class PoolState:
         awaited = [job_id for job_id, end in self.awaited_ends.items() if end is None]
         return (*(each for each in awaited if each not in present), *self.unexplained_exits)
 
+    def _has_place(self, job: Job, now: float) -> bool:
+        """Return whether a job can hold a further scene."""
+        return job.scenes_left > 0 and self._has_time(job, now)
+
     def _has_time(self, job: Job, now: float) -> bool:
         """Return whether a job has time for a scene; a new one has what Slurm gave it."""
         is_new = job.scenes_left == self.limits.scenes_per_job
@@ -300,7 +340,8 @@ class PoolState:
     def _is_overdue(self, job: Job, now: float) -> bool:
         """Return whether a job still runs although its worker left long ago."""
         is_ending = job.state in {"lost", "leaving"} and bool(job.job_id)
-        return is_ending and now - job.since > self.limits.exit_grace_s
+        may_go_on = self.limits.orphan_grace_s if job.state == "lost" else 0.0
+        return is_ending and now - job.since > self.limits.exit_grace_s + may_go_on
 
     def _queue_notice(self, queue: Mapping[str, QueuedJob], now: float) -> tuple[str, str] | None:
         old = [job.job_id for job in self._watched_jobs() if now - job.since > UNSEEN_S]

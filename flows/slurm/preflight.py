@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flows.slurm.addresses import scheduler_address
+from flows.slurm.adoption import with_queue
 from preprocess.faults import Fault, FaultsError
-from training.jobs.current_plan import hold_queued, reconcile_plan
-from training.jobs.experiment_jobs import jobs_by_scene, jobs_with_same_outputs
+from training.jobs.current_plan import reconcile_plan
 from training.jobs.sbatch_check import check_with_sbatch, refusal_fault
 from training.jobs.sbatch_commands import slurm_of, worker_job
 from training.plan.loop import with_remade
@@ -25,6 +25,8 @@ class SlurmSilentError(FaultsError):
 def reconcile_with_slurm(plans: Sequence[Plan]) -> Sequence[Plan]:
     """Return plans without scenes that other jobs of their experiments have; print warnings.
 
+    Jobs of a flow that has died are taken over with their scenes.
+
     Raises FaultsError when Slurm would refuse a scene's job or an interface is not there, and
     SlurmSilentError when it does not answer.
     """
@@ -36,9 +38,7 @@ def reconcile_with_slurm(plans: Sequence[Plan]) -> Sequence[Plan]:
         with awaited("Slurm says what it has queued (squeue)"):
             queue = client.my_jobs()
         plans = with_remade([reconcile_plan(each, queue) for each in plans])
-        plans = [
-            hold_queued(each, jobs_by_scene(jobs_with_same_outputs(queue, each))) for each in plans
-        ]
+        plans = [with_queue(each, queue) for each in plans]
         with awaited("Slurm checks the jobs (sbatch --test-only)"):
             warnings = check_with_sbatch(plan, [command])
     except client.SlurmRefusedError as error:

@@ -29,5 +29,5 @@ def job_runner(
         "make_dispatcher": make_dispatcher,
         "cluster_class": lambda: jobs.cluster,
     }
-    with closing(jobs), SceneTaskRunner(jobs.limits.max_jobs, **settings) as runner:
+    with closing(jobs), SceneTaskRunner(jobs.at_once, **settings) as runner:
         yield runner

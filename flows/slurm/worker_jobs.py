@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 
 from flows.slurm import connection, probe_memory
+from flows.slurm.adoption import end_what_is_left
 from flows.slurm.avoided_nodes import AvoidedNodes
 from flows.slurm.cluster import SlurmWorkerCluster
 from flows.slurm.job import PoolLimits
@@ -22,6 +23,7 @@ from flows.slurm.preflight import own_address
 from preprocess.faults import Fault, FaultsError
 from training.execution.attempt import ending_bound_s
 from training.execution.local import prepare_launch, scenes_without_data
+from training.jobs.flow_claim import flow_claimed
 from training.jobs.kept_scripts import keep_scripts
 from training.jobs.sbatch_commands import (
     aggregate_worker_job,
@@ -43,7 +45,8 @@ SHOWN_LINES = 5
 def slurm_jobs(plan: Plan) -> Iterator[None]:
     """Provide what all jobs of a plan need: kept scripts, a folder for keys, a guard.
 
-    Raises FaultsError when the files can't be written.
+    Takes over the jobs of flows that have died. Raises FaultsError when the files can't be written,
+    or another flow was quicker.
     """
     keep_scripts(plan)
     try:
@@ -51,7 +54,8 @@ def slurm_jobs(plan: Plan) -> Iterator[None]:
     except OSError as error:
         raise FaultsError([Fault("the folder for keys can't be made", str(error))]) from error
     try:
-        with guarded(plan):
+        with flow_claimed(plan), guarded(plan):
+            end_what_is_left(plan)
             yield
     finally:
         connection.remove_folder(plan)
@@ -75,9 +79,11 @@ class WorkerJobs:
     ) -> None:
         address = own_address(plan)
         memory = probe_memory.file_of(plan, address)
+        adopted = plan.adopted_jobs if for_scenes else frozenset()
+        new = calls - len(adopted) if for_scenes else 0
 
         def check(stop: threading.Event) -> Collection[str]:
-            return check_node(plan, memory, client, say, stop)
+            return check_node(plan, memory, client, say, stop) if new else ()
 
         self.plan, self.limits, self._calls = plan, limits, calls
         self.progress: Callable[[], tuple[int, int]] = lambda: (0, 0)
@@ -91,15 +97,21 @@ class WorkerJobs:
             failure_text=functools.partial(failure_text, plan),
             unfinished_calls=self._unfinished,
             say=say,
-            expected_calls=min(limits.max_jobs, calls) if for_scenes else 0,
+            expected_calls=max(0, min(limits.max_jobs - len(adopted), new)),
+            adopted=adopted,
             nodes=_avoided_nodes(plan, limits, is_probed=for_scenes),
-            before_first_job=check if for_scenes else lambda _: (),
+            before_first_job=check,
             on_bad_node=functools.partial(probe_memory.forget, memory),
             exclude_queued=functools.partial(_exclude_queued, plan),
             remember_nodes=functools.partial(_remember_nodes, plan),
         )
         self.cluster.watch_workers(self.pool.worker_joined, self.pool.worker_left)
         self.pool.start()
+
+    @property
+    def at_once(self) -> int:
+        """How many tasks may run at once: those whose jobs are adopted do already."""
+        return max(self.limits.max_jobs, len(self.plan.adopted_jobs))
 
     def _unfinished(self) -> int:
         """Return how many tasks run, wait or will come; after --max-failures no more come."""
@@ -169,6 +181,7 @@ def scene_jobs(plan: Plan) -> WorkerJobs:
         walltime_s=walltime_s,
         min_remaining_s=max(scene.time_limit_s for scene in scenes) + ending_s,
         exit_grace_s=NOTICE_S + ending_s,
+        orphan_grace_s=slurm.orphan_grace_s,
     )
 
     def command(name: str, exclude: Sequence[str]) -> Sequence[str]:

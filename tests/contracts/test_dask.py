@@ -274,6 +274,44 @@ def test_workers_come_with_name_and_information_and_close_when_told():
         ]
 
 
+def test_a_worker_knows_a_lost_scheduler_from_one_that_closes_it():
+    """Worker.close(reason), and the reason that distributed gives where the connection breaks."""
+    with dask_contract(
+        "Worker.close(reason)", f"{ADAPTER} SCHEDULER_LOST", "to let a scene outlive its flow"
+    ):
+        from flows.adapters.dask_adapter import QuietScheduler, QuietWorker
+
+        began, go = threading.Event(), threading.Event()
+
+        async def lose(*, orderly):
+            seen = []
+            scheduler = await QuietScheduler(dashboard=False, port=0, host="127.0.0.1")
+            worker = await QuietWorker(
+                scheduler.address,
+                on_close=lambda: seen.append("closed"),
+                on_loss=lambda: seen.append("lost") or True,
+                dashboard=False,
+                nthreads=1,
+            )
+            running = worker.executors["default"].submit(lambda: began.set() or go.wait(30))
+            await asyncio.to_thread(began.wait, 30)
+            if orderly:
+                go.set()
+                scheduler.close_worker(worker.address)
+            else:
+                for comm in scheduler.stream_comms.values():
+                    comm.abort()
+            await asyncio.wait_for(worker.finished(), 20)
+            is_running = not running.done()
+            go.set()
+            await scheduler.close()
+            return dict.fromkeys(seen), worker.is_orphan, is_running
+
+        assert asyncio.run(lose(orderly=False)) == ({"lost": None}, True, True)
+        began.clear()
+        assert asyncio.run(lose(orderly=True)) == ({"closed": None}, False, False)
+
+
 # Certificates
 
 

@@ -15,6 +15,9 @@ from typing import Any
 
 from preprocess.faults import Fault, FaultsError
 from preprocess.roots import start_folder
+from training.configuration.run_modes import REFINER_TRAIN
+from training.records.expected_outputs import has_checkpoint
+from training.records.record import RecordError, read_record
 
 FORMAT = "2-"
 """Begins every fingerprint; those of the version before have no such prefix."""
@@ -111,3 +114,21 @@ def content_hash(path: Path) -> str:
         raise FaultsError(
             [Fault("a file of the configuration can't be read", str(error))]
         ) from error
+
+
+def last_made(folder: Path) -> list[str]:
+    """Return what tells apart what an output folder has held; empty without a usable result.
+
+    Of a refiner its weights' hash, of others when the attempts ended that made it. Raises
+    RecordError for weights or a record that can't be read.
+    """
+    weights = folder / REFINER_TRAIN.expected_outputs[0]
+    if weights.is_file():
+        try:
+            return [content_hash(weights)]
+        except FaultsError as error:
+            raise RecordError(str(error)) from error
+    record = read_record(folder)
+    if record is None or not (record.status == "done" or has_checkpoint(folder)):
+        return []
+    return [str(attempt.end) for attempt in record.attempts]

@@ -45,10 +45,11 @@ def run_scene(plan: ScenePlan, gpu: str | None = None, stop: StopRequest | None 
 def mark_cancelled(plan: Plan) -> None:
     """Mark a plan as cancelled, before anything of it is stopped: its attempts end as `cancelled`.
 
-    Raises OSError when the disk refuses.
+    Also those that the flows which it succeeds had begun. Raises OSError when the disk refuses.
     """
     plan.cancelled.parent.mkdir(parents=True, exist_ok=True)
-    plan.cancelled.touch()
+    for plan_id in (plan.plan_id, *plan.succeeds):
+        plan.cancelled.with_name(f"{plan_id}{plan.cancelled.suffix}").touch()
 
 
 def wait_until_ended(

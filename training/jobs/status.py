@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from training.execution.launcher_process import living_launcher
 from training.jobs.aggregate_status import aggregate_state, reconcile_aggregate
 from training.jobs.experiment_jobs import StageJob, jobs_by_scene, jobs_of_experiment
+from training.jobs.flow_claim import flow_has_died
 from training.jobs.reconcile import reconcile_records
 from training.plan.aggregate_state import AggregateState
 from training.plan.experiments import MOST_PLANS, Experiment
@@ -36,6 +37,10 @@ from training.system.waiting import awaited
 
 WAITING = "waits for its turn"
 """Shown for a scene that its launcher or flow has not started yet."""
+WITHOUT_FLOW = "without a flow"
+"""Shown for a scene that trains on although its flow has died."""
+OF_FLOWS = frozenset({"worker", "probe"})
+"""Stages of the jobs of flows."""
 
 
 @dataclass(frozen=True)
@@ -153,10 +158,16 @@ def _snapshot(experiment: Experiment, queue: Queue, looks: Mapping[str, _Look]) 
         each for each in arrays if each.plan.output_subdir == experiment.output_subdir
     )
     launchers = {plan.plan_id: living_launcher(plan.file) for plan in plans}
+    flows = {each.plan.plan_id: each.plan for each in queue.jobs if each.stage in OF_FLOWS}
+    dead = {key for key, plan in flows.items() if flow_has_died(plan, queue.my_job_ids)}
+    orphaned = {each.job.job_id for each in queue.jobs if each.plan.plan_id in dead}
     at_work = {plan_id for plan_id, launcher in launchers.items() if launcher}
-    at_work |= {each.plan.plan_id for each in queue.jobs if each.stage in {"worker", "probe"}}
+    at_work |= flows.keys() - dead
     waiting = _waiting([plan for plan in current if plan.plan_id in at_work], looks)
-    states = (look.state(jobs.get(name), name in waiting) for name, look in looks.items())
+    states = (
+        _with_flow(look.state(jobs.get(name), name in waiting), orphaned)
+        for name, look in looks.items()
+    )
     times = {each.name: each.expected_s for each in _newest_scenes(current) if each.expected_s}
     scenes = tuple(_with_expected_time(each, times) for each in states)
     return Snapshot(
@@ -173,6 +184,12 @@ def _snapshot(experiment: Experiment, queue: Queue, looks: Mapping[str, _Look]) 
 def _bad_nodes(plans: Sequence[Plan]) -> tuple[BadNode, ...]:
     on_slurm = any(plan.slurm for plan in plans)
     return bad_nodes(plans[0].roots.state_root) if on_slurm else ()
+
+
+def _with_flow(state: SceneState, orphaned: Collection[str]) -> SceneState:
+    """Return the state with the word for a scene that trains in a job whose flow has died."""
+    is_orphan = state.state == "running" and state.job_id in orphaned
+    return replace(state, cause=WITHOUT_FLOW) if is_orphan else state
 
 
 def _newest_scenes(plans: Sequence[Plan]) -> Iterator[ScenePlan]:

@@ -280,6 +280,9 @@ def _misplaced_flags(options: LaunchOptions) -> list[Fault]:
     if options.submit and options.slurm_probe != "auto":
         remedy = f"leave it out: an array has no probe; or use {spelled('train')}"
         return [Fault(f"--slurm.probe belongs to {spelled('train')}", remedy=remedy)]
+    if options.submit and options.orphan_grace:
+        remedy = f"leave it out: an array needs no flow; or use {spelled('train')}"
+        return [Fault(f"--orphan-grace belongs to {spelled('train')}", remedy=remedy)]
     if options.submit and options.slurm_scenes_per_job > 1:
         remedy = "leave it out: each job of an array trains one scene; or use the flow"
         return [Fault(f"--slurm.scenes-per-job belongs to {spelled('train')}", remedy=remedy)]

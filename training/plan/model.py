@@ -24,14 +24,11 @@ from pydantic import (
     model_validator,
 )
 
-from preprocess.faults import FaultsError
-from training.configuration.fingerprint import combined, content_hash
+from training.configuration.fingerprint import combined, last_made
 from training.configuration.job_variables import without_secret_values
-from training.configuration.run_modes import REFINER_TRAIN
 from training.plan.option_types import ProbePolicy
 from training.plan.shared_content import COMMAND, SHARED, same_for_all, spread
-from training.records.expected_outputs import has_checkpoint
-from training.records.record import CodeVersion, RecordError, now, read_record
+from training.records.record import CodeVersion, now
 from training.snapshots.manifest import Sources
 from training.system.paths import Roots
 
@@ -111,6 +108,8 @@ class ScenePlan(BaseModel):
     """With --force: a scene done before this moment is trained again."""
     launch_command: str = ""
     """The same as the plan's."""
+    adopted_job: str = ""
+    """The Slurm job, of a flow that has died, in which it trains already; else empty."""
     expected_s: float | None = None
     """How long it took in an earlier experiment, in seconds for as many epochs; None: not known."""
 
@@ -130,7 +129,7 @@ class ScenePlan(BaseModel):
 
         They are read each time, since an earlier stage may write them after the plan was made.
         """
-        made = [_last_made(folder) for folder in self.made_from]
+        made = [last_made(folder) for folder in self.made_from]
         return combined(self.fingerprint, made) if any(made) else self.fingerprint
 
     def is_configuration_of(self, recorded: str) -> bool:
@@ -159,24 +158,6 @@ class ScenePlan(BaseModel):
     def command_line(self) -> str:
         """The command with its environment, quoted so that it can be pasted into a shell."""
         return quoted(self.command, self.environment)
-
-
-def _last_made(folder: Path) -> list[str]:
-    """Return what tells apart what an output folder has held; empty without a usable result.
-
-    Of a refiner its weights' hash, of others when the attempts ended that made it. Raises
-    RecordError for weights or a record that can't be read.
-    """
-    weights = folder / REFINER_TRAIN.expected_outputs[0]
-    if weights.is_file():
-        try:
-            return [content_hash(weights)]
-        except FaultsError as error:
-            raise RecordError(str(error)) from error
-    record = read_record(folder)
-    if record is None or not (record.status == "done" or has_checkpoint(folder)):
-        return []
-    return [str(attempt.end) for attempt in record.attempts]
 
 
 class AggregatePlan(BaseModel):
@@ -224,6 +205,8 @@ class SlurmPlan(BaseModel):
     excludes; none where the script names its nodes."""
     forget_bad_nodes: bool = False
     """Whether what is remembered of bad nodes is removed when the plan starts."""
+    orphan_grace_s: int = 0
+    """How long a scene trains on in its job when its flow has died."""
     site_options: dict[str, str] = {}
     """Options of sbatch that the user's environment sets, by long name, e.g. the partition."""
     flag_options: dict[str, str] = {}
@@ -278,6 +261,8 @@ class Plan(BaseModel):
     """None for a run on this machine."""
     stage: LoopStage | None = None
     """None for a plan that is no part of a refiner loop."""
+    succeeds: tuple[str, ...] = ()
+    """Ids of the plans whose flows have died, and whose jobs this one's flow takes over."""
     warnings: tuple[str, ...] = ()
 
     _reading: Reading | None = PrivateAttr(None)
@@ -324,6 +309,11 @@ class Plan(BaseModel):
     def of(self, action: Action) -> tuple[ScenePlan, ...]:
         """Return the scenes with that action, in order."""
         return tuple(scene for scene in self.scenes if scene.action == action)
+
+    @property
+    def adopted_jobs(self) -> frozenset[str]:
+        """The Slurm jobs of flows that have died in which its scenes train already."""
+        return frozenset(scene.adopted_job for scene in self.of("run")) - {""}
 
     @property
     def is_sweep(self) -> bool:

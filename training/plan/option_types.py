@@ -18,6 +18,8 @@ OVERRIDE = re.compile(r"^~|=")
 SLURM_NAME = re.compile(r"[\w.,@:/+-]+")
 MEMORY = re.compile(r"[1-9]\d*[KMGT]?")
 LONGEST_NAME = 100
+TO_SCENES_END = "scene"
+"""Value of --orphan-grace."""
 ProbePolicy = Literal["always", "auto", "never"]
 """Whether a flow probes a node before its first GPU job; auto: unless one passed within a day."""
 
@@ -73,6 +75,12 @@ def _time_or_none(value: str) -> str:
     return _time(value) if value else value
 
 
+def _orphan_grace(value: str) -> str:
+    if value not in {"", TO_SCENES_END}:
+        seconds_of(value)
+    return value
+
+
 def _globs(value: tuple[str, ...]) -> tuple[str, ...]:
     for glob in value:
         path = PurePath(glob)
@@ -93,6 +101,9 @@ _A_NAME = refused_unless(f"^{NAME.pattern}$", _NAME_WORDS) | _LENGTH
 _A_NAME_OR_NONE = refused_unless(f"^({NAME.pattern})?$", _NAME_WORDS) | _LENGTH
 _A_TIME = refused_unless(f"^{SLURM_TIME.pattern}$", _TIME_WORDS)
 _A_TIME_OR_NONE = refused_unless(f"^({SLURM_TIME.pattern})?$", _TIME_WORDS)
+_A_GRACE = refused_unless(
+    f"^({TO_SCENES_END}|{SLURM_TIME.pattern})?$", f"{TO_SCENES_END}, or {_TIME_WORDS}"
+)
 _A_SLURM_NAME = refused_unless(f"^({SLURM_NAME.pattern})?$", "a name that Slurm knows")
 _AN_AMOUNT = refused_unless(f"^({MEMORY.pattern})?$", "an amount such as 96G, or megabytes")
 _AN_OVERRIDE = refused_unless(OVERRIDE.pattern, "key=value, e.g. seed=1")
@@ -103,6 +114,7 @@ SlurmName = Annotated[str, AfterValidator(_slurm_name), Field(json_schema_extra=
 Memory = Annotated[str, AfterValidator(_memory), Field(json_schema_extra=_AN_AMOUNT)]
 Time = Annotated[str, AfterValidator(_time), Field(json_schema_extra=_A_TIME)]
 TimeOrNone = Annotated[str, AfterValidator(_time_or_none), Field(json_schema_extra=_A_TIME_OR_NONE)]
+OrphanGrace = Annotated[str, AfterValidator(_orphan_grace), Field(json_schema_extra=_A_GRACE)]
 KeysAndValues = Annotated[
     tuple[str, ...], Field(json_schema_extra={"items": {"type": "string", **_AN_OVERRIDE}})
 ]

@@ -14,6 +14,7 @@ from training.plan.option_types import (
     JobName,
     KeysAndValues,
     Memory,
+    OrphanGrace,
     ProbePolicy,
     SlurmName,
     Time,
@@ -261,6 +262,14 @@ class LaunchOptions(BaseModel):
     ] = False
     """Use the nodes again that are avoided for a day, since jobs ended there before they began."""
 
+    orphan_grace: Annotated[
+        OrphanGrace,
+        Flag("Slurm", "--orphan-grace scene"),
+        Field(title="Goes on without the flow for"),
+    ] = ""
+    """How long a scene trains on when the flow has died: a time, or `scene`, as long as it takes.
+    The next flow of the experiment takes it over. Not at all when not given."""
+
     yes: Annotated[bool, Flag("Slurm", "--yes")] = False
     """Submit without asking, on a terminal too; the answer no gives exit status 130."""
 
@@ -302,6 +311,11 @@ class LaunchOptions(BaseModel):
     def on_slurm(self) -> bool:
         """Whether scenes run in Slurm jobs."""
         return self.submit
+
+    @property
+    def in_own_job(self) -> bool:
+        """Whether the flow itself runs in a Slurm job; an array has no flow."""
+        return False
 
     @property
     def only_looks(self) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from preprocess.faults import Fault, FaultsError
 from preprocess.roots import absolute, shipped
 from training.plan.model import ENDING_SLACK_S, SlurmPlan
+from training.plan.option_types import TO_SCENES_END
 from training.plan.options import LaunchOptions
 from training.slurm.times import seconds_of
 
@@ -62,6 +63,7 @@ def plan_slurm(options: LaunchOptions, state_root: Path | None) -> SlurmPlan:
         probe=options.slurm_probe,
         excluded_nodes=tuple(each.node for each in avoided),
         forget_bad_nodes=options.slurm_forget_bad_nodes,
+        orphan_grace_s=orphan_grace_s(options, time_s),
         site_options=_site_options(),
         flag_options=_flag_options(options),
         scene_options=_scene_options(options, script),
@@ -104,6 +106,14 @@ def scene_time_s(job_time_s: int, options: LaunchOptions) -> int:
     ours = max(job_time_s - reserve_s(options.kill_grace), job_time_s / 2)
     is_default = options.time_limit == LaunchOptions.model_fields["time_limit"].default
     return max(1, int(ours if is_default else min(ours, options.time_limit_s)))
+
+
+def orphan_grace_s(options: LaunchOptions, scene_s: int) -> int:
+    """Return how long a scene of that many seconds at most trains on when its flow has died."""
+    given = options.orphan_grace or (TO_SCENES_END if options.in_own_job else "")
+    if given == TO_SCENES_END:
+        return scene_s
+    return seconds_of(given) if given else 0
 
 
 def split_argument_faults(slurm: SlurmPlan, roots: Roots) -> list[Fault]:

@@ -35,6 +35,9 @@ class FakePool:
     def start(self):
         pass
 
+    def take_adopted(self, _job_id):
+        return None
+
     @contextmanager
     def acquire(self, _stop):
         try:

@@ -161,7 +161,17 @@ def test_flags_of_the_other_command_are_refused(options):
     assert "for the flow say --cluster slurm" in said
     assert "flows.train" in faults_of(options(slurm_scenes_per_job=2))
     assert "--slurm.probe belongs to" in faults_of(options(slurm_probe="never"))
+    assert "--orphan-grace belongs to" in faults_of(options(orphan_grace="scene"))
     assert make_plan(options(FlowOptions, cluster="slurm", slurm_scenes_per_job=2)).slurm
+
+
+@pytest.mark.parametrize(("given", "seconds"), [("", 0), ("0", 0), ("1:30", 90), ("scene", 7200)])
+def test_a_scene_may_outlive_its_flow_for_as_long_as_is_said(options, given, seconds):
+    """Not at all by default; `scene` is the longest that it may take."""
+    plan = make_plan(
+        options(FlowOptions, cluster="slurm", slurm_time="2:00:00", orphan_grace=given)
+    )
+    assert plan.slurm.orphan_grace_s == seconds
 
 
 @pytest.mark.parametrize(
@@ -172,6 +182,7 @@ def test_flags_of_the_other_command_are_refused(options):
         ({"slurm_time": "0"}, "--slurm.time"),
         ({"aggregate_time": ""}, "--aggregate-time"),
         ({"time_limit": ""}, "--time-limit"),
+        ({"orphan_grace": "for ever"}, "--orphan-grace"),
         ({"slurm_job_name": "a b"}, "--slurm.job-name"),
         ({"slurm_job_name": "%j"}, "--slurm.job-name"),
         ({"aggregate_job_name": "a/b"}, "--aggregate-job-name"),

@@ -1,0 +1,72 @@
+"""What the guard ends once its flow has ended: by how that was, and whether scenes may go on."""
+
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+
+import pytest
+from page_lab import planned
+
+from flows.slurm import job_guard
+from training.plan.model import SlurmPlan
+from training.slurm.parsers import QueuedJob
+
+
+@pytest.fixture
+def guard(tmp_path, monkeypatch):
+    """Run the guard of a flow with a running, a queued and an adopted job; return what it ends."""
+
+    def run(word, orphan_grace_s):
+        slurm = SlurmPlan(
+            script=tmp_path / "site.slurm",
+            script_text="",
+            light_script_text="",
+            job_name="exp",
+            time_s=60,
+            scenes_per_job=1,
+            parallelism=1,
+            orphan_grace_s=orphan_grace_s,
+        )
+        plan = planned(tmp_path, "a").model_copy(update={"slurm": slurm})
+        adopted = plan.scenes[0].model_copy(update={"adopted_job": "3"})
+        plan = plan.model_copy(update={"scenes": (adopted,)})
+        states = {"1": "RUNNING", "2": "PENDING", "3": "RUNNING", "4": "RUNNING"}
+        commands = {"1": str(plan.file), "2": str(plan.file), "3": "of a former flow", "4": "x"}
+        left = {
+            key: QueuedJob(key, key, key, None, "w", state, "", "", 0, 0, commands[key])
+            for key, state in states.items()
+        }
+        cancelled, clock = [], [0.0]
+
+        def cancel(ids):
+            cancelled.extend(ids)
+            for each in ids:
+                del left[each]
+
+        def sleep(seconds):
+            clock[0] += seconds
+
+        monkeypatch.setattr(job_guard, "read_plan", lambda _: plan)
+        monkeypatch.setattr(job_guard.sys, "stdin", SimpleNamespace(buffer=io.BytesIO(word)))
+        monkeypatch.setattr(job_guard.client, "my_jobs", lambda: list(left.values()))
+        monkeypatch.setattr(job_guard.client, "cancel", cancel)
+        monkeypatch.setattr(job_guard.time, "monotonic", lambda: clock[0])
+        monkeypatch.setattr(job_guard.time, "sleep", sleep)
+        assert job_guard.main(["plan.json"]) == 0
+        return cancelled
+
+    return run
+
+
+def test_what_a_killed_flow_has_left_ends_within_the_bound(guard):
+    """What is queued at once, what runs when it has had its time, adopted jobs too."""
+    assert guard(b"", 0) == ["2", "1", "3"]
+
+
+def test_with_a_grace_the_running_jobs_of_a_killed_flow_are_left_to_themselves(guard):
+    assert guard(b"", 3600) == ["2"]
+
+
+def test_a_flow_that_ends_in_good_order_leaves_nothing(guard):
+    assert guard(job_guard.IN_GOOD_ORDER, 3600) == ["2", "1", "3"]
