@@ -119,6 +119,15 @@ def test_a_deleted_run_is_a_cancelled_one(served, eventually, alive):
     assert "ObjectNotFound" not in log
 
 
+@pytest.mark.fault(
+    "the run is cancelled in Prefect's UI",
+    way="local_flow",
+    ends="cancelled",
+    attempts="cancelled",
+    left="no trainer",
+    flow="cancelled",
+    breakage="a stop on request is a failure",
+)
 def test_a_cancel_from_the_ui_ends_the_trainer(served, eventually, alive):
     """In seconds; the record says cancelled."""
     run = served.hanging_run("cancelled")

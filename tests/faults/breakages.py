@@ -37,5 +37,47 @@ BREAKAGES: dict[str, Breakage] = {
         "Cause.NODE_FAILURE, Cause.WORKER_LOST}",
         "Cause.NODE_FAILURE}",
     ),
+    "a stop on request is a failure": Breakage(
+        "a trainer that was stopped on request has failed",
+        "training/execution/end_cause.py",
+        '    if context.cancelled:\n        return Cause.CANCELLED, "stopped on request"',
+        '    if context.cancelled:\n        return Cause.TRAINER_ERROR, "stopped on request"',
+    ),
+    "a trainer without its launcher is cancelled": Breakage(
+        "a scene whose launcher or flow was killed passes for cancelled",
+        "training/execution/end_cause.py",
+        '    if end.stopped == "orphaned":\n        return Cause.WORKER_LOST',
+        '    if end.stopped == "orphaned":\n        return Cause.CANCELLED',
+    ),
+    "a trainer whose flow is gone is cancelled": Breakage(
+        "a scene in a job whose flow was killed passes for cancelled",
+        "training/execution/end_cause.py",
+        'end.stopped == "launcher":\n        return Cause.WORKER_LOST',
+        'end.stopped == "launcher":\n        return Cause.CANCELLED',
+    ),
+    "nothing is tried again": Breakage(
+        "every attempt is the last one",
+        "training/records/retry_policy.py",
+        "attempts <= max_retries and (outcome.cause in ELSEWHERE or resumes)",
+        "attempts < 0 and (outcome.cause in ELSEWHERE or resumes)",
+    ),
+    "Slurm is not asked why a job ended": Breakage(
+        "no state of a job means a cause",
+        "training/jobs/job_cause.py",
+        "return CAUSES.get(end.state), ",
+        "return None, ",
+    ),
+    "a claim that is held is free": Breakage(
+        "a living holder of a scene is overlooked",
+        "training/records/claim.py",
+        "return None if holder is None else _living(holder, newest, ended_job)",
+        "return None",
+    ),
+    "a server that dies is not started again": Breakage(
+        "Prefect's server is given up when it has died once",
+        "flows/server/managed.py",
+        "if len(restarts) == MAX_RESTARTS and",
+        "if not restarts or",
+    ),
 }
 """By the name that markers use."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 import pytest
@@ -27,14 +27,14 @@ class Cell:
     """The scene's state after the run: done, failed, cancelled, ..."""
     attempts: str
     """Causes of the attempts in order, separated by commas; `-` where none started."""
-    left: str
-    """Processes, jobs and files that stay behind."""
     flow: str
     """How the run ends, a key of ENDS."""
-    rerun: str
-    """What the same command does afterwards."""
     breakage: str
     """Key of the breakage of the product that turns the test red."""
+    left: str = "not tested"
+    """Processes, jobs and files that stay behind."""
+    rerun: str = "not tested"
+    """What the same command does afterwards."""
     test: str = ""
 
     @property
@@ -66,7 +66,8 @@ def cell_of(mark: pytest.Mark, test: str) -> Cell:
     """Return the cell of a marker; raises pytest.UsageError for one that is not well-formed."""
     names = [each.name for each in fields(Cell)]
     given: dict[str, Any] = {**dict(zip(names, mark.args, strict=False)), **mark.kwargs}
-    if missing := [name for name in names[:-1] if name not in given]:
+    required = [each.name for each in fields(Cell) if each.default is MISSING]
+    if missing := [name for name in required if name not in given]:
         raise pytest.UsageError(f"{test}: the fault marker lacks {', '.join(missing)}")
     if unknown := [name for name in given if name not in names]:
         raise pytest.UsageError(f"{test}: the fault marker has no {', '.join(unknown)}")

@@ -96,8 +96,8 @@ def test_a_wrong_word_fails_the_collection(words, wrong, complaint):
 
 
 def test_a_missing_word_fails_the_collection(words):
-    del words["left"], words["rerun"]
-    with pytest.raises(pytest.UsageError, match="lacks left, rerun"):
+    del words["ends"], words["flow"]
+    with pytest.raises(pytest.UsageError, match="lacks ends, flow"):
         cell_of(pytest.mark.fault(**words).mark, "t")
 
 

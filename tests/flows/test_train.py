@@ -6,6 +6,7 @@ import json
 import signal
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -99,11 +100,51 @@ def test_a_killed_dask_worker_costs_one_start(flow_lab, hanging, alive):
     assert not alive(hanging.trainer)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(
+            signal.SIGINT,
+            marks=pytest.mark.fault(
+                "Ctrl-C once",
+                way="local_flow",
+                ends="cancelled",
+                attempts="cancelled",
+                left="nothing",
+                flow="cancelled",
+                breakage="a stop on request is a failure",
+            ),
+        ),
+        pytest.param(
+            signal.SIGTERM,
+            marks=pytest.mark.fault(
+                "TERM",
+                way="local_flow",
+                ends="cancelled",
+                attempts="cancelled",
+                left="nothing",
+                flow="cancelled",
+                breakage="a stop on request is a failure",
+            ),
+        ),
+        pytest.param(
+            signal.SIGHUP,
+            marks=pytest.mark.fault(
+                "HUP",
+                way="local_flow",
+                ends="cancelled",
+                attempts="cancelled",
+                left="nothing",
+                flow="cancelled",
+                breakage="a stop on request is a failure",
+            ),
+        ),
+    ],
+)
 def test_a_stopped_flow_leaves_nothing_running_and_says_cancelled(
     flow_lab, hanging, alive, eventually, number
 ):
-    """Ctrl-C or TERM: exit status 130, records cancelled, no process of ours left."""
+    """Ctrl-C, TERM or HUP: exit status 130, records cancelled, no process of ours left."""
     below = children_of(hanging.pid)
     hanging.send_signal(number)
     out, err = hanging.communicate(timeout=60)
@@ -113,6 +154,15 @@ def test_a_stopped_flow_leaves_nothing_running_and_says_cancelled(
     eventually(lambda: not [each for each in below if alive(each.pid)], "their end", 15)
 
 
+@pytest.mark.fault(
+    "Ctrl-C twice",
+    way="local_flow",
+    ends="cancelled",
+    attempts="cancelled",
+    left="no trainer",
+    flow="cancelled",
+    breakage="a stop on request is a failure",
+)
 @pytest.mark.parametrize("gap_s", [0.5, 3.0])
 def test_a_second_ctrl_c_ends_a_flow_at_once(flow_lab, alive, eventually, gap_s):
     """Whether it comes while the cluster closes or later: no grace of an hour, a true record."""
@@ -129,6 +179,16 @@ def test_a_second_ctrl_c_ends_a_flow_at_once(flow_lab, alive, eventually, gap_s)
     assert "Traceback" not in out + err
 
 
+@pytest.mark.fault(
+    "kill -9 while scenes train",
+    way="local_flow",
+    ends="failed",
+    attempts="worker_lost",
+    left="nothing within 40 s",
+    flow="killed",
+    rerun="trains it, and what was left",
+    breakage="a trainer without its launcher is cancelled",
+)
 def test_kill_9_of_the_flow_leaves_nothing_and_the_same_command_finishes(
     flow_lab, hanging, alive, eventually
 ):
@@ -152,6 +212,15 @@ def test_an_api_that_does_not_answer_is_a_fault_in_seconds(lab):
     assert not (lab.root / "results").exists()
 
 
+@pytest.mark.fault(
+    "the server is killed",
+    way="local_flow",
+    ends="done",
+    attempts="ok",
+    left="nothing",
+    flow="completed",
+    breakage="a server that dies is not started again",
+)
 def test_a_flow_brings_a_server_and_outlives_it_and_leaves_the_users_alone(
     lab, tmp_path, eventually
 ):
@@ -164,8 +233,9 @@ def test_a_flow_brings_a_server_and_outlives_it_and_leaves_the_users_alone(
     lab.environment["HOME"] = str(tmp_path / "home")
     flow = lab.popen("--overrides", "do=wait", program=FLOW)
     eventually((lab.output("a_1") / "ready.txt").exists, "the trainer", 180)  # a new database
-    (server,) = [p for p in children_of(flow.pid) if "flows.server.process" in p.cmdline()]
+    (server,) = servers_of(flow.pid)
     server.kill()
+    eventually(lambda: set(servers_of(flow.pid)) - {server}, "another server")
     (lab.output("a_1") / "go.txt").touch()
     out, err = flow.communicate(timeout=100)
     assert flow.returncode == 0, out + err
@@ -173,6 +243,15 @@ def test_a_flow_brings_a_server_and_outlives_it_and_leaves_the_users_alone(
     assert list((lab.root / "state" / "prefect").glob("*/prefect.db"))
     assert not Path(tmp_path / "home" / ".prefect" / "prefect.db").exists()
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(lab.root) in str(p.info)]
+
+
+def servers_of(pid: int) -> list[psutil.Process]:
+    """Return the processes that are Prefect's server for a flow."""
+    found = []
+    for each in children_of(pid):
+        with suppress(psutil.NoSuchProcess):
+            found += [each] * ("flows.server.process" in each.cmdline())
+    return found
 
 
 def test_a_dry_run_is_the_launchers_to_the_letter_and_needs_no_prefect(lab):

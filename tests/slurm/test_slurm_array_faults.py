@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from array_on_slurm import (
     GENERATE,
     is_ready,
@@ -29,6 +30,16 @@ def test_a_failing_aggregate_is_a_failed_job(array_lab, eventually):
     assert f"1 done\naggregate: failed (trainer_error), job {aggregate}, log " in seen.stdout
 
 
+@pytest.mark.fault(
+    "the job is cancelled by a person",
+    way="slurm_array",
+    ends="cancelled",
+    attempts="cancelled",
+    left="no job",
+    flow="cancelled",
+    rerun="trains it",
+    breakage="Slurm is not asked why a job ended",
+)
 def test_a_cancelled_task_is_cancelled_and_the_next_submission_trains_it(array_lab, eventually):
     """scancel of one task: its trainer gets its grace, Slurm names the cause, nothing is left."""
     overrides = ("--overrides", GENERATE, "do=zero_on_term", "only=a_1")
@@ -75,6 +86,15 @@ def test_a_suspended_job_keeps_its_scene_and_gives_it_up_when_it_has_lost_it(
     assert "another one took it over meanwhile" in log.read_text()
 
 
+@pytest.mark.fault(
+    "the node is lost",
+    way="slurm_array",
+    ends="done",
+    attempts="node_failure, ok",
+    left="no job",
+    flow="completed",
+    breakage="Slurm is not asked why a job ended",
+)
 def test_a_scene_of_a_killed_node_is_trained_once_more(array_lab, eventually):
     """Slurm requeues it; the attempt on the dead node is a node_failure, the next one resumes.
 
@@ -90,6 +110,15 @@ def test_a_scene_of_a_killed_node_is_trained_once_more(array_lab, eventually):
     assert {a["slurm_job_id"] for a in array_lab.record("a_2")["attempts"]} == {f"{array}_0"}
 
 
+@pytest.mark.fault(
+    "the job is out of walltime",
+    way="slurm_array",
+    ends="done",
+    attempts="timeout, ok",
+    left="no job",
+    flow="completed",
+    breakage="nothing is tried again",
+)
 def test_a_timeout_with_a_checkpoint_resumes_in_the_next_run_of_the_job(array_lab, eventually):
     """Our deadline comes before Slurm's: the record says timeout, and the task is requeued."""
     flags = ("--slurm.time", "0:08", "--scene-name-includes", "a_0")
@@ -158,6 +187,15 @@ def test_max_failures_keeps_further_tasks_from_starting(array_lab, eventually):
     assert "1 scene failed (--max-failures)" in log.read_text()
 
 
+@pytest.mark.fault(
+    "the job is preempted",
+    way="slurm_array",
+    ends="done",
+    attempts="preempted, ok",
+    left="no job",
+    flow="completed",
+    breakage="Slurm is not asked why a job ended",
+)
 def test_a_preempted_task_is_requeued_by_slurm_and_resumes(array_lab, eventually):
     """A more urgent job takes its node; the cause is Slurm's, the scene ends as done."""
     one = ("--scene-name-includes", "a_0", "--overrides", "do=resume")

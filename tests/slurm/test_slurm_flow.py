@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 from array_on_slurm import GENERATE
 from distributed.core import connect
 from distributed.security import Security
@@ -176,6 +177,38 @@ def test_a_job_runs_several_scenes_in_as_many_times_the_time(flow_lab, slurm, ev
     assert jobs[0] == jobs[1] != jobs[2]
 
 
+@pytest.mark.fault(
+    "the job is cancelled by a person",
+    way="slurm_flow",
+    ends="cancelled",
+    attempts="cancelled",
+    flow="failed",
+    breakage="Slurm is not asked why a job ended",
+)
+@pytest.mark.fault(
+    "the job is preempted",
+    way="slurm_flow",
+    ends="done",
+    attempts="preempted, ok",
+    flow="failed",
+    breakage="Slurm is not asked why a job ended",
+)
+@pytest.mark.fault(
+    "the job is out of walltime",
+    way="slurm_flow",
+    ends="done",
+    attempts="timeout, ok",
+    flow="failed",
+    breakage="nothing is tried again",
+)
+@pytest.mark.fault(
+    "the node is lost",
+    way="slurm_flow",
+    ends="done",
+    attempts="node_failure, ok",
+    flow="failed",
+    breakage="Slurm is not asked why a job ended",
+)
 def test_each_fault_has_its_cause_and_its_retry(flow_lab, slurm, prefect_api, eventually):
     """A cancelled job, a dead node, Slurm's walltime, a killed worker and preemption.
 

@@ -38,6 +38,15 @@ def nothing_is_left(lab: Any, slurm: Any) -> bool:
     return not slurm.squeue() and not lab.strays()
 
 
+@pytest.mark.fault(
+    "Ctrl-C once",
+    way="slurm_flow",
+    ends="cancelled",
+    attempts="cancelled",
+    left="nothing",
+    flow="cancelled",
+    breakage="a stop on request is a failure",
+)
 def test_a_stopped_flow_leaves_nothing_and_says_cancelled(
     flow_lab, slurm, prefect_api, one_runs_one_waits, eventually
 ):
@@ -57,6 +66,15 @@ def test_a_stopped_flow_leaves_nothing_and_says_cancelled(
     assert not list((flow_lab.root / "state" / "dask").iterdir())
 
 
+@pytest.mark.fault(
+    "Ctrl-C twice",
+    way="slurm_flow",
+    ends="cancelled",
+    attempts="cancelled",
+    left="nothing",
+    flow="cancelled",
+    breakage="a stop on request is a failure",
+)
 def test_a_second_ctrl_c_ends_everything_at_once(flow_lab, slurm, one_runs_one_waits, eventually):
     """A trainer that ignores TERM and has an hour of grace; its record is correct all the same."""
     flow = one_runs_one_waits("twice", "ignore_term", "--kill-grace", "3600")
@@ -69,6 +87,16 @@ def test_a_second_ctrl_c_ends_everything_at_once(flow_lab, slurm, one_runs_one_w
     assert causes(flow_lab, "twice", scene) == ["cancelled"]
 
 
+@pytest.mark.fault(
+    "kill -9 while scenes train",
+    way="slurm_flow",
+    ends="failed",
+    attempts="worker_lost",
+    left="nothing",
+    flow="killed",
+    rerun="trains it, and what was left",
+    breakage="a trainer whose flow is gone is cancelled",
+)
 def test_kill_9_leaves_nothing_and_the_same_command_finishes(
     flow_lab, slurm, one_runs_one_waits, eventually
 ):

@@ -289,13 +289,54 @@ def test_help_names_every_flag_of_the_reference(lab):
         assert flag in text
 
 
-def test_ctrl_c_ends_trainers_and_says_cancelled(lab, eventually, alive):
-    """First Ctrl-C: the trainer gets its grace, the record says cancelled, exit status 130."""
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(
+            signal.SIGINT,
+            marks=pytest.mark.fault(
+                "Ctrl-C once",
+                way="launcher",
+                ends="cancelled",
+                attempts="cancelled",
+                left="no trainer",
+                flow="cancelled",
+                breakage="a stop on request is a failure",
+            ),
+        ),
+        pytest.param(
+            signal.SIGTERM,
+            marks=pytest.mark.fault(
+                "TERM",
+                way="launcher",
+                ends="cancelled",
+                attempts="cancelled",
+                left="no trainer",
+                flow="cancelled",
+                breakage="a stop on request is a failure",
+            ),
+        ),
+        pytest.param(
+            signal.SIGHUP,
+            marks=pytest.mark.fault(
+                "HUP",
+                way="launcher",
+                ends="cancelled",
+                attempts="cancelled",
+                left="no trainer",
+                flow="cancelled",
+                breakage="a stop on request is a failure",
+            ),
+        ),
+    ],
+)
+def test_a_stop_ends_trainers_and_says_cancelled(lab, eventually, alive, number):
+    """The trainer gets its grace, the record says cancelled, exit status 130."""
     lab.add_scene("a_1")
     lab.add_scene("a_2")
     process = lab.popen("--run-all", "--kill-grace", "1", "--overrides", "do=ignore_term")
     eventually((lab.output("a_1") / "ready.txt").exists, "the trainer")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     process.communicate(timeout=30)
     assert process.returncode == 130
     assert lab.causes("a_1") == ["cancelled"]
@@ -303,16 +344,24 @@ def test_ctrl_c_ends_trainers_and_says_cancelled(lab, eventually, alive):
     assert not alive(int(lab.starts("a_1")[0].split()[0]))
 
 
+@pytest.mark.fault(
+    "Ctrl-C twice",
+    way="launcher",
+    ends="cancelled",
+    attempts="cancelled",
+    flow="cancelled",
+    breakage="a stop on request is a failure",
+)
 def test_a_second_ctrl_c_ends_at_once(lab, eventually):
     """The grace of an hour is cut short; the record still says cancelled."""
     lab.add_scene("a_1")
     process = lab.popen("--kill-grace", "3600", "--overrides", "do=ignore_term")
     eventually((lab.output("a_1") / "ready.txt").exists, "the trainer")
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
     assert "stopping" in eventually(process.stdout.readline, "the first signal's answer") or any(
         "stopping" in line for line in iter(process.stdout.readline, "")
     )
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 130
     assert lab.causes("a_1") == ["cancelled"]

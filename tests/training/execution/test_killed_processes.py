@@ -35,6 +35,16 @@ def hanging(lab, eventually):
     return process
 
 
+@pytest.mark.fault(
+    "kill -9 while scenes train",
+    way="launcher",
+    ends="failed",
+    attempts="worker_lost",
+    left="nothing within 40 s",
+    flow="killed",
+    rerun="trains it, and what was left",
+    breakage="a trainer without its launcher is cancelled",
+)
 def test_kill_9_of_the_launcher_leaves_no_trainer_and_a_true_record(
     lab, hanging, eventually, alive
 ):
@@ -166,6 +176,14 @@ def test_kill_9_of_the_trainer_is_a_failure_that_the_same_command_repairs(lab, h
     assert len(lab.starts("a_2")) == 1
 
 
+@pytest.mark.fault(
+    "a launcher has the experiment, too",
+    way="launcher",
+    ends="done",
+    attempts="ok",
+    flow="held",
+    breakage="a claim that is held is free",
+)
 def test_a_second_launch_names_the_holder_of_a_scene_and_trains_the_others(lab, eventually):
     """Two launches of one experiment at once: every scene starts once."""
     lab.add_scene("a_1")
