@@ -49,6 +49,7 @@ class FakeSlurm:
         self.dropped: list[str] = []
         self.excluded: list[tuple[str, ...]] = []
         self.refuses = self.away = self.forgets = False
+        self.why_refused = "Invalid qos"
         self.pool: JobPool
 
     def _ask(self) -> None:
@@ -83,7 +84,7 @@ class FakeSlurm:
             number = next(self.numbers)
             made[name] = Submitted(name, f"n{number}", str(number))
             if self.refuses and (self.refuses is True or excluded):
-                made[name] = Submitted(name, "", refusal=SlurmRefusedError("Invalid qos"))
+                made[name] = Submitted(name, "", refusal=SlurmRefusedError(self.why_refused))
             else:
                 self.jobs[name] = made[name]
         return made

@@ -109,7 +109,9 @@ class JobCluster(SLURMCluster, Generic[JobT]):
 
     async def _close_workers(self, names: Sequence[str]) -> None:
         for name in names:
-            self.workers.pop(name, None)
+            job = self.workers.pop(name, None)
+            if job is not None:
+                await job.close()  # else the cluster's own close fails as long as somebody has it
             close_worker(self._running_scheduler(), name)
 
     def _running_scheduler(self) -> Scheduler:

@@ -53,6 +53,11 @@ class AvoidedNodes:
         return tuple(sorted(self._bad))
 
     @property
+    def failed_jobs(self) -> tuple[str, ...]:
+        """Ids of jobs that ended on bad nodes, since a worker has last joined."""
+        return tuple(self._failed.values())
+
+    @property
     def has_failed_starts(self) -> bool:
         """Whether jobs have ended before their workers joined, since the last that did."""
         return bool(self._failed) or self._unplaced > 0

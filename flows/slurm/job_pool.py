@@ -17,6 +17,7 @@ from flows.slurm.avoided_nodes import AvoidedNodes
 from flows.slurm.job import Job, PoolLimits
 from flows.slurm.polling import Slurm, ThrottledMessages, jobs_in_queue
 from flows.slurm.pool_state import END_PATIENCE_S, Actions, PoolState, Query, Submission
+from training.jobs.sbatch_check import no_node_left
 from training.slurm.client import SlurmError
 from training.slurm.job_states import JobEnd
 
@@ -181,6 +182,7 @@ class JobPool:
                 query = self._state.next_query(self._clock())
             if query is not None:
                 self._ask(query)
+            self._fail_without_node()
             with self._changed:
                 actions = self._state.balance(self._unfinished_calls(), self._clock())
             self._perform(actions)
@@ -249,6 +251,16 @@ class JobPool:
         if queued:
             with contextlib.suppress(SlurmError):  # some have begun meanwhile
                 self._exclude_queued(queued, bad)
+
+    def _fail_without_node(self) -> None:
+        """Have calls fail where only bad nodes are left, with what the jobs there have printed."""
+        with self._changed:
+            if self._state.failure or not self._state.has_no_node:
+                return
+            bad, jobs = self._state.nodes.bad, self._state.nodes.failed_jobs
+        self._fail(
+            "\n".join([str(no_node_left(bad)), *([self._failure_text(jobs)] if jobs else [])])
+        )
 
     def _pass_node_news(self) -> None:
         with self._changed:

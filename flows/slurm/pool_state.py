@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from flows.slurm.avoided_nodes import AvoidedNodes
 from flows.slurm.job import Job, PoolLimits, name_of_adopted
 from flows.slurm.polling import PollThrottle, pending_summary
-from training.jobs.sbatch_check import NOT_AVAILABLE, no_node_left
+from training.jobs.sbatch_check import NOT_AVAILABLE
 from training.slurm.client import SlurmError, SlurmRefusedError
 from training.slurm.job_states import JobEnd
 from training.slurm.parsers import QueuedJob
@@ -73,6 +73,8 @@ class PoolState:
     expected_calls: int = 0
     """Calls that are sure to come at once and have not come yet: jobs are submitted for them."""
     nodes: AvoidedNodes = field(default_factory=AvoidedNodes)
+    has_no_node: bool = False
+    """Whether Slurm has no other node for a job than bad ones."""
     failure: str = ""
     """Why no job can be had any more; empty while jobs can be had."""
     awaited_ends: dict[str, JobEnd | None] = field(default_factory=dict)
@@ -211,7 +213,7 @@ class PoolState:
             job.lost.set()
         reasons = {queue[key].reason for key in self.queued_ids() if key in queue}
         if self.nodes.bad and BAD_CONSTRAINTS in reasons:
-            self.failure = str(no_node_left(self.nodes.bad))
+            self.has_no_node = True
         overdue = [job for job in self._watched_jobs() if self._is_overdue(job, now)]
         for job in overdue:
             job.cancelled = True
@@ -251,7 +253,8 @@ class PoolState:
         if surplus:
             return self.release(surplus, now)
         # Whether a node is to be avoided is known once Slurm has said how its job ended.
-        if self.failure or self.unexplained_exits or now < self._refused_until:
+        cannot = self.failure or self.has_no_node
+        if cannot or self.unexplained_exits or now < self._refused_until:
             return Actions()
         return self._new_jobs(unfinished_calls, now)
 
@@ -280,7 +283,7 @@ class PoolState:
         if self.nodes.allow_lost(exclude):  # better one of them than none
             return None
         if set(exclude) & set(self.nodes.bad) and NOT_AVAILABLE in str(refusal):
-            self.failure = str(no_node_left(self.nodes.bad))
+            self.has_no_node = True
             return None
         if isinstance(refusal, SlurmRefusedError) and is_final and not self.jobs:
             self.failure = str(refusal)

@@ -248,6 +248,21 @@ def test_a_worker_that_joins_shows_that_nodes_are_bad(bench):
     assert bench.bad_nodes > before > 0  # no remembered probe speaks for such a node
 
 
+def test_where_only_bad_nodes_are_left_calls_fail_with_what_jobs_printed_there(bench):
+    """And with what to do; no job is submitted that can never run."""
+    (call,) = bench.calls(1)
+    fail_all(bench)
+    bench.slurm.end(bench.in_queue[0], "FAILED")
+    bench.slurm.refuses = "excluded"
+    bench.slurm.why_refused = "Requested node configuration is not available"
+    bench.advance(12)
+    with pytest.raises(JobsError, match=r"no node is left .*: n1, n2\n") as caught:
+        call.future.result(10)
+    assert "--slurm.forget-bad-nodes" in str(caught.value)
+    assert "jobs 1, 2: no such file" in str(caught.value)
+    assert not bench.in_queue
+
+
 def test_a_refusal_with_excluded_nodes_is_tried_again_without(bench):
     """Where no other node is left, an avoided one is better than none."""
     bench.pool.avoid_node("n7")
