@@ -37,6 +37,7 @@ from training.slurm.job_states import CLOCKS_DIFFER, JobEnd
 from training.system.scene_log import last_message
 
 WAITING = "waits for the scenes"
+NEVER_STARTS = "it never starts, since a job that it waits for has failed; submit again"
 
 
 def aggregate_state(
@@ -56,7 +57,9 @@ def aggregate_state(
         return None
     if job := next((each.job for each in jobs if each.stage == "aggregate"), None):
         if job.is_pending:
-            return replace(state, state="queued", cause=job.reason, job_id=job.job_id, message="")
+            waits = replace(state, state="queued", cause=job.reason, job_id=job.job_id, message="")
+            stuck = replace(waits, state="not started", message=NEVER_STARTS)
+            return stuck if job.can_never_start else waits
         if state.state != "running":
             return replace(state, state="running", cause="", job_id=job.job_id, message="")
     if state.state == "not started" and plan.plan_id in at_work:

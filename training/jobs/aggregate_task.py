@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+from preprocess.faults import counted
 from preprocess.roots import CHECKOUT
 from training.execution.merge import (
     AggregateError,
@@ -23,7 +24,7 @@ from training.execution.merge import (
     missing_scenes,
 )
 from training.execution.trainer_process import PARENT_DIED, block_signals
-from training.plan.aggregate_state import is_of, missing_text
+from training.plan.aggregate_state import is_of, missing_text, submitted_job
 from training.plan.experiments import PlanFileError, read_plan
 from training.plan.model import Plan
 from training.plan.slurm_plan import START_S
@@ -38,7 +39,7 @@ from training.records.retry_policy import should_aggregate_again
 from training.report.summary import summarise
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED
-from training.system.job_environment import node_name, own_job_id
+from training.system.job_environment import node_name, own_job_id, restarts
 from training.system.processes import die_with_parent, signal_name
 from training.system.stop_request import StopRequest
 
@@ -158,8 +159,16 @@ def aggregate(plan: Plan) -> None:
 def _check_may_start(plan: Plan) -> None:
     if plan.cancelled.exists():
         raise AggregateError("not started, the experiment was cancelled")
+    if (starts := _starts_of_own_job(plan)) > plan.max_retries:  # Slurm requeues without limit
+        times = counted(starts, "time")
+        raise AggregateError(f"not started, it was started {times} already (--max-retries)")
     if missing := missing_scenes(plan):
         raise AggregateError(f"not started, {missing_text(missing, len(plan.scenes))}")
+
+
+def _starts_of_own_job(plan: Plan) -> int:
+    """Return how often the job that was submitted for the aggregate has run before; 0 elsewhere."""
+    return restarts() if own_job_id() and own_job_id() == submitted_job(plan) else 0
 
 
 def _new_record(plan: Plan, log: Path) -> AggregateRecord:

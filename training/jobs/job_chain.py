@@ -23,6 +23,9 @@ class Submission:
     aggregated_by: str = ""
     """The queued job that aggregates the experiment, when no scene is left to submit."""
 
+    stuck: tuple[str, ...] = ()
+    """Jobs of earlier submissions that can never start; they are cancelled first."""
+
     @property
     def has_aggregate(self) -> bool:
         """Whether an aggregate job is submitted: only where the scenes' outputs are to be merged.

@@ -96,7 +96,8 @@ class Snapshot:
             return True
         if self.aggregate and self.aggregate.state in {"queued", "running"}:
             return True
-        return bool(self.of("queued", "running") or self.queue.jobs or self.launchers)
+        jobs = any(not each.job.can_never_start for each in self.queue.jobs)
+        return bool(self.of("queued", "running") or jobs or self.launchers)
 
     @property
     def seconds_left(self) -> float | None:

@@ -99,6 +99,7 @@ def _submission(plan: Plan, queue: Iterable[QueuedJob], max_array_size: int) -> 
         waits_for=_ids(arrays[name] for name in held if name in arrays),
         outlives=_ids(flows[name] for name in held if name in flows and name not in arrays),
         aggregated_by="" if left.of("run") else _aggregate_of(jobs),
+        stuck=_ids(each.job for each in jobs if each.job.can_never_start),
     )
 
 
@@ -115,7 +116,9 @@ def _ids(jobs: Iterable[QueuedJob]) -> tuple[str, ...]:
 
 
 def _aggregate_of(jobs: Iterable[StageJob]) -> str:
-    return next((each.job.job_id for each in jobs if each.stage == "aggregate"), "")
+    """Return the id of the queued job that aggregates the experiment; empty if none ever will."""
+    found = (each.job for each in jobs if each.stage == "aggregate")
+    return next((job.job_id for job in found if not job.can_never_start), "")
 
 
 def _summary(submission: Submission) -> str:
@@ -149,6 +152,7 @@ def _confirmed() -> bool:
 def _submit(options: LaunchOptions, submissions: Sequence[Submission]) -> int:
     chain = JobChain(client.submit, submissions, _sent)
     try:
+        client.cancel({job_id for each in submissions for job_id in each.stuck})
         for submission in submissions:
             with awaited("Slurm takes the jobs (sbatch)"):
                 chain.submit(submission)

@@ -63,6 +63,11 @@ class QueuedJob:
         return self.state == "PENDING"
 
     @property
+    def can_never_start(self) -> bool:
+        """Whether it waits for what can't happen any more; Slurm leaves such a job in its queue."""
+        return self.is_pending and self.reason == "DependencyNeverSatisfied"
+
+    @property
     def is_over(self) -> bool:
         """Whether it has ended, even if Slurm is still cleaning up its nodes."""
         return self.state in ENDED_OR_COMPLETING

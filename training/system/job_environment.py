@@ -13,9 +13,14 @@ def own_job_id(environ: Mapping[str, str] = os.environ) -> str:
     return f"{array}_{task}" if array and task else environ.get("SLURM_JOB_ID", "")
 
 
+def restarts(environ: Mapping[str, str] = os.environ) -> int:
+    """Return how often Slurm has requeued this job; 0 in its first run, and outside of Slurm."""
+    return int(environ.get("SLURM_RESTART_COUNT") or 0)
+
+
 def is_started_again(environ: Mapping[str, str] = os.environ) -> bool:
     """Return whether Slurm has requeued this job, so that this is not its first run."""
-    return environ.get("SLURM_RESTART_COUNT", "0") != "0"
+    return restarts(environ) > 0
 
 
 def node_name(environ: Mapping[str, str] = os.environ) -> str:

@@ -143,6 +143,16 @@ def test_a_queued_job_is_shown_with_what_it_waits_for(plan):
     assert (running.state, running.message) == ("running", "")
 
 
+def test_a_job_that_can_never_start_is_told_and_not_waited_for(plan):
+    """Slurm leaves it in the queue where somebody has changed what it depends on."""
+    stuck = job("aggregate", reason="DependencyNeverSatisfied")
+    assert stuck.job.can_never_start
+    assert not job("aggregate").job.can_never_start
+    found = state_of(plan, jobs=[stuck])
+    assert found.state == "not started"
+    assert str(found).startswith("not started (DependencyNeverSatisfied), job 12: it never starts")
+
+
 def test_it_waits_while_its_launcher_or_flow_works(plan):
     """Once that has ended, it was not started, and why is said."""
     assert state_of(plan, at_work={plan.plan_id}).cause == WAITING

@@ -122,6 +122,23 @@ def test_an_aggregate_whose_process_is_killed_starts_again_like_a_scene(
     assert pickle.loads(pickle.dumps(raised.value)).cause is Cause.WORKER_LOST
 
 
+@pytest.mark.parametrize(("restarts", "own_job"), [("0", "12"), ("1", "12"), ("1", "13")])
+def test_a_job_that_slurm_requeues_again_and_again_starts_as_often_as_a_scene(
+    plan_with, monkeypatch, restarts, own_job
+):
+    """In a controller's job, which is requeued without end, an aggregate is another matter."""
+    plan = plan_with("print('merged')")
+    plan.aggregate_job.write_text("12\n")
+    monkeypatch.setenv("SLURM_JOB_ID", own_job)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
+    if (restarts, own_job) != ("1", "12"):
+        aggregate(plan)
+        return
+    with pytest.raises(AggregateError, match="started 1 time already"):
+        aggregate(plan)
+    assert not plan.aggregate.log.exists()
+
+
 def test_a_command_that_is_not_there_is_an_error(plan_with):
     plan = plan_with()
     stage = plan.aggregate.model_copy(update={"command": ("/no/such/command",)})

@@ -9,7 +9,6 @@ import pytest
 
 from preprocess.faults import Fault, FaultsError
 from training.jobs import array_task
-from training.plan import model
 from training.plan.model import LoopStage
 from training.plan.scene_decision import is_done
 from training.records.outcome import Outcome
@@ -137,7 +136,7 @@ def test_what_uses_weights_that_can_not_be_read_is_not_done(plan, monkeypatch):
     assert is_done(scene)
     plan.scenes[0].output.mkdir(parents=True)
     (plan.scenes[0].output / "model.pt").touch()
-    monkeypatch.setattr(model, "content_hash", refuse)
+    monkeypatch.setattr("training.configuration.fingerprint.content_hash", refuse)
     assert not is_done(scene)
     with pytest.raises(RecordError, match=r"model\.pt"):
         _ = scene.current_fingerprint
