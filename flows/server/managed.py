@@ -47,6 +47,14 @@ RESTARTS_WITHIN_S = 3600.0
 RESTART_CHECK_S = 1.0
 DATABASE_CHECK_TURNS = 10
 """Every so many checks of our server its database is looked at, too."""
+OWN_SERVER_DEFAULTS = {
+    # The UI would be there for one run only, and no run has an address there.
+    "PREFECT_SERVER_UI_ENABLED": "false",
+    # The types of blocks are registered by a server with a UI, where blocks are made. To do so, or
+    # to see whether it has been done (the second), this one would import all of Dask.
+    "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+    "PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
+}
 POLL_S = 0.05
 LOOPBACK = ("127.0.0.1", 0)
 LOG = "server.log"
@@ -102,8 +110,7 @@ def own_server(
     Its database is kept in the user's PREFECT_HOME, or in a folder of ours that no other flow uses
     meanwhile: never in ~/.prefect.
     """
-    # The UI would be there for one run only, and no run has an address there.
-    set_defaults({"PREFECT_SERVER_UI_ENABLED": "false"}, settings, environ)
+    set_defaults(OWN_SERVER_DEFAULTS, settings, environ)
     # Lock and socket stay open here too: a server that died is started again with both, and what
     # the flow sends meanwhile waits in the socket's queue.
     with _home(state_root, settings, environ) as lock, socket.create_server(LOOPBACK) as listening:
@@ -287,7 +294,6 @@ def _home(state_root: Path, settings: Settings, environ: Environ) -> Iterator[in
         free, lock = _lock_free_home(state_root / "prefect")
         home = str(free)
         environ[PROFILES] = settings[PROFILES]  # the user's profile still counts
-        environ.setdefault("PREFECT_API_BLOCKS_REGISTER_ON_START", "false")  # a new database: 2 s
     environ[HOME] = home
     try:
         yield lock

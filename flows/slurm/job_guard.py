@@ -9,12 +9,17 @@ With --orphan-grace those of a flow that was killed are left to themselves.
 from __future__ import annotations
 
 import contextlib
+import select
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+if __name__ == "__main__":
+    # What it imports is needed at the flow's end, and takes cores that the flow needs to start.
+    select.select([sys.stdin], [], [], 10.0)
 
 from flows.slurm.connection import remove_folder
 from preprocess.roots import CHECKOUT

@@ -17,6 +17,8 @@ from uuid import uuid4
 import pytest
 from contract import accepts, contract
 
+from flows.server.managed import OWN_SERVER_DEFAULTS
+
 ADAPTER = "flows/adapters/prefect_process_adapter.py"
 prefect_contract = partial(contract, "prefect")
 
@@ -29,6 +31,30 @@ def test_the_servers_application_can_do_without_ui_and_services():
         from prefect.server.api.server import create_app
 
         assert accepts(create_app, ephemeral=True, final=True)
+
+
+def test_a_server_that_registers_no_blocks_imports_no_integration(monkeypatch):
+    """prefect.server.api.server._memoize_block_auto_registration, of its lifespan."""
+    with prefect_contract(
+        "PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION",
+        "flows/server/managed.py OWN_SERVER_DEFAULTS",
+        "to start a server without importing Dask",
+    ):
+        from prefect import plugins
+        from prefect.server.api import server
+        from prefect.settings import PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION, temporary_settings
+
+        def fail(*_):
+            raise AssertionError("integrations are imported")
+
+        async def register():
+            pass
+
+        monkeypatch.setattr(plugins, "load_prefect_collections", fail)
+        name = PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION.name
+        assert OWN_SERVER_DEFAULTS[name] == "false"
+        with temporary_settings({PREFECT_MEMOIZE_BLOCK_AUTO_REGISTRATION: False}):
+            asyncio.run(server._memoize_block_auto_registration(register)())
 
 
 def test_a_worker_starts_runs_as_its_job_configuration_says():
