@@ -4,7 +4,7 @@ BIN := .venv/bin
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 SLURM = PYTHONPATH=tests/slurm $(PYTHON) -B -m private_slurm
 
-.PHONY: help demo ui test test-fast test-newest lint docs screenshots clean slurm-up slurm-down
+.PHONY: help demo ui test test-fast fuzz test-newest lint docs screenshots clean slurm-up slurm-down
 .DEFAULT_GOAL := demo
 
 help: ## what can be made
@@ -23,6 +23,9 @@ test: .venv/.dev ## all tests
 test-fast: .venv/.dev ## tests without Slurm, browser, server, training and processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
 	  -m "not (slurm or browser or server or training or processes)"
+
+fuzz: .venv/.dev ## search for input that our code stumbles over, in about half an hour
+	$(BIN)/python -m pytest -n 2 --hypothesis-profile full -o timeout=0 tests/fuzz
 
 # An environment of its own, without lock and bounds. It reports: it is not part of CI.
 test-newest: ## contract tests and a flow with the newest libraries, in minutes

@@ -42,7 +42,7 @@ def _runners(tasks: int, written: Callable[[], int]) -> Iterator[Mapping[str, Me
     import distributed
 
     from flows.runner.local_cluster import local_cluster
-    from flows.server.settings import remove_secrets
+    from training.system.secrets import remove_secrets
 
     connect: Any = distributed.Client  # without types
     with local_cluster(WORKERS) as cluster, connect(cluster) as client:

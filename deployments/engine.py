@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from deployments.spare_engine import OPTION, wait_for_run
 from flows.notifications.notify import hide_url
 from flows.server.managed import exit_without_server
-from flows.server.settings import remove_secrets
 from training.system.exit_status import DONE, FAILED
 from training.system.importing import without_collecting
+from training.system.secrets import remove_secrets
 
 PARENT_CHECK_S = 1.0
 ORPHAN_S = 60.0

@@ -53,6 +53,7 @@ from training.system.atomic_write import write_atomically
 from training.system.console import say
 from training.system.exit_status import FAILED, INTERRUPTED, USAGE
 from training.system.paths import resolve_roots
+from training.system.private_folder import make_private_folder
 from training.system.processes import adopt_orphans
 from training.system.typed_command import spelled
 
@@ -157,10 +158,10 @@ def _folder() -> Path:
     """Create and return the folder of everything, one a machine: SQLite's log can't be shared."""
     folder = resolve_roots({}).state_root / "prefect" / f"{socket.gethostname()}-ui"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return make_private_folder(folder)
     except OSError as error:
-        raise FaultsError([Fault("the state root can't be used", str(error))]) from error
-    return folder
+        remedy = "set TS_STATE_ROOT to a folder of your own"
+        raise FaultsError([Fault("the state root can't be used", str(error), remedy)]) from error
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model
@@ -92,8 +92,10 @@ def option_values(parameters: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in parameters.items()
         if name not in BOXES and name not in NOT_OPTIONS and value is not None
     }
-    if presets := _preset_overrides(parameters, found.get("overrides") or ()):
-        found["overrides"] = [*presets, *(found.get("overrides") or ())]
+    overrides = found.get("overrides") or ()
+    is_list = isinstance(overrides, list | tuple)  # else the options' own check refuses it
+    if is_list and (presets := _preset_overrides(parameters, overrides)):
+        found["overrides"] = [*presets, *overrides]
     return found
 
 
@@ -119,7 +121,7 @@ def _in_box(parameters: Mapping[str, Any], box: str) -> Mapping[str, Any]:
     return held
 
 
-def _preset_overrides(parameters: Mapping[str, Any], overrides: Any) -> list[str]:
+def _preset_overrides(parameters: Mapping[str, Any], overrides: Iterable[Any]) -> list[str]:
     """Return what the presets mean as overrides, except for keys that the overrides set."""
     quality = str(parameters.get("quality") or AS_CONFIGURED)
     if quality not in QUALITIES:

@@ -30,7 +30,6 @@ from flows.server.managed import (
     given_up,
     prefect_api,
 )
-from flows.server.settings import remove_secrets
 from flows.server.standby import Standby, standby_server
 from preprocess.faults import FaultsError
 from training.display.lines import Lines
@@ -49,6 +48,7 @@ from training.system.colours import painted
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED, INTERRUPTED
 from training.system.importing import without_collecting
+from training.system.secrets import remove_secrets
 from training.system.typed_command import spelled
 from training.system.waiting import awaited
 

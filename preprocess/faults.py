@@ -91,6 +91,17 @@ def _common_folder(members: Sequence[Fault]) -> str:
     return "" if folder == os.sep else folder
 
 
+def unusable_text(text: str) -> str:
+    """Return why no name, path or argument of a program can be this text; empty where it can be."""
+    if "\0" in text:
+        return "leave out the character NUL"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "write it in UTF-8: a plan's file can't hold other bytes"
+    return ""
+
+
 def counted(count: int, noun: str) -> str:
     """Return `1 scene`, `2 scenes`."""
     return f"{count} {noun}{'s' * (count != 1)}"

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from preprocess.faults import Fault, FaultsError, did_you_mean
+from preprocess.faults import Fault, FaultsError, did_you_mean, unusable_text
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 """Where these sources lie: the checkout, site-packages, or in a trainer's process maybe a copy."""
@@ -111,6 +111,8 @@ def absolute(text: str, start: Path = Path()) -> Path:
 def _unknown_fault(key: str, text: str) -> Fault | None:
     """Return a fault for a root with an unknown `$NAME` or `~user`: nobody has such a folder."""
     path = str(expanded(text))
+    if reason := unusable_text(path):
+        return Fault(f"{key} can't be a folder", repr(path), reason)
     if not path.startswith("~") and not UNKNOWN_VARIABLE.search(path):
         return None
     remedy = f"set the variable, or name the folder with --{key.replace('_', '-')}"

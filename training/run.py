@@ -28,11 +28,10 @@ from training.plan.options import LaunchOptions
 from training.plan.scene_decision import is_done
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED, INTERRUPTED
+from training.system.secrets import NOTIFY_URL, remove_secrets
 from training.system.typed_command import spelled
 from training.system.waiting import awaited
 
-NOTIFY_URL = "TS_NOTIFY_URL"
-"""A secret of the flow; trainers and jobs of the launcher would inherit it."""
 ONE_EXPERIMENT = {"--exp-name", "--watch", "--logs", "--cancel", "--help", "-h"}
 """Flags with which --status is not about all experiments."""
 NOTHING = "nothing was started:\n"
@@ -58,6 +57,7 @@ def sweep_command(argv: Sequence[str]) -> int:
 
 def _main(argv: Sequence[str] | None, subcommand: str, implied: Sequence[str] = ()) -> int:
     os.environ.pop(NOTIFY_URL, None)
+    remove_secrets()
     return run_command(argv, LaunchOptions, spelled(subcommand), launch, preview, implied=implied)
 
 

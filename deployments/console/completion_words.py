@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from preprocess.faults import FaultsError
+from preprocess.json_file import read_json
 from preprocess.roots import CHECKOUT, absolute, resolve_root_folders, shipped
 
 CONFIG_FILE = CHECKOUT / "training" / "configs" / "train.yaml"
@@ -34,7 +35,7 @@ def flags_by_command(models: Mapping[str, str]) -> dict[str, Flags]:
     """
     stamp = _stamp(models)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        kept = json.loads(_cache_file().read_text(encoding="utf-8"))
+        kept = read_json(_cache_file())
         if kept["stamp"] == stamp:
             return dict(kept["flags"])
     flags = {command: _flags(model) for command, model in models.items()}
@@ -61,7 +62,7 @@ def scenes(scenes_dir: str | None) -> list[str]:
     names = []
     for path in sorted(folder.glob("*.json")):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            names.append(str(json.loads(path.read_bytes())["seq_name"]))
+            names.append(str(read_json(path)["seq_name"]))
     return names
 
 

@@ -17,9 +17,10 @@ from training.records.outcome import Outcome
 from training.records.scene_state import seconds_left
 from training.report.html import UNPRINTABLE
 from training.report.markdown import escaped
-from training.report.metrics import Column, is_number, used_columns
+from training.report.metrics import Column, used_columns
 from training.report.scene_rows import TERMINAL_COLOUR, Row
 from training.report.tables import duration
+from training.system.numbers import is_number
 from training.system.paths import Roots
 from training.system.scene_log import last_lines, latest_progress, progress_text
 

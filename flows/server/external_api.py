@@ -30,12 +30,12 @@ from flows.server.settings import (
     CLIENT_KEY,
     CLIENT_PASSWORD,
     INSECURE,
-    SECRETS,
     SERVER_PASSWORD,
     Settings,
 )
 from preprocess.faults import Fault, FaultsError
 from training.system.console import say
+from training.system.secrets import PREFECT_SECRETS
 
 CHECK_S = 5.0
 ANSWER_S = 90.0
@@ -123,7 +123,7 @@ def exposure_warnings(url: str, settings: Settings) -> tuple[str, ...]:
     parts = httpx.URL(url)
     if is_loopback(parts.host):
         return ()
-    as_stranger = {name: value for name, value in settings.items() if name not in SECRETS}
+    as_stranger = {name: value for name, value in settings.items() if name not in PREFECT_SECRETS}
     if _status_or_0(url, NEEDS_PASSWORD, as_stranger) == httpx.codes.OK:
         remedy = f"start it with {SERVER_PASSWORD}=USER:PASSWORD and give {CLIENT_PASSWORD} here"
         what = f"{url} asks for no password: whoever reaches it can start programs as its users"

@@ -36,6 +36,7 @@ from flows.server.settings import (
 from flows.server.standby import MODULE, Standby
 from preprocess.faults import Fault, FaultsError
 from preprocess.roots import CHECKOUT
+from training.system.private_folder import make_private_folder
 from training.system.waiting import awaited
 
 Environ = MutableMapping[str, str]
@@ -313,11 +314,17 @@ def _lock_users_home(home: Path) -> int:
 def _lock_free_home(folder: Path) -> tuple[Path, int]:
     """Lock the first folder of ours that no server uses, so that a migrated database serves again.
 
-    Named by host, because SQLite's write-ahead log must not be shared between machines.
+    Named by host, because SQLite's write-ahead log must not be shared between machines. Those of
+    other users, where the state root is shared, are left alone. Raises FaultsError.
     """
     for number in itertools.count(1):
         home = folder / f"{socket.gethostname()}-{number}"
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            make_private_folder(home)
+        except OSError as error:
+            if home.is_symlink() or home.is_dir():
+                continue
+            raise FaultsError([Fault("Prefect's folder can't be made", str(error))]) from error
         lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

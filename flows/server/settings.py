@@ -24,15 +24,6 @@ SERVER_PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"  # noqa: S105
 HOME = "PREFECT_HOME"
 PROFILES = "PREFECT_PROFILES_PATH"
 DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
-SECRETS = (
-    CLIENT_PASSWORD,
-    CLIENT_KEY,
-    CLIENT_HEADERS,
-    SERVER_PASSWORD,
-    DATABASE,
-    "PREFECT_SERVER_DATABASE_PASSWORD",
-)
-"""Settings that hold passwords; a test compares them with what Prefect itself calls secret."""
 RUN_DEFAULTS = {
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60",  # seconds; see deployments.crash_automation
     "PREFECT_API_REQUEST_TIMEOUT": "30",  # tried six times; a server may fall silent for good
@@ -95,12 +86,3 @@ def set_defaults(
     for name, value in defaults.items():
         if name not in settings:
             environ.setdefault(name, value)
-
-
-def remove_secrets(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Take what is secret out of the environment that workers, trainers and jobs inherit.
-
-    Call it once Prefect has read its settings.
-    """
-    for name in SECRETS:
-        environ.pop(name, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from flows.slurm.polling import (
     jobs_in_queue,
     pending_summary,
 )
+from preprocess.json_file import read_json
 from training.jobs.sbatch_check import NOT_AVAILABLE, no_node_left
 from training.jobs.sbatch_commands import excluded_nodes, probe_job, slurm_of
 from training.plan.model import Plan
@@ -179,7 +179,7 @@ def _node_of_report(
     """
     script = slurm_of(plan).script
     try:
-        report = json.loads(file.read_text(encoding="utf-8"))
+        report = read_json(file)
     except ValueError:
         raise _unreported(plan, job_id, _end_of(job_id, slurm, sleep)) from None
     failed = next((step for step in probe.STEPS if report.get(step) != probe.OK), None)

@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from preprocess.json_file import read_json
 from preprocess.roots import CHECKOUT
 from training.configuration.code_version import checkout_content
 from training.jobs.sbatch_commands import slurm_of
@@ -43,9 +44,9 @@ def file_of(plan: Plan, address: str) -> Path:
 def is_remembered(file: Path) -> bool:
     """Return whether the probe of a file has passed within a day."""
     try:
-        passed_at = json.loads(file.read_text())["passed_at"]
+        passed_at = read_json(file)["passed_at"]
         return bool(0 <= time.time() - passed_at < VALID_S)
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, OverflowError):
         return False
 
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from preprocess.faults import Fault, FaultsError
+from preprocess.json_file import read_json
 from preprocess.layout import SceneFolder
 from preprocess.scene import Scene
 from preprocess.scene_data import training_folder, truth_folder
@@ -92,7 +93,7 @@ def _stale_faults(scene: Scene, root: Path) -> list[Fault]:
     faults = []
     for folder in _scene_folders(scene, root):
         try:
-            stamp = json.loads((folder.root / STAMP).read_text(encoding="utf-8"))
+            stamp = read_json(folder.root / STAMP)
         except (OSError, ValueError):
             continue
         if stamp != _stamp(scene):

@@ -92,9 +92,10 @@ class Composer:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """Return what a configuration that can't be composed ends in.
+    """Return what a configuration that can't be composed, or an override's text, ends in.
 
-    Malformed defaults lists and package headers are errors of Python inside Hydra.
+    Malformed defaults lists and package headers are errors of Python inside Hydra, and so are
+    numbers of more than 4,300 digits.
     """
     import yaml
     from hydra.errors import HydraException
@@ -123,13 +124,12 @@ def composing(config: Path, version_base: str | None = None) -> Iterator[Compose
 def parse(overrides: Sequence[str]) -> tuple[list[Override], list[Fault]]:
     """Return the overrides that Hydra's grammar reads, and a fault for each of the others."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
 
     parser, parsed, faults = OverridesParser.create(), list[Any](), list[Fault]()
     for text in overrides:
         try:
             parsed.append(parser.parse_override(text))
-        except HydraException as error:
+        except _errors() as error:
             faults.append(_unparsable(text, one_line(error)))
     return parsed, faults
 

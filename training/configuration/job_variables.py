@@ -10,11 +10,10 @@ from typing import Any
 
 from training.configuration.interpolations import variables_named
 
-SECRET = re.compile(
-    r"((api|access|auth|private|secret)_?key|token|secret|password|passwd|credential)s?$",
-    re.IGNORECASE,
-)
+NAMES = r"((api|access|auth|private|secret)_?key|token|secret|password|passwd|credential)s?"
+SECRET = re.compile(NAMES + "$", re.IGNORECASE)
 """How names of secrets end, as in `api_key` or `HF_TOKEN`."""
+GIVEN_SECRET = re.compile(rf"(?P<name>{NAMES}['\"]?\s*[=:]).*", re.IGNORECASE | re.DOTALL)
 OF_THE_JOB = re.compile(
     r"(SLURM|CUDA|PBS|SGE|LSB)_.*|TMPDIR|TEMP|TMP|HOST|HOSTNAME|PWD|(\w*_)?PATH|VIRTUAL_ENV"
 )
@@ -47,12 +46,11 @@ def without_secrets(
 
 
 def without_secret_values(words: Iterable[str]) -> list[str]:
-    """Return a command's words with `HIDDEN` for the values of `key=value` that are secrets."""
-    parts = [word.partition("=") for word in words]
-    return [
-        f"{key}={HIDDEN}" if is_given and SECRET.search(key) else key + is_given + value
-        for key, is_given, value in parts
-    ]
+    """Return a command's words with `HIDDEN` for all that follows the name of a secret.
+
+    Wherever a word gives one: `api_key=x`, `--overrides=api_key=x`, `hub={api_key:x}`.
+    """
+    return [GIVEN_SECRET.sub(rf"\g<name>{HIDDEN}", word) for word in words]
 
 
 def _is_secret(key: str, written: object) -> bool:

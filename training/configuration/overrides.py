@@ -85,6 +85,7 @@ def compose_all(
     if len(variants) == 1:
         return [first]
     known = dict(leaves(_plain_defaults(config) or {}))
+    removed = known.keys() - dict(leaves(first.content)).keys()
     own = {repr(text) for text in variants[0]}
     of_all = tuple(fault for fault in first.faults if not any(each in fault.value for each in own))
     before = {key: known[key] for key in map(key_of, variants[0]) if key in known}
@@ -95,7 +96,7 @@ def compose_all(
             if text not in parsed:
                 parsed[text] = parse([text])
         items = [item for text in variant for item in parsed[text][0]]
-        if all(_is_plain(item, known) for item in items):
+        if all(_is_plain(item, known) and item.key_or_group not in removed for item in items):
             faults = [fault for text in variant for fault in parsed[text][1]]
             right, wrong = _judged(items, known, config)
             content = _with_values(first.content, {**before, **right})

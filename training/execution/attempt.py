@@ -8,6 +8,7 @@ import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from preprocess.json_file import read_json
 from training.configuration.configuration_file import (
     is_of_own_trainer,
     write_recorded_configuration,
@@ -138,7 +139,7 @@ def _new_attempt(plan: ScenePlan) -> Attempt:
         slurm_job_id=own_job_id(),
         code_version=plan.code_version,
         snapshot=plan.sources.digest if plan.sources and plan.sources.is_kept else "",
-        command=plan.command_line,
+        command=plan.noted_command,
         launch_command=plan.launch_command,
         versions=recorded_versions(),
     )
@@ -201,7 +202,7 @@ def _run_trainer(
 def _scene_file(plan: ScenePlan) -> Path:
     """Return the registry's scene file, or a copy of the plan's if the file has changed since."""
     with contextlib.suppress(OSError, ValueError):
-        if json.loads(plan.scene_file.read_text(encoding="utf-8")) == plan.scene:
+        if read_json(plan.scene_file) == plan.scene:
             return plan.scene_file
     frozen = plan.output / FROZEN_SCENE
     frozen.write_text(json.dumps(plan.scene, indent=1), encoding="utf-8")
@@ -213,7 +214,7 @@ def _write_heading(plan: ScenePlan, attempt: int) -> None:
     job = f" in Slurm job {own_job_id()}" if own_job_id() else ""
     with plan.log.open("a", encoding="utf-8") as log:
         log.write(f"\n=== attempt {attempt} on {node_name()}{job} at {time}\n")
-        log.write(f"=== {plan.command_line}\n")
+        log.write(f"=== {plan.noted_command}\n")
         if line := sources_line(plan.sources):
             log.write(f"=== {line}\n")
 

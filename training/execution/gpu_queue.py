@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from preprocess.json_file import read_json
 from training.plan.model import ScenePlan
 from training.records.claim import holder_of
 from training.records.record import RecordError
@@ -104,7 +105,7 @@ def _has_trainer(file: Path) -> bool:
 
 def _read(file: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = read_json(file)
         if isinstance(found, dict):
             return found
     return {}

@@ -8,6 +8,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
+from preprocess.json_file import read_json
 from training.system.atomic_write import write_atomically
 from training.system.processes import ProcessId, process_id
 
@@ -26,7 +27,7 @@ def living_launcher(plan_file: Path) -> ProcessId | None:
 def noted_launcher(plan_file: Path) -> ProcessId | None:
     """Return the process that ran the plan, on whatever host; None if it is not known."""
     with contextlib.suppress(OSError, ValueError, TypeError):
-        return ProcessId(**json.loads(_note(plan_file).read_text(encoding="utf-8")))
+        return ProcessId(**read_json(_note(plan_file)))
     return None
 
 

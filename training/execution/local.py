@@ -72,7 +72,7 @@ def prepare_launch(plans: Sequence[Plan]) -> None:
         with awaited("the trainer's sources are copied"):
             _keep_sources(plan)
         try:
-            write_atomically(plan.file, plan.to_json())
+            write_atomically(plan.file, plan.to_json(), private=plan.has_secrets)
             note_launcher(plan.file)
         except OSError as error:
             raise FaultsError([Fault("the plan can't be kept", str(error))]) from error

@@ -126,7 +126,7 @@ def _limits(plan: Plan) -> Limits:
 def _write_heading(plan: Plan, aggregate: AggregatePlan) -> None:
     with aggregate.log.open("a", encoding="utf-8") as log:
         log.write(f"\n=== aggregate on {node_name()} at {now().isoformat(timespec='seconds')}\n")
-        log.write(f"=== {aggregate.command_line}\n")
+        log.write(f"=== {aggregate.noted_command}\n")
         if line := sources_line(plan.sources):
             log.write(f"=== {line}\n")
 

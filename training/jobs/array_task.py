@@ -20,7 +20,7 @@ from training.execution.prepare_rasterizer import compile_rasterizer
 from training.execution.trainer_process import STOP_SIGNALS, block_signals
 from training.jobs.reconcile import reconcile_previous_run
 from training.jobs.sbatch_commands import slurm_of
-from training.plan.experiments import read_plan
+from training.plan.experiments import PlanFileError, read_plan
 from training.plan.model import Plan, ScenePlan
 from training.plan.slurm_plan import START_S
 from training.records.outcome import Outcome
@@ -44,7 +44,11 @@ def main(argv: list[str]) -> int:
     block_signals()
     started = time.monotonic()
     job_ends = started - START_S
-    plan = read_plan(Path(argv[0]))
+    try:
+        plan = read_plan(Path(argv[0]))
+    except PlanFileError as error:
+        say(str(error))
+        return FAILED
     scene = plan.of("run")[int(argv[1]) + int(os.environ["SLURM_ARRAY_TASK_ID"])]
     job_ends += slurm_of(plan).time_s
     if reason := _reason_not_to_start(plan, scene):

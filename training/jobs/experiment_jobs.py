@@ -12,7 +12,7 @@ from training.plan.experiments import PlanFileError, read_plan
 from training.plan.model import Plan, ScenePlan
 from training.records.record import RecordError, read_record
 from training.records.scene_state import has_ended_since
-from training.slurm.parsers import QueuedJob
+from training.slurm.parsers import QueuedJob, whole_number
 
 COMMAND = re.compile(rf" {IN_JOB} (?P<stage>\w+) (?P<plan>.+\.json)(?: (?P<argument>.*))?")
 
@@ -73,7 +73,9 @@ def jobs_by_scene(jobs: Iterable[StageJob]) -> dict[str, QueuedJob]:
 def _scenes_of(stage_job: StageJob) -> Iterator[ScenePlan]:
     scenes = stage_job.plan.of("run")
     if stage_job.stage == "array" and stage_job.job.array_task_id is not None:
-        yield scenes[int(stage_job.argument) + stage_job.job.array_task_id]
+        offset = whole_number(stage_job.argument)
+        if offset is not None:  # else it is no job of ours
+            yield from scenes[offset + stage_job.job.array_task_id :][:1]
     if stage_job.stage == "worker":
         yield from (scene for scene in scenes if not _has_ended(stage_job.plan, scene))
 

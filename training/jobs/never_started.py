@@ -102,7 +102,8 @@ def _tasks(plan: Plan) -> Iterator[NeverStarted]:
             if match := name.fullmatch(log.name):
                 index = int(match["offset"] or 0) + int(match["task"])
                 job_id = f"{match['array']}_{match['task']}"
-                yield NeverStarted(plan, scenes[index], job_id, log)
+                for scene in scenes[index : index + 1]:  # none for a file that somebody put there
+                    yield NeverStarted(plan, scene, job_id, log)
 
 
 def _our_code_ran(never_started: NeverStarted) -> bool:

@@ -15,8 +15,6 @@ from training.plan.model import Plan, SlurmPlan
 from training.slurm.batch_script import names_nodes, parse, value_of
 from training.slurm.times import slurm_time
 
-MAX_ARRAY_SIZE = 1001
-"""Slurm's default for MaxArraySize; the largest index is one less."""
 PROBE_S = 300
 """Time limit of the probe's job."""
 COMPILING_PROBE_S = 3600

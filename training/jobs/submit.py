@@ -35,7 +35,7 @@ def preview(plans: Sequence[Plan]) -> str:
     try:
         queue, size = client.my_jobs(), client.max_array_size()
     except client.SlurmError:
-        queue, size = [], sbatch_commands.MAX_ARRAY_SIZE
+        queue, size = [], client.DEFAULT_ARRAY_SIZE
     submissions = [_submission(plan, queue, size) for plan in plans]
     lines: list[str] = []
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
+import stat
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 Found = TypeVar("Found")
 Given = ParamSpec("Given")
+NAME_ANOTHER = "name another folder with --state-root or TS_STATE_ROOT"
 LEAST_FREE_BYTES = 100 * 2**20
 NOVEL_VIEWS = "train.nv_generation.trn_nv_gen"
 
@@ -64,9 +68,39 @@ def folder_faults(roots: Roots) -> list[Fault]:
     """Return the result and state roots that can't be written, have no room or no hard links."""
     found = (
         _writable_fault(roots.results_root, "results_root") or _link_fault(roots.results_root),
-        _writable_fault(roots.state_root, "state_root"),
+        _writable_fault(roots.state_root, "state_root") or _open_fault(roots.state_root),
     )
     return [fault for fault in found if fault]
+
+
+def _open_fault(state_root: Path) -> Fault | None:
+    """Return a fault where every user of the machine can exchange what our processes start.
+
+    Plans, snapshots and keys lie there. In a folder with the sticky bit, such as /tmp, others can't
+    touch what is ours; a file system without permissions, which shows the same for all, passes.
+    """
+    inside = [each for each in state_root.iterdir() if each.is_dir()] if state_root.is_dir() else []
+    modes = {folder: folder.stat().st_mode for folder in (state_root, *inside) if folder.exists()}
+    of_all = [
+        folder
+        for folder, mode in modes.items()
+        if mode & stat.S_IWOTH and not (folder == state_root and mode & stat.S_ISVTX)
+    ]
+    if not of_all or not _keeps_permissions(state_root):
+        return None
+    what = "--state-root can be written by every user, who could change what your runs start"
+    return Fault(
+        what, str(of_all[0]), f"chmod o-w {shlex.quote(str(of_all[0]))}, or {NAME_ANOTHER}"
+    )
+
+
+def _keeps_permissions(folder: Path) -> bool:
+    """Return whether a new folder for this user alone shows as such."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".permissions-", dir=folder) as made:
+            return not Path(made).stat().st_mode & stat.S_IWOTH
+    except OSError:
+        return True
 
 
 def _writable_fault(root: Path, key: str) -> Fault | None:

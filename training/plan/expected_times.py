@@ -16,8 +16,9 @@ from statistics import median
 from typing import Any
 
 from training.configuration.configuration_file import SCRIPT
-from training.plan.model import ScenePlan, setting_of
+from training.plan.model import ScenePlan
 from training.records.record import RecordError, read_record
+from training.system.numbers import is_number
 from training.system.paths import EXPERIMENTS, Roots
 
 EPOCHS = "train.optimization.epochs"
@@ -112,16 +113,25 @@ def with_expected_times(
 def _times_in(table: Path, roots: Roots, output_subdir: str) -> Iterator[FormerTimes]:
     """Yield the times of an experiment, of a sweep those of its settings."""
     by_setting: dict[str, dict[str, float]] = {}
-    wrong = (OSError, ValueError, KeyError, csv.Error)
+    wrong = (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error)
     with contextlib.suppress(*wrong), table.open(encoding="utf-8", newline="") as stream:
         for line in csv.DictReader(stream):
             if line["status"] == "done":
-                own = by_setting.setdefault(setting_of(line["scene"]), {})
-                own[line["scene"].rpartition("/")[2]] = float(line["seconds"])
+                took = _seconds(line["seconds"])
+                setting, _, scene = line["scene"].rpartition("/")
+                by_setting.setdefault(setting, {})[scene] = took
     for setting, seconds in list(by_setting.items())[:MOST_SETTINGS]:
         name = "/".join(filter(None, [setting, next(iter(seconds))]))
         output = roots.output_folder(name, table.parent.name, output_subdir)
         yield FormerTimes(seconds, *_kind_in(output))
+
+
+def _seconds(text: str) -> float:
+    """Return a time of a table; raises ValueError for what no scene can take."""
+    seconds = float(text)
+    if not is_number(seconds) or seconds < 0:
+        raise ValueError(f"{text} is no time")
+    return seconds
 
 
 def _kind_in(output: Path) -> tuple[float | None, str]:
@@ -138,8 +148,7 @@ def _kind_of(configuration: Mapping[str, Any]) -> tuple[float | None, str]:
 
 
 def _number(value: object) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-    return float(value) if is_number else None  # type: ignore[arg-type]  # as was checked
+    return float(value) if is_number(value) and value > 0 else None
 
 
 def _log_ratio(one: float | None, other: float | None) -> float:

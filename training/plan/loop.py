@@ -59,7 +59,11 @@ def make_plans(options: LaunchOptions) -> tuple[Plan, ...]:
 
     Raises FaultsError with the faults of all of them; creates nothing.
     """
-    return _make_loop(options) if options.loop else (make_plan(options),)
+    try:
+        return _make_loop(options) if options.loop else (make_plan(options),)
+    except OSError as error:  # of a path that can't even be asked for: too long, or not permitted
+        what = f"this path can't be used: {error.strerror}"
+        raise FaultsError([Fault(what, str(error.filename), "name another one")]) from error
 
 
 def blockers(plan: Plan, not_done: Collection[str]) -> list[str]:

@@ -56,6 +56,11 @@ def quoted(command: Sequence[str], environment: Mapping[str, str]) -> str:
     return " ".join([*settings, shlex.join(command)])
 
 
+def noted(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Return what `quoted` does for a file that others may read: without secrets."""
+    return quoted(without_secret_values(command), environment)
+
+
 def launch_line(program: str, arguments: Sequence[str]) -> str:
     """Return the command line of a launch as a plan keeps it: for a shell, without secrets."""
     return " ".join([program, *map(shlex.quote, without_secret_values(arguments))])
@@ -159,6 +164,11 @@ class ScenePlan(BaseModel):
         """The command with its environment, quoted so that it can be pasted into a shell."""
         return quoted(self.command, self.environment)
 
+    @property
+    def noted_command(self) -> str:
+        """The same for record and log."""
+        return noted(self.command, self.environment)
+
 
 class AggregatePlan(BaseModel):
     """The stage after all scenes: the experiment's summary, and before it the trainer's own."""
@@ -177,6 +187,11 @@ class AggregatePlan(BaseModel):
     def command_line(self) -> str:
         """The command with its environment, quoted so that it can be pasted into a shell."""
         return quoted(self.command, self.environment)
+
+    @property
+    def noted_command(self) -> str:
+        """The same for the log."""
+        return noted(self.command, self.environment)
 
 
 class SlurmPlan(BaseModel):
@@ -314,6 +329,11 @@ class Plan(BaseModel):
     def adopted_jobs(self) -> frozenset[str]:
         """The Slurm jobs of flows that have died in which its scenes train already."""
         return frozenset(scene.adopted_job for scene in self.of("run")) - {""}
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether an override gives a secret, which trainers get on their command line."""
+        return any(without_secret_values(each.command) != [*each.command] for each in self.scenes)
 
     @property
     def is_sweep(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path, PurePath
 from typing import Annotated, Literal
@@ -87,8 +88,8 @@ def _globs(value: tuple[str, ...]) -> tuple[str, ...]:
         if not glob or path.is_absolute() or ".." in path.parts or path == PurePath():
             raise ValueError(f"{glob!r}: name files inside the scene's output folder")
         try:
-            next(Path().glob(glob), None)
-        except (ValueError, IndexError, NotImplementedError) as error:
+            next(Path(os.devnull).glob(glob), None)  # which has nothing to be searched
+        except (OSError, ValueError, IndexError, NotImplementedError) as error:
             raise ValueError(f"{glob!r} is not a glob: {error}") from error
     return value
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from preprocess.faults import Fault, FaultsError
+from preprocess.faults import Fault, FaultsError, unusable_text
 from training.plan.option_types import (
     FolderName,
     Globs,
@@ -343,14 +343,27 @@ def flag_of(field: str, model: type[BaseModel] = LaunchOptions) -> Flag:
 
 def checked_options(model: type[T], values: dict[str, Any]) -> T:
     """Return validated options; raises FaultsError naming each wrong one as the user typed it."""
+    faults = [
+        Fault(f"{_named(field, model)} is not valid", repr(text), reason)
+        for field, value in values.items()
+        for text in (value if isinstance(value, list | tuple) else [value])
+        if isinstance(text, str) and (reason := unusable_text(text))
+    ]
+    if faults:
+        raise FaultsError(faults)
     try:
         return model(**values)
     except ValidationError as error:
         raise FaultsError(
             Fault(
-                f"{flag_name(str(item['loc'][0]), model)} is not valid",
+                f"{_named(str(item['loc'][0]), model)} is not valid",
                 repr(item["input"]),
                 item["msg"].removeprefix("Value error, "),
             )
             for item in error.errors()
         ) from error
+
+
+def _named(field: str, model: type[BaseModel]) -> str:
+    """Return an option's name on the command line; a form may send what is no option."""
+    return flag_name(field, model) if field in model.model_fields else field

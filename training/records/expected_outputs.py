@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from preprocess.json_file import read_json
 from training.records.claim import FOLDER as CLAIM_FOLDER
 from training.records.record import now
 
@@ -32,7 +32,7 @@ def has_fresh_outputs(output: Path, expected_outputs: tuple[str, ...], since: fl
 def read_metrics(output: Path) -> dict[str, Any]:
     """Return the summary of the last evaluation; empty when none can be read."""
     try:
-        metrics = json.loads((output / METRICS).read_text(encoding="utf-8"))
+        metrics = read_json(output / METRICS)
     except (OSError, ValueError):
         return {}
     return metrics if isinstance(metrics, dict) else {}
@@ -81,7 +81,7 @@ def _is_readable(path: Path) -> bool:
             if not stream.read(1):
                 return False
         if path.suffix == ".json":
-            json.loads(path.read_text(encoding="utf-8"))
+            read_json(path)
     except (OSError, ValueError):
         return False
     return True

@@ -7,12 +7,13 @@ Numbers that another trainer writes are columns by themselves, after those.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Literal, TypeGuard, get_args
+from typing import Any, Literal, get_args
+
+from training.system.numbers import is_number
 
 BEFORE = "before"
 """Key of the evaluation before training in `metrics.json`."""
@@ -154,11 +155,6 @@ def numbers_of(metrics: Mapping[str, Any]) -> dict[str, float]:
     numbers = {key: value for key, value in _leaves(flattened(metrics)) if is_number(value)}
     derived = {each.key: each.derive(numbers) for each in COLUMNS if each.derive}
     return numbers | {key: value for key, value in derived.items() if value is not None}
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """Return whether a metric can be shown and averaged: a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _leaves(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

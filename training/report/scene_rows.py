@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from preprocess.json_file import read_json
 from training.plan.model import LOG, setting_of
 from training.records.record import RECORD, Attempt, RecordError, read_record
 from training.records.scene_state import (
@@ -120,7 +120,7 @@ def row_of(scene: str, output: Path) -> Row:
 def _sample_counts(output: Path) -> dict[str, Any]:
     """Count what a scene gave to DiFix data, which has no metrics."""
     try:
-        statistics = json.loads((output / SHARD).read_text(encoding="utf-8"))["statistics"]
+        statistics = read_json(output / SHARD)["statistics"]
         return {key: statistics[key] for key in ("samples", "dropped")}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -44,7 +44,10 @@ def changed_settings(configuration: Mapping[str, Any], command: str = "") -> Set
 
 def overrides_of(command: str) -> Settings:
     """Return by key the overrides of a trainer's recorded command line, without the launcher's."""
-    words = shlex.split(command)
+    try:
+        words = shlex.split(command)
+    except ValueError:  # a record that somebody has edited
+        return {}
     start = next((place for place, word in enumerate(words) if word.endswith(".py")), len(words))
     given = [word for word in words[start + 1 :] if "=" in word and key_of(word) not in SET_BY_US]
     return {key_of(word): word.partition("=")[2] for word in given}

@@ -25,6 +25,8 @@ TIMEOUT_S = 60.0
 SUBMIT_ATTEMPTS = 7
 SUBMIT_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 30.0
+DEFAULT_ARRAY_SIZE = 1001
+"""MaxArraySize where Slurm does not tell it (slurm.conf(5))."""
 COMPLETION_TAIL = 2**23
 """Bytes that are read of the job completion text, from its end."""
 REMOVED_VARIABLES = re.compile(r"(SLURM|SBATCH|SQUEUE|SACCT|SCANCEL|SINFO|PREFECT)_")
@@ -239,8 +241,14 @@ def a_node_address() -> str | None:
 
 
 def max_array_size() -> int:
-    """Return the site's MaxArraySize, which array indices are below; raises SlurmError."""
-    return int(_configuration().get("MaxArraySize", "1001"))
+    """Return the site's MaxArraySize, which array indices are below, or Slurm's default for it.
+
+    Raises SlurmRefusedError where the site has switched arrays off, and SlurmError.
+    """
+    size = parsers.whole_number(_configuration().get("MaxArraySize", ""))
+    if size == 0:
+        raise SlurmRefusedError("this site has no job arrays (MaxArraySize=0): use the flow")
+    return DEFAULT_ARRAY_SIZE if size is None else size
 
 
 def _has_accounting() -> bool:
@@ -257,7 +265,7 @@ def _completed_runs() -> list[JobEnd]:
             stream.seek(0, os.SEEK_END)
             stream.seek(max(0, stream.tell() - COMPLETION_TAIL))
             text = stream.read().decode("utf-8", errors="replace")
-    except OSError:
+    except (OSError, ValueError):  # a path with a NUL is a ValueError
         return []
     return parsers.completion_runs(text.splitlines())
 
@@ -298,7 +306,7 @@ def _read_configuration(_slurm_conf: str) -> dict[str, str]:
 def _job_id(answer: str) -> str:
     """Return the id in sbatch's answer, `12` or `12;cluster`; raises SlurmAwayError without one."""
     job_id = answer.strip().splitlines()[-1].partition(";")[0] if answer.strip() else ""
-    if not job_id.isdecimal():
+    if parsers.whole_number(job_id) is None:
         raise SlurmAwayError(f"sbatch: no job id in its answer {answer.strip()!r}")
     return job_id
 

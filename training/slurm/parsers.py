@@ -33,7 +33,10 @@ QUEUE_FORMAT = ",".join(f"{field}:{SEPARATOR}" for field in QUEUE_FIELDS)
 """Value of squeue's --Format."""
 ACCOUNT_FIELDS = ("JobID", "State", "ExitCode", "NodeList", "Start", "End")
 """Fields of sacct's --format."""
-CLOCK = re.compile(r"(?:(?P<days>\d+)-)?(?P<clock>\d+(?::\d+){1,2})")
+NUMBER = re.compile(r"\d{1,18}", re.ASCII)
+CLOCK = re.compile(r"(?:(?P<days>\d{1,9})-)?(?P<clock>\d{1,9}(?::\d{1,9}){1,2})", re.ASCII)
+FIRST_YEAR, LAST_YEAR = 1970, 9999
+"""No job of Slurm's ran before or after: what lies near the ends of `datetime` overflows."""
 COMPLETION = re.compile(r"(\w+)=(\S*)")
 
 
@@ -161,6 +164,11 @@ def seconds_of_clock(text: str) -> int | None:
     return int(match["days"] or 0) * 86400 + seconds
 
 
+def whole_number(text: str) -> int | None:
+    """Return a number as Slurm writes it; None for any other text."""
+    return int(text) if NUMBER.fullmatch(text) else None
+
+
 def _rows(text: str) -> Iterator[dict[str, str]]:
     for line in text.splitlines():
         values = line.split(SEPARATOR)[:-1]
@@ -169,12 +177,11 @@ def _rows(text: str) -> Iterator[dict[str, str]]:
 
 
 def _queued(row: dict[str, str]) -> QueuedJob:
-    task = row["ArrayTaskID"]
     return QueuedJob(
         job_id=row["JobArrayID"],
         raw_id=row["JobID"],
         array_job_id=row["ArrayJobID"],
-        array_task_id=int(task) if task.isdecimal() else None,
+        array_task_id=whole_number(row["ArrayTaskID"]),
         name=row["Name"],
         state=row["State"],
         reason=row["Reason"],
@@ -197,7 +204,7 @@ def _account_end(row: dict[str, str]) -> JobEnd:
         node=_node(row["NodeList"]),
         start=_moment(row["Start"]),
         end=_moment(row["End"]),
-        by_uid=int(by) if by.isdecimal() else None,
+        by_uid=whole_number(by),
     )
 
 
@@ -226,11 +233,12 @@ def _node(text: str) -> str:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
+    return whole_number(text) or 0
 
 
 def _moment(text: str) -> datetime | None:
     """Return a time of Slurm's, which is local, with this host's zone; None for no time."""
-    with contextlib.suppress(ValueError):
-        return datetime.fromisoformat(text).astimezone()
+    with contextlib.suppress(ValueError, OverflowError):
+        moment = datetime.fromisoformat(text).astimezone()
+        return moment if FIRST_YEAR <= moment.year < LAST_YEAR else None
     return None

@@ -13,16 +13,24 @@ from typing import Any
 
 from training.system.claim_file import check_own_claim
 
+PRIVATE = 0o600
+
 
 def write_atomically(
-    path: Path, content: str | bytes, *, sole_writer: bool = False, keep_as: Path | None = None
+    path: Path,
+    content: str | bytes,
+    *,
+    sole_writer: bool = False,
+    keep_as: Path | None = None,
+    private: bool = False,
 ) -> None:
     """Replace `path` by `content` so that a reader on any host sees the old or the new, never half.
 
     Parent folders are created. With `sole_writer`, which promises that no other process writes
     `path` meanwhile, the temporary file has a fixed name: a writer of large files that is killed
     again and again leaves one of them at most. What is replaced stays as `keep_as` in the same
-    folder, if that is given: there is no moment without `path`.
+    folder, if that is given: there is no moment without `path`. With `private` only its owner can
+    read the file.
 
     Raises OSError (disk full, no permission; in a trainer ClaimLostError where another run has the
     scene by now); the old file is then untouched.
@@ -32,7 +40,7 @@ def write_atomically(
     suffix = "partial" if sole_writer else uuid.uuid4().hex[:8]
     temporary = path.with_name(f".{path.name}.{suffix}")
     try:
-        write_durably(temporary, content)
+        write_durably(temporary, content, private=private)
         check_own_claim()  # the disk may have taken its time
         if keep_as is not None and path.exists():
             keep_as.unlink(missing_ok=True)
@@ -51,9 +59,11 @@ def write_json_atomically(path: Path, content: Any) -> None:
     write_atomically(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def write_durably(path: Path, content: str | bytes) -> None:
+def write_durably(path: Path, content: str | bytes, *, private: bool = False) -> None:
     """Write a file and wait until the disk has it; raises OSError, `path` may then be half."""
     with path.open("wb") as stream:
+        if private:
+            os.fchmod(stream.fileno(), PRIVATE)  # while it is empty
         stream.write(content.encode() if isinstance(content, str) else content)
         stream.flush()
         os.fsync(stream.fileno())

@@ -8,12 +8,12 @@ import itertools
 import os
 import re
 import shutil
-import stat
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from training.system.job_environment import own_job_id
+from training.system.private_folder import make_private_folder
 
 VISIBLE_GPUS = "CUDA_VISIBLE_DEVICES"
 QUERY = ("nvidia-smi", "--query-gpu=index", "--format=csv,noheader")
@@ -89,13 +89,9 @@ def lock_file(gpu: str) -> Path | None:
     Inside a Slurm job indices are the job's own, and so is the file. None where the folder can't be
     made or is somebody else's.
     """
-    folder = LOCKS / f"training-scheduler-{os.getuid()}"
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        about = folder.lstat()
+        folder = make_private_folder(LOCKS / f"training-scheduler-{os.getuid()}")
     except OSError:
-        return None
-    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
         return None
     name = re.sub(r"[^A-Za-z0-9-]", "-", whole_name(gpu))
     return folder / "-".join(filter(None, ["gpu", own_job_id(), name]))

@@ -8,6 +8,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from training.system.numbers import is_number
+
 TAIL_BYTES = 16_384
 MOST_AT_ONCE = 2**20
 """Bytes that a follower returns at once; of a larger gain it skips the beginning."""
@@ -114,10 +116,12 @@ def seconds_to_go(
         return None
     left = max(0, total - done)
     named = [each["seconds"] for each in lines if isinstance(each.get("seconds"), int | float)]
+    if not all(map(is_number, named)):  # any script may print NaN
+        return None
     if not named and attempt > 1:
         return None
     seconds = left * (fmean(named) if named else elapsed_s / done)
-    return seconds if 0 <= seconds < LONGEST_S else None  # any script may print NaN
+    return seconds if 0 <= seconds < LONGEST_S else None
 
 
 def parse_progress(line: str) -> dict[str, Any] | None:
@@ -133,9 +137,13 @@ def _done_and_total(progress: Mapping[str, Any]) -> tuple[int, int]:
     """Return how many epochs, steps, samples or frames are done, of how many; (0, 0) if unsaid."""
     for _, part, whole in UNITS:
         done, total = progress.get(part), progress.get(whole)
-        if isinstance(done, int) and isinstance(total, int) and total > 0:
+        if isinstance(done, int) and isinstance(total, int) and _can_be_divided(done, total):
             return done, total
     return 0, 0
+
+
+def _can_be_divided(done: int, total: int) -> bool:
+    return is_number(done) and is_number(total) and total > 0
 
 
 class LogFollower:

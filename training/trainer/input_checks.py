@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 
 from preprocess.data_checks import missing_data
 from preprocess.faults import Fault, FaultsError, did_you_mean
+from preprocess.json_file import read_json
 from preprocess.layout import SceneFolder
 from preprocess.roots import under_checkout
 from preprocess.scene import Scene
@@ -279,7 +279,7 @@ def other_true_cameras(truth: SceneFolder | None, source: int, frame: int) -> di
 def read_scene(path: Path, name: str) -> Scene:
     """Read the scene `name` from its JSON file; raises FaultsError."""
     try:
-        scene = Scene.of(json.loads(path.read_text(encoding="utf-8")), path)
+        scene = Scene.of(read_json(path), path)
     except OSError as error:
         remedy = did_you_mean(name, [file.stem for file in path.parent.glob("*.json")])
         raise FaultsError(

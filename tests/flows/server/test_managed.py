@@ -15,9 +15,9 @@ from prefect_database import put_migrated_database
 
 from flows.server import managed
 from flows.server.managed import API, MAX_RESTARTS, bypass_proxy, own_server
-from flows.server.settings import remove_secrets
 from flows.server.standby import standby_server
 from preprocess.faults import FaultsError
+from training.system.secrets import remove_secrets
 
 ROOT = Path(__file__).resolve().parents[3]
 NOTHING_SET = {"PREFECT_PROFILES_PATH": os.devnull}

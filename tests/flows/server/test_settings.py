@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from flows.server.settings import SECRETS, read_settings, remove_secrets, set_defaults
+from flows.server.settings import read_settings, set_defaults
 from preprocess.faults import FaultsError
+from training.system.secrets import PREFECT_SECRETS as SECRETS
+from training.system.secrets import remove_secrets
 
 ROOT = Path(__file__).resolve().parents[3]
 PROFILE = 'active = "lab"\n[profiles.lab]\n{}\n'

@@ -175,3 +175,12 @@ def test_a_task_starts_its_scene_again_only_after_a_timeout(plan, cause, has_che
         scene=scene.name, status=status, cause=cause, log=scene.log, has_checkpoint=has_checkpoint
     )
     assert array_task._should_retry_here(plan, scene, outcome) is again
+
+
+def test_a_task_whose_plan_is_damaged_says_so(plan, monkeypatch, capsys):
+    """In one line, in the job's own log."""
+    monkeypatch.setattr(array_task, "block_signals", lambda: None)
+    plan.file.parent.mkdir(parents=True)
+    plan.file.write_text("{")
+    assert array_task.main([str(plan.file), "0"]) == 1
+    assert f"{plan.file} can't be read" in capsys.readouterr().out

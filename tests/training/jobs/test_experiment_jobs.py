@@ -45,6 +45,13 @@ def test_a_task_has_the_scene_at_offset_plus_index(submitted):
     assert {name: each.job_id for name, each in jobs_by_scene(ours).items()} == {"c": "12_1"}
 
 
+@pytest.mark.parametrize("argument", ["x", "", "7", "9" * 5000, "-1"])
+def test_a_job_whose_command_names_no_scene_has_none(submitted, argument):
+    """Somebody may have submitted it by hand, or Slurm cut its command off."""
+    ours = jobs_of_experiment([job(submitted, "array", argument, task=1)], submitted)
+    assert jobs_by_scene(ours) == {}
+
+
 def test_a_flows_worker_has_the_scenes_that_have_not_ended_since_the_plan_was_made(submitted):
     """What ended before the plan is to run; what ended since is over; what is broken may run."""
     starts = {"a": submitted.created - timedelta(days=1), "b": submitted.created}

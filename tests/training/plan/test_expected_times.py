@@ -73,6 +73,19 @@ def test_times_come_from_the_newest_reports(roots, trained):
     assert former_times(roots, "difix_data") == []
 
 
+@pytest.mark.parametrize(
+    "line", ["b,done", "b,done,", "b,done,soon", "b,done,nan", "b,done,1e999", "b,done,-5", "b"]
+)
+def test_a_damaged_table_is_read_as_far_as_it_is_whole(roots, line):
+    """Cut off, or edited: what stands before it counts, and no launch fails by it."""
+    table = roots.experiment_folder("exp") / "metrics.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text(f"scene,status,seconds\na,done,60\n{line}\n")
+    assert [each.seconds for each in former_times(roots, "")] == [{"a": 60.0}]
+    table.write_text(f"scene,status,seconds\n{line}\n")
+    assert former_times(roots, "") == []
+
+
 def test_short_tries_neither_estimate_nor_hide_what_was_trained(roots, trained):
     """Two epochs say nothing of fifty: most of their time is the start."""
     trained("real", age=100, epochs=50, a=2, b=3)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from preprocess.json_file import read_json
 from training.configuration.job_variables import without_secret_values
 from training.system.atomic_write import write_atomically
 
@@ -87,7 +88,7 @@ def scene_in(arguments: Sequence[str]) -> str:
 def _read(file: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
         if time.time() - file.stat().st_mtime < LEARNT_ANEW_AFTER_S:
-            found = json.loads(file.read_text(encoding="utf-8"))
+            found = read_json(file)
             if isinstance(found, dict):
                 return found
     return {}

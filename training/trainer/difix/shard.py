@@ -23,6 +23,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from preprocess.json_file import read_json
 from training.configuration.overrides import select
 from training.configuration.run_modes import GENERATE
 from training.system.atomic_write import write_durably, write_json_atomically
@@ -273,7 +274,7 @@ def read_shard(folder: ShardFolder) -> Shard:
 def read_sample(path: Path, digest: str) -> Sample | None:
     """Return the sample of a folder, or None unless it is complete and of that configuration."""
     try:
-        meta = json.loads((path / META).read_bytes())
+        meta = read_json(path / META)
         made_with = meta.pop("configuration")
         sample = Sample.model_validate(meta)
         # A node that crashed may have left files that are shorter than what was written.

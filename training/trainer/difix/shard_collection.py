@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from preprocess.faults import Fault, FaultsError
+from preprocess.json_file import read_json
 from preprocess.roots import under_checkout
 from training.trainer.config.schema import EXPERIMENTS, Config
 from training.trainer.difix.sample_names import as_named_today, sample_id
@@ -102,7 +102,7 @@ def check_shard(scene: str, group: Group, expected: ShardRequirements) -> Shard 
 
 def _planned(path: Path, exp_name: str) -> list[str]:
     try:
-        plan = json.loads(path.read_bytes())
+        plan = read_json(path)
         planned_experiment = str(plan["exp_name"])
         scenes = sorted({str(scene["name"]) for scene in plan["scenes"]})
     except (OSError, ValueError, KeyError, TypeError) as error:

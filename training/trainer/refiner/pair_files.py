@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from preprocess.faults import Fault, FaultsError
+from preprocess.json_file import read_json
 from preprocess.scene_data import SceneDataError, picture_size
 
 SPLITS = ("train", "test")
@@ -32,7 +32,7 @@ class Pair(NamedTuple):
 def read_pairs(path: Path) -> dict[str, list[Pair]]:
     """Return the samples of a data.json by split, sorted by name; raises FaultsError."""
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
         return {split: _pairs(content.get(split, {}), path.parent) for split in SPLITS}
     except OSError as error:
         remedy = "make it first: run_mode=difix_data_generation_generate of each scene, then "

@@ -6,13 +6,13 @@ about people that it has not seen. No torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from preprocess.faults import Fault, FaultsError
+from preprocess.json_file import read_json
 from training.system.atomic_write import write_json_atomically
 from training.trainer.config.schema import Config
 from training.trainer.refiner.weights import local_path
@@ -85,7 +85,7 @@ def _group_name(scene: str, config: Config) -> str:
 
 def _read(path: Path) -> TunedOn:
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
         return TunedOn(_texts(content["groups"]), _texts(content.get("scenes", [])))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         remedy = 'it looks like {"groups": ["hi4d/pair00"], "scenes": []}'
