@@ -172,7 +172,11 @@ def _is_lost(error: Exception) -> bool:
 
 
 def _with_deadline(call: Call, scene: ScenePlan, job: Job) -> Call:
-    """Return the call with the scene's time limit inside its job's, which may have begun late."""
+    """Return the call with the scene's time limit inside its job's.
+
+    It is shorter only where the job itself was longer in starting than Slurm's time allows for: the
+    pool gives no scene to a job that has waited for one until it could not hold it any more.
+    """
     left_s = int(job.ends_at - time.monotonic() - ending_bound_s(scene))
     limited = scene.model_copy(update={"time_limit_s": max(1, min(scene.time_limit_s, left_s))})
     args = [limited if each is scene else each for each in call.args]

@@ -249,9 +249,12 @@ class PoolState:
 
     def balance(self, unfinished_calls: int, now: float) -> Actions:
         """Release jobs that no call will take; else submit those that calls wait for."""
-        surplus = self._surplus(unfinished_calls, now)
-        if surplus:
-            return self.release(surplus, now)
+        expired = self._expired(now)
+        surplus = [job for job in self._surplus(unfinished_calls) if job not in expired]
+        if expired or surplus:
+            # Calls that did not come while their jobs had time get others when they come.
+            self.expected_calls = max(0, self.expected_calls - len(expired))
+            return self.release([*surplus, *expired], now)
         # Whether a node is to be avoided is known once Slurm has said how its job ended.
         cannot = self.failure or self.has_no_node
         if cannot or self.unexplained_exits or now < self._refused_until:
@@ -291,19 +294,18 @@ class PoolState:
         self._refused_until = now + REFUSAL_PAUSE_S
         return "refusal", f"Slurm takes no more jobs for now: {refusal}"
 
-    def _surplus(self, unfinished_calls: int, now: float) -> list[Job]:
-        """Return the jobs to give back: free ones without time, and the surplus."""
-        expired = [
-            job
-            for job in self.jobs.values()
-            if job.state == "free" and not self._has_time(job, now)
-        ]
+    def _expired(self, now: float) -> list[Job]:
+        """Return the free jobs that have no time for a scene any more."""
+        free = [job for job in self.jobs.values() if job.state == "free"]
+        return [job for job in free if not self._has_time(job, now)]
+
+    def _surplus(self, unfinished_calls: int) -> list[Job]:
+        """Return the jobs that are more than there are calls."""
         active = self._active_jobs()
         free = [job for job in active if job.state == "free"]
         queued = [job for job in reversed(active) if job.state == "queued"]
         too_many = max(0, len(active) - unfinished_calls)
-        surplus = (free + queued)[:too_many]
-        return surplus + [job for job in expired if job not in surplus]
+        return (free + queued)[:too_many]
 
     def _new_jobs(self, unfinished_calls: int, now: float) -> Actions:
         """Enter the jobs that are missing; before their submission, since a worker may be quick."""
@@ -336,9 +338,16 @@ class PoolState:
         return job.scenes_left > 0 and self._has_time(job, now)
 
     def _has_time(self, job: Job, now: float) -> bool:
-        """Return whether a job has time for a scene; a new one has what Slurm gave it."""
-        is_new = job.scenes_left == self.limits.scenes_per_job
-        return is_new or job.ends_at - now >= self.limits.min_remaining_s
+        """Return whether a job has time for a whole scene.
+
+        A new one that has too little when its worker joins is the best that can be had.
+        """
+        needed_s = self.limits.min_remaining_s
+        if job.scenes_left == self.limits.scenes_per_job:
+            joined = job.since if job.state == "free" else now
+            if job.ends_at - joined < needed_s:
+                return True
+        return job.ends_at - now >= needed_s
 
     def _is_overdue(self, job: Job, now: float) -> bool:
         """Return whether a job still runs although its worker left long ago."""

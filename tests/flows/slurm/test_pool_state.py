@@ -141,7 +141,21 @@ def test_a_job_that_comes_back_without_time_for_another_scene_is_released(make_p
     assert pool.give_back(pool.take_free_job(0.0), 601.0) == Actions(drop=("w1",))
 
 
-def test_a_new_job_runs_its_first_scene_whatever_time_it_has(make_pool):
+def test_a_new_job_that_has_waited_for_too_long_is_given_back(make_pool):
+    """Its first scene would not get its whole time. The call gets another job when it comes."""
+    pool = make_pool()
+    pool.expected_calls = 1
+    pool.submit(0)
+    pool.join("w1", age_s=100.0)
+    assert pool.balance(9, 500.0) == Actions()
+    assert pool.take_free_job(501.0) is None
+    assert pool.balance(9, 501.0) == Actions(drop=("w1",))
+    assert pool.balance(9, 502.0) == Actions()
+    pool.call_came()
+    assert pool.submit(1, 503.0).submit == ("w2",)
+
+
+def test_a_new_job_that_was_long_in_starting_runs_its_first_scene(make_pool):
     """What Slurm gave it is what there is; the scene gets a shorter deadline."""
     pool = make_pool()
     pool.submit(1)
