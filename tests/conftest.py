@@ -197,10 +197,16 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def module_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def make_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Lab]]:
+    """Make places that tests of one file share."""
+    with contextlib.ExitStack() as labs:
+        yield lambda: labs.enter_context(lab_in(tmp_path_factory.mktemp("lab")))
+
+
+@pytest.fixture(scope="module")
+def module_lab(make_lab: Callable[[], Lab]) -> Lab:
     """A place that the tests of one file share."""
-    with lab_in(tmp_path_factory.mktemp("lab")) as made:
-        yield made
+    return make_lab()
 
 
 @dataclass(frozen=True)
@@ -232,6 +238,12 @@ class PrefectApi:
     def task_runs(self, run: dict[str, Any]) -> dict[str, dict[str, Any]]:
         found = self.ask("/task_runs/filter", flow_runs={"id": {"any_": [run["id"]]}})
         return {each["name"]: each for each in found}
+
+    def scene_states(self, exp_name: str) -> dict[str, str]:
+        """The states of the task runs of the newest flow run with that name, in lower case."""
+        newest = max(self.runs(exp_name), key=lambda run: run["created"])
+        found = self.task_runs(newest)
+        return {name: each["state"]["type"].lower() for name, each in found.items()}
 
     def parents(self, run: dict[str, Any], name: str) -> set[str]:
         """Ids of the task runs with an edge in the flow run's graph to that of a name."""

@@ -25,7 +25,7 @@ output = (
 )
 scene = json.loads(Path(os.environ["TS_SCENE_FILE"]).read_text(encoding="utf-8"))
 do = scene.get("do") or given.get("do", "ok")
-if "only" in given and given["only"] not in scene["seq_name"]:
+if ("only" in given and given["only"] not in scene["seq_name"]) or (output / "healed").exists():
     do = "ok"
 
 
@@ -62,8 +62,33 @@ if do == "config":
     sys.exit(2)
 if do == "memory":
     raise MemoryError
+first = len((output / "starts.txt").read_text(encoding="utf-8").splitlines()) == 1
+if do == "kill_supervisor" and first:
+    os.kill(os.getppid(), signal.SIGKILL)
+    sleep_for_ever()
+if do == "lose_claim" and first:  # as if the supervisor had been frozen for long
+    os.kill(os.getppid(), signal.SIGSTOP)
+    claim = Path(os.environ["TS_CLAIM"])
+    holder = json.loads(claim.read_text(encoding="utf-8"))
+    for name in ("process", "launcher"):
+        holder[name]["host"] = "elsewhere"
+    claim.with_name("000009.json").write_text(json.dumps(holder), encoding="utf-8")
+    os.kill(os.getppid(), signal.SIGCONT)
+    sleep_for_ever()
+if do == "eat":  # until the kernel kills it
+    eaten = []
+    while True:
+        eaten.append(bytearray(2**24))
+        eaten[-1][::4096] = bytes(range(256)) * 16  # each page is touched
+if do == "fill":  # the disk that its outputs are on
+    with (output / "too_large.bin").open("wb", buffering=0) as stream:
+        try:
+            while stream.write(bytes(2**16)):
+                pass
+        except OSError as error:
+            sys.exit(f"the checkpoint can't be written: {error}")
 if do == "flood":
-    for _ in range(100):
+    for _ in range(200):
         print("x" * 2**20)
 if do == "fork":
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
@@ -113,6 +138,16 @@ if do == "checkpoint_on_signals":
 if do == "hang":
     note("ready.txt", "")
     sleep_for_ever()
+if do in {"truncated", "random"}:  # keeps two checkpoints; the last one is damaged
+    checkpoints = output / "checkpoints"
+    if checkpoints.exists():
+        whole = [each for each in sorted(checkpoints.iterdir()) if each.read_bytes()[-3:] == b"end"]
+        note("resumed.txt", whole[-1].name)
+    else:
+        checkpoints.mkdir()
+        (checkpoints / "1").write_bytes(b"weights, end")
+        (checkpoints / "2").write_bytes(b"weigh" if do == "truncated" else os.urandom(99) + b"?")
+        sleep_for_ever()
 if do == "resume":  # stops once, then goes on from what it left
     checkpoint = output / "checkpoints" / "last.txt"
     if not checkpoint.exists():

@@ -79,5 +79,59 @@ BREAKAGES: dict[str, Breakage] = {
         "if len(restarts) == MAX_RESTARTS and",
         "if not restarts or",
     ),
+    "the kernel's kills are not counted": Breakage(
+        "nobody asks the kernel whom it has killed for want of memory",
+        "training/execution/attempt.py",
+        "killed = end_cause.kernel_kills() > kills_before",
+        "killed = kills_before < 0",
+    ),
+    "a timeout is not the end": Breakage(
+        "a trainer that was stopped at its time limit counts by its exit status",
+        "training/execution/end_cause.py",
+        'if end.stopped == "timeout":',
+        'if end.stopped == "never":',
+    ),
+    "no KILL": Breakage(
+        "a trainer that is overdue is not killed",
+        "training/execution/trainer_process.py",
+        'elif reason == "timeout" or _is_urgent',
+        "elif _is_urgent",
+    ),
+    "an attempt without an end stays open": Breakage(
+        "the next attempt does not close a record that says running",
+        "training/execution/attempt.py",
+        'return record.ended(Cause.WORKER_LOST, None, "its supervisor died")',
+        "return record",
+    ),
+    "a timeout is not tried again": Breakage(
+        "a scene is not tried again from the checkpoint that it had at its time limit",
+        "training/records/retry_policy.py",
+        "outcome.cause is Cause.TIMEOUT and outcome.has_checkpoint",
+        "outcome.cause is None and outcome.has_checkpoint",
+    ),
+    "output is thrown away": Breakage(
+        "the trainer's output goes nowhere",
+        "training/execution/trainer_process.py",
+        'with log.open("ab") as stream:',
+        'with Path("/dev/null").open("ab") as stream:',
+    ),
+    "descendants are left alone": Breakage(
+        "what a trainer leaves in sessions of its own is not ended",
+        "training/execution/trainer_process.py",
+        "            kill_descendants(starts.kept_processes())\n",
+        "",
+    ),
+    "the trainer's exit is not noted": Breakage(
+        "the exit status is not written down before the record",
+        "training/execution/attempt.py",
+        "if end.exit_status == 0 and not end.stopped:",
+        "if end.exit_status is None and not end.stopped:",
+    ),
+    "a claim is never lost": Breakage(
+        "who wakes up does not see that another run has the scene",
+        "training/system/claim_file.py",
+        "(newest := numbered(path.parent)[-1:]) and newest != [path]",
+        "(newest := numbered(path.parent)[-1:]) and newest < [path]",
+    ),
 }
 """By the name that markers use."""

@@ -18,7 +18,7 @@ ENDS = {
     "killed": "it can say nothing: its records do",
     "held": "exit status 1: another run has the scene, and is named",
 }
-"""How a run ends: of the launcher, the flow, the array."""
+"""How a run ends, by the launcher, the flow, the array; or what it says of the one scene."""
 
 FAULTS = {
     "The trainer": (
@@ -38,7 +38,7 @@ FAULTS = {
         "the supervisor is killed after the trainer has ended well",
         "the supervisor is frozen and thawed, its scene taken over meanwhile",
         "the Dask worker is killed",
-        "the Dask worker is frozen and thawed, its scene taken over meanwhile",
+        "the Dask worker is frozen for minutes",
     ),
     "Jobs and nodes": (
         "the job is cancelled by a person",
@@ -112,14 +112,8 @@ FAULTS = {
 NOT_APPLICABLE: dict[tuple[str, str], str] = {
     ("the Dask worker is killed", "launcher"): "has no Dask worker",
     ("the Dask worker is killed", "slurm_array"): "has no Dask worker",
-    (
-        "the Dask worker is frozen and thawed, its scene taken over meanwhile",
-        "launcher",
-    ): "has no Dask worker",
-    (
-        "the Dask worker is frozen and thawed, its scene taken over meanwhile",
-        "slurm_array",
-    ): "has no Dask worker",
+    ("the Dask worker is frozen for minutes", "launcher"): "has no Dask worker",
+    ("the Dask worker is frozen for minutes", "slurm_array"): "has no Dask worker",
 }
 """(fault, way): why there can be no such cell."""
 for _section in ("Jobs and nodes", "Slurm"):

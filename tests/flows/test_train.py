@@ -88,16 +88,50 @@ def hanging(flow_lab, eventually):
     return process
 
 
-def test_a_killed_dask_worker_costs_one_start(flow_lab, hanging, alive):
-    """The scene starts again on another worker and ends done; its neighbour starts once."""
-    supervisor = psutil.Process(hanging.trainer).parent()
-    supervisor.parent().kill()
+LOST_WORKER = {
+    "way": "local_flow",
+    "ends": "done",
+    "attempts": "worker_lost, ok",
+    "left": "nothing",
+    "flow": "completed",
+    "rerun": "skips it",
+    "breakage": "lost workers are not retried",
+}
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(
+            signal.SIGKILL,
+            id="killed",
+            marks=pytest.mark.fault("the Dask worker is killed", **LOST_WORKER),
+        ),
+        pytest.param(
+            signal.SIGSTOP,
+            id="frozen",
+            marks=pytest.mark.fault("the Dask worker is frozen for minutes", **LOST_WORKER),
+        ),
+    ],
+)
+def test_a_lost_dask_worker_costs_one_start(flow_lab, request, alive, number):
+    """The scene starts again on another worker and ends done; its neighbour starts once.
+
+    One that is frozen is lost after Dask's five minutes, here after seconds: it is ended then, and
+    has no late result.
+    """
+    flow_lab.environment["DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL"] = "8s"
+    hanging = request.getfixturevalue("hanging")
+    worker = psutil.Process(hanging.trainer).parent().parent()
+    worker.send_signal(number)
     out, err = hanging.communicate(timeout=120)
     assert hanging.returncode == 0, out + err
     assert flow_lab.causes("a_1") == ["worker_lost", "ok"]
     assert out.count("will be retried") == 1
     assert [len(flow_lab.starts(name)) for name in ("a_1", "a_2")] == [2, 1]
     assert not alive(hanging.trainer)
+    assert not alive(worker.pid)
+    assert "a_1: skipped, done" in flow_lab.run(*flow_lab.flags, program=FLOW).stdout
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def test_a_job_runs_several_scenes_in_as_many_times_the_time(flow_lab, slurm, ev
     way="slurm_flow",
     ends="done",
     attempts="preempted, ok",
-    flow="failed",
+    flow="completed",
     breakage="Slurm is not asked why a job ended",
 )
 @pytest.mark.fault(
@@ -198,7 +198,15 @@ def test_a_job_runs_several_scenes_in_as_many_times_the_time(flow_lab, slurm, ev
     way="slurm_flow",
     ends="done",
     attempts="timeout, ok",
-    flow="failed",
+    flow="completed",
+    breakage="nothing is tried again",
+)
+@pytest.mark.fault(
+    "the Dask worker is killed",
+    way="slurm_flow",
+    ends="done",
+    attempts="worker_lost, ok",
+    flow="completed",
     breakage="nothing is tried again",
 )
 @pytest.mark.fault(
@@ -206,7 +214,7 @@ def test_a_job_runs_several_scenes_in_as_many_times_the_time(flow_lab, slurm, ev
     way="slurm_flow",
     ends="done",
     attempts="node_failure, ok",
-    flow="failed",
+    flow="completed",
     breakage="Slurm is not asked why a job ended",
 )
 def test_each_fault_has_its_cause_and_its_retry(flow_lab, slurm, prefect_api, eventually):

@@ -120,10 +120,8 @@ def test_awkward_values_reach_the_trainer_unchanged(lab):
 @pytest.mark.parametrize(
     ("do", "cause", "words"),
     [
-        ("fail", "trainer_error", "the loss is not a number"),
         ("config", "config", "unknown strategy"),
         ("memory", "out_of_memory", "MemoryError"),
-        ("nothing", "no_output", "metrics.json"),
     ],
 )
 def test_a_failure_has_its_cause_and_is_not_retried(lab, do, cause, words):
@@ -137,22 +135,6 @@ def test_a_failure_has_its_cause_and_is_not_retried(lab, do, cause, words):
     assert "train.log" in result.stdout
 
 
-def test_one_failed_scene_does_not_stop_the_others(lab):
-    """The failed one is named in the report, the others are done, the exit status is 1."""
-    for name in ("a_1", "a_2", "a_3"):
-        lab.add_scene(name)
-    result = lab.run("--run-all", "--overrides", "do=fail", "only=a_2")
-    assert result.returncode == 1
-    assert [lab.record(name)["status"] for name in ("a_1", "a_2", "a_3")] == [
-        "done",
-        "failed",
-        "done",
-    ]
-    report = (lab.root / "results/_experiments/exp/report.md").read_text()
-    assert "2 of 3 scenes done" in report
-    assert "a_2: failed (trainer_error)" in report
-
-
 def test_max_failures_stops_starting_scenes(lab):
     """After that many failures no further scene starts; those left have no record."""
     for name in ("a_1", "a_2", "a_3"):
@@ -161,17 +143,6 @@ def test_max_failures_stops_starting_scenes(lab):
     assert result.returncode == 1
     assert lab.starts("a_1")
     assert not lab.output("a_2").exists()
-
-
-def test_a_time_limit_ends_a_trainer_that_ignores_term(lab, alive):
-    """TERM, then KILL after the grace; the cause is timeout."""
-    lab.add_scene("a_1")
-    result = lab.run(
-        "--time-limit", "0:00:01", "--kill-grace", "1", "--overrides", "do=ignore_term"
-    )
-    assert result.returncode == 1
-    assert lab.causes("a_1") == ["timeout"]
-    assert not alive(int(lab.starts("a_1")[0].split()[0]))
 
 
 def test_a_timeout_continues_from_its_checkpoint_in_the_same_run(lab):
@@ -183,23 +154,6 @@ def test_a_timeout_continues_from_its_checkpoint_in_the_same_run(lab):
     assert "will be retried" in result.stdout
     assert "a_1: started, attempt 2" in result.stdout
     assert (lab.output("a_1") / "resumed.txt").read_text().strip() == "half"
-
-
-def test_a_hundred_megabytes_of_output_go_to_the_log(lab):
-    """A trainer that prints 100 MB is trained, and the launcher's terminal is spared most of it."""
-    lab.add_scene("a_1")
-    result = lab.run("--overrides", "do=flood")
-    assert result.returncode == 0
-    assert (lab.output("a_1") / "train.log").stat().st_size > 100 * 2**20
-    assert len(result.stdout) < 50 * 2**20
-
-
-def test_children_of_a_trainer_end_with_it(lab, alive):
-    """Also a child in a session of its own is gone when the scene has ended."""
-    lab.add_scene("a_1")
-    assert lab.run("--overrides", "do=fork").returncode == 0
-    children = (lab.output("a_1") / "children.txt").read_text().split()
-    assert [alive(int(pid)) for pid in children] == [False, False]
 
 
 def test_a_scene_file_that_vanishes_or_changes_does_not_change_the_plan(lab, eventually):

@@ -69,27 +69,6 @@ def test_the_next_run_waits_for_what_is_ending(lab, hanging):
     assert lab.causes("a_1") == ["worker_lost", "ok"]
 
 
-@pytest.mark.fault(
-    "the supervisor is killed",
-    way="launcher",
-    ends="done",
-    attempts="worker_lost, ok",
-    left="nothing",
-    flow="completed",
-    rerun="skips it",
-    breakage="lost workers are not retried",
-)
-def test_kill_9_of_a_supervisor_costs_one_attempt(lab, hanging, alive):
-    """The launcher sees it, writes the record and retries the scene, which ends as done."""
-    trainer = trainer_pid(lab, "a_1")
-    supervisor_of(lab, "a_1").kill()
-    out, _ = hanging.communicate(timeout=60)
-    assert hanging.returncode == 0, out
-    assert lab.causes("a_1") == ["worker_lost", "ok"]
-    assert not alive(trainer)
-    assert "a_1: skipped, done" in lab.run(*lab.flags).stdout
-
-
 def test_kill_9_of_launcher_and_supervisor_is_seen_by_the_next_run(lab, hanging, eventually, alive):
     """Nobody could write the record: the next run closes it and finishes the scene."""
     trainer = trainer_pid(lab, "a_1")
@@ -111,26 +90,20 @@ def replace_or_die(self, target):
     if pathlib.Path(target).name == "run.json" and not flag.exists():
         if '"status": "done"' in self.read_text():
             flag.touch()
-            if "TEST_KILLS_LAUNCHER" in os.environ:
-                os.kill(os.getppid(), signal.SIGKILL)
+            os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
     return replace(self, target)
 pathlib.Path.replace = replace_or_die
 """
 
 
-@pytest.mark.parametrize("kills_launcher", [False, True])
-def test_a_trainer_that_ended_well_is_not_started_again_when_its_supervisor_is_killed(
-    lab, tmp_path, kills_launcher
-):
-    """Its exit status is noted first: the launcher, or the next one, completes the record."""
+def test_a_trainer_that_ended_well_is_not_started_again_when_all_above_it_is_killed(lab, tmp_path):
+    """Its exit status is noted first: the next launch completes the record."""
     lab.add_scene("a_1")
     (tmp_path / "sitecustomize.py").write_text(KILLED_BEFORE_THE_RECORD)
     lab.environment["PYTHONPATH"] = str(tmp_path)
-    if kills_launcher:
-        lab.environment["TEST_KILLS_LAUNCHER"] = "1"
-        assert lab.run().returncode == -signal.SIGKILL
-        assert lab.record("a_1")["status"] == "running"
+    assert lab.run().returncode == -signal.SIGKILL
+    assert lab.record("a_1")["status"] == "running"
     assert lab.run().returncode == 0
     assert (lab.output("a_1") / "killed.txt").exists()
     assert (lab.causes("a_1"), len(lab.starts("a_1"))) == (["ok"], 1)

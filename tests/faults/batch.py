@@ -1,0 +1,293 @@
+"""One experiment in which each scene has another fault, and the same command again.
+
+A way of running scenes runs it once for all its cells (`run_batch`), whose tests look at it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FLAGS = ("--run-all", "--expect", "metrics.json", "--time-limit", "0:00:08", "--kill-grace", "1")
+"""Eight seconds are enough for a trainer that has no fault, on a busy machine too."""
+MEMORY_CONTROLLER = Path("/sys/fs/cgroup/memory")
+SMALL_DISK_MB = 4
+OTHERS_CLAIM = "000009.json"
+"""What a scene's other run, which is made up, leaves in the claim's folder."""
+KILLED_BEFORE_THE_RECORD = """
+import os, pathlib, signal
+replace = pathlib.Path.replace
+def replace_or_die(self, target):
+    target = pathlib.Path(target)
+    flag = target.with_name("killed.txt")
+    if target.parts[-3:-2] == ("noted",) and target.name == "run.json" and not flag.exists():
+        if '"status": "done"' in self.read_text():
+            flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    return replace(self, target)
+pathlib.Path.replace = replace_or_die
+"""
+"""A sitecustomize.py: no signal could meet the moment between a trainer's end and the record."""
+
+
+@dataclass(frozen=True)
+class BatchFault:
+    """The fault of one scene, and what its cells promise."""
+
+    fault: str
+    do: str
+    """What the stand-in trainer is told to do."""
+    attempts: str
+    breakage: str
+    left: str = "nothing"
+    more: Mapping[str, str] = field(default_factory=dict)
+    """Words that are not those of a scene whose last attempt says how it ends."""
+    array: Mapping[str, str] = field(default_factory=dict)
+    """Words of the array's cell that differ from those of the others."""
+
+    def words(self, way: str) -> dict[str, str]:
+        """Return the words of a way's marker."""
+        attempts = {"attempts": self.attempts} | (dict(self.array) if way == "slurm_array" else {})
+        ends = ("done", "completed", "skips it")
+        if not attempts["attempts"].endswith("ok"):
+            ends = ("failed", "failed", "trains it")
+        general = dict(zip(("ends", "flow", "rerun"), ends, strict=True))
+        return {**general, "left": self.left, "breakage": self.breakage, **self.more, **attempts}
+
+
+FAULTS = {
+    "raises": BatchFault(
+        "the trainer raises", "fail", "trainer_error", "any exit status is success"
+    ),
+    "nothing": BatchFault(
+        "the trainer ends with 0 and has written nothing",
+        "nothing",
+        "no_output",
+        "outputs are not looked for",
+    ),
+    "memory": BatchFault(
+        "the trainer is killed for memory",
+        "eat",
+        "out_of_memory",
+        "the kernel's kills are not counted",
+    ),
+    "hangs": BatchFault("the trainer hangs", "hang", "timeout", "a timeout is not the end"),
+    "ignores": BatchFault("the trainer ignores TERM", "ignore_term", "timeout", "no KILL"),
+    "disk": BatchFault(
+        "the trainer fills the disk",
+        "fill",
+        "worker_lost",
+        "an attempt without an end stays open",
+        left="the full disk; the next run closes the record",
+    ),
+    "truncated": BatchFault(
+        "the trainer leaves a truncated checkpoint",
+        "truncated",
+        "timeout, ok",
+        "a timeout is not tried again",
+    ),
+    "random": BatchFault(
+        "the trainer leaves a checkpoint of random bytes",
+        "random",
+        "timeout, ok",
+        "a timeout is not tried again",
+    ),
+    "prints": BatchFault(
+        "the trainer prints 200 MB", "flood", "ok", "output is thrown away", left="200 MB of log"
+    ),
+    "session": BatchFault(
+        "the trainer leaves a process in a session of its own",
+        "fork",
+        "ok",
+        "descendants are left alone",
+    ),
+    "killed": BatchFault(
+        "the supervisor is killed",
+        "kill_supervisor",
+        "worker_lost, ok",
+        "lost workers are not retried",
+        array={
+            "attempts": "worker_lost",
+            "left": "a record that the next command closes",
+            "breakage": "an attempt without an end stays open",
+        },
+    ),
+    "noted": BatchFault(
+        "the supervisor is killed after the trainer has ended well",
+        "ok",
+        "ok",
+        "the trainer's exit is not noted",
+        array={
+            "flow": "failed",
+            "left": "a record that the next command completes",
+            "rerun": "completes the record",
+        },
+    ),
+    "thawed": BatchFault(
+        "the supervisor is frozen and thawed, its scene taken over meanwhile",
+        "lose_claim",
+        "worker_lost",
+        "a claim is never lost",
+        left="all as the other run has it",
+        more={"flow": "held", "ends": "as the other run says", "rerun": "trains it after that run"},
+    ),
+}
+"""By scene."""
+CLOSED_LATER = {"disk", "killed", "noted", "thawed"}
+"""Scenes whose record the first run may not have closed."""
+
+
+@dataclass
+class Batch:
+    """What one way made of the batch."""
+
+    lab: Any
+    exp_name: str
+    way: str
+    told: dict[str, str] = field(default_factory=dict)
+    """How the first run, by its own words, has ended each scene."""
+    left: list[str] = field(default_factory=list)
+    """Processes that were there when the first run had ended."""
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+    starts: dict[str, int] = field(default_factory=dict)
+    told_again: dict[str, str] = field(default_factory=dict)
+    records_again: dict[str, dict[str, Any]] = field(default_factory=dict)
+    starts_again: dict[str, int] = field(default_factory=dict)
+
+    def folder(self, scene: str) -> Path:
+        """Return a scene's output folder."""
+        return self.lab.output(scene, self.exp_name)
+
+    def all_starts(self) -> dict[str, int]:
+        """Return how often each scene's trainer has been started up to now."""
+        texts = {scene: (self.folder(scene) / "starts.txt").read_text() for scene in FAULTS}
+        return {scene: len(text.splitlines()) for scene, text in texts.items()}
+
+    def all_records(self) -> dict[str, dict[str, Any]]:
+        """Return the records as they are now."""
+        return {scene: self.lab.record(scene, self.exp_name) for scene in FAULTS}
+
+    def check(self, scene: str) -> None:
+        """Assert what the marker of a scene's cell says."""
+        words = FAULTS[scene].words(self.way)
+        causes = words["attempts"].split(", ")
+        assert self.told[scene] == ("completed" if words["flow"] == "completed" else "failed")
+        assert self.left == []
+        if scene not in CLOSED_LATER:
+            assert self.records[scene]["status"] == words["ends"]
+            assert causes_in(self.records[scene]) == causes
+        trained_again = words["rerun"].startswith("trains")
+        assert self.starts_again[scene] == self.starts[scene] + trained_again
+        assert causes_in(self.records_again[scene]) == causes + ["ok"] * trained_again
+        assert self.records_again[scene]["status"] == "done"
+        assert not trained_again or self.told_again[scene] == "completed"
+        CHECKS.get(scene, lambda _: None)(self.folder(scene))
+
+
+def causes_in(record: Mapping[str, Any]) -> list[str]:
+    """Return the causes of a record's attempts."""
+    return [attempt["cause"] for attempt in record["attempts"]]
+
+
+def _resumed(output: Path) -> None:
+    assert (output / "resumed.txt").read_text() == "1\n"
+
+
+def _logged(output: Path) -> None:
+    assert (output / "train.log").stat().st_size > 200 * 2**20
+
+
+def _killed(output: Path) -> None:
+    assert (output / "killed.txt").exists()
+
+
+CHECKS: dict[str, Callable[[Path], None]] = {
+    "truncated": _resumed,
+    "random": _resumed,
+    "prints": _logged,
+    "noted": _killed,
+}
+"""What else holds of a scene's output folder after both runs."""
+
+
+def cells(way: str) -> list[Any]:
+    """Return the parameters of a way's tests: a scene each, marked with its cell."""
+    marks = {
+        scene: pytest.mark.fault(each.fault, way, **each.words(way))
+        for scene, each in FAULTS.items()
+    }
+    return [
+        pytest.param(scene, id=FAULTS[scene].fault, marks=mark) for scene, mark in marks.items()
+    ]
+
+
+def run_batch(lab: Any, exp_name: str, way: str, run: Callable[[], dict[str, str]]) -> Batch:
+    """Run the batch, and once more without faults: trainers do well, the disk has room.
+
+    `run` runs the experiment to its end and returns how each scene ended by the words of its way.
+    """
+    for scene, fault in FAULTS.items():
+        lab.add_scene(scene, do=fault.do)
+    made = Batch(lab, exp_name, way)
+    with small_disk(made.folder("disk").parent):
+        made.told = run()
+        made.left = [str(each) for each in lab.strays()]
+        made.records, made.starts = made.all_records(), made.all_starts()
+        (made.folder("disk") / "too_large.bin").unlink()
+        (made.folder("thawed") / ".claim" / OTHERS_CLAIM).unlink()
+        for scene in FAULTS:
+            (made.folder(scene) / "healed").touch()
+        made.told_again = run()
+        made.records_again, made.starts_again = made.all_records(), made.all_starts()
+    return made
+
+
+def sitecustomize(lab: Any) -> str:
+    """Write what kills the supervisor of one scene; return the folder for PYTHONPATH."""
+    folder = lab.root / "site"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(KILLED_BEFORE_THE_RECORD)
+    return str(folder)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """Mount a file system of a few megabytes; skips where we may not."""
+    folder.mkdir(parents=True)
+    options = ["-t", "tmpfs", "-o", f"size={SMALL_DISK_MB}m", "tmpfs", str(folder)]
+    mount = shutil.which("mount") or "mount"
+    if subprocess.run([mount, *options], capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs the right to mount a file system")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextlib.contextmanager
+def memory_limit(megabytes: int) -> Iterator[Path]:
+    """Make a cgroup for all processes of a batch; yield the file that takes their ids, or skip.
+
+    The kernel kills the largest of them, which is the trainer that eats memory.
+    """
+    group = MEMORY_CONTROLLER / f"faults-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(f"{megabytes}M")
+    except OSError:
+        pytest.skip("needs the right to make a cgroup (version 1) with a memory limit")
+    try:
+        yield group / "cgroup.procs"
+    finally:
+        for pid in (group / "cgroup.procs").read_text().split():
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                (MEMORY_CONTROLLER / "cgroup.procs").write_text(pid)
+        group.rmdir()
