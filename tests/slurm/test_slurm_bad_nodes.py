@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 import pytest
+from array_on_slurm import submit
 from flow_on_slurm import attempts, end, script, start
 
 FAILS = "#!/bin/sh\necho 'python: no such library' >&2\nexit 1\n"
@@ -60,11 +61,27 @@ def test_a_flow_goes_on_while_a_node_is_left(bad_lab, slurm):
     assert remembered(bad_lab) == set(bad)
 
 
-def test_remembered_nodes_are_said_and_excluded(bad_lab, slurm):
-    """In the status, and from an array."""
-    *bad, _ = slurm.nodes
+def test_an_array_excludes_remembered_nodes_and_finds_others(bad_lab, slurm, eventually):
+    """What the flow found is said in one line and excluded; forgotten, the array finds it itself.
+
+    A job that ends before the training begins is started again elsewhere, and the others of its
+    array keep off that node: each wastes one start at most, and the aggregate still follows.
+    """
+    *bad, good = slurm.nodes
+    bad_lab.break_nodes({"array": bad})
     shown = bad_lab.run("--status", "--exp-name", "flow").stdout
     assert "avoided for a day, since nothing could start there: " in shown
     assert all(node in shown for node in bad)
     preview = bad_lab.run("--submit", "--run-all", "--dry-run", *bad_lab.script).stdout
     assert f"--exclude={','.join(bad)} " in preview
+    bad_lab.break_nodes({"array": bad[:2]})
+    submit(bad_lab, *bad_lab.script, "--slurm.forget-bad-nodes", "--slurm.array-parallelism", "2")
+    eventually(lambda: not slurm.squeue(), "the array's end", 100)
+    for number in range(4):
+        (attempt,) = attempts(bad_lab, "exp", f"a_{number}")
+        assert attempt["cause"] == "ok"
+        assert attempt["host"] in {bad[2], good}
+    assert remembered(bad_lab) == set(bad[:2])
+    logs = list((bad_lab.root / "state" / "slurm").glob("exp-*/exp-*.out"))
+    wasted = sum(log.read_text().count("python: no such library") for log in logs)
+    assert 2 <= wasted <= 4

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from training.execution.merge import (
     missing_scenes,
 )
 from training.execution.trainer_process import PARENT_DIED, block_signals
+from training.jobs.begun_jobs import note_begun
+from training.jobs.job_entry import ENTRY_VARIABLE
 from training.plan.aggregate_state import is_of, missing_text, submitted_job
 from training.plan.experiments import PlanFileError, read_plan
 from training.plan.model import Plan
@@ -119,6 +122,8 @@ def main(argv: list[str]) -> int:
     except PlanFileError as error:
         say(f"aggregate: {error}", sys.stderr)
         return FAILED
+    if own_job_id() and ENTRY_VARIABLE in os.environ:  # no child of a launcher or flow
+        note_begun(plan)
     try:
         aggregate(plan)
     except AggregateError as error:

@@ -18,6 +18,7 @@ from training.execution.attempt import ending_bound_s, run_attempt
 from training.execution.prepare_gpu import prepare_gpu
 from training.execution.prepare_rasterizer import compile_rasterizer
 from training.execution.trainer_process import STOP_SIGNALS, block_signals
+from training.jobs.begun_jobs import note_begun
 from training.jobs.reconcile import reconcile_previous_run
 from training.jobs.sbatch_commands import slurm_of
 from training.plan.experiments import PlanFileError, read_plan
@@ -49,6 +50,7 @@ def main(argv: list[str]) -> int:
     except PlanFileError as error:
         say(str(error))
         return FAILED
+    note_begun(plan)
     scene = plan.of("run")[int(argv[1]) + int(os.environ["SLURM_ARRAY_TASK_ID"])]
     job_ends += slurm_of(plan).time_s
     if reason := _reason_not_to_start(plan, scene):

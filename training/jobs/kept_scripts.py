@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import glob
+from collections.abc import Mapping
 
 from preprocess.faults import Fault, FaultsError
-from training.jobs.sbatch_commands import slurm_of
-from training.plan.model import Plan
+from training.jobs.sbatch_commands import (
+    excluded_nodes,
+    options_of_all,
+    sbatch_options,
+    slurm_of,
+)
+from training.plan.model import Plan, SlurmPlan
 from training.slurm.bad_nodes import forget_bad_nodes
-from training.slurm.batch_script import parse
+from training.slurm.batch_script import names_nodes, parse, value_of
 from training.slurm.forwarding import with_forwarding
 from training.slurm.script_checks import batch_signal
+from training.slurm.start_elsewhere import Elsewhere
 from training.system.atomic_write import write_atomically
 
 
@@ -27,13 +34,25 @@ def keep_scripts(plan: Plan) -> None:
     try:
         # Slurm would end a job whose log can't be opened, without a message.
         plan.job_logs.mkdir(parents=True, exist_ok=True)
-        for path, text in (
-            (plan.script, slurm.script_text),
-            (plan.light_script, slurm.light_script_text),
+        for path, text, elsewhere in (
+            (plan.script, slurm.script_text, _elsewhere(slurm, slurm.scene_options)),
+            (plan.light_script, slurm.light_script_text, _elsewhere(slurm, {})),
         ):
-            write_atomically(path, with_forwarding(text, plan.job_logs, signal))
+            write_atomically(path, with_forwarding(text, plan.job_logs, signal, elsewhere))
     except OSError as error:
         raise FaultsError([Fault("the Slurm script can't be kept", str(error))]) from error
+
+
+def _elsewhere(slurm: SlurmPlan, more: Mapping[str, str]) -> Elsewhere | None:
+    """Return what it takes to start a job on another node; None where the script names its nodes.
+
+    `more`: options of sbatch of this kind of job.
+    """
+    directives, _ = parse(slurm.script_text)
+    if names_nodes(directives):
+        return None
+    exclude = excluded_nodes(slurm) or value_of(directives, "exclude") or ""
+    return Elsewhere(exclude, [*options_of_all(slurm), *sbatch_options(more)])
 
 
 def discard_plan(plan: Plan) -> None:

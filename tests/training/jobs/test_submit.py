@@ -144,14 +144,22 @@ def test_a_controller_that_does_not_answer_is_an_error_in_words(fake):
 
 
 def test_the_kept_script_is_what_was_submitted(fake):
-    """Later edits of the site's script change no queued job; the aggregate's has no GPU."""
-    script = fake.root / "site.slurm"
-    script.write_text(
-        '#!/bin/bash\n#SBATCH --time=5 --gres=gpu:1\nexec python training/run.py "$@"\n'
-    )
+    """Later edits of the site's script change no queued job; the aggregate's has no GPU.
+
+    Lines are inserted before its first command that start a job on another node, unless the script
+    names its nodes.
+    """
+    script, last = fake.root / "site.slurm", 'exec python training/run.py "$@"\n'
+    script.write_text(f"#!/bin/bash\n#SBATCH --time=5 --gres=gpu:1\n{last}")
     flags = ("--slurm.slurm-script", str(script), "--overrides", GENERATE)
     fake.run("--submit", "--run-all", *flags)
     array, aggregate = calls(fake)
     kept, light = (Path(call[call.index("--in-job") - 1]) for call in (array, aggregate))
-    assert kept.read_text() == script.read_text()
+    head, inserted = kept.read_text().removesuffix(last).split("# Inserted by training/run.py")
+    assert head + last == script.read_text()
+    assert "ts_elsewhere" in inserted
     assert "gpu" not in light.read_text()
+    script.write_text(f"#!/bin/bash\n#SBATCH --time=5 --nodelist=n1\n{last}")
+    fake.run("--submit", "--run-all", "--exp-name", "named", *flags)
+    named = calls(fake)[-2]
+    assert Path(named[named.index("--in-job") - 1]).read_text() == script.read_text()
