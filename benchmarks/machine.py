@@ -29,7 +29,8 @@ def describe(size: str, rounds: int, load: float, took_s: float) -> dict[str, st
     """Return what the page says about machine and versions; `load` is that before the start."""
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    asked = f"size {size}, {counted(rounds, 'round')}, in {took_s / 60:.0f} minutes"
+    minutes = counted(max(1, round(took_s / 60)), "minute")
+    asked = f"size {size}, {counted(rounds, 'round')}, in {minutes}"
     found = {
         "measured": f"{time.strftime('%Y-%m-%d')}, {asked}",
         "machine": f"{cores} cores of {_processor()}, {memory:.0f} GB; load {load:.1f} at first",

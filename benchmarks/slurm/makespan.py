@@ -149,7 +149,7 @@ WHY = {
         "Before its first job it checks every scene and override, keeps a snapshot of the sources, "
         "and tries script, environment and address with a probe job, while Prefect and its server "
         "start on the same cores; afterwards it writes the report and brings Prefect's states to "
-        "an end. No peer does that. It is the same for scenes of minutes."
+        "an end. These seconds are the same for scenes of minutes."
     ),
     "our array": (
         "It checks and keeps a snapshot as our flow does, and each task starts a supervisor "
