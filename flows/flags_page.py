@@ -25,7 +25,7 @@ Prefect's API, the field its title in the form, after the box that it lies in.
 """
 LAUNCHER_ONLY = frozenset({"submit", "yes"})
 FLOW_ONLY = frozenset(FlowOptions.model_fields) - frozenset(LaunchOptions.model_fields)
-FLOW_ONLY |= {"slurm_scenes_per_job", "slurm_probe", "orphan_grace"}
+FLOW_ONLY |= {"slurm_scenes_per_job", "slurm_scenes_per_gpu", "slurm_probe", "orphan_grace"}
 
 
 def page() -> str:

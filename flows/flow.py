@@ -355,7 +355,8 @@ def _scene_runner(plan: Plan, events: SceneEvents) -> AbstractContextManager[Sce
         from flows.slurm.runners import job_runner
         from flows.slurm.worker_jobs import scene_jobs
 
-        return job_runner(_jobs_of(plan) or scene_jobs(plan), events.on_job_granted)
+        jobs = _jobs_of(plan) or scene_jobs(plan)
+        return job_runner(jobs, events.on_job_granted, events.sharing)
     return local_runner(plan, events)
 
 

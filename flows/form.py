@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.parameters import BOX_OF, FIELDS, IN_BOX
 
-NOT_ON_SLURM = frozenset({"workers"})
+NOT_ON_SLURM = frozenset({"workers", "scenes_per_gpu"})
 ONLY_ON_SLURM = frozenset(name for name in FIELDS if name.startswith("slurm_")) | {
     "orphan_grace",
     "aggregate_job_name",

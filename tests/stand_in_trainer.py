@@ -3,6 +3,7 @@
 The launcher under test can not distinguish it from a real one.
 """
 
+import atexit
 import json
 import os
 import signal
@@ -87,6 +88,18 @@ if do == "fill":  # the disk that its outputs are on
                 pass
         except OSError as error:
             sys.exit(f"the checkpoint can't be written: {error}")
+if do == "crowded":  # the first runs out of memory when there is another, later ones if there is
+    crowd = output.parent.parent / "_crowd"
+    crowd.mkdir(exist_ok=True)
+    present = crowd / f"{os.getpid()}.present"
+    present.touch()
+    atexit.register(present.unlink)
+    ran_out = crowd / "ran_out"
+    while not ran_out.exists() and len(list(crowd.glob("*.present"))) < 2:
+        time.sleep(0.02)
+    if len(list(crowd.glob("*.present"))) > 1:
+        ran_out.touch()
+        sys.exit("MemoryError")
 if do == "flood":
     for _ in range(200):
         print("x" * 2**20)

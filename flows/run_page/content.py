@@ -41,13 +41,14 @@ class RunFacts:
     exp_name: str
     parallelism: int
     on_gpus: bool
+    """Whether a scene has a GPU alone, so that its hours are a GPU's."""
     on_slurm: bool = False
 
     @classmethod
     def of(cls, plan: Plan) -> RunFacts:
         """Take them from the plan."""
         at_once = plan.slurm.parallelism if plan.slurm else plan.workers
-        on_gpus = bool(plan.slurm or plan.gpus)
+        on_gpus = bool(plan.slurm or plan.gpus) and plan.scenes_per_gpu == 1
         return cls(plan.exp_name, at_once, on_gpus, plan.slurm is not None)
 
     def shown(self, state: str) -> str:

@@ -1,4 +1,4 @@
-"""Run scenes on Dask workers of this machine, each on a GPU that nobody else uses meanwhile."""
+"""Run scenes on Dask workers of this machine, each in a place on a GPU that is its own."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from flows.runner.dispatch import AnyWorkerDispatcher, Call, StoppedError
 from flows.runner.local_cluster import local_cluster
 from flows.runner.scene_events import SceneEvents
 from flows.runner.task_runner import SceneTaskRunner
+from flows.runner.tasks import SceneNotDoneError
 from training.execution.gpu_queue import GivenUpError, lent_gpu
 from training.plan.model import Plan, ScenePlan
 
 
 class GpuDispatcher(AnyWorkerDispatcher):
-    """Lends a GPU for each call, whose first argument is a scene; without GPUs it only runs it."""
+    """Lends a GPU to each call, whose one argument is a scene; without GPUs it only runs it."""
 
     def __init__(self, client: Client, gpus: Sequence[str], events: SceneEvents) -> None:
         super().__init__(client)
@@ -29,18 +30,27 @@ class GpuDispatcher(AnyWorkerDispatcher):
         if not self._gpus:
             return super().run(call, stop)
         scene: ScenePlan = call.args[0]
+        sharing = self._events.sharing
 
         def gives_up() -> bool:
             return stop.is_set() or scene.enough_failures.exists()
 
         try:
-            with lent_gpu(self._gpus, scene, self._events.say, gives_up) as gpu:
+            with lent_gpu(self._gpus, scene, sharing, self._events.say, gives_up) as gpu:
                 self._events.on_gpu_granted(scene)
-                return super().run(functools.partial(call, gpu=gpu), stop)
+                on_gpu = functools.partial(call.func, sharing.planned(scene), gpu=gpu)
+                return self._run_noted(on_gpu, stop)
         except GivenUpError as error:
             if stop.is_set():
                 raise StoppedError("the flow stopped before this had a GPU") from error
             return super().run(call, stop)  # which starts nothing after so many failures
+
+    def _run_noted(self, call: Call, stop: threading.Event) -> Any:
+        try:
+            return super().run(call, stop)
+        except SceneNotDoneError as error:
+            self._events.sharing.note_end(error.outcome)
+            raise
 
 
 def local_runner(plan: Plan, events: SceneEvents) -> SceneTaskRunner:

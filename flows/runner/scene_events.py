@@ -15,6 +15,7 @@ from flows.runner.dispatch import JobsError, WorkerLostError
 from flows.runner.tasks import NotStartedError, SceneNotDoneError
 from training.display.lines import Notices, Viewer
 from training.display.terminal import viewer_of
+from training.execution.gpu_sharing import GpuSharing
 from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
 from training.records.record import Cause
@@ -70,6 +71,8 @@ class SceneEvents:
         self._attempts: dict[str, int] = {}
         self._no_jobs: JobsError | None = None
         self._notices = Notices(self.say)
+        self.sharing = GpuSharing(plan.scenes_per_gpu, self.say)
+        """How many scenes share a GPU, of this machine or of a job."""
 
     def with_hooks(self, task: Task[Any, Any]) -> Task[Any, Any]:
         """Return a copy of a task with the hooks and retries of this flow run."""
@@ -149,6 +152,7 @@ class SceneEvents:
     def _show_ended(self, scene: ScenePlan, outcome: Outcome, *, will_retry: bool) -> None:
         for viewer in self._viewers:
             viewer.ended(scene, outcome, will_retry=will_retry)
+        self.sharing.tell_end(outcome, will_retry=will_retry)
         self._notices.tell(outcome.notice)
 
     def _ended(self, task_run: TaskRun, state: State[Any]) -> None:
@@ -173,7 +177,10 @@ class SceneEvents:
         scene = self._scenes[task_run.name]
         outcome = outcome_of_result(scene, state.data)
         will_retry = not self._has_stopped() and should_retry(
-            outcome, task_run.run_count, self._plan.max_retries
+            outcome,
+            task_run.run_count,
+            self._plan.max_retries,
+            has_more_memory=self.sharing.has_more_memory(scene.name),
         )
         if will_retry:
             self._show_ended(scene, outcome, will_retry=True)

@@ -19,10 +19,13 @@ from training.system.stop_request import StopRequest
 SHOWN_LINES = 20
 
 _stop = StopRequest()
-_idle = threading.Event()
-_idle.set()
-_training = threading.Event()
+_busy_threads = set[int]()
+"""Threads of this worker that run a scene or a merge."""
+_training_threads = set[int]()
+"""Those of them that run a scene."""
 _scenes_begun = 0
+_changed = threading.Condition()
+"""Held whenever these are read or written."""
 
 
 class SceneNotDoneError(Exception):
@@ -85,12 +88,12 @@ def aggregate_experiment(plan: Plan) -> str:
 
 
 def stop_scenes() -> None:
-    """Stop the scene that this worker runs, which gets its grace; later ones end at once."""
+    """Stop the scenes that this worker runs, which get their grace; later ones end at once."""
     _stop.request_once()
 
 
 def stop_scenes_harder() -> None:
-    """Do the same; when a stop was requested before, end the scene without grace."""
+    """Do the same; when a stop was requested before, end the scenes without grace."""
     _stop.request()
 
 
@@ -99,12 +102,13 @@ def wait_for_scenes(timeout_s: float | None = None) -> bool:
 
     Without a limit call it after `stop_scenes`, or it may take hours.
     """
-    return _idle.wait(timeout_s)
+    with _changed:
+        return _changed.wait_for(lambda: not _busy_threads, timeout_s)
 
 
 def trains_scene() -> bool:
     """Return whether this worker runs a scene, and no aggregate."""
-    return _training.is_set()
+    return bool(_training_threads)
 
 
 def scenes_begun() -> int:
@@ -114,19 +118,24 @@ def scenes_begun() -> int:
 
 @contextlib.contextmanager
 def _busy() -> Iterator[None]:
-    _idle.clear()
+    with _changed:
+        _busy_threads.add(threading.get_ident())
     try:
         yield
     finally:
-        _idle.set()
+        with _changed:
+            _busy_threads.discard(threading.get_ident())
+            _changed.notify_all()
 
 
 @contextlib.contextmanager
 def _counted() -> Iterator[None]:
     global _scenes_begun  # noqa: PLW0603  # of this process
-    _scenes_begun += 1
-    _training.set()
+    with _changed:
+        _scenes_begun += 1
+        _training_threads.add(threading.get_ident())
     try:
         yield
     finally:
-        _training.clear()
+        with _changed:
+            _training_threads.discard(threading.get_ident())

@@ -1,7 +1,7 @@
 """The Dask worker of one Slurm job: `--in-job worker PLAN NAME` in the Slurm script.
 
-It ends when the flow closes it or is gone, and never before the scene that it runs: the trainer
-gets its grace and the record is written, and only then does the job end. With --orphan-grace a
+It ends when the flow closes it or is gone, and never before the scenes that it runs: the trainers
+get their grace and the records are written, and only then does the job end. With --orphan-grace a
 scene trains on when the flow is gone, and the worker then joins the flow that has taken over.
 """
 
@@ -28,7 +28,7 @@ from training.execution.trainer_process import REPEATED_AFTER_S
 from training.jobs.flow_claim import successor_of
 from training.jobs.sbatch_commands import slurm_of
 from training.plan.experiments import read_plan
-from training.plan.model import Plan, SlurmPlan
+from training.plan.model import Plan
 from training.system.exit_status import DONE, FAILED
 from training.system.job_environment import own_job_id
 
@@ -60,7 +60,7 @@ def _serve(plan: Plan, name: str) -> tuple[int, bool]:
         return DONE, False
     status, is_orphan = DONE, False
     try:
-        is_orphan = asyncio.run(_work(scheduler.address, security, name, slurm_of(plan)))
+        is_orphan = asyncio.run(_work(scheduler.address, security, name, plan))
     except (OSError, TimeoutError) as error:
         print(f"the scheduler at {scheduler.address} can't be reached: {error}", flush=True)
         status = FAILED
@@ -89,16 +89,16 @@ def _finish_scene(plan: Plan) -> Plan | None:
     return None if _terms else successor_of(plan)
 
 
-async def _work(address: str, security: Security, name: str, slurm: SlurmPlan) -> bool:
+async def _work(address: str, security: Security, name: str, plan: Plan) -> bool:
     """Run a worker until the flow closes it or is gone; return whether a scene has outlived it."""
     host = local_address_towards(address.split("://")[1].rpartition(":")[0])
     with configured(WORKER_CONFIG):
         worker = QuietWorker(
             address,
             on_close=tasks.stop_scenes,
-            on_loss=lambda: slurm.orphan_grace_s > 0 and tasks.trains_scene(),
+            on_loss=lambda: slurm_of(plan).orphan_grace_s > 0 and tasks.trains_scene(),
             name=name,
-            nthreads=1,
+            nthreads=plan.scenes_per_gpu,
             host=host,
             security=security,
             dashboard=False,
@@ -110,7 +110,8 @@ async def _work(address: str, security: Security, name: str, slurm: SlurmPlan) -
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, _on_term, worker)
         loop.add_signal_handler(signal.SIGUSR1, _forward_to_trainer, signal.SIGUSR1)
-        worker.run_ahead(tasks.get_ready)
+        for _ in range(plan.scenes_per_gpu):
+            worker.run_ahead(tasks.get_ready)
         await worker.work()
         return worker.is_orphan
 
@@ -139,7 +140,7 @@ _closing: set[asyncio.Task[Any]] = set()
 
 
 def _on_term(worker: QuietWorker) -> None:
-    """Slurm ends this job: stop the scene, whose outcome still reaches the flow, then close."""
+    """Slurm ends this job: stop its scenes, whose outcomes still reach the flow, then close."""
     _stop_scenes()
 
     async def close_after_scene() -> None:
@@ -154,14 +155,14 @@ _terms: list[float] = []
 
 
 def _stop_scenes() -> None:
-    """Stop the scene; end it without grace when SIGTERM comes once more, not just twice at once."""
+    """Stop the scenes; end them without grace when SIGTERM comes again, not just twice at once."""
     _terms.append(time.monotonic())
     if len(_terms) == 1 or _terms[-1] - _terms[0] > REPEATED_AFTER_S:
         tasks.stop_scenes_harder()
 
 
 def _forward_to_trainer(number: int) -> None:
-    """Send a site's warning signal (`#SBATCH --signal=B:USR1@60`) to the scene's supervisor."""
+    """Send a site's warning signal (`#SBATCH --signal=B:USR1@60`) to the scenes' supervisors."""
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error):
             if SUPERVISOR in child.cmdline():

@@ -19,7 +19,7 @@ def name_of_adopted(job_id: str) -> str:
 
 @dataclass(frozen=True)
 class PoolLimits:
-    """How many jobs a pool may have, and for how long."""
+    """How many jobs a pool may have, for how many scenes, and for how long."""
 
     prefix: str
     """Worker names are this and a number."""
@@ -32,20 +32,24 @@ class PoolLimits:
     """A job that goes on for so long after its worker has left is cancelled."""
     orphan_grace_s: float = 0.0
     """So much longer where the worker was lost: its scene may go on."""
+    scenes_per_gpu: int = 1
+    """How many scenes a job trains at once."""
 
 
 @dataclass(eq=False)
 class Job:
-    """One Slurm job with one Dask worker, which runs one scene after another."""
+    """One Slurm job with one Dask worker, for scenes one after another or several at once."""
 
     name: str
     """The worker's."""
     scenes_left: int
+    """How many it may still be given."""
     since: float
     """When it came to its state."""
     job_id: str = ""
     """Empty until Slurm has taken the job."""
     state: State = "queued"
+    """`free` while it may be given another scene, `busy` while only those that it has run."""
     address: str = ""
     """The worker's."""
     node: str = ""
@@ -57,6 +61,12 @@ class Job:
     """Whether it is adopted, its scene has ended, and its worker is welcome."""
     lost: threading.Event = field(default_factory=threading.Event)
     """Set once its worker has left, or Slurm's queue does not show the job any more."""
+    running: int = 0
+    """How many scenes it has."""
+    bound: int = 0
+    """How many it may have at once while it has some, by the least that one of them was told."""
+    first_given_at: float = 0.0
+    """When its first scene was given to it."""
 
     def __str__(self) -> str:
         return str(self.location)
@@ -70,6 +80,20 @@ class Job:
     def has_worker(self) -> bool:
         """Whether its worker is there, with a scene or without."""
         return self.state in {"free", "busy"}
+
+    def room(self, bound: int) -> int:
+        """Return how many more scenes it may be given, of those that allow so many at once."""
+        if self.state != "free":
+            return 0
+        at_once = min(bound, self.bound) if self.running else bound
+        return max(0, min(at_once - self.running, self.scenes_left))
+
+    def give(self, bound: int, now: float) -> None:
+        """Give it a scene that allows so many at once."""
+        self.bound = min(bound, self.bound) if self.running else bound
+        self.running += 1
+        self.scenes_left -= 1
+        self.move_to("free" if self.room(self.bound) else "busy", now)
 
     def move_to(self, state: State, now: float) -> None:
         """Change its state."""

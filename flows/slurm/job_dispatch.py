@@ -20,8 +20,9 @@ from flows.slurm.adoption import (
     trains_other_configuration,
 )
 from flows.slurm.job import Job
-from flows.slurm.job_pool import JobPool
+from flows.slurm.job_pool import UNSHARED, JobPool
 from training.execution.attempt import ending_bound_s
+from training.execution.gpu_sharing import GpuSharing
 from training.execution.merge import AggregateError
 from training.jobs.job_cause import cause_of_job
 from training.jobs.reconcile import reconcile
@@ -40,9 +41,10 @@ NODE_FAULTS = frozenset({Cause.NODE_FAILURE, Cause.WORKER_LOST})
 
 
 class SlurmDispatcher:
-    """Runs each task in a job of a pool, which has one at a time (a `Dispatcher`).
+    """Runs each task in a job of a pool (a `Dispatcher`).
 
-    `on_job_granted` is called with each scene that has got a job, right before it starts there.
+    `on_job_granted` is called with each scene that has got a job, right before it starts there;
+    `sharing` says how many may be in a job at once.
     """
 
     def __init__(
@@ -50,8 +52,10 @@ class SlurmDispatcher:
         pool: JobPool,
         client: Client,
         on_job_granted: Callable[[ScenePlan, JobLocation], None],
+        sharing: GpuSharing = UNSHARED,
     ) -> None:
         self._pool, self._client, self._on_job_granted = pool, client, on_job_granted
+        self._sharing = sharing
 
     def run(self, call: Call, stop: threading.Event) -> Any:
         """Run a call in a job of the pool; return a Completed state that names job and log.
@@ -65,7 +69,7 @@ class SlurmDispatcher:
             if not starts_anew(scene, outcome):
                 return self._result(scene, adopted, outcome)
         try:
-            with self._pool.acquire(stop) as job:
+            with self._pool.acquire(stop, scene.name if scene else "", self._sharing) as job:
                 return self._run_in_job(job, scene, call, stop)
         except LOSSES as error:
             if not _is_lost(error):
@@ -87,12 +91,14 @@ class SlurmDispatcher:
     ) -> Any:
         if scene is not None:
             self._on_job_granted(scene, job.location)
-            call = _with_deadline(call, scene, job)
+            call = _in_job(call, scene, self._sharing.planned(scene), job)
         try:
             result = run_on(job.address, self._client, call, stop, job.lost)
         except LOSSES as error:
             if _is_lost(error):
                 job.scenes_left = 0  # what ended this scene would end the next one too
+            elif isinstance(error, SceneNotDoneError):
+                self._sharing.note_end(error.outcome)
             raise
         return _completed(result, job)
 
@@ -171,14 +177,14 @@ def _is_lost(error: Exception) -> bool:
     return isinstance(error, WorkerLostError) or getattr(error, "cause", "") is Cause.WORKER_LOST
 
 
-def _with_deadline(call: Call, scene: ScenePlan, job: Job) -> Call:
-    """Return the call with the scene's time limit inside its job's.
+def _in_job(call: Call, scene: ScenePlan, started: ScenePlan, job: Job) -> Call:
+    """Return the call with the scene as it is started, its time limit inside its job's.
 
     It is shorter only where the job itself was longer in starting than Slurm's time allows for: the
     pool gives no scene to a job that has waited for one until it could not hold it any more.
     """
     left_s = int(job.ends_at - time.monotonic() - ending_bound_s(scene))
-    limited = scene.model_copy(update={"time_limit_s": max(1, min(scene.time_limit_s, left_s))})
+    limited = started.model_copy(update={"time_limit_s": max(1, min(scene.time_limit_s, left_s))})
     args = [limited if each is scene else each for each in call.args]
     return functools.partial(call.func, *args, **call.keywords)
 

@@ -17,12 +17,15 @@ from flows.slurm.avoided_nodes import AvoidedNodes
 from flows.slurm.job import Job, PoolLimits
 from flows.slurm.polling import Slurm, ThrottledMessages, jobs_in_queue
 from flows.slurm.pool_state import END_PATIENCE_S, Actions, PoolState, Query, Submission
+from training.execution.gpu_sharing import GpuSharing
 from training.jobs.sbatch_check import no_node_left
 from training.slurm.client import SlurmError
 from training.slurm.job_states import JobEnd
 
 TICK_S = 0.2
 EARLY_END = "a job ended there before its worker came"
+UNSHARED = GpuSharing(1, lambda _: None)
+"""Of calls that are alone in their jobs."""
 
 
 class Cluster(Protocol):
@@ -38,7 +41,7 @@ class Cluster(Protocol):
 
 
 class JobPool:
-    """Keeps as many jobs as calls need, gives each to one call at a time, replaces lost ones.
+    """Keeps as many jobs as calls need, gives them to calls, and replaces lost ones.
 
     `sbatch_command` makes the command line that submits a job, given the name of its worker and
     nodes to exclude; `failure_text` explains why jobs, by id, ended before their workers joined;
@@ -102,12 +105,15 @@ class JobPool:
         self._pass_node_news()
 
     @contextmanager
-    def acquire(self, stop: threading.Event) -> Iterator[Job]:
+    def acquire(
+        self, stop: threading.Event, scene: str = "", sharing: GpuSharing = UNSHARED
+    ) -> Iterator[Job]:
         """Wait for a job and hold it for the length of the context.
 
-        Raises StoppedError once `stop` is set, JobsError when no job can be had.
+        `sharing` says beside how many others the scene may be there, and is told when it is. Raises
+        StoppedError once `stop` is set, JobsError when no job can be had.
         """
-        job = self._wait_for_job(stop)
+        job = self._wait_for_job(stop, scene, sharing)
         try:
             yield job
         finally:
@@ -153,7 +159,9 @@ class JobPool:
                 self._changed.wait(TICK_S)
                 if job.name in self._state.jobs:  # it is still in Slurm's queue
                     deadline = self._clock() + END_PATIENCE_S
-            end = ends.pop(job.job_id)
+            end = ends[job.job_id]
+            if end is None:  # an answer stays for the other scenes that the job had
+                del ends[job.job_id]
         return None if job.cancelled else end
 
     def avoid_node(self, node: str) -> None:
@@ -205,19 +213,28 @@ class JobPool:
             self.poll_once()
             self._closing.wait(TICK_S)
 
-    def _wait_for_job(self, stop: threading.Event) -> Job:
+    def _wait_for_job(self, stop: threading.Event, scene: str, sharing: GpuSharing) -> Job:
+        alone = sharing.is_alone(scene)
         with self._changed:
-            self._state.call_came()
+            self._state.call_came(alone=alone)
             try:
-                while (job := self._state.take_free_job(self._clock())) is None:
+                while (job := self._take_free_job(scene, sharing)) is None:
                     if stop.is_set():
                         raise StoppedError("the flow stopped while this waited for a job")
                     if self._state.failure:
                         raise JobsError(self._state.failure)
                     self._changed.wait(TICK_S)
             finally:
-                self._state.waiting_calls -= 1
+                self._state.call_left(alone=alone)
             return job
+
+    def _take_free_job(self, scene: str, sharing: GpuSharing) -> Job | None:
+        self._state.bound = sharing.bound
+        bound = sharing.bound_of(scene)
+        job = self._state.take_free_job(self._clock(), bound)
+        if job is not None:
+            sharing.started(scene, bound)
+        return job
 
     def _ask(self, query: Query) -> None:
         if query.ended_jobs:

@@ -30,6 +30,9 @@ MAX_REFUSALS = 10
 """Refusals in a row after which a pool gives up that has had workers before."""
 BAD_CONSTRAINTS = "BadConstraints"
 """Slurm's reason for a queued job that none of the nodes that are left can ever run."""
+FIRST_SCENES_S = 10.0
+"""Scenes that share a job's GPU start together, as far as its calls come so soon after the first:
+as that one, they have what time the job has."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,10 @@ class PoolState:
     jobs: dict[str, Job] = field(default_factory=dict)
     """By worker name, until Slurm's queue does not show them any more."""
     waiting_calls: int = 0
+    waiting_alone: int = 0
+    """How many of them wait for a job without another scene."""
+    bound: int = field(init=False)
+    """How many scenes run at once in a job, unless one is to be alone."""
     expected_calls: int = 0
     """Calls that are sure to come at once and have not come yet: jobs are submitted for them."""
     nodes: AvoidedNodes = field(default_factory=AvoidedNodes)
@@ -88,6 +95,9 @@ class PoolState:
     _refused_until: float = float("-inf")
     _asked_for_queue: bool = False
 
+    def __post_init__(self) -> None:
+        self.bound = self.limits.scenes_per_gpu
+
     # What calls and workers change
 
     def adopt(self, job_ids: Collection[str], now: float) -> None:
@@ -95,32 +105,46 @@ class PoolState:
         for job_id in job_ids:
             name = name_of_adopted(job_id)
             count = self.limits.scenes_per_job
-            self.jobs[name] = Job(name, count, now, job_id, "adopted")
+            self.jobs[name] = Job(name, count, now, job_id, "adopted", running=1)
 
-    def call_came(self) -> None:
-        """Note that a call waits for a job."""
+    def call_came(self, *, alone: bool = False) -> None:
+        """Note that a call waits for a job; `alone`: for one without another scene."""
         self.waiting_calls += 1
+        self.waiting_alone += alone
         self.expected_calls = max(0, self.expected_calls - 1)
 
-    def take_free_job(self, now: float) -> Job | None:
-        """Give a free job to a call, rather one on a node that is not avoided."""
-        free = [job for job in self.jobs.values() if job.state == "free"]
+    def call_left(self, *, alone: bool = False) -> None:
+        """Note that a call waits no longer."""
+        self.waiting_calls -= 1
+        self.waiting_alone -= alone
+
+    def take_free_job(self, now: float, bound: int = 1) -> Job | None:
+        """Give a job to a call that allows so many scenes in it at once.
+
+        Rather one on a node that is not avoided, and of those the one with the most scenes.
+        """
         avoided = self.nodes.names(now)
-        usable = [job for job in free if self._has_time(job, now)]
-        job = min(usable, key=lambda job: job.node in avoided, default=None)
-        if job is not None:
-            job.move_to("busy", now)
+        usable = [job for job in self._jobs_with_time(now) if job.room(bound)]
+        job = min(usable, key=lambda job: (job.node in avoided, -job.running), default=None)
+        if job is None:
+            return None
+        if job.scenes_left == self.limits.scenes_per_job:
+            job.first_given_at = now
+        job.give(bound, now)
         return job
 
     def give_back(self, job: Job, now: float) -> Actions:
         """Take a job back from its call; it is released when it can hold no further scene."""
-        job.scenes_left -= 1
-        if job.state != "busy":
+        job.running -= 1
+        if not job.has_worker:
             return Actions()
         if self._has_place(job, now):
             job.move_to("free", now)
-            return Actions()
-        return self.release([job], now)
+        elif job.running:
+            job.move_to("busy", now)
+        else:
+            return self.release([job], now)
+        return Actions()
 
     def release(self, jobs: Collection[Job], now: float) -> Actions:
         """Give jobs up: workers close, which ends their jobs; those without are cancelled."""
@@ -162,6 +186,7 @@ class PoolState:
         """Note that the scene of an adopted job has ended: its worker joins, or the job ends."""
         if job.state != "adopted":
             return Actions()
+        job.running = 0
         if not job.address:
             job.may_join = may_join
             job.move_to("leaving", now)
@@ -250,10 +275,10 @@ class PoolState:
     def balance(self, unfinished_calls: int, now: float) -> Actions:
         """Release jobs that no call will take; else submit those that calls wait for."""
         expired = self._expired(now)
-        surplus = [job for job in self._surplus(unfinished_calls) if job not in expired]
+        surplus = [job for job in self._surplus(unfinished_calls, now) if job not in expired]
         if expired or surplus:
             # Calls that did not come while their jobs had time get others when they come.
-            self.expected_calls = max(0, self.expected_calls - len(expired))
+            self.expected_calls = max(0, self.expected_calls - len(expired) * self.bound)
             return self.release([*surplus, *expired], now)
         # Whether a node is to be avoided is known once Slurm has said how its job ended.
         cannot = self.failure or self.has_no_node
@@ -295,29 +320,43 @@ class PoolState:
         return "refusal", f"Slurm takes no more jobs for now: {refusal}"
 
     def _expired(self, now: float) -> list[Job]:
-        """Return the free jobs that have no time for a scene any more."""
-        free = [job for job in self.jobs.values() if job.state == "free"]
+        """Return the jobs without a scene that have no time for one any more."""
+        free = [job for job in self.jobs.values() if job.state == "free" and not job.running]
         return [job for job in free if not self._has_time(job, now)]
 
-    def _surplus(self, unfinished_calls: int) -> list[Job]:
-        """Return the jobs that are more than there are calls."""
+    def _surplus(self, unfinished_calls: int, now: float) -> list[Job]:
+        """Return the jobs that are more than there are calls for."""
         active = self._active_jobs()
-        free = [job for job in active if job.state == "free"]
+        free = [job for job in active if job.state == "free" and not job.running]
         queued = [job for job in reversed(active) if job.state == "queued"]
-        too_many = max(0, len(active) - unfinished_calls)
+        too_many = max(0, len(free + queued) - self._jobs_for(unfinished_calls, now))
         return (free + queued)[:too_many]
 
     def _new_jobs(self, unfinished_calls: int, now: float) -> Actions:
         """Enter the jobs that are missing; before their submission, since a worker may be quick."""
         active = self._active_jobs()
-        idle = sum(job.state not in {"busy", "adopted"} for job in active)
-        wanted = self.waiting_calls + self.expected_calls - idle
+        running = sum(job.running for job in active)
         # An expected call whose task run has failed before it never comes.
-        wanted = min(wanted, unfinished_calls - len(active))
+        calls = min(running + self.waiting_calls + self.expected_calls, unfinished_calls)
+        wanted = self._jobs_for(calls, now) - sum(not job.running for job in active)
         count = min(wanted, self.limits.max_jobs - len(self.jobs))
         names = tuple(f"{self.limits.prefix}{next(self._names)}" for _ in range(count))
         self.jobs |= {name: Job(name, self.limits.scenes_per_job, now) for name in names}
         return Actions(submit=names, exclude=self.nodes.names(now))
+
+    def _jobs_for(self, unfinished_calls: int, now: float) -> int:
+        """Return how many jobs without a scene are needed for calls that have not ended.
+
+        Those of them that run have a job, others will find room in a job beside them.
+        """
+        active = self._active_jobs()
+        running = sum(job.running for job in active)
+        room = sum(job.room(self.bound) for job in self._jobs_with_time(now) if job.running)
+        beside_others = max(0, unfinished_calls - running - self.waiting_alone - room)
+        return self.waiting_alone + -(-beside_others // self.bound)
+
+    def _jobs_with_time(self, now: float) -> list[Job]:
+        return [job for job in self.jobs.values() if job.has_worker and self._has_time(job, now)]
 
     def _active_jobs(self) -> list[Job]:
         having = {"queued", "adopted"}
@@ -342,11 +381,13 @@ class PoolState:
 
         A new one that has too little when its worker joins is the best that can be had.
         """
-        needed_s = self.limits.min_remaining_s
-        if job.scenes_left == self.limits.scenes_per_job:
+        needed_s, given = self.limits.min_remaining_s, self.limits.scenes_per_job - job.scenes_left
+        if given == 0:
             joined = job.since if job.state == "free" else now
             if job.ends_at - joined < needed_s:
                 return True
+        elif given < self.limits.scenes_per_gpu and now - job.first_given_at <= FIRST_SCENES_S:
+            return True
         return job.ends_at - now >= needed_s
 
     def _is_overdue(self, job: Job, now: float) -> bool:

@@ -31,9 +31,8 @@ def reconcile_with_slurm(plans: Sequence[Plan]) -> Sequence[Plan]:
     SlurmSilentError when it does not answer.
     """
     plan = plans[0]  # all have the same script
-    slurm = slurm_of(plan)
     own_address(plan)  # raises what would otherwise be found when the flow has started
-    command = worker_job(plan, "w1", slurm.time_s * slurm.scenes_per_job)
+    command = worker_job(plan, "w1")
     try:
         with awaited("Slurm says what it has queued (squeue)"):
             queue = client.my_jobs()

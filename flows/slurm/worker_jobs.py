@@ -28,8 +28,10 @@ from training.jobs.kept_scripts import keep_scripts
 from training.jobs.sbatch_commands import (
     aggregate_worker_job,
     excluded_nodes,
+    most_jobs,
     slurm_of,
     worker_job,
+    worker_time_s,
 )
 from training.plan.model import Plan
 from training.slurm import client
@@ -64,8 +66,9 @@ def slurm_jobs(plan: Plan) -> Iterator[None]:
 class WorkerJobs:
     """A Dask scheduler, and the pool of the Slurm jobs whose workers join it.
 
-    `sbatch_command` is that of `JobPool`, `calls` is how many tasks there will be. Scenes are sure
-    to come: their jobs are submitted at once, the first one after a probe.
+    `sbatch_command` is that of `JobPool`, `calls` is how many tasks there will be, of which so many
+    run `at_once`. Scenes are sure to come: their jobs are submitted at once, the first one after a
+    probe.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class WorkerJobs:
         sbatch_command: Callable[[str, Sequence[str]], Sequence[str]],
         calls: int,
         *,
+        at_once: int = 1,
         for_scenes: bool,
     ) -> None:
         address = own_address(plan)
@@ -85,7 +89,7 @@ class WorkerJobs:
         def check(stop: threading.Event) -> Collection[str]:
             return check_node(plan, memory, client, say, stop) if new else ()
 
-        self.plan, self.limits, self._calls = plan, limits, calls
+        self.plan, self._places, self._calls = plan, min(at_once, calls), calls
         self.progress: Callable[[], tuple[int, int]] = lambda: (0, 0)
         """Returns how many tasks were submitted and have ended; set by what runs them."""
         self.cluster = SlurmWorkerCluster(plan, address)
@@ -97,7 +101,7 @@ class WorkerJobs:
             failure_text=functools.partial(failure_text, plan),
             unfinished_calls=self._unfinished,
             say=say,
-            expected_calls=max(0, min(limits.max_jobs - len(adopted), new)),
+            expected_calls=max(0, min(self._places - len(adopted), new)),
             adopted=adopted,
             nodes=_avoided_nodes(plan, limits, is_probed=for_scenes),
             before_first_job=check,
@@ -111,7 +115,7 @@ class WorkerJobs:
     @property
     def at_once(self) -> int:
         """How many tasks may run at once: those whose jobs are adopted do already."""
-        return max(self.limits.max_jobs, len(self.plan.adopted_jobs))
+        return max(self._places, len(self.plan.adopted_jobs))
 
     def _unfinished(self) -> int:
         """Return how many tasks run, wait or will come; after --max-failures no more come."""
@@ -172,22 +176,23 @@ def submitted_early(plans: Sequence[Plan]) -> Iterator[WorkerJobs | None]:
 def scene_jobs(plan: Plan) -> WorkerJobs:
     """Submit the GPU jobs of a plan's scenes; before the first one a node is probed."""
     scenes, slurm = plan.of("run"), slurm_of(plan)
-    walltime_s = slurm.time_s * slurm.scenes_per_job
     ending_s = max(map(ending_bound_s, scenes))
     limits = PoolLimits(
         prefix="w",
-        max_jobs=min(slurm.parallelism, len(scenes)),
+        max_jobs=min(most_jobs(plan), len(scenes)),
         scenes_per_job=slurm.scenes_per_job,
-        walltime_s=walltime_s,
+        scenes_per_gpu=plan.scenes_per_gpu,
+        walltime_s=worker_time_s(plan),
         min_remaining_s=max(scene.time_limit_s for scene in scenes) + ending_s,
         exit_grace_s=NOTICE_S + ending_s,
         orphan_grace_s=slurm.orphan_grace_s,
     )
 
     def command(name: str, exclude: Sequence[str]) -> Sequence[str]:
-        return worker_job(plan, name, walltime_s, exclude)
+        return worker_job(plan, name, exclude)
 
-    return WorkerJobs(plan, limits, command, len(scenes), for_scenes=True)
+    at_once = slurm.parallelism
+    return WorkerJobs(plan, limits, command, len(scenes), at_once=at_once, for_scenes=True)
 
 
 def merge_job(plan: Plan) -> WorkerJobs:

@@ -177,6 +177,33 @@ def test_a_job_runs_several_scenes_in_as_many_times_the_time(flow_lab, slurm, ev
     assert jobs[0] == jobs[1] != jobs[2]
 
 
+def test_scenes_share_the_gpu_of_a_job_until_one_runs_out_of_memory(flow_lab, slurm):
+    """Two in the first job, with the time of one; then one at a time, and all are done.
+
+    Each has a log and a record of its own, and the report counts a GPU once.
+    """
+    names = [f"a_{number}" for number in range(3)]
+    for name in names:
+        flow_lab.add_scene(name, do="crowded")
+    flags = ("--slurm.scenes-per-gpu", "2", "--slurm.array-parallelism", "2")
+    with watching(slurm, "shared") as seen:
+        out = end(start(flow_lab, "shared", *flags, aggregate=True))
+    found = {name: causes(flow_lab, "shared", name) for name in names}
+    ran_out = [name for name in names if found[name] == ["out_of_memory", "ok"]]
+    assert 1 <= len(ran_out) <= 2
+    assert all(found[name] == ["ok"] for name in names if name not in ran_out)
+    first = {attempts(flow_lab, "shared", name)[0]["slurm_job_id"] for name in ("a_0", "a_1")}
+    assert len(first) == 1, "one job for both"
+    assert seen.most("-w", "RUNNING", "PENDING") == 1
+    (message,) = {attempts(flow_lab, "shared", name)[0]["message"] for name in ran_out}
+    assert message == "MemoryError (its GPU was for up to 2 scenes at once)"
+    said = "ran out of memory beside up to 1 other scene on its GPU and is tried again alone"
+    assert f"{ran_out[0]} {said}; what is left runs one at a time on a GPU" in out
+    report = (flow_lab.root / "results/_experiments/shared/report.md").read_text()
+    assert "several at once on a GPU" in report
+    assert slurm.job(first.pop())["TimeLimit"] == "03:00:00"
+
+
 @pytest.mark.fault(
     "the job is cancelled by a person",
     way="slurm_flow",

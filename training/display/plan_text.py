@@ -85,11 +85,15 @@ def _stage_line(plan: Plan) -> str:
 def _where(plan: Plan) -> str:
     if plan.slurm is None:
         longest = max((scene.time_limit_s for scene in plan.scenes), default=0)
-        return f"workers: {plan.workers}, at most {clock(longest)} a scene"
+        return f"workers: {plan.workers}{_on_gpu(plan)}, at most {clock(longest)} a scene"
     slurm = plan.slurm
     time = clock(slurm.time_s)
     at_once = counted(slurm.parallelism, "scene")
-    return f"Slurm: {slurm.script}, {time} a scene, at most {at_once} at once"
+    return f"Slurm: {slurm.script}, {time} a scene, at most {at_once} at once{_on_gpu(plan)}"
+
+
+def _on_gpu(plan: Plan) -> str:
+    return f", {plan.scenes_per_gpu} on a GPU" if plan.scenes_per_gpu > 1 else ""
 
 
 def _order(plan: Plan) -> list[str]:

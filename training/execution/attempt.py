@@ -137,6 +137,7 @@ def _new_attempt(plan: ScenePlan) -> Attempt:
         host=node_name(),
         pid=os.getpid(),
         slurm_job_id=own_job_id(),
+        gpu=plan.environment.get(VISIBLE_GPUS, ""),
         code_version=plan.code_version,
         snapshot=plan.sources.digest if plan.sources and plan.sources.is_kept else "",
         command=plan.noted_command,
@@ -171,7 +172,9 @@ def _train(
     missing = missing_outputs(plan.output, plan.expected_outputs)
     killed = end_cause.kernel_kills() > kills_before
     is_cancelled = plan.cancelled.exists()
-    context = end_cause.EndContext(killed, is_cancelled, own_job_id(), node_name(), launcher)
+    context = end_cause.EndContext(
+        killed, is_cancelled, own_job_id(), node_name(), launcher, plan.scenes_on_gpu
+    )
     cause, message = end_cause.cause_of(end, missing, plan.log, context)
     return record.ended(cause, end.exit_status, message, read_metrics(plan.output))
 

@@ -34,6 +34,8 @@ class EndContext:
     node: str = ""
     launcher: str = "the process"
     """What had launched it."""
+    scenes_on_gpu: int = 1
+    """How many scenes could be on its GPU at once, itself included."""
 
 
 def cause_of(
@@ -50,7 +52,10 @@ def cause_of(
         return Cause.NO_OUTPUT, "exit status 0, but without " + ", ".join(missing)
     if end.exit_status == 0:
         return Cause.OK, ""
-    return _failure(end.exit_status, log, context.kernel_killed)
+    cause, message = _failure(end.exit_status, log, context.kernel_killed)
+    if cause is Cause.OUT_OF_MEMORY and context.scenes_on_gpu > 1:
+        message += f" (its GPU was for up to {context.scenes_on_gpu} scenes at once)"
+    return cause, message
 
 
 def _stopped(end: TrainerEnd, context: EndContext) -> tuple[Cause, str]:

@@ -15,6 +15,7 @@ from preprocess.faults import Fault, FaultsError, counted
 from preprocess.roots import CHECKOUT
 from training.display.lines import Lines, Notices
 from training.execution.gpu_queue import GivenUpError, lent_gpu
+from training.execution.gpu_sharing import GpuSharing
 from training.execution.launcher_process import note_launcher
 from training.execution.prepare_gpu import prepare_gpu
 from training.execution.prepare_rasterizer import compile_rasterizer
@@ -42,9 +43,11 @@ class _Launch:
     lock: threading.Lock = field(default_factory=threading.Lock)
     failures: int = 0
     notices: Notices = field(init=False)
+    sharing: GpuSharing = field(init=False)
 
     def __post_init__(self) -> None:
         self.notices = Notices(self.display.say)
+        self.sharing = GpuSharing(self.plan.scenes_per_gpu, self.display.say)
 
     def may_start(self) -> bool:
         """Return whether attempts are still started: no stop was requested, few enough failed."""
@@ -54,7 +57,14 @@ class _Launch:
     def gpu_for(self, scene: ScenePlan) -> AbstractContextManager[str | None]:
         """Return `lent_gpu` for a scene of this launch."""
         say_once, gives_up = self.display.say, lambda: not self.may_start()
-        return lent_gpu(self.plan.gpus, scene, say_once, gives_up)
+        return lent_gpu(self.plan.gpus, scene, self.sharing, say_once, gives_up)
+
+    def will_retry(self, scene: ScenePlan, outcome: Outcome, attempt: int) -> bool:
+        """Return whether a scene is started again after that attempt."""
+        has_more_memory = self.sharing.has_more_memory(scene.name)
+        return self.may_start() and should_retry(
+            outcome, attempt, self.plan.max_retries, has_more_memory=has_more_memory
+        )
 
     def count_failure(self, outcome: Outcome) -> None:
         with self.lock:
@@ -169,11 +179,13 @@ def _run_with_retries(launch: _Launch, scene: ScenePlan) -> None:
         try:
             with launch.gpu_for(scene) as gpu:
                 launch.display.started(scene, attempt)
-                outcome = run_scene(scene, gpu, launch.stop)
+                outcome = run_scene(launch.sharing.planned(scene), gpu, launch.stop)
+                launch.sharing.note_end(outcome)
         except GivenUpError:
             return
-        will_retry = launch.may_start() and should_retry(outcome, attempt, launch.plan.max_retries)
+        will_retry = launch.will_retry(scene, outcome, attempt)
         launch.display.ended(scene, outcome, will_retry=will_retry)
+        launch.sharing.tell_end(outcome, will_retry=will_retry)
         launch.notices.tell(outcome.notice)
         if not will_retry:
             launch.count_failure(outcome)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import shlex
 
 from preprocess.faults import counted
-from training.jobs.sbatch_commands import aggregate_worker_job, probe_job, slurm_of, worker_job
+from training.jobs.sbatch_commands import (
+    aggregate_worker_job,
+    most_jobs,
+    probe_job,
+    slurm_of,
+    worker_job,
+    worker_time_s,
+)
 from training.plan.model import Plan
 from training.slurm.times import slurm_time
 
@@ -25,15 +32,22 @@ def jobs_text(plan: Plan) -> str:
 def _scene_jobs(plan: Plan) -> list[str]:
     slurm, scenes = slurm_of(plan), len(plan.of("run"))
     per_job = min(slurm.scenes_per_job, scenes)
-    walltime_s = slurm.time_s * slurm.scenes_per_job
-    jobs = min(slurm.parallelism, -(-scenes // per_job))
-    each = f"for up to {counted(per_job, 'scene')} one after the other" if per_job > 1 else ""
+    jobs = min(most_jobs(plan), -(-scenes // per_job))
+    each = f"for up to {counted(per_job, 'scene')} {_how(plan)}" if per_job > 1 else ""
     what = ", ".join(filter(None, [f"at most {counted(jobs, 'job')} at once", each]))
     return [
         *_probe(plan),
-        f"# {counted(scenes, 'scene')}: {what}, {slurm_time(walltime_s)} a job",
-        shlex.join(worker_job(plan, "w1", walltime_s)),
+        f"# {counted(scenes, 'scene')}: {what}, {slurm_time(worker_time_s(plan))} a job",
+        shlex.join(worker_job(plan, "w1")),
     ]
+
+
+def _how(plan: Plan) -> str:
+    """Return how the scenes of a job run: `4 at once`, `one after the other`."""
+    shared, per_job = plan.scenes_per_gpu, slurm_of(plan).scenes_per_job
+    if shared == 1:
+        return "one after the other"
+    return f"at once on its GPU, {shared} at most" if per_job > shared else "at once on its GPU"
 
 
 def _probe(plan: Plan) -> list[str]:

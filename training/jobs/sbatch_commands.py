@@ -66,14 +66,25 @@ def aggregate_job(plan: Plan, after_ok: Sequence[str], after_any: Sequence[str] 
     ]
 
 
-def worker_job(plan: Plan, name: str, walltime_s: int, exclude: Sequence[str] = ()) -> list[str]:
+def most_jobs(plan: Plan) -> int:
+    """Return how many jobs a flow has at once at most, for as many scenes as may run at once."""
+    return -(-slurm_of(plan).parallelism // plan.scenes_per_gpu)
+
+
+def worker_time_s(plan: Plan) -> int:
+    """Return the time of a flow's job: a scene's, as often as scenes follow each other in it."""
+    slurm = slurm_of(plan)
+    return slurm.time_s * -(-slurm.scenes_per_job // plan.scenes_per_gpu)
+
+
+def worker_job(plan: Plan, name: str, exclude: Sequence[str] = ()) -> list[str]:
     """Return the command line of a flow's worker of that name, on none of the `exclude` nodes.
 
     Slurm never requeues it: the flow itself replaces workers that it lost.
     """
     slurm = slurm_of(plan)
     return [
-        *_sbatch(plan, f"{slurm.job_name}-{name}", walltime_s, exclude),
+        *_sbatch(plan, f"{slurm.job_name}-{name}", worker_time_s(plan), exclude),
         *sbatch_options(slurm.scene_options),
         "--no-requeue",
         *_stage(plan.script, "worker", plan, name),

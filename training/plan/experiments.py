@@ -16,7 +16,7 @@ from training.system.memory import garbage_collection_paused
 from training.system.paths import Roots
 
 PLAN_ID = re.compile(r"(?P<exp_name>.+)-\d{8}T\d{6}\.\d{6}")
-"""As `training.plan.model.new_plan_id` makes it."""
+"""As `training.plan.make_plan.new_plan_id` makes it."""
 LOST = "until then its jobs are neither shown nor cancelled (squeue --me lists them)"
 """What it means for an experiment that a plan can't be read."""
 MOST_PLANS = 20

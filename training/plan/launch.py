@@ -19,7 +19,7 @@ from training.configuration.run_modes import REFINER_TRAIN, TRAIN
 from training.plan import checks
 from training.plan.file_checks import file_faults_of_settings, left_out_warnings
 from training.plan.former_records import FormerRecords
-from training.plan.gpu_checks import gpu_problems
+from training.plan.gpu_checks import gpu_problems, sharing_faults
 from training.plan.model import SlurmPlan
 from training.plan.options import LaunchOptions
 from training.plan.slurm_plan import plan_slurm, split_argument_faults
@@ -138,6 +138,7 @@ def check_launch(
     faults.add(_edited_meanwhile(options, reading))
     state_root = roots.state_root if roots else None
     slurm = faults.collect(plan_slurm, options, state_root) if options.on_slurm else None
+    faults.add(sharing_faults(options, visible_gpus() if options.scenes_per_gpu > 1 else (), slurm))
     faults.add(_root_faults(options, roots, slurm) if roots else [])
     found = [
         _check_script(setting.of(options), script, scenes, roots, slurm, is_in_loop=is_in_loop)
@@ -283,10 +284,16 @@ def _misplaced_flags(options: LaunchOptions) -> list[Fault]:
     if options.submit and options.orphan_grace:
         remedy = f"leave it out: an array needs no flow; or use {spelled('train')}"
         return [Fault(f"--orphan-grace belongs to {spelled('train')}", remedy=remedy)]
-    if options.submit and options.slurm_scenes_per_job > 1:
-        remedy = "leave it out: each job of an array trains one scene; or use the flow"
-        return [Fault(f"--slurm.scenes-per-job belongs to {spelled('train')}", remedy=remedy)]
-    return []
+    several = {
+        "--slurm.scenes-per-job": options.slurm_scenes_per_job,
+        "--slurm.scenes-per-gpu": options.slurm_scenes_per_gpu,
+    }
+    remedy = "leave it out: each job of an array trains one scene; or use the flow"
+    return [
+        Fault(f"{flag} belongs to {spelled('train')}", str(count), remedy)
+        for flag, count in several.items()
+        if options.submit and count > 1
+    ]
 
 
 def choose_scenes(options: LaunchOptions) -> list[Scene]:

@@ -16,8 +16,9 @@ from preprocess.scene import Scene
 from training.configuration.fingerprint import fingerprint
 from training.configuration.run_modes import GENERATE, REFINER_TRAIN
 from training.plan.expected_times import former_times, with_expected_times
+from training.plan.gpu_checks import sharing_warnings
 from training.plan.launch import ONLY_REFINER, Launch, Variant, check_launch
-from training.plan.model import AggregatePlan, Plan, ScenePlan, SlurmPlan, new_plan_id
+from training.plan.model import AggregatePlan, Plan, ScenePlan, SlurmPlan
 from training.plan.options import LaunchOptions
 from training.plan.scene_decision import decide_by, other_code_warning
 from training.plan.slurm_plan import job_name, scene_time_s
@@ -53,10 +54,17 @@ def make_plan(
     return plan.with_reading(launch.reading) if launch.reading else plan
 
 
+def new_plan_id(exp_name: str) -> str:
+    """Return a plan's name: experiment and current time, sortable, unique to the microsecond."""
+    return f"{exp_name}-{now().strftime('%Y%m%dT%H%M%S.%f')}"
+
+
 def _with_warm_starts(plan: Plan, options: LaunchOptions) -> Plan:
     """Return the plan with warm starts where scenes follow each other in one process."""
-    in_one_place = plan.slurm.scenes_per_job if plan.slurm else len(plan.of("run")) / plan.workers
-    if options.cold_start or in_one_place <= 1:
+    at_once, in_one_place = plan.workers, len(plan.of("run"))
+    if plan.slurm:
+        at_once, in_one_place = plan.scenes_per_gpu, plan.slurm.scenes_per_job
+    if options.cold_start or in_one_place <= at_once:
         return plan
     scenes = tuple(each.model_copy(update={"warm_start": True}) for each in plan.scenes)
     return plan.model_copy(update={"scenes": scenes})
@@ -70,8 +78,7 @@ def _plan_without_scenes(launch: Launch) -> Plan:
     warnings += tuple(launch.warnings)
     warnings += launch.slurm.warnings if launch.slurm else ()
     warnings += (launch.reading.warning,) if launch.reading and launch.reading.warning else ()
-    if gpus and options.workers > len(gpus):
-        warnings += (f"--workers {options.workers}: only {len(gpus)} GPUs, one scene each",)
+    warnings += tuple(sharing_warnings(options, gpus, len(launch.scenes) * len(launch.variants)))
     return Plan(
         plan_id=new_plan_id(options.exp_name),
         created=now(),
@@ -80,8 +87,9 @@ def _plan_without_scenes(launch: Launch) -> Plan:
         roots=launch.roots,
         scenes=(),
         sources=launch.sources,
-        workers=_workers(options.workers, len(gpus)),
+        workers=_workers(options, len(gpus)),
         gpus=gpus,
+        scenes_per_gpu=options.slurm_scenes_per_gpu if launch.slurm else options.scenes_per_gpu,
         max_retries=options.max_retries,
         max_failures=options.max_failures,
         slurm=launch.slurm,
@@ -89,9 +97,10 @@ def _plan_without_scenes(launch: Launch) -> Plan:
     )
 
 
-def _workers(wanted: int, gpus: int) -> int:
-    """Return how many scenes run at once: one per GPU at most, without GPUs as many as wanted."""
-    return min(wanted or gpus, gpus) if gpus else wanted or 1
+def _workers(options: LaunchOptions, gpus: int) -> int:
+    """Return how many scenes run at once: what GPUs take at most, without any what is wanted."""
+    places = gpus * options.scenes_per_gpu
+    return min(options.workers or places, places) if gpus else options.workers or 1
 
 
 def _plan_aggregate(launch: Launch, plan: Plan) -> AggregatePlan:

@@ -28,7 +28,7 @@ from training.configuration.fingerprint import combined, last_made
 from training.configuration.job_variables import without_secret_values
 from training.plan.option_types import ProbePolicy
 from training.plan.shared_content import COMMAND, SHARED, same_for_all, spread
-from training.records.record import CodeVersion, now
+from training.records.record import CodeVersion
 from training.snapshots.manifest import Sources
 from training.system.paths import Roots
 
@@ -107,6 +107,8 @@ class ScenePlan(BaseModel):
     kill_grace_s: int
     warm_start: bool = False
     """Whether it may start from a process that has imported already what its script imports."""
+    scenes_on_gpu: int = 1
+    """How many scenes may be on its GPU at once, itself included; known when it is started."""
     cancelled: Path
     """A file that exists once the plan was cancelled: attempts that end then ended by request."""
     retrain_done_before: datetime | None = None
@@ -209,6 +211,7 @@ class SlurmPlan(BaseModel):
     time_s: int
     """A job's time for one scene: the script's, or --slurm.time."""
     scenes_per_job: int
+    """How many scenes a job of the flow trains, at least as many as share its GPU."""
     parallelism: int
     """Upper bound of the scenes that run, and of the jobs that are queued, at once."""
     interface: str = ""
@@ -267,7 +270,9 @@ class Plan(BaseModel):
     """What the trainer runs, as it was when the plan was made; None in older plans."""
     workers: int
     gpus: tuple[str, ...]
-    """GPU ids, one for each scene that runs at once; empty on a machine without GPUs."""
+    """Ids of this machine's GPUs; empty on one without GPUs, and in a plan for Slurm."""
+    scenes_per_gpu: int = 1
+    """How many scenes train at once on a GPU, here or in a Slurm job of the flow."""
     max_retries: int
     max_failures: int
     aggregate: AggregatePlan | None = None
@@ -404,11 +409,6 @@ class Plan(BaseModel):
 def runnable(command: Sequence[str]) -> tuple[str, ...]:
     """Return a plan's command with this process's interpreter where the plan leaves it open."""
     return tuple([sys.executable, *command[1:]] if command[0] == JOBS_PYTHON else command)
-
-
-def new_plan_id(exp_name: str) -> str:
-    """Return a plan's name: experiment and current time, sortable, unique to the microsecond."""
-    return f"{exp_name}-{now().strftime('%Y%m%dT%H%M%S.%f')}"
 
 
 ENDING_SLACK_S = 10.0

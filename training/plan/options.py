@@ -24,6 +24,7 @@ from training.slurm.times import seconds_of
 
 MAX_WORKERS = 1024
 MAX_JOBS = 256
+MAX_SCENES_PER_GPU = 16
 MAX_FAILURES = 100_000
 
 
@@ -121,7 +122,16 @@ class LaunchOptions(BaseModel):
         Flag("How to run", "--workers 2"),
         Field(title="Scenes at once", ge=0, le=MAX_WORKERS),
     ] = 0
-    """Scenes at once on this machine; 0: one per GPU, or one where there is no GPU."""
+    """Scenes at once on this machine; 0: as many as its GPUs take (--scenes-per-gpu), or one where
+    there is no GPU. With GPUs never more than they take."""
+
+    scenes_per_gpu: Annotated[
+        int,
+        Flag("How to run", "--scenes-per-gpu 4"),
+        Field(title="Scenes per GPU", ge=1, le=MAX_SCENES_PER_GPU),
+    ] = 1
+    """Scenes at once on each GPU of this machine, for scenes too small to fill one. Where one runs
+    out of memory it is tried again alone, and what is left runs half as many at once."""
 
     time_limit: Annotated[Time, Flag("How to run", "--time-limit 3:00:00")] = "1-00:00:00"
     """A scene's longest time, in Slurm's formats (90 is minutes); then it is stopped and can be
@@ -242,7 +252,16 @@ class LaunchOptions(BaseModel):
         Flag("Slurm", "--slurm.scenes-per-job 4", "--slurm.scenes-per-job"),
         Field(ge=1, le=1000),
     ] = 1
-    """Scenes that one job of the flow trains one after another; its time is multiplied by them."""
+    """Scenes that one job of the flow trains; its time is multiplied by those that follow each
+    other: all of them, unless some share its GPU."""
+
+    slurm_scenes_per_gpu: Annotated[
+        int,
+        Flag("Slurm", "--slurm.scenes-per-gpu 4", "--slurm.scenes-per-gpu"),
+        Field(title="Scenes per GPU", ge=1, le=MAX_SCENES_PER_GPU),
+    ] = 1
+    """Scenes at once on the GPU of one job of the flow, for scenes too small to fill it. Where one
+    runs out of memory it is tried again alone, and what is left runs half as many at once."""
 
     slurm_interface: Annotated[str, Flag("Slurm", "--slurm.interface ib0", "--slurm.interface")] = (
         ""

@@ -57,7 +57,7 @@ def plan_slurm(options: LaunchOptions, state_root: Path | None) -> SlurmPlan:
         light_script_text=light_text(script.text),
         job_name=job_name(options),
         time_s=time_s,
-        scenes_per_job=options.slurm_scenes_per_job,
+        scenes_per_job=max(options.slurm_scenes_per_job, options.slurm_scenes_per_gpu),
         parallelism=options.slurm_array_parallelism,
         interface=options.slurm_interface,
         probe=options.slurm_probe,

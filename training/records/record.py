@@ -70,6 +70,8 @@ class Attempt(BaseModel):
     cause: Cause | None = None
     message: str = ""
     slurm_job_id: str = ""
+    gpu: str = ""
+    """The GPU that it was pinned to; empty where the job or CUDA decided, and in older records."""
     code_version: CodeVersion | None = None
     """None in records of the version before, and where no trainer was started."""
     snapshot: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -26,7 +27,7 @@ from training.report.blocks import (
     Table,
     Text,
 )
-from training.report.gpu_hours import gpu_hours
+from training.report.gpu_hours import gpu_hours, trained_hours
 from training.report.plots.charts import MOST_NAMED
 from training.report.plots.timeline import Span, longest_and_median_wait
 from training.report.scene_rows import Row
@@ -128,8 +129,8 @@ def _facts(rows: Sequence[Row], spans: Sequence[Span], *, on_gpus: bool) -> list
     attempts = sum(len(row.attempts) for row in rows)
     if attempts:
         hours = sum(row.total_s for row in rows) / 3600
-        name, note = ("GPU-hours", ", one GPU each") if on_gpus else ("hours of training", "")
-        facts.append(Fact(name, f"{hours:.2f}", f"{counted(attempts, 'attempt')}{note}"))
+        fact = Fact("hours of training", f"{hours:.2f}", counted(attempts, "attempt"))
+        facts.append(_trained_on_gpus(spans) if on_gpus else fact)
     facts += _code_versions(rows)
     waits = longest_and_median_wait(span for span in spans if span.job_id)  # else there is no queue
     if waits:
@@ -140,6 +141,13 @@ def _facts(rows: Sequence[Row], spans: Sequence[Span], *, on_gpus: bool) -> list
         took = duration((end - begin).total_seconds())
         facts.append(Fact("first to last", took, f"from {begin:%Y-%m-%d %H:%M} UTC"))
     return facts
+
+
+def _trained_on_gpus(spans: Sequence[Span]) -> Fact:
+    hours = trained_hours(spans)
+    of_all = sum((span.end - span.start).total_seconds() for span in spans) / 3600
+    how = "one GPU each" if math.isclose(hours, of_all) else "several at once on a GPU"
+    return Fact("GPU-hours", f"{hours:.2f}", f"{counted(len(spans), 'attempt')}, {how}")
 
 
 def _gpu_hours(spans: Sequence[Span], gpus: int) -> list[Fact]:

@@ -50,21 +50,41 @@ def gpu_hours(spans: Iterable[Span], gpus: int) -> GpuHours | None:
     return GpuHours(gpus * allocated / HOUR_S, gpus * busy / HOUR_S)
 
 
+def trained_hours(spans: Iterable[Span]) -> float:
+    """Return the hours in which trainers ran, of those that shared a job or a GPU counted once.
+
+    Attempts of which neither is known had a place of their own.
+    """
+    places: dict[object, list[Span]] = {}
+    for number, span in enumerate(spans):
+        is_known = span.job_id or span.gpu
+        place = (span.host, span.job_id, span.gpu) if is_known else number
+        places.setdefault(place, []).append(span)
+    periods = (period for shared in places.values() for period in _busy(shared))
+    return sum(map(_seconds, periods)) / HOUR_S
+
+
 def _runs(job: Iterable[Span]) -> Iterator[list[Span]]:
     """Yield the attempts of each run of a job: a requeued one, interrupted, waits in between."""
     run: list[Span] = []
     for span in sorted(job, key=lambda each: each.start):
-        if run and run[-1].kind == "interrupted" and run[-1].end <= span.start:
+        if run and _is_over(run, span.start):
             yield run
             run = []
         run.append(span)
     yield run
 
 
-def _busy(run: Iterable[Span]) -> list[Period]:
+def _is_over(run: Sequence[Span], moment: datetime) -> bool:
+    """Return whether a run of a job had ended at a moment: its last attempt was interrupted."""
+    last = max(run, key=lambda span: span.end)
+    return last.kind == "interrupted" and last.end <= moment
+
+
+def _busy(spans: Iterable[Span]) -> list[Period]:
     """Return the periods in which at least one of the attempts runs."""
     merged: list[Period] = []
-    for span in run:
+    for span in sorted(spans, key=lambda each: each.start):
         if merged and span.start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(merged[-1][1], span.end))
         else:

@@ -97,11 +97,14 @@ def lock_file(gpu: str) -> Path | None:
     return folder / "-".join(filter(None, ["gpu", own_job_id(), name]))
 
 
-def try_lock(file: Path) -> int | None:
-    """Lock a file and return its descriptor, which no child inherits; None while it is locked."""
+def try_lock(file: Path, *, shared: bool = False) -> int | None:
+    """Lock a file and return its descriptor, which no child inherits; None while it is locked.
+
+    `shared`: beside others that share it.
+    """
     lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
         return None

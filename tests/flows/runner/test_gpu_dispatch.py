@@ -13,6 +13,10 @@ from page_lab import planned
 
 from flows.runner.dispatch import AnyWorkerDispatcher, StoppedError
 from flows.runner.gpu_dispatch import GpuDispatcher
+from flows.runner.tasks import SceneNotDoneError
+from training.execution.gpu_sharing import GpuSharing
+from training.records.outcome import Outcome
+from training.records.record import Cause
 from training.system.gpus import lock_file
 
 HOLD = """
@@ -29,6 +33,7 @@ class Events:
 
     def __init__(self) -> None:
         self.waits, self.granted = threading.Event(), []
+        self.sharing = GpuSharing(1, self.say)
 
     def say(self, text: str) -> None:
         self.text = text
@@ -43,7 +48,8 @@ def gpu():
     """The made-up name of a GPU, the first of all, that no other test uses."""
     name = f"GPU-{os.getpid()}-dispatch"
     yield name
-    lock_file(name).unlink()
+    for file in lock_file(name).parent.glob(f"{lock_file(name).name}*"):
+        file.unlink()
 
 
 @pytest.fixture
@@ -71,6 +77,27 @@ def run(gpu, tmp_path, monkeypatch):
             outcomes.append(error)
 
     return events, call
+
+
+def test_the_bound_is_halved_while_a_scene_that_ran_out_of_memory_has_its_place(
+    gpu, tmp_path, monkeypatch
+):
+    """Nothing is started there under the former bound; the scene's plan says which that was."""
+    (scene,) = planned(tmp_path, "a").scenes
+    events, places, given = Events(), [], []
+    events.sharing = GpuSharing(4, events.say)
+
+    def run_out(_, call, stop) -> None:  # noqa: ARG001
+        given.append(call.args[0].scenes_on_gpu)
+        outcome = Outcome(scene="a", status="failed", cause=Cause.OUT_OF_MEMORY, log=scene.log)
+        raise SceneNotDoneError(outcome)
+
+    monkeypatch.setattr(os, "close", lambda _: places.append(events.sharing.bound))
+    monkeypatch.setattr(AnyWorkerDispatcher, "run", run_out)
+    with pytest.raises(SceneNotDoneError):
+        GpuDispatcher(None, [gpu], events).run(functools.partial(print, scene), threading.Event())
+    assert given == [4]
+    assert places[-1] == 2
 
 
 @pytest.mark.parametrize("is_stopped", [False, True])

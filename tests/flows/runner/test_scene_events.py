@@ -20,7 +20,7 @@ def plan(tmp_path):
     """A stand-in for a plan of fifty scenes, of which nothing runs."""
     scenes = [types.SimpleNamespace(name=f"s{number:02}") for number in range(50)]
     marks = {name: tmp_path / name for name in ("cancelled", "enough_failures")}
-    return types.SimpleNamespace(scenes=scenes, stage=None, exp_name="e", **marks)
+    return types.SimpleNamespace(scenes=scenes, stage=None, exp_name="e", scenes_per_gpu=1, **marks)
 
 
 class Scenes:

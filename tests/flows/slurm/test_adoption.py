@@ -127,7 +127,7 @@ def test_the_worker_of_an_adopted_job_joins_once_its_scene_has_ended(pool, joins
     if joins == "after":
         assert join(pool)
     assert pool.take_free_job(100.0) is job
-    assert (job.scenes_left, job.ends_at) == (1, 1090.0)
+    assert (job.scenes_left, job.ends_at) == (0, 1090.0), "it has its second scene"
 
 
 @pytest.mark.parametrize("joins", ["before its task run has noticed", "after"])
@@ -195,7 +195,7 @@ class FakePool:
     def avoid_node(self, node):
         self.events.append(f"avoids {node}")
 
-    def acquire(self, _stop):
+    def acquire(self, _stop, _scene, _sharing):
         self.events.append("asks for a job")
         raise RuntimeError("no further")
 

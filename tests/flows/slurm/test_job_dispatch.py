@@ -39,7 +39,7 @@ class FakePool:
         return None
 
     @contextmanager
-    def acquire(self, _stop):
+    def acquire(self, _stop, _scene, _sharing):
         try:
             yield self.job
         finally:

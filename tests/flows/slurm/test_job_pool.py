@@ -145,6 +145,24 @@ def test_a_lost_job_is_replaced_and_its_end_is_returned(bench):
     assert "w3" in bench.in_queue
 
 
+def test_slurm_is_asked_once_how_a_job_of_several_scenes_ended(bench):
+    """Each of its scenes gets the answer."""
+    (call,) = bench.calls(1)
+    bench.advance(0.2)
+    bench.slurm.start("w1")
+    bench.with_jobs([call], 1)
+    job = call.job
+    bench.slurm.end("w1", "NODE_FAIL")
+    call.end()
+    asked = [bench.threads.submit(bench.pool.wait_for_end, job, bench.stop) for _ in range(3)]
+    bench.eventually(lambda: bench.pool._state.awaited_ends, "the question")
+    bench.advance(5)
+    assert [each.result(10).state for each in asked] == ["NODE_FAIL"] * 3
+    before = len(bench.slurm.queries)
+    bench.advance(60)
+    assert len(bench.slurm.queries) == before
+
+
 def test_an_end_that_slurm_never_explains_is_none_after_a_minute(bench):
     (call,) = bench.calls(1)
     bench.advance(0.2)

@@ -194,6 +194,31 @@ def test_each_scene_gets_a_gpu_of_its_own(lab):
         lock_file(gpu).unlink()
 
 
+def test_scenes_share_a_gpu_until_one_runs_out_of_memory(lab):
+    """Two at once do not fit: one of them, or both, are tried again alone, the others run alone.
+
+    All are done, and the record says that a GPU was shared.
+    """
+    gpu, names = f"GPU-{os.getpid()}-shared", ("a_1", "a_2", "a_3", "a_4")
+    lab.environment["CUDA_VISIBLE_DEVICES"] = gpu
+    for name in names:
+        lab.add_scene(name, do="crowded")
+    result = lab.run("--run-all", "--scenes-per-gpu", "2")
+    assert result.returncode == 0, result.stdout + result.stderr
+    causes = {name: lab.causes(name) for name in names}
+    ran_out = [name for name in names if causes[name] == ["out_of_memory", "ok"]]
+    assert 1 <= len(ran_out) <= 2
+    assert all(causes[name] == ["ok"] for name in names if name not in ran_out)
+    first, _ = lab.record(ran_out[0])["attempts"]
+    assert first["message"] == "MemoryError (its GPU was for up to 2 scenes at once)"
+    assert first["gpu"] == gpu
+    said = "ran out of memory beside up to 1 other scene on its GPU and is tried again alone"
+    assert f"{ran_out[0]} {said}; what is left runs one at a time on a GPU" in result.stdout
+    assert "waits for a GPU" not in result.stdout
+    for file in lock_file(gpu).parent.glob(f"{lock_file(gpu).name}*"):
+        file.unlink()
+
+
 def test_two_runs_share_no_gpu(lab, eventually):
     """The second says whom it waits for, and starts when the first one's trainer has ended.
 

@@ -23,10 +23,13 @@ def test_each_kind_of_job_is_shown_with_its_number_and_time(make_plan, tmp_path)
         "# first a probe of a node, seconds, unless one has passed within a day",
         shlex.join(probe_job(plan)),
         f"{scenes}, 00:02:00 a job",
-        shlex.join(worker_job(plan, "w1", 120)),
+        shlex.join(worker_job(plan, "w1")),
     ]
     assert lines[4] == "# then the aggregate, which merges what the scenes wrote, up to 01:00:00"
     assert "--job-name=merge" in lines[5]
+    at_once = plan.model_copy(update={"scenes_per_gpu": 2})
+    scenes = "# 3 scenes: at most 1 job at once, for up to 2 scenes at once on its GPU, 00:01:00"
+    assert jobs_text(at_once).splitlines()[2].startswith(scenes)
     never = plan.model_copy(update={"slurm": slurm.model_copy(update={"probe": "never"})})
     assert jobs_text(never).splitlines() == lines[2:]
     summary = merge.model_copy(update={"command": ()})  # the flow writes it itself

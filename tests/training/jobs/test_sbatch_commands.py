@@ -129,16 +129,16 @@ def test_the_aggregate():
 
 def test_a_flows_jobs():
     """A worker has its name, time and nodes to avoid; aggregate and probe ask for no GPU."""
-    command = sbatch_commands.worker_job(plan(), "w3", 7200, ["n1", "n2"])
+    command = sbatch_commands.worker_job(plan(), "w3", ["n1", "n2"])
     assert "--job-name=exp-w3" in command
-    assert "--time=02:00:00" in command
+    assert "--time=03:00:00" in command
     assert "--no-requeue" in command
     assert "--exclude=bad1,n1,n2" in command  # the script's own is not hidden
     assert command[-5:] == [
         *("/state/plans/exp-1.slurm", "--in-job", "worker", "/state/plans/exp-1.json", "w3")
     ]
     assert not any(
-        word.startswith("--exclude") for word in sbatch_commands.worker_job(plan(), "w3", 60)
+        word.startswith("--exclude") for word in sbatch_commands.worker_job(plan(), "w3")
     )
     light = "/state/plans/exp-1.light.slurm"
     assert light in sbatch_commands.aggregate_worker_job(plan(), "aggregate")
@@ -159,13 +159,28 @@ def test_bad_nodes_are_excluded_from_every_job():
         sbatch_commands.array_job(given, ArrayChunk(0, 8)),
         sbatch_commands.aggregate_job(given, []),
         sbatch_commands.probe_job(given, ["n2", "n3"]),
-        sbatch_commands.worker_job(given, "w3", 7200, ["n2", "n3"]),
+        sbatch_commands.worker_job(given, "w3", ["n2", "n3"]),
     ):
         light = "--in-job probe" in " ".join(command) or "--in-job worker" in " ".join(command)
         assert f"--exclude=bad1,n1,n2{',n3' if light else ''}" in command
     text = "#!/bin/sh\n#SBATCH -w n1\n"
     own = bad.model_copy(update={"script_text": text})
     assert sbatch_commands.excluded_nodes(own, ["n1"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("per_job", "per_gpu", "parallelism", "hours", "jobs"),
+    [(1, 1, 5, 3, 5), (4, 1, 5, 12, 5), (4, 4, 5, 3, 2), (6, 4, 4, 6, 1), (8, 4, 256, 6, 64)],
+)
+def test_a_flows_job_has_time_for_scenes_that_follow_each_other(
+    per_job, per_gpu, parallelism, hours, jobs
+):
+    """Those that share its GPU run in the same time, and count against the scenes at once."""
+    given = plan()
+    slurm = given.slurm.model_copy(update={"scenes_per_job": per_job, "parallelism": parallelism})
+    given = given.model_copy(update={"slurm": slurm, "scenes_per_gpu": per_gpu})
+    assert f"--time={hours:02}:00:00" in sbatch_commands.worker_job(given, "w3")
+    assert sbatch_commands.most_jobs(given) == jobs
 
 
 def test_flags_win_over_the_environment_and_only_scenes_get_memory_and_gpus():
@@ -179,7 +194,7 @@ def test_flags_win_over_the_environment_and_only_scenes_get_memory_and_gpus():
     given = given.model_copy(update={"slurm": given.slurm.model_copy(update=update)})
     scenes = [
         sbatch_commands.array_job(given, ArrayChunk(0, 8)),
-        sbatch_commands.worker_job(given, "w3", 7200),
+        sbatch_commands.worker_job(given, "w3"),
     ]
     others = [sbatch_commands.aggregate_job(given, []), sbatch_commands.probe_job(given)]
     for command in [*scenes, *others]:

@@ -329,6 +329,28 @@ def test_the_reference_pages_submission_of_untrained_scenes_works_as_written(lab
 
 
 @pytest.mark.parametrize(
+    ("numbers", "workers"),
+    [
+        ((2, 0, 1), 2),
+        ((2, 0, 3), 6),
+        ((2, 4, 3), 4),
+        ((2, 9, 3), 6),
+        ((2, 9, 1), 2),
+        ((0, 0, 1), 1),
+    ],
+)
+def test_workers_are_as_many_as_gpus_take_or_fewer(numbers, workers, lab, options, monkeypatch):
+    """Numbers of GPUs, of --workers and of --scenes-per-gpu."""
+    gpus, wanted, per_gpu = numbers
+    ids = tuple(map(str, range(gpus)))
+    for module in ("make_plan", "launch"):
+        monkeypatch.setattr(f"training.plan.{module}.visible_gpus", lambda: ids)
+    lab.add_scene("a_1")
+    plan = make_plan(options(workers=wanted, scenes_per_gpu=per_gpu))
+    assert (plan.workers, plan.gpus, plan.scenes_per_gpu) == (workers, ids, per_gpu)
+
+
+@pytest.mark.parametrize(
     ("values", "warm"),
     [
         ({}, {True}),

@@ -160,9 +160,15 @@ def test_flags_of_the_other_command_are_refused(options):
     said = faults_of(options(FlowOptions, submit=True))
     assert "for the flow say --cluster slurm" in said
     assert "flows.train" in faults_of(options(slurm_scenes_per_job=2))
+    shared = faults_of(options(slurm_scenes_per_gpu=2, slurm_scenes_per_job=3))
+    assert "--slurm.scenes-per-gpu belongs to" in shared
+    assert "--slurm.scenes-per-job belongs to" in shared
     assert "--slurm.probe belongs to" in faults_of(options(slurm_probe="never"))
     assert "--orphan-grace belongs to" in faults_of(options(orphan_grace="scene"))
     assert make_plan(options(FlowOptions, cluster="slurm", slurm_scenes_per_job=2)).slurm
+    plan = make_plan(options(FlowOptions, cluster="slurm", slurm_scenes_per_gpu=2))
+    assert (plan.scenes_per_gpu, plan.slurm.scenes_per_job) == (2, 2)
+    assert {scene.warm_start for scene in plan.scenes} == {False}
 
 
 @pytest.mark.parametrize(("given", "seconds"), [("", 0), ("0", 0), ("1:30", 90), ("scene", 7200)])

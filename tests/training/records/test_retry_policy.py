@@ -33,3 +33,12 @@ def test_only_what_is_not_the_trainings_fault_is_retried(cause, attempts, has_ch
         scene="a", status="failed", cause=cause, log=Path("l"), has_checkpoint=has_checkpoint
     )
     assert should_retry(outcome, attempts, max_retries=2) is expected
+
+
+@pytest.mark.parametrize(("attempts", "more", "expected"), [(1, True, True), (3, True, False)])
+def test_out_of_memory_is_retried_only_with_more_memory(attempts, more, expected):
+    """As after a GPU that was shared, and as often as other causes."""
+    outcome = Outcome(scene="a", status="failed", cause=Cause.OUT_OF_MEMORY, log=Path("l"))
+    assert should_retry(outcome, attempts, 2, has_more_memory=more) is expected
+    lost = outcome.model_copy(update={"cause": Cause.TRAINER_ERROR})
+    assert not should_retry(lost, attempts, 2, has_more_memory=more)

@@ -35,6 +35,8 @@ class Span:
     start: datetime
     end: datetime
     kind: Kind
+    gpu: str = ""
+    """The GPU that it was pinned to; empty where the job or CUDA decided."""
 
     @property
     def begin(self) -> datetime:
@@ -76,6 +78,7 @@ def _spans(row: Row, created: Sequence[datetime]) -> list[Span]:
                 start=attempt.start,
                 end=max(end, attempt.start),
                 kind=_kind(attempt, row, is_open=attempt.end is None),
+                gpu=attempt.gpu,
             )
         )
     return spans
