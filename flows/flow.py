@@ -14,7 +14,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
@@ -66,8 +65,7 @@ from training.execution.run_scene import mark_cancelled
 from training.plan.loop import blockers, make_plans
 from training.plan.model import Plan, ScenePlan, launch_line
 from training.plan.options import checked_options
-from training.report.plots.charts import import_plots
-from training.report.summary import summarise
+from training.report.report_client import start_report_writer, write_report_of
 from training.report.tables import duration
 from training.system.console import say
 
@@ -238,7 +236,7 @@ def _run_stage(plan: Plan, made: Made) -> State[Any]:
 def _summarise(plan: Plan) -> None:
     """Write the report once more, with the comparison of what the stages made."""
     try:
-        summarise(*plan.experiment)
+        write_report_of(plan)
     except OSError as error:
         say(f"the summary can't be written: {error}", sys.stderr)
 
@@ -335,7 +333,8 @@ def _train(plan: Plan, page: RunPage, made: Made) -> list[PrefectConcurrentFutur
                 makers = _makers(scene, made)
                 return runner.submit(task_of_scene, {"scene": quote(scene)}, wait_for=makers)
 
-            Thread(target=import_plots, daemon=True).start()  # while scenes run, for the report
+            if plan.aggregate is not None and not plan.aggregate.command:
+                start_report_writer(plan)
             futures = events.run(scenes, submit, runner.max_workers)
         except STOPS:
             mark_cancelled(plan)  # before the workers go: what ends now ends on request

@@ -29,6 +29,7 @@ from training.report.write import Format
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED
 from training.system.paths import Roots, resolve_roots
+from training.system.text_table import terminal_width
 from training.system.typed_command import spelled
 
 Scenes = dict[str, list[str]]
@@ -105,7 +106,8 @@ def report(options: ReportOptions) -> None:
     ours, others = _scenes_to_report(options, roots)
     for output_subdir, scenes in ours.items():
         written = summarise(roots, options.exp_name, scenes, output_subdir, options.formats)
-        say(table(roots, options.exp_name, scenes, output_subdir, written.rows))
+        experiment = roots, options.exp_name, scenes, output_subdir
+        say(table(*experiment, written.rows, width=terminal_width()))
         _say_paths(written.files)
         found = [
             (name, each[output_subdir]) for name, each in others.items() if output_subdir in each

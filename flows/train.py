@@ -42,8 +42,8 @@ from training.plan.loop import make_plans
 from training.plan.model import Plan
 from training.records.record import RecordError, read_record
 from training.records.scene_state import began_since
-from training.report.summary import standing, table
-from training.run import Plans, run_command, write_summary
+from training.report.summary import standing
+from training.run import Plans, run_command, say_table, write_summary
 from training.system.colours import painted
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED, INTERRUPTED
@@ -93,7 +93,7 @@ def launch(options: FlowOptions, plans: Plans, standby: Standby | None = None) -
     for plan in shown:
         if is_stopped:
             write_summary(plan)
-        say(table(*plan.experiment))
+        say_table(plan)
         if plan.aggregate and plan.aggregate.command and (output := merged_output(plan)):
             say(f"data: {output}")
     if state is None or is_stopped:
@@ -126,7 +126,7 @@ def _end_idle(plans: Plans) -> int:
     """Show how the scenes stand, for which no flow run is needed; return the exit status."""
     for plan in plans:
         write_summary(plan)
-        say(table(*plan.experiment))
+        say_table(plan)
     stands = [standing(plan) for plan in plans]
     say("; ".join(dict.fromkeys(text for _, text in stands)))
     return DONE if all(is_done for is_done, _ in stands) else FAILED

@@ -173,12 +173,13 @@ def _run_unless_blocked(plan: Plan, not_done: Sequence[str]) -> int:
 def _run_here(plan: Plan) -> int:
     """Run a plan on this machine and summarise its experiment; return the exit status."""
     from training.execution import local
-    from training.report.summary import table
+    from training.report.report_client import start_report_writer
 
+    start_report_writer(plan)
     with terminal(plan) as display:
         stop = local.run_plan(plan, display)
     write_summary(plan)
-    say(table(*plan.experiment))
+    say_table(plan)
     if stop.level:
         return INTERRUPTED
     if not all(map(is_done, plan.scenes)):
@@ -209,13 +210,23 @@ def _aggregate(plan: Plan) -> int:
 
 def write_summary(plan: Plan) -> None:
     """Summarise the experiment; print a warning where the disk refuses."""
-    from training.report.summary import summarise
+    from training.report.report_client import write_report_of
 
     try:
         with awaited("the report is written"):
-            summarise(*plan.experiment)
+            write_report_of(plan)
     except OSError as error:
         say(f"the summary can't be written: {error}", sys.stderr)
+
+
+def say_table(plan: Plan) -> None:
+    """Print the table of the experiment's scenes; a warning where there is none."""
+    from training.report.report_client import table_of
+
+    try:
+        say(table_of(plan))
+    except OSError as error:
+        say(f"the table of scenes can't be shown: {error}", sys.stderr)
 
 
 if __name__ == "__main__":

@@ -78,10 +78,10 @@ def aggregate_experiment(plan: Plan) -> str:
     # Here, since a worker that runs scenes starts in three quarters of the time without them.
     from training.jobs.aggregate_task import aggregate_in_process
     from training.plan.aggregate_state import merged_output
-    from training.report.summary import summarise
+    from training.report.report_client import write_report_of
 
     if plan.aggregate is None or not plan.aggregate.command:
-        return str(summarise(*plan.experiment).report)
+        return str(write_report_of(plan))
     with _busy():
         aggregate_in_process(plan, _stop)
     return str(merged_output(plan) or plan.aggregate.log)

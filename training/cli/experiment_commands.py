@@ -15,6 +15,7 @@ from training.plan.experiments import Experiment, find_experiment
 from training.plan.options import LaunchOptions
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED
+from training.system.memory import garbage_collection_paused
 from training.system.paths import resolve_roots
 from training.system.typed_command import spelled
 
@@ -106,6 +107,7 @@ def _cancel(experiment: Experiment, *, dry_run: bool) -> int:
 
 
 def _show(experiment: Experiment) -> int:
-    snapshots = snapshots_of(experiment)
-    say(render_all(snapshots))
-    return exit_status(snapshots)
+    with garbage_collection_paused():
+        snapshots = snapshots_of(experiment)
+        say(render_all(snapshots))
+        return exit_status(snapshots)

@@ -22,6 +22,7 @@ from training.execution.prepare_rasterizer import compile_rasterizer
 from training.execution.run_scene import mark_cancelled, run_scene
 from training.plan.experiments import noted_snapshots
 from training.plan.model import Plan, ScenePlan
+from training.plan.plan_file import write_plan
 from training.records.outcome import Outcome
 from training.records.retry_policy import should_retry
 from training.system.atomic_write import write_atomically
@@ -82,7 +83,7 @@ def prepare_launch(plans: Sequence[Plan]) -> None:
         with awaited("the trainer's sources are copied"):
             _keep_sources(plan)
         try:
-            write_atomically(plan.file, plan.to_json(), private=plan.has_secrets)
+            write_plan(plan)
             note_launcher(plan.file)
         except OSError as error:
             raise FaultsError([Fault("the plan can't be kept", str(error))]) from error

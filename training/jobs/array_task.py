@@ -23,6 +23,7 @@ from training.jobs.reconcile import reconcile_previous_run
 from training.jobs.sbatch_commands import slurm_of
 from training.plan.experiments import PlanFileError, read_plan
 from training.plan.model import Plan, ScenePlan
+from training.plan.plan_file import read_scene_to_run
 from training.plan.slurm_plan import START_S
 from training.records.outcome import Outcome
 from training.records.record import RecordError, read_record
@@ -45,13 +46,15 @@ def main(argv: list[str]) -> int:
     block_signals()
     started = time.monotonic()
     job_ends = started - START_S
+    plan_file = Path(argv[0])
+    number = int(argv[1]) + int(os.environ["SLURM_ARRAY_TASK_ID"])
     try:
-        plan = read_plan(Path(argv[0]))
+        plan = read_scene_to_run(plan_file, number)
     except PlanFileError as error:
         say(str(error))
         return FAILED
     note_begun(plan)
-    scene = plan.of("run")[int(argv[1]) + int(os.environ["SLURM_ARRAY_TASK_ID"])]
+    (scene,) = plan.scenes
     job_ends += slurm_of(plan).time_s
     if reason := _reason_not_to_start(plan, scene):
         say(f"{scene.name}: not started, {reason}")
@@ -64,8 +67,8 @@ def main(argv: list[str]) -> int:
         return FAILED
     outcome = _run_with_retries(plan, scene, job_ends)
     say(f"{outcome}, log {outcome.log}")
-    if outcome.status == "failed":
-        _mark_enough_failures(plan)
+    if outcome.status == "failed" and plan.max_failures:
+        _mark_enough_failures(read_plan(plan_file))
     return DONE if outcome.status == "done" else FAILED
 
 
@@ -168,7 +171,7 @@ def _requeue(outcome: Outcome) -> Outcome:
 
 def _mark_enough_failures(plan: Plan) -> None:
     """Leave the mark that keeps further tasks from starting, once --max-failures is reached."""
-    if plan.max_failures and _failures(plan) >= plan.max_failures:
+    if _failures(plan) >= plan.max_failures:
         plan.enough_failures.touch()
 
 

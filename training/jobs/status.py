@@ -110,7 +110,9 @@ def take_snapshot(experiment: Experiment) -> Snapshot:
 
     Reconciles first: an attempt whose job ended without a recorded cause gets one.
     """
-    plans, looks, queue = experiment.plans, _looks(experiment), ask_queue(experiment.plans)
+    queue = ask_queue(experiment.plans)
+    experiment = _with_plans_at_work(experiment, queue)
+    plans, looks = experiment.plans, _looks(experiment)
     if not queue.unknown:
         records = {each.output: each.record for each in looks.values() if not each.fault}
         changed = set(reconcile_records(records, queue.my_job_ids, plans))
@@ -118,6 +120,13 @@ def take_snapshot(experiment: Experiment) -> Snapshot:
         looks |= {each.scene: _Look.at(each.scene, each.output) for each in again}
         reconcile_aggregate(plans, queue.my_job_ids)
     return _snapshot(experiment, queue, looks)
+
+
+def _with_plans_at_work(experiment: Experiment, queue: Queue) -> Experiment:
+    """Return the experiment with the plans that a living process or queued jobs are of, too."""
+    running = filter(living_launcher, experiment.plan_files)
+    queued = (each.plan.file for each in queue.jobs)
+    return replace(experiment, at_work=frozenset((*running, *queued)))
 
 
 def survey(experiments: Iterable[Experiment]) -> list[Snapshot]:
@@ -266,7 +275,10 @@ class _Look:
         """Read a scene's record and, where it says running, its claim."""
         try:
             record = read_record(output)
-            return cls(scene, output, record, living_holder(output, record))
+            holder = living_holder(output, record)
+            # Nobody looks at the configuration here, which is most of a record.
+            record = record and record.model_copy(update={"configuration": {}})
+            return cls(scene, output, record, holder)
         except RecordError as error:
             return cls(scene, output, fault=str(error))
 

@@ -167,10 +167,16 @@ def _recorded_as_sweep(exp_name: str, roots: Roots) -> bool | None:
 
 
 def _planned_as_sweep(exp_name: str, roots: Roots) -> bool | None:
-    from training.plan.experiments import experiment_named
+    """Return whether the newest plan that is not cancelled is a sweep's; None without one."""
+    from training.plan.experiments import MOST_PLANS, PlanFileError, experiment_named
+    from training.plan.plan_file import read_scene_to_run
 
-    plans = experiment_named(exp_name, roots).plans
-    return next((plan.is_sweep for plan in plans if not plan.cancelled.exists()), None)
+    for path in experiment_named(exp_name, roots).plan_files[:MOST_PLANS]:
+        with contextlib.suppress(PlanFileError, IndexError):
+            plan = read_scene_to_run(path, 0)  # by one scene it is known
+            if plan.roots.results_root == roots.results_root and not plan.cancelled.exists():
+                return plan.is_sweep
+    return None
 
 
 def script_faults(script: Path) -> list[Fault]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import accumulate
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from training.plan.model import PLAN_VERSION, LoopStage, Plan, setting_of
-from training.records.record import RECORD, RecordError, read_versioned_json, reason_of
+from training.records.record import RECORD, RecordError, reason_of, versioned_json
 from training.system.memory import garbage_collection_paused
 from training.system.paths import Roots
 
@@ -20,7 +21,8 @@ PLAN_ID = re.compile(r"(?P<exp_name>.+)-\d{8}T\d{6}\.\d{6}")
 LOST = "until then its jobs are neither shown nor cancelled (squeue --me lists them)"
 """What it means for an experiment that a plan can't be read."""
 MOST_PLANS = 20
-"""This many of the newest plans are read; scenes of older ones are known by their records."""
+"""This many of the newest plans are read, and `Experiment.at_work`; scenes of older ones are known
+by their records."""
 MOST_BYTES = 30_000_000
 """No further plan is read after so many bytes of them: those of ten thousand scenes have 8 MB."""
 
@@ -37,6 +39,8 @@ class Experiment:
     roots: Roots
     plan_files: tuple[Path, ...]
     """Files of all its plans, newest first."""
+    at_work: frozenset[Path] = frozenset()
+    """Those of plans that are known to be at work: they are read, however old."""
 
     @property
     def setting(self) -> str:
@@ -52,7 +56,9 @@ class Experiment:
     def _read_files(self) -> tuple[Path, ...]:
         sizes = accumulate(map(_size, self.plan_files[:MOST_PLANS]))
         before = zip(self.plan_files, [0, *sizes], strict=False)
-        return tuple(path for path, size in before if size < MOST_BYTES)[:MOST_PLANS]
+        newest = [path for path, size in before if size < MOST_BYTES][:MOST_PLANS]
+        older = (path for path in self.plan_files[len(newest) :] if path in self.at_work)
+        return (*newest, *older)
 
     @cached_property
     def plans(self) -> tuple[Plan, ...]:
@@ -64,7 +70,7 @@ class Experiment:
         root = self.roots.results_root
         return tuple(plan for plan in plans if plan.roots.results_root == root)
 
-    @property
+    @cached_property
     def current_plans(self) -> tuple[Plan, ...]:
         """Those of its plans that write to the folders that its newest plan writes to.
 
@@ -92,8 +98,13 @@ class Experiment:
         Those of a sweep and of its settings are as a plan names them: `epochs=30,seed=1/<scene>`.
         """
         found = {scene.name for plan in self.current_plans for scene in plan.scenes}
-        found |= self.roots.outputs_with(RECORD, self._launched, self.output_subdir).keys()
+        found |= self._recorded.keys()
         return sorted(found if not self.setting else filter(self._has, found))
+
+    @cached_property
+    def _recorded(self) -> dict[str, Path]:
+        """The output folders of its scenes that have a record."""
+        return self.roots.outputs_with(RECORD, self._launched, self.output_subdir)
 
     def _has(self, scene: str) -> bool:
         return setting_of(scene) == self.setting
@@ -158,7 +169,8 @@ class Experiment:
 
     def output(self, scene: str) -> Path:
         """Return the output folder of one of `scenes`."""
-        return self.roots.output_folder(scene, self._launched, self.output_subdir)
+        known = self._recorded.get(scene)
+        return known or self.roots.output_folder(scene, self._launched, self.output_subdir)
 
 
 def find_experiment(name: str, roots: Roots) -> Experiment:
@@ -198,9 +210,14 @@ def read_plan(path: Path) -> Plan:
 
     Raises PlanFileError for a file that can't be read or that a newer version has written.
     """
+    return plan_in(path, path.read_bytes)
+
+
+def plan_in(path: Path, read: Callable[[], bytes]) -> Plan:
+    """Return the plan that `read` returns as JSON; raises PlanFileError as `read_plan` does."""
     try:
         with garbage_collection_paused():
-            return Plan.model_validate(read_versioned_json(path, PLAN_VERSION))
+            return Plan.model_validate(versioned_json(read(), path, PLAN_VERSION))
     except RecordError as error:  # of a newer version
         raise PlanFileError(str(error)) from error
     except (OSError, ValueError) as error:

@@ -5,13 +5,12 @@ A dry run prints the plan that a launch executes; every Slurm job reads it from 
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -27,7 +26,7 @@ from pydantic import (
 from training.configuration.fingerprint import combined, last_made
 from training.configuration.job_variables import without_secret_values
 from training.plan.option_types import ProbePolicy
-from training.plan.shared_content import COMMAND, SHARED, same_for_all, spread
+from training.plan.shared_content import SharedPath, file_lines, spread
 from training.records.record import CodeVersion
 from training.snapshots.manifest import Sources
 from training.system.paths import Roots
@@ -77,13 +76,13 @@ class ScenePlan(BaseModel):
     """Of a sweep that of the setting: `<sweep>/epochs=30,seed=1`."""
     scene: dict[str, Any]
     """The scene's JSON as it was when the plan was made; a run uses this, not the file."""
-    scene_file: Path
+    scene_file: SharedPath
     action: Action
     reason: str
     command: tuple[str, ...]
     environment: dict[str, str]
     """Set on top of the caller's environment."""
-    output: Path
+    output: SharedPath
     fingerprint: str
     """Of the configuration and the scene: `training.configuration.fingerprint`."""
     made_from: tuple[Path, ...] = ()
@@ -119,6 +118,16 @@ class ScenePlan(BaseModel):
     """The Slurm job, of a flow that has died, in which it trains already; else empty."""
     expected_s: float | None = None
     """How long it took in an earlier experiment, in seconds for as many epochs; None: not known."""
+
+    def model_post_init(self, _: Any) -> None:
+        """Share the set of fields that were given: pydantic makes one of 2 KB for each scene."""
+        object.__setattr__(self, "__pydantic_fields_set__", _ALL_GIVEN)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with other values, which are not validated."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.model_post_init(None)
+        return copied
 
     @property
     def scene_name(self) -> str:
@@ -170,6 +179,9 @@ class ScenePlan(BaseModel):
     def noted_command(self) -> str:
         """The same for record and log."""
         return noted(self.command, self.environment)
+
+
+_ALL_GIVEN = set(ScenePlan.model_fields)
 
 
 class AggregatePlan(BaseModel):
@@ -315,11 +327,7 @@ class Plan(BaseModel):
 
     def to_json(self) -> str:
         """Return the content of the plan's file: what all scenes of an experiment share, once."""
-        same, firsts = same_for_all(self.scenes, ScenePlan.model_fields)
-        content = self.model_dump_json(indent=1, exclude={"scenes": {"__all__": same}})
-        own = same - {COMMAND}
-        shared = {name: each.model_dump(mode="json", include=own) for name, each in firsts.items()}
-        return f'{{"{SHARED}": {json.dumps(shared, indent=1)},{content.removeprefix("{")}'
+        return "".join(file_lines(self, ScenePlan.model_fields))
 
     @property
     def python(self) -> str:
@@ -379,6 +387,11 @@ class Plan(BaseModel):
     def enough_failures(self) -> Path:
         """A file that exists once --max-failures was reached."""
         return self.file.with_suffix(".enough")
+
+    @property
+    def scene_offsets(self) -> Path:
+        """A file that says where in the plan's file each scene stands (`plan_file`)."""
+        return self.file.with_suffix(".offsets")
 
     @property
     def snapshot_note(self) -> Path:

@@ -186,12 +186,16 @@ def read_record(output: Path) -> RunRecord | None:
 
 
 def read_versioned_json(path: Path, newest: int) -> dict[str, Any]:
-    """Return the JSON object in a file; one that does not name its format's version is of 1.
+    """Return the JSON object in a file, as `versioned_json` does; raises OSError too."""
+    return versioned_json(path.read_bytes(), path, newest)
 
-    Raises RecordError for a version above `newest`, ValueError for anything but a JSON object, and
-    OSError.
+
+def versioned_json(text: bytes, path: Path, newest: int) -> dict[str, Any]:
+    """Return the JSON object in a file's text; without its format's version it is of version 1.
+
+    Raises RecordError for a version above `newest`, ValueError for anything but a JSON object.
     """
-    content = from_json(path.read_bytes())
+    content = from_json(text)
     if not isinstance(content, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - the file is wrong, not a type
     version = content.setdefault(VERSION_KEY, 1)

@@ -17,7 +17,6 @@ from training.report.tables import terminal_lines
 from training.report.write import Format, report_paths, write_report
 from training.system.console import say
 from training.system.paths import Roots
-from training.system.text_table import terminal_width
 
 
 @dataclass(frozen=True)
@@ -79,15 +78,17 @@ def table(
     chosen: Iterable[str],
     output_subdir: str = "",
     rows: Sequence[Row] | None = None,
+    *,
+    width: int | None = None,
 ) -> str:
     """Return the table of scenes for a terminal, failures by cause, and paths of the report.
 
     Of a sweep the table of its settings, and the best of them. `rows`: if they were just read.
+    `width`: the terminal's columns; None for no bound.
     """
     rows = rows or collect(roots, exp_name, chosen, output_subdir)
     place = report_paths(roots, exp_name, output_subdir)
     page, report = place.file("report.html"), place.file("report.md")
-    width = terminal_width()
     lines = sweep_lines(rows, width) or terminal_lines(rows, width)
     failed = failure_lines(rows)
     failed += [""] * bool(failed)

@@ -17,6 +17,7 @@ from training.report.known import plans_of, unreadable_plans
 from training.report.latex import to_latex
 from training.report.loop_section import loop_section
 from training.report.markdown import linked_from, to_markdown
+from training.report.plots import FEWEST_FOR_PLOTS
 from training.report.plots.bars import (
     DURATION,
     PSNR,
@@ -35,8 +36,6 @@ from training.report.tables import numbers_table, to_csv
 from training.system.atomic_write import write_atomically
 from training.system.paths import Roots
 
-FEWEST_FOR_PLOTS = 2
-"""Of a single scene the table says everything."""
 Format = Literal["latex", "pdf", "svg"]
 """In which reports are written besides Markdown, HTML, CSV and PNG."""
 PLOT_FORMATS = ("png", "pdf", "svg")

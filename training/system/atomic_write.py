@@ -8,17 +8,20 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from training.system.claim_file import check_own_claim
 
 PRIVATE = 0o600
+Content = str | bytes | Iterable[bytes]
+"""What is written to a file; as parts where nobody needs the whole."""
 
 
 def write_atomically(
     path: Path,
-    content: str | bytes,
+    content: Content,
     *,
     sole_writer: bool = False,
     keep_as: Path | None = None,
@@ -59,11 +62,12 @@ def write_json_atomically(path: Path, content: Any) -> None:
     write_atomically(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def write_durably(path: Path, content: str | bytes, *, private: bool = False) -> None:
+def write_durably(path: Path, content: Content, *, private: bool = False) -> None:
     """Write a file and wait until the disk has it; raises OSError, `path` may then be half."""
+    whole = content.encode() if isinstance(content, str) else content
     with path.open("wb") as stream:
         if private:
             os.fchmod(stream.fileno(), PRIVATE)  # while it is empty
-        stream.write(content.encode() if isinstance(content, str) else content)
+        stream.writelines([whole] if isinstance(whole, bytes) else whole)
         stream.flush()
         os.fsync(stream.fileno())

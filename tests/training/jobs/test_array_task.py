@@ -88,7 +88,8 @@ def test_a_job_whose_time_went_to_compiling_is_requeued_once(  # noqa: PLR0917 -
     monkeypatch.setattr(array_task.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(array_task.client, "requeue", requeue)
     monkeypatch.setattr(array_task.signal, "sigtimedwait", lambda *_: None)
-    monkeypatch.setattr(array_task, "read_plan", lambda _: plan)
+    own = plan.model_copy(update={"scenes": plan.scenes[:1]})
+    monkeypatch.setattr(array_task, "read_scene_to_run", lambda *_: own)
     monkeypatch.setattr(array_task, "slurm_of", lambda _: SimpleNamespace(time_s=600))
     monkeypatch.setattr(array_task, "_run_with_retries", run)
     for name in ("block_signals", "reconcile_previous_run", "compile_rasterizer", "_prepare_gpu"):
@@ -179,6 +180,7 @@ def test_a_task_starts_its_scene_again_only_after_a_timeout(plan, cause, has_che
 
 def test_a_task_whose_plan_is_damaged_says_so(plan, monkeypatch, capsys):
     """In one line, in the job's own log."""
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
     monkeypatch.setattr(array_task, "block_signals", lambda: None)
     plan.file.parent.mkdir(parents=True)
     plan.file.write_text("{")
