@@ -62,6 +62,7 @@ from training.display.terminal import terminal
 from training.execution.local import STOPPING, prepare_launch, scenes_without_data
 from training.execution.merge import AggregateError
 from training.execution.run_scene import mark_cancelled
+from training.jobs.flow_claim import flow_claimed, with_dead_flows
 from training.plan.loop import blockers, make_plans
 from training.plan.model import Plan, ScenePlan, launch_line
 from training.plan.options import checked_options
@@ -243,7 +244,7 @@ def _summarise(plan: Plan) -> None:
 
 def _run(plan: Plan, page: RunPage, made: Made) -> State[Any]:
     try:
-        with _slurm_jobs(plan):
+        with _claimed(plan):
             note_run(plan, _flow_run())
             _aggregate(plan, _train(plan, page, made), made)
             return final_state(plan)
@@ -273,15 +274,17 @@ def _make_plans(options: FlowOptions) -> Sequence[Plan]:
     for warning in dict.fromkeys(each for plan in plans for each in plan.warnings):
         say(f"warning: {warning}")  # a command line shows them in its header
     if plans[0].slurm is None:
-        return plans
+        return [with_dead_flows(plan) for plan in plans]
     from flows.slurm.preflight import reconcile_with_slurm
 
     return reconcile_with_slurm(plans)
 
 
-def _slurm_jobs(plan: Plan) -> AbstractContextManager[None]:
-    """Provide what all Slurm jobs of a plan need; nothing where it has none, or has it already."""
-    if plan.slurm is None or _jobs_of(plan):
+def _claimed(plan: Plan) -> AbstractContextManager[None]:
+    """Claim a plan for this flow, and provide what all its Slurm jobs need, unless that is done."""
+    if plan.slurm is None:
+        return flow_claimed(plan)
+    if _jobs_of(plan):
         return nullcontext()
     from flows.slurm.worker_jobs import slurm_jobs
 

@@ -37,6 +37,7 @@ from training.display.plan_text import overview, render
 from training.display.terminal import terminal
 from training.execution.attempt import ending_bound_s
 from training.execution.run_scene import mark_cancelled, wait_until_ended
+from training.jobs.flow_claim import with_dead_flows
 from training.plan.aggregate_state import merged_output
 from training.plan.loop import make_plans
 from training.plan.model import Plan
@@ -105,9 +106,12 @@ def launch(options: FlowOptions, plans: Plans, standby: Standby | None = None) -
 
 
 def _reconciled(plans: Plans) -> Plans:
-    """Return plans without scenes that Slurm's jobs have already; print what Slurm warns of."""
+    """Return plans without scenes that Slurm's jobs have already; print what Slurm warns of.
+
+    They know by now what flows of their experiments have died.
+    """
     if plans[0].slurm is None:
-        return plans
+        return [with_dead_flows(plan) for plan in plans]
     from flows.slurm.preflight import reconcile_with_slurm
 
     return reconcile_with_slurm(plans)

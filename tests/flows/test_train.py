@@ -228,16 +228,22 @@ def test_a_second_ctrl_c_ends_a_flow_at_once(flow_lab, alive, eventually, gap_s)
     breakage="a trainer without its launcher is cancelled",
 )
 def test_kill_9_of_the_flow_leaves_nothing_and_the_same_command_finishes(
-    flow_lab, hanging, alive, eventually
+    flow_lab, prefect_api, hanging, alive, eventually
 ):
-    """Workers, supervisors and trainers end by themselves; the record does not say running."""
+    """Workers, supervisors and trainers end by themselves; the record does not say running.
+
+    Prefect shows the run as Running until the next one of the experiment ends it as Crashed.
+    """
     below = children_of(hanging.pid)
     hanging.kill()
     eventually(lambda: not [each for each in below if alive(each.pid)], "their end", BOUND_S)
     assert flow_lab.causes("a_1") == ["worker_lost"]
+    (killed,) = (run["id"] for run in prefect_api.runs("exp") if run["state_type"] == "RUNNING")
     again = flow_lab.run(*flow_lab.flags, program=FLOW)
     assert again.returncode == 0, again.stdout
     assert flow_lab.causes("a_1") == ["worker_lost", "ok"]
+    ends = {run["id"]: run["state_type"] for run in prefect_api.runs("exp")}
+    assert ends[killed] == "CRASHED"
 
 
 def test_an_api_that_does_not_answer_is_a_fault_in_seconds(lab):

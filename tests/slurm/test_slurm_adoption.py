@@ -101,6 +101,16 @@ def test_ctrl_c_ends_what_was_taken_over_and_another_configuration_is_trained_an
     assert not list((flow_lab.root / "state" / "dask").iterdir())
 
 
+def test_cancel_ends_what_trains_without_a_flow(flow_lab, slurm, killed, eventually):
+    """From any terminal; the records say cancelled."""
+    killed("orphans")
+    cancelled = flow_lab.run("--cancel", "--exp-name", "orphans")
+    assert cancelled.returncode == 0, cancelled.stdout + cancelled.stderr
+    assert "running: a_1, a_2" in cancelled.stdout
+    assert [causes(flow_lab, "orphans", name) for name in ("a_1", "a_2")] == [["cancelled"]] * 2
+    eventually(lambda: not slurm.squeue() and not flow_lab.strays(), "nothing left", BOUND_S)
+
+
 def runs_of(prefect_api: Any, exp_name: str) -> list[dict[str, Any]]:
     """Return an experiment's flow runs, in order."""
     return sorted(prefect_api.runs(exp_name), key=lambda run: run["created"])

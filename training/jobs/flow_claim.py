@@ -115,11 +115,17 @@ def flows_before(plan: Plan) -> list[Plan]:
     return [each for each in found if _writes_the_same(each, plan)]
 
 
-def flow_has_died(plan: Plan, queued: Collection[str]) -> bool:
+def with_dead_flows(plan: Plan) -> Plan:
+    """Return a plan for this machine as the successor of those whose flows have died."""
+    dead = (each.plan_id for each in flows_before(plan) if flow_has_died(each, None))
+    return plan.model_copy(update={"succeeds": tuple(sorted(dead))})
+
+
+def flow_has_died(plan: Plan, queued: Collection[str] | None) -> bool:
     """Return whether a plan's flow has died and left what it had.
 
-    False where it has ended in good order, and where nobody can tell. `queued`: ids of this
-    user's jobs in Slurm's queue.
+    False where it has ended in good order, and where nobody can tell. `queued`: ids of this user's
+    jobs in Slurm's queue; None where Slurm was not asked.
     """
     if not numbered(folder_of(plan) / ".claim"):
         return False
@@ -129,7 +135,7 @@ def flow_has_died(plan: Plan, queued: Collection[str]) -> bool:
         return False
 
 
-def wait_until_silent(plan: Plan, queued: Collection[str]) -> None:
+def wait_until_silent(plan: Plan, queued: Collection[str] | None) -> None:
     """Wait, where a flow's own job has ended, until its last sign of life is old enough."""
     deadline = time.monotonic() + SILENT_AFTER_S + 1
     with contextlib.suppress(RecordError):
@@ -172,18 +178,18 @@ def _claimed(plan: Plan) -> AbstractContextManager[Claim]:
     return claimed(folder_of(plan), os.getpid(), SILENT_AFTER_S + 1, ended)
 
 
-def _living_holder(plan: Plan, queued: Collection[str]) -> Holder | None:
+def _living_holder(plan: Plan, queued: Collection[str] | None) -> Holder | None:
     """Return the living process that has a plan's flow; raises RecordError."""
     holder = holder_of(folder_of(plan))
     ended = _ended_job(holder, queued) if holder else None
     return holder_of(folder_of(plan), ended) if ended else holder
 
 
-def _ended_job(holder: Holder, queued: Collection[str]) -> EndedJob | None:
+def _ended_job(holder: Holder, queued: Collection[str] | None) -> EndedJob | None:
     """Return the job that a flow ran in where it has ended, or has been requeued as this one."""
     job_id = holder.slurm_job_id
     is_own_former = job_id == own_job_id() and is_started_again()
-    has_ended = job_id not in queued or is_own_former
+    has_ended = is_own_former or (queued is not None and job_id not in queued)
     return EndedJob(job_id, SILENT_AFTER_S) if job_id and has_ended else None
 
 

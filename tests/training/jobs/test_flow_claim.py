@@ -71,8 +71,9 @@ ELSEWHERE = ProcessId("another-host", "boot", 1, 1)
         ("7", 30, ("7",), False),
         ("7", 30, (), True),
         ("7", 10, (), False),
+        ("7", 30, None, False),
     ],
-    ids=["unknown", "its job runs", "its job has ended", "its node may still run it"],
+    ids=["unknown", "its job runs", "its job has ended", "its node may run it", "Slurm not asked"],
 )
 def test_a_flow_on_another_machine_has_died_when_its_job_has_ended(
     plans, job_id, silent_s, queued, expected
