@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,16 @@ from flows.slurm.job import name_of_adopted
 from training.execution.supervisor_client import SUPERVISOR
 from training.execution.trainer_process import REPEATED_AFTER_S
 from training.jobs.flow_claim import successor_of
-from training.jobs.sbatch_commands import slurm_of
+from training.jobs.sbatch_commands import slurm_of, worker_time_s
 from training.plan.experiments import read_plan
-from training.plan.model import Plan
+from training.plan.model import Plan, SlurmPlan
 from training.system.exit_status import DONE, FAILED
 from training.system.job_environment import own_job_id
 
 DEATH_TIMEOUT_S = 30
 """A scheduler that can't be reached for so long is considered gone."""
+REQUEST = ("script_text", "site_options", "flag_options", "scene_options")
+"""What of a plan decides what its jobs ask Slurm for."""
 
 
 def main(argv: list[str]) -> int:
@@ -42,16 +45,27 @@ def main(argv: list[str]) -> int:
     Then, where the flow is gone, for the flow that has taken over from it.
     """
     plan, name = read_plan(Path(argv[0])), argv[1]
-    status, is_orphan = _serve(plan, name)
+    submitted = plan
+    status, is_orphan = _serve(plan, name, submitted)
     while is_orphan and (successor := _finish_scene(plan)):
+        if not asks_for_the_same(slurm_of(submitted), slurm_of(successor)):
+            break
         plan, name = successor, name_of_adopted(own_job_id())
         print(f"joins the flow of {plan.plan_id}", flush=True)
-        status, is_orphan = _serve(plan, name)
+        status, is_orphan = _serve(plan, name, submitted)
     return status
 
 
-def _serve(plan: Plan, name: str) -> tuple[int, bool]:
-    """Be a worker of a plan's flow; return the exit status, and whether a scene has outlived it."""
+def asks_for_the_same(one: SlurmPlan, other: SlurmPlan) -> bool:
+    """Return whether the jobs of two plans' scenes are alike, except in their time."""
+    return all(getattr(one, name) == getattr(other, name) for name in REQUEST)
+
+
+def _serve(plan: Plan, name: str, submitted: Plan) -> tuple[int, bool]:
+    """Be a worker of a plan's flow; return the exit status, and whether a scene has outlived it.
+
+    `submitted`: the plan that this job was submitted for.
+    """
     try:
         scheduler = connection.read(plan)
         security = scheduler.security
@@ -59,8 +73,9 @@ def _serve(plan: Plan, name: str) -> tuple[int, bool]:
         print(f"the flow of {plan.plan_id} has ended: nothing to do", flush=True)
         return DONE, False
     status, is_orphan = DONE, False
+    told = {**STARTUP_INFORMATION, "walltime_s": lambda _: worker_time_s(submitted)}
     try:
-        is_orphan = asyncio.run(_work(scheduler.address, security, name, plan))
+        is_orphan = asyncio.run(_work(scheduler.address, security, name, plan, told))
     except (OSError, TimeoutError) as error:
         print(f"the scheduler at {scheduler.address} can't be reached: {error}", flush=True)
         status = FAILED
@@ -89,8 +104,13 @@ def _finish_scene(plan: Plan) -> Plan | None:
     return None if _terms else successor_of(plan)
 
 
-async def _work(address: str, security: Security, name: str, plan: Plan) -> bool:
-    """Run a worker until the flow closes it or is gone; return whether a scene has outlived it."""
+async def _work(
+    address: str, security: Security, name: str, plan: Plan, told: Mapping[str, Any]
+) -> bool:
+    """Run a worker until the flow closes it or is gone; return whether a scene has outlived it.
+
+    `told`: what it reports about its job when it joins.
+    """
     host = local_address_towards(address.split("://")[1].rpartition(":")[0])
     with configured(WORKER_CONFIG):
         worker = QuietWorker(
@@ -105,7 +125,7 @@ async def _work(address: str, security: Security, name: str, plan: Plan) -> bool
             memory_limit=0,  # the memory is the trainer's, which Dask does not see
             death_timeout=DEATH_TIMEOUT_S,
             local_directory=os.environ.get("TMPDIR", "/tmp"),  # noqa: S108  # empty: nothing spills
-            startup_information=STARTUP_INFORMATION,
+            startup_information=told,
         )
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, _on_term, worker)

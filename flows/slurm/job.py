@@ -57,8 +57,10 @@ class Job:
     """When its walltime is over."""
     cancelled: bool = False
     """By this pool, so that Slurm's answer how it ended says nothing about its scene."""
+    is_welcome: bool = True
+    """Whether the worker of an adopted job may join when its scenes have ended: none was lost."""
     may_join: bool = False
-    """Whether it is adopted, its scene has ended, and its worker is welcome."""
+    """Whether it is adopted, its scenes have ended, and its worker is awaited."""
     lost: threading.Event = field(default_factory=threading.Event)
     """Set once its worker has left, or Slurm's queue does not show the job any more."""
     running: int = 0

@@ -56,6 +56,8 @@ class SlurmDispatcher:
     ) -> None:
         self._pool, self._client, self._on_job_granted = pool, client, on_job_granted
         self._sharing = sharing
+        self._followed = set[str]()
+        """Scenes whose adopted jobs have been looked at."""
 
     def run(self, call: Call, stop: threading.Event) -> Any:
         """Run a call in a job of the pool; return a Completed state that names job and log.
@@ -64,7 +66,7 @@ class SlurmDispatcher:
         worker was lost SceneNotDoneError with the cause that Slurm gives.
         """
         scene = _scene_of(call)
-        if scene and (adopted := self._pool.take_adopted(scene.adopted_job)):
+        if scene and (adopted := self._take_adopted(scene)):
             outcome = self._follow(scene, adopted, stop)
             if not starts_anew(scene, outcome):
                 return self._result(scene, adopted, outcome)
@@ -108,6 +110,13 @@ class SlurmDispatcher:
         if cause in NODE_FAULTS:
             self._pool.avoid_node(job.node)
         return WorkerLostError(f"{job}: {end or error}", cause)
+
+    def _take_adopted(self, scene: ScenePlan) -> Job | None:
+        """Return the adopted job that trains a scene, at the scene's first attempt; else None."""
+        if scene.name in self._followed:
+            return None
+        self._followed.add(scene.name)
+        return self._pool.take_adopted(scene.adopted_job)
 
     def _follow(self, scene: ScenePlan, job: Job, stop: threading.Event) -> Outcome:
         """Wait for the end of a scene in an adopted job; return its outcome.

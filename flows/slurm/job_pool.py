@@ -46,12 +46,12 @@ class JobPool:
     `sbatch_command` makes the command line that submits a job, given the name of its worker and
     nodes to exclude; `failure_text` explains why jobs, by id, ended before their workers joined;
     `unfinished_calls` counts the calls that have not ended, those to come included, of which
-    `expected_calls` will come at once: their jobs are submitted before. `adopted`: ids of jobs that
-    train scenes of ours already, which count as held. `before_first_job` may take its time and
-    raise JobsError; it is given what is set when the pool closes, and returns nodes on which
-    nothing can start. `on_bad_node` is called when a node has failed, or could not start a worker.
-    `exclude_queued` keeps queued jobs, by id, off nodes; `remember_nodes` is given bad nodes, with
-    a job that ended there, and nodes on which workers have started.
+    `expected_calls` will come at once: their jobs are submitted before. `adopted`: jobs, by id,
+    that train so many scenes of ours already, and count as held. `before_first_job` may take its
+    time and raise JobsError; it is given what is set when the pool closes, and returns nodes on
+    which nothing can start. `on_bad_node` is called when a node has failed, or could not start a
+    worker. `exclude_queued` keeps queued jobs, by id, off nodes; `remember_nodes` is given bad
+    nodes, with a job that ended there, and nodes on which workers have started.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class JobPool:
         unfinished_calls: Callable[[], int],
         say: Callable[[str], None],
         expected_calls: int = 0,
-        adopted: Collection[str] = (),
+        adopted: Mapping[str, int] | None = None,
         nodes: AvoidedNodes | None = None,
         before_first_job: Callable[[threading.Event], Collection[str]] = lambda _: (),
         on_bad_node: Callable[[], None] = lambda: None,
@@ -81,7 +81,7 @@ class JobPool:
         self._report, self._clock = ThrottledMessages(say, clock), clock
         nodes = nodes or AvoidedNodes(most_queued=limits.max_jobs)
         self._state = PoolState(limits, expected_calls=expected_calls, nodes=nodes)
-        self._state.adopt(adopted, clock())
+        self._state.adopt(adopted or {}, clock())
         self._changed = threading.Condition()
         """Held whenever the state is read or written."""
         self._closing = threading.Event()

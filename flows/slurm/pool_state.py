@@ -100,12 +100,12 @@ class PoolState:
 
     # What calls and workers change
 
-    def adopt(self, job_ids: Collection[str], now: float) -> None:
-        """Take over jobs that train scenes of ours already."""
-        for job_id in job_ids:
+    def adopt(self, scenes: Mapping[str, int], now: float) -> None:
+        """Take over jobs, by id, that train so many scenes of ours already."""
+        for job_id, running in scenes.items():
             name = name_of_adopted(job_id)
             count = self.limits.scenes_per_job
-            self.jobs[name] = Job(name, count, now, job_id, "adopted", running=1)
+            self.jobs[name] = Job(name, count, now, job_id, "adopted", running=running)
 
     def call_came(self, *, alone: bool = False) -> None:
         """Note that a call waits for a job; `alone`: for one without another scene."""
@@ -165,7 +165,8 @@ class PoolState:
             return False
         job.address, job.node = address, str(extra.get("node", ""))
         job.job_id = str(extra.get("job_id", job.job_id))
-        job.ends_at = now + self.limits.walltime_s - extra.get("age_s", 0.0)
+        walltime_s = extra.get("walltime_s", self.limits.walltime_s)
+        job.ends_at = now + walltime_s - extra.get("age_s", 0.0)
         job.scenes_left -= extra.get("scenes", 0)
         self._had_workers = True
         self.nodes.record_start(job.node)
@@ -183,16 +184,21 @@ class PoolState:
         return job if job and job.state == "adopted" else None
 
     def adopted_scene_ended(self, job: Job, now: float, *, may_join: bool) -> Actions:
-        """Note that the scene of an adopted job has ended: its worker joins, or the job ends."""
+        """Note that a scene of an adopted job has ended; after the last one its worker may join."""
         if job.state != "adopted":
             return Actions()
-        job.running = 0
+        job.running -= 1
+        job.is_welcome = job.is_welcome and may_join
+        if job.running:
+            return Actions()
         if not job.address:
-            job.may_join = may_join
+            job.may_join = job.is_welcome
             job.move_to("leaving", now)
             return Actions()
         job.move_to("free", now)
-        return Actions() if may_join and self._has_place(job, now) else self.release([job], now)
+        if job.is_welcome and self._has_place(job, now):
+            return Actions()
+        return self.release([job], now)
 
     def worker_left(self, name: str, now: float) -> None:
         """Note that a worker has closed or is lost, and its job with it, or soon."""

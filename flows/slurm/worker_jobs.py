@@ -83,8 +83,8 @@ class WorkerJobs:
     ) -> None:
         address = own_address(plan)
         memory = probe_memory.file_of(plan, address)
-        adopted = plan.adopted_jobs if for_scenes else frozenset()
-        new = calls - len(adopted) if for_scenes else 0
+        adopted = plan.adopted_jobs if for_scenes else {}
+        new = calls - sum(adopted.values()) if for_scenes else 0
 
         def check(stop: threading.Event) -> Collection[str]:
             return check_node(plan, memory, client, say, stop) if new else ()
@@ -101,7 +101,7 @@ class WorkerJobs:
             failure_text=functools.partial(failure_text, plan),
             unfinished_calls=self._unfinished,
             say=say,
-            expected_calls=max(0, min(self._places - len(adopted), new)),
+            expected_calls=max(0, min(self._places - sum(adopted.values()), new)),
             adopted=adopted,
             nodes=_avoided_nodes(plan, limits, is_probed=for_scenes),
             before_first_job=check,
@@ -115,7 +115,7 @@ class WorkerJobs:
     @property
     def at_once(self) -> int:
         """How many tasks may run at once: those whose jobs are adopted do already."""
-        return max(self._places, len(self.plan.adopted_jobs))
+        return max(self._places, sum(self.plan.adopted_jobs.values()))
 
     def _unfinished(self) -> int:
         """Return how many tasks run, wait or will come; after --max-failures no more come."""

@@ -42,7 +42,7 @@ from training.system.job_environment import is_started_again, own_job_id
 
 SUCCESSOR, FLOW_RUN = "successor", "flow_run.json"
 """Files in the folder of a flow."""
-POLL_S = 0.5
+POLL_S, LAST_S = 0.5, 5.0
 
 
 class FlowRunNote(BaseModel):
@@ -82,7 +82,8 @@ def flow_claimed(plan: Plan) -> Iterator[None]:
             yield
         finally:
             for each in predecessors_of(plan):
-                (folder_of(each) / SUCCESSOR).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    (folder_of(each) / SUCCESSOR).unlink()
             shutil.rmtree(folder_of(plan), ignore_errors=True)
 
 
@@ -208,7 +209,7 @@ def _heartbeats(claims: Sequence[Claim]) -> Iterator[None]:
         yield
     finally:
         over.set()
-        thread.join()
+        thread.join(LAST_S)
 
 
 def _heartbeat(claim: Claim) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -339,14 +340,9 @@ class Plan(BaseModel):
         return tuple(scene for scene in self.scenes if scene.action == action)
 
     @property
-    def adopted_jobs(self) -> frozenset[str]:
-        """The Slurm jobs of flows that have died in which its scenes train already."""
-        return frozenset(scene.adopted_job for scene in self.of("run")) - {""}
-
-    @property
-    def has_secrets(self) -> bool:
-        """Whether an override gives a secret, which trainers get on their command line."""
-        return any(without_secret_values(each.command) != [*each.command] for each in self.scenes)
+    def adopted_jobs(self) -> dict[str, int]:
+        """Slurm jobs of flows that have died, by id: how many of its scenes train there already."""
+        return dict(Counter(each.adopted_job for each in self.of("run") if each.adopted_job))
 
     @property
     def is_sweep(self) -> bool:

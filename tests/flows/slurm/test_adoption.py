@@ -80,7 +80,7 @@ def test_scenes_of_a_dead_flow_are_adopted_first_and_those_of_a_living_one_held(
     if has_died:
         assert found == [("trains", "run", "12"), ("new", "run", ""), ("done", "skip", "")]
         assert plan.succeeds == ("former",)
-        assert plan.adopted_jobs == {"12"}
+        assert plan.adopted_jobs == {"12": 1}
     else:
         assert found == [("new", "held", ""), ("trains", "held", ""), ("done", "skip", "")]
         assert plan.succeeds == ()
@@ -93,7 +93,7 @@ def test_scenes_of_a_dead_flow_are_adopted_first_and_those_of_a_living_one_held(
 def pool():
     """Two jobs at most, two scenes in each, of which one is adopted."""
     state = PoolState(PoolLimits("w", 2, 2, 1000.0, 400.0, 60.0, 3600.0))
-    state.adopt(["12"], 0.0)
+    state.adopt({"12": 1}, 0.0)
     return state
 
 
@@ -128,6 +128,24 @@ def test_the_worker_of_an_adopted_job_joins_once_its_scene_has_ended(pool, joins
         assert join(pool)
     assert pool.take_free_job(100.0) is job
     assert (job.scenes_left, job.ends_at) == (0, 1090.0), "it has its second scene"
+
+
+def test_a_job_with_several_scenes_joins_when_the_last_has_ended(pool):
+    """Scenes that share a GPU; where one was lost with its worker, the job ends."""
+    pool.adopt({"13": 2}, 0.0)
+    job = pool.take_adopted("13")
+    assert pool.adopted_scene_ended(job, 50.0, may_join=True) == Actions()
+    assert pool.take_adopted("13") is job
+    assert pool.adopted_scene_ended(job, 60.0, may_join=False) == Actions()
+    assert (job.state, job.may_join) == ("leaving", False)
+
+
+def test_an_adopted_job_has_the_time_that_it_was_submitted_with(pool):
+    """Not what the next command asks for, 1000 s."""
+    job = pool.take_adopted("12")
+    extra = {"job_id": "12", "age_s": 10.0, "scenes": 1, "walltime_s": 450.0}
+    assert pool.worker_joined("job12", "tls://n1", extra, 100.0)
+    assert pool.adopted_scene_ended(job, 145.0, may_join=True) == Actions(drop=("job12",))
 
 
 @pytest.mark.parametrize("joins", ["before its task run has noticed", "after"])

@@ -37,6 +37,16 @@ def test_sigterm_once_more_later_ends_the_scene_without_grace(stops):
     assert requests == [100.0, 105.0]
 
 
+def slurm_plan(**more):
+    return SimpleNamespace(
+        orphan_grace_s=60,
+        script_text="",
+        time_s=60,
+        scenes_per_job=1,
+        **{"site_options": {}, "flag_options": {}, "scene_options": {}, **more},
+    )
+
+
 @pytest.fixture
 def worker(monkeypatch):
     """A worker whose flow is gone, as `main` sees it; returns what it serves, and what happens.
@@ -44,10 +54,10 @@ def worker(monkeypatch):
     `ends`: how it serves each plan; `scene_ends`: whether the scene ends within the grace.
     """
     flow = SimpleNamespace(ends=[], scene_ends=True, successor=None, served=[], stops=[])
-    plan = SimpleNamespace(plan_id="exp-1", slurm=SimpleNamespace(orphan_grace_s=60))
+    plan = SimpleNamespace(plan_id="exp-1", slurm=slurm_plan())
     flow.plan = plan
 
-    def serve(plan, name):
+    def serve(plan, name, _submitted):
         flow.served.append((plan.plan_id, name))
         return flow.ends.pop(0)
 
@@ -87,5 +97,14 @@ def test_a_scene_that_takes_longer_than_the_grace_is_stopped(worker):
 def test_a_job_that_slurm_ends_joins_no_other_flow(worker):
     worker.ends, worker.successor = [(0, True)], worker.plan
     dask_worker._terms.append(100.0)
+    assert dask_worker.main(["plan.json", "w1"]) == 0
+    assert len(worker.served) == 1
+
+
+def test_a_job_that_asked_for_something_else_joins_no_other_flow(worker):
+    """The next command may want two GPUs a scene, of which this job has one."""
+    wanted = slurm_plan(scene_options={"gres": "gpu:2"})
+    worker.ends = [(0, True)]
+    worker.successor = SimpleNamespace(plan_id="exp-2", slurm=wanted)
     assert dask_worker.main(["plan.json", "w1"]) == 0
     assert len(worker.served) == 1
