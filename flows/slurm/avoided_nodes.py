@@ -2,7 +2,8 @@
 
 Decisions without thread, clock or Slurm: what happened and the time go in. A job that ends before
 its worker joins speaks against its node as long as others begin elsewhere; where jobs end like
-that on node after node, the reason is no node's, and no job can be had.
+that on node after node, the reason is no node's, and no job can be had. Where no other node is left
+than bad ones, those are used once more of which nothing in this run has proved that they are bad.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ class AvoidedNodes:
     """How many jobs may be queued when a node is found to be bad, and still run there."""
     _until: dict[str, float] = field(default_factory=dict)
     _bad: set[str] = field(default_factory=set)
+    _certain: set[str] = field(default_factory=set)
+    """Those of them that this run has proved: others began elsewhere, or a second try failed."""
+    _used_again: set[str] = field(default_factory=set)
+    """Nodes that are having their second try."""
     _failed: dict[str, str] = field(default_factory=dict)
     """Nodes on which a job ended early, with its id, since a worker has last joined."""
     _repeated: int = 0
@@ -74,9 +79,10 @@ class AvoidedNodes:
         if node:
             self._until[node] = max(now + AVOID_S, self._until.get(node, now))
 
-    def avoid_bad(self, nodes: Collection[str], now: float) -> None:
-        """Avoid nodes on which nothing can start, for a day."""
+    def avoid_bad(self, nodes: Collection[str], now: float, *, is_certain: bool = False) -> None:
+        """Avoid nodes on which nothing can start, for a day; `is_certain`: as this run has seen."""
         self._bad.update(nodes)
+        self._certain.update(nodes if is_certain else self._used_again & set(nodes))
         self._until.update(dict.fromkeys(nodes, now + AVOID_BAD_S))
 
     def allow_lost(self, excluded: Sequence[str]) -> bool:
@@ -87,6 +93,19 @@ class AvoidedNodes:
         lost = self._until.keys() - self._bad
         self._until = {node: until for node, until in self._until.items() if node in self._bad}
         return bool(lost & set(excluded))
+
+    def use_again(self, excluded: Collection[str]) -> tuple[str, ...]:
+        """Use bad nodes again, once, that are not certain, where there are others no more.
+
+        `excluded`: by the job that Slurm has no node for. Return those that are used again.
+        """
+        again = self._bad.intersection(excluded) - self._certain
+        for node in again:
+            self._bad.remove(node)
+            del self._until[node]
+            self._failed.pop(node, None)
+        self._used_again |= again
+        return tuple(sorted(again))
 
     def record_failed_starts(self, nodes: Mapping[str, str], now: float) -> None:
         """Note jobs, by id, that ended before their workers joined, with their nodes or `""`."""
@@ -102,10 +121,13 @@ class AvoidedNodes:
         self.is_proven = True
         self._started_on.add(node)
         self._failed.pop(node, None)
+        self._certain.discard(node)
+        self._used_again.discard(node)
         if node in self._bad:
             self._bad.remove(node)
             self._until.pop(node, None)
         self._confirmed |= self._failed
+        self._certain.update(self._failed)
         self._failed, self._repeated, self._unplaced = {}, 0, 0
 
     def take_news(self) -> tuple[dict[str, str], set[str]]:

@@ -204,7 +204,7 @@ class JobPool:
         try:
             bad = self._before_first_job(self._closing)
             with self._changed:
-                self._state.nodes.avoid_bad(bad, self._clock())
+                self._state.nodes.avoid_bad(bad, self._clock(), is_certain=True)
         except StoppedError:
             return
         except Exception as error:  # noqa: BLE001 - else calls would wait for ever
@@ -251,23 +251,24 @@ class JobPool:
             failed = self._state.record_ends(ends, self._clock())
             has_failed_starts = self._state.nodes.has_failed_starts
             bad, queued = self._state.nodes.bad, self._state.queued_ids()
+            avoided = self._state.nodes.names(self._clock())
             self._changed.notify_all()
         if has_failed_starts:
             self._on_bad_node()
         if failed:
             self._fail(self._failure_text(failed))
         elif set(bad) - known:
-            self._avoid_early_ends(bad, set(bad) - known, queued)
+            self._avoid_early_ends(avoided, set(bad) - known, queued)
 
     def _avoid_early_ends(
-        self, bad: Sequence[str], new: Collection[str], queued: Sequence[str]
+        self, avoided: Sequence[str], new: Collection[str], queued: Sequence[str]
     ) -> None:
-        """Say that jobs ended early on nodes, and keep the queued ones off all such nodes."""
+        """Say that jobs ended early on nodes, and keep the queued ones off all avoided nodes."""
         for node in sorted(new):
             self._report(f"bad node {node}", f"node {node} is avoided: {EARLY_END}")
         if queued:
             with contextlib.suppress(SlurmError):  # some have begun meanwhile
-                self._exclude_queued(queued, bad)
+                self._exclude_queued(queued, avoided)
 
     def _fail_without_node(self) -> None:
         """Have calls fail where only bad nodes are left, with what the jobs there have printed."""

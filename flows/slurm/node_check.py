@@ -23,7 +23,12 @@ from training.jobs.sbatch_check import NOT_AVAILABLE, no_node_left
 from training.jobs.sbatch_commands import excluded_nodes, probe_job, slurm_of
 from training.plan.model import Plan
 from training.slurm import client
-from training.slurm.bad_nodes import BadNode, forget_bad_node, note_bad_nodes
+from training.slurm.bad_nodes import (
+    BadNode,
+    forget_bad_node,
+    note_bad_nodes,
+    used_again_text,
+)
 from training.slurm.client import SlurmError, SlurmRefusedError
 from training.slurm.job_states import JobEnd
 from training.system.scene_log import last_lines
@@ -59,6 +64,10 @@ class ProbeFailedError(JobsError):
         self.why, self.job_id, self.node = why, job_id, node
 
 
+class NoNodeLeftError(JobsError):
+    """Slurm has no node for a probe but those that it must not run on."""
+
+
 def check_node(
     plan: Plan, memory: Path, slurm: Slurm, say: Callable[[str], None], stop: threading.Event
 ) -> tuple[str, ...]:
@@ -73,9 +82,15 @@ def check_node(
         return ()
     probe_memory.forget(memory)
     failed: dict[str, ProbeFailedError] = {}
+    remembered = slurm_of(plan).excluded_nodes
     while True:
         try:
-            node = _run_probe(plan, slurm, say, stop, exclude=tuple(failed))
+            node = _run_probe(plan, slurm, say, stop, exclude=(*remembered, *failed))
+        except NoNodeLeftError:
+            if not remembered:
+                raise
+            say(used_again_text(remembered))
+            remembered = ()
         except ProbeFailedError as error:
             failed = _with_failed_node(plan, failed, error)
             say(f"{error.why}\n    the probe is repeated on another node than {error.node}")
@@ -116,7 +131,7 @@ def _run_probe(
 ) -> str:
     """Run the probe on none of the `exclude` nodes; return the node on which it succeeded.
 
-    Raises ProbeFailedError, and JobsError where Slurm does not take its job.
+    Raises ProbeFailedError, NoNodeLeftError, and JobsError where Slurm does not take its job.
     """
 
     def sleep(seconds: float) -> None:
@@ -129,9 +144,8 @@ def _run_probe(
         with awaited("Slurm takes the probe's job (sbatch)"):
             job_id = client.submit(probe_job(plan, exclude), sleep=sleep)
     except SlurmRefusedError as error:
-        excluded = (*slurm_of(plan).excluded_nodes, *exclude)
-        if NOT_AVAILABLE in error.slurm_message and excluded:
-            raise JobsError(str(no_node_left(excluded))) from error
+        if NOT_AVAILABLE in error.slurm_message and exclude:
+            raise NoNodeLeftError(str(no_node_left(exclude))) from error
         raise JobsError(str(error)) from error
     except SlurmError as error:
         raise JobsError(str(error)) from error

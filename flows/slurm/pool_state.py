@@ -15,6 +15,7 @@ from flows.slurm.avoided_nodes import AvoidedNodes
 from flows.slurm.job import Job, PoolLimits, name_of_adopted
 from flows.slurm.polling import PollThrottle, pending_summary
 from training.jobs.sbatch_check import NOT_AVAILABLE
+from training.slurm.bad_nodes import used_again_text
 from training.slurm.client import SlurmError, SlurmRefusedError
 from training.slurm.job_states import JobEnd
 from training.slurm.parsers import QueuedJob
@@ -242,18 +243,37 @@ class PoolState:
             if job.state == "queued":
                 self.unexplained_exits[job.job_id] = now
             job.lost.set()
-        reasons = {queue[key].reason for key in self.queued_ids() if key in queue}
-        if self.nodes.bad and BAD_CONSTRAINTS in reasons:
-            self.has_no_node = True
+        replaced, why_replaced = self._without_node(queue, now)
         overdue = [job for job in self._watched_jobs() if self._is_overdue(job, now)]
         for job in overdue:
             job.cancelled = True
             job.move_to("leaving", now)
         return Actions(
-            drop=tuple(job.name for job in gone),
-            cancel=tuple(job.job_id for job in overdue),
-            notice=self._queue_notice(queue, now),
+            drop=(*(job.name for job in gone), *replaced.drop),
+            cancel=(*(job.job_id for job in overdue), *replaced.cancel),
+            notice=why_replaced or self._queue_notice(queue, now),
         )
+
+    def _without_node(
+        self, queue: Mapping[str, QueuedJob], now: float
+    ) -> tuple[Actions, tuple[str, str] | None]:
+        """Give up queued jobs that only bad nodes could run, where those may be used again."""
+        queued = [job for job in self.jobs.values() if job.state == "queued"]
+        stuck = [
+            job
+            for job in queued
+            if job.job_id in queue and queue[job.job_id].reason == BAD_CONSTRAINTS
+        ]
+        if not stuck or not self.nodes.bad:
+            return Actions(), None
+        notice = self._use_bad_nodes_again(self.nodes.bad)
+        return (self.release(stuck, now) if notice else Actions()), notice
+
+    def _use_bad_nodes_again(self, excluded: Collection[str]) -> tuple[str, str] | None:
+        """Use bad nodes again, and return what to say; note that no node is left where none may."""
+        again = self.nodes.use_again(excluded)
+        self.has_no_node = not again
+        return ("bad nodes", used_again_text(again)) if again else None
 
     def record_ends(self, ends: Mapping[str, JobEnd], now: float) -> tuple[str, ...]:
         """Take Slurm's answer how jobs ended.
@@ -317,8 +337,7 @@ class PoolState:
         if self.nodes.allow_lost(exclude):  # better one of them than none
             return None
         if set(exclude) & set(self.nodes.bad) and NOT_AVAILABLE in str(refusal):
-            self.has_no_node = True
-            return None
+            return self._use_bad_nodes_again(exclude)
         if isinstance(refusal, SlurmRefusedError) and is_final and not self.jobs:
             self.failure = str(refusal)
             return None

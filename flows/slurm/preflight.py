@@ -8,7 +8,7 @@ from flows.slurm.addresses import scheduler_address
 from flows.slurm.adoption import with_queue
 from preprocess.faults import Fault, FaultsError
 from training.jobs.current_plan import reconcile_plan
-from training.jobs.sbatch_check import check_with_sbatch, refusal_fault
+from training.jobs.sbatch_check import refusal_fault, using_bad_nodes, with_nodes_left
 from training.jobs.sbatch_commands import slurm_of, worker_job
 from training.plan.loop import with_remade
 from training.plan.model import Plan
@@ -32,22 +32,21 @@ def reconcile_with_slurm(plans: Sequence[Plan]) -> Sequence[Plan]:
     """
     plan = plans[0]  # all have the same script
     own_address(plan)  # raises what would otherwise be found when the flow has started
-    command = worker_job(plan, "w1")
     try:
         with awaited("Slurm says what it has queued (squeue)"):
             queue = client.my_jobs()
         plans = with_remade([reconcile_plan(each, queue) for each in plans])
         plans = [with_queue(each, queue) for each in plans]
         with awaited("Slurm checks the jobs (sbatch --test-only)"):
-            warnings = check_with_sbatch(plan, [command])
+            usable, warnings = with_nodes_left(plan, lambda each: [worker_job(each, "w1")])
     except client.SlurmRefusedError as error:
         raise FaultsError([refusal_fault(plan, error)]) from error
     except SlurmError as error:
         remedy = "try again when it does"
         raise SlurmSilentError([Fault("Slurm does not answer", str(error), remedy)]) from error
     for warning in warnings:
-        say(str(warning))
-    return plans
+        say(warning)
+    return plans if usable is plan else [using_bad_nodes(each) for each in plans]
 
 
 def own_address(plan: Plan) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from preprocess.faults import Fault
 from training.jobs import sbatch_commands
 from training.plan.model import Plan
 from training.slurm import client
-from training.slurm.bad_nodes import FORGET_FLAG
+from training.slurm.bad_nodes import FORGET_FLAG, used_again_text
 from training.slurm.batch_script import parse
 
 NOT_AVAILABLE = "Requested node configuration is not available"
@@ -45,6 +45,30 @@ def check_with_sbatch(plan: Plan, commands: Iterable[list[str]]) -> list[NoNodeW
         instead = {plan.script: script, plan.light_script: light_script}
         tested = [_test(sbatch_commands.with_files(each, instead)) for each in commands]
     return [warning for warning in tested if warning is not None]
+
+
+def with_nodes_left(
+    plan: Plan, commands: Callable[[Plan], Iterable[list[str]]]
+) -> tuple[Plan, list[str]]:
+    """Try a plan's command lines as `check_with_sbatch` does; return the plan and warnings.
+
+    Where Slurm has no node but bad ones, which the plan excludes, it is the plan that uses them.
+    """
+    warnings = check_with_sbatch(plan, commands(plan))
+    excluded = sbatch_commands.slurm_of(plan).excluded_nodes
+    if warnings and excluded:
+        again = using_bad_nodes(plan)
+        if not check_with_sbatch(again, commands(again)):
+            return again, [used_again_text(excluded)]
+    return plan, list(map(str, warnings))
+
+
+def using_bad_nodes(plan: Plan) -> Plan:
+    """Return the plan without excluded nodes; they are forgotten when it starts."""
+    slurm = sbatch_commands.slurm_of(plan)
+    update = {"excluded_nodes": (), "forget_bad_nodes": True}
+    warnings = tuple(each for each in plan.warnings if FORGET_FLAG not in each)
+    return plan.model_copy(update={"slurm": slurm.model_copy(update=update), "warnings": warnings})
 
 
 def _test(command: list[str]) -> NoNodeWarning | None:

@@ -77,10 +77,11 @@ def worker_time_s(plan: Plan) -> int:
     return slurm.time_s * -(-slurm.scenes_per_job // plan.scenes_per_gpu)
 
 
-def worker_job(plan: Plan, name: str, exclude: Sequence[str] = ()) -> list[str]:
+def worker_job(plan: Plan, name: str, exclude: Sequence[str] | None = None) -> list[str]:
     """Return the command line of a flow's worker of that name, on none of the `exclude` nodes.
 
-    Slurm never requeues it: the flow itself replaces workers that it lost.
+    Where these are not given, on none of those that the plan excludes. Slurm never requeues it: the
+    flow itself replaces workers that it lost.
     """
     slurm = slurm_of(plan)
     return [
@@ -91,10 +92,10 @@ def worker_job(plan: Plan, name: str, exclude: Sequence[str] = ()) -> list[str]:
     ]
 
 
-def aggregate_worker_job(plan: Plan, name: str, exclude: Sequence[str] = ()) -> list[str]:
+def aggregate_worker_job(plan: Plan, name: str, exclude: Sequence[str] | None = None) -> list[str]:
     """Return the command line of a flow's worker for the aggregate: its own time limit, no GPU.
 
-    On none of the `exclude` nodes. Raises ValueError for a plan without an aggregate.
+    `exclude` as in `worker_job`. Raises ValueError for a plan without an aggregate.
     """
     if plan.aggregate is None:
         raise ValueError("the plan has no aggregate")
@@ -105,10 +106,10 @@ def aggregate_worker_job(plan: Plan, name: str, exclude: Sequence[str] = ()) -> 
     ]
 
 
-def probe_job(plan: Plan, exclude: Sequence[str] = ()) -> list[str]:
+def probe_job(plan: Plan, exclude: Sequence[str] | None = None) -> list[str]:
     """Return the command line of the probe: no GPU, proves that a node is set up.
 
-    On none of the `exclude` nodes. It takes seconds, or minutes where it is told which GPUs to
+    `exclude` as in `worker_job`. It takes seconds, or minutes where it is told which GPUs to
     compile for.
     """
     name = f"{slurm_of(plan).job_name}-probe"
@@ -154,7 +155,7 @@ def _offset(chunk: ArrayChunk) -> str:
 
 
 def _sbatch(
-    plan: Plan, name: str, time_s: int, exclude: Sequence[str] = (), ids: str = "%j"
+    plan: Plan, name: str, time_s: int, exclude: Sequence[str] | None = None, ids: str = "%j"
 ) -> Iterator[str]:
     folder = str(plan.job_logs).replace("%", "%%")  # Slurm reads % in file names
     log = f"{folder}/%x-{ids}.out"
@@ -181,14 +182,15 @@ def _stage(script: Path, stage: str, plan: Plan, *more: str) -> tuple[str, ...]:
     return (str(script), "--in-job", stage, str(plan.file), *more)
 
 
-def excluded_nodes(slurm: SlurmPlan, more: Sequence[str] = ()) -> str:
-    """Return the value of `--exclude`: the script's own, bad nodes, and `more`.
+def excluded_nodes(slurm: SlurmPlan, nodes: Sequence[str] | None = None) -> str:
+    """Return the value of `--exclude`: the script's own nodes and others, by default the plan's.
 
     The script's belong to it, since the option hides the directive. Empty where nothing is to be
     added, and where the script names its nodes: Slurm refuses a job that is given both.
     """
     directives, _ = parse(slurm.script_text)
-    nodes = dict.fromkeys([*slurm.excluded_nodes, *more])
+    if nodes is None:
+        nodes = slurm.excluded_nodes
     if not nodes or names_nodes(directives):
         return ""
     of_script = value_of(directives, "exclude")

@@ -6,6 +6,8 @@ import contextlib
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 
 from preprocess.faults import FaultsError, counted
 from training.display.plan_text import overview, render
@@ -16,7 +18,7 @@ from training.jobs.current_plan import hold_queued, reconcile_plan
 from training.jobs.experiment_jobs import StageJob, jobs_by_scene, jobs_with_same_outputs
 from training.jobs.job_chain import JobChain, Submission
 from training.jobs.kept_scripts import discard_plan, keep_scripts
-from training.jobs.sbatch_check import check_with_sbatch, refusal_fault
+from training.jobs.sbatch_check import refusal_fault, with_nodes_left
 from training.plan.loop import with_remade
 from training.plan.model import Plan
 from training.plan.options import LaunchOptions
@@ -62,11 +64,12 @@ def submit(options: LaunchOptions, plans: Sequence[Plan]) -> int:
             queue, size = client.my_jobs(), client.max_array_size()
         plans = with_remade([reconcile_plan(plan, queue) for plan in plans])
         submissions = [_submission(plan, queue, size) for plan in plans]
-        for each in submissions:
+        for number, each in enumerate(submissions):
             plan = each.plan
             with awaited("Slurm checks the jobs (sbatch --test-only)"):
-                checked = check_with_sbatch(plan, _first_of_each_kind(each))
-            warnings |= dict.fromkeys(map(str, checked))
+                usable, checked = with_nodes_left(plan, partial(_first_of_each_kind, each))
+            submissions[number] = replace(each, plan=usable)
+            warnings |= dict.fromkeys(checked)
     except client.SlurmRefusedError as error:
         raise FaultsError([refusal_fault(plan, error)]) from error
     except client.SlurmError as error:
@@ -103,8 +106,7 @@ def _submission(plan: Plan, queue: Iterable[QueuedJob], max_array_size: int) -> 
     )
 
 
-def _first_of_each_kind(submission: Submission) -> list[list[str]]:
-    plan = submission.plan
+def _first_of_each_kind(submission: Submission, plan: Plan) -> list[list[str]]:
     commands = [sbatch_commands.array_job(plan, chunk) for chunk in submission.chunks[:1]]
     return commands + (
         [sbatch_commands.aggregate_job(plan, ())] if submission.has_aggregate else []

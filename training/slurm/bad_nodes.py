@@ -79,6 +79,12 @@ def avoided_text(nodes: Sequence[BadNode]) -> str:
     return f"avoided for a day, since nothing could start there: {names}; {FORGET_FLAG} ends it"
 
 
+def used_again_text(nodes: Sequence[str]) -> str:
+    """Return the line by which a person learns that bad nodes are used, for want of others."""
+    what = "nodes that were avoided for a day, since nothing could start there, are used again"
+    return f"{what}: {', '.join(nodes)}; no other is left"
+
+
 def _folder(state_root: Path) -> Path:
     return state_root / FOLDER
 

@@ -59,6 +59,29 @@ def test_where_no_node_can_be_avoided_three_times_in_a_row_are_enough(names):
     assert nodes.bad == ()
 
 
+def test_remembered_nodes_are_used_again_once_and_then_are_certainly_bad():
+    """As those of this run without proof; a start there ends it."""
+    nodes = AvoidedNodes(is_proven=True)
+    nodes.avoid_bad(["n1", "n2"], 0.0)
+    nodes.avoid_bad(["probed"], 0.0, is_certain=True)
+    fail(nodes, "n3")
+    assert nodes.use_again(["n1", "n2", "n3", "probed"]) == ("n1", "n2", "n3")
+    assert (nodes.bad, nodes.names(1.0)) == (("probed",), ("probed",))
+    fail(nodes, "n1", "n3")
+    nodes.record_start("n3")
+    assert nodes.use_again(["n1", "probed"]) == ()
+    assert nodes.bad == ("n1", "probed")
+    fail(nodes, "n3")
+    assert nodes.use_again(["n3"]) == ("n3",)
+
+
+def test_a_node_that_others_have_proved_bad_is_not_used_again():
+    nodes = AvoidedNodes()
+    fail(nodes, "n1")
+    nodes.record_start("n2")
+    assert nodes.use_again(["n1"]) == ()
+
+
 def test_jobs_that_were_queued_before_a_node_was_bad_may_end_there_too():
     """As many as were queued; more show that Slurm does not exclude it."""
     nodes = AvoidedNodes(is_proven=True, most_queued=2)

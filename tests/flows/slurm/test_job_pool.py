@@ -267,17 +267,21 @@ def test_a_worker_that_joins_shows_that_nodes_are_bad(bench):
 
 
 def test_where_only_bad_nodes_are_left_calls_fail_with_what_jobs_printed_there(bench):
-    """And with what to do; no job is submitted that can never run."""
+    """And with what to do; a node has a second try; no job is submitted that can never run."""
     (call,) = bench.calls(1)
     fail_all(bench)
     bench.slurm.end(bench.in_queue[0], "FAILED")
     bench.slurm.refuses = "excluded"
     bench.slurm.why_refused = "Requested node configuration is not available"
     bench.advance(12)
-    with pytest.raises(JobsError, match=r"no node is left .*: n1, n2\n") as caught:
+    assert any("used again: n1, n2" in text for text in bench.messages)
+    bench.slurm.jobs[bench.in_queue[0]].node = "n1"
+    bench.slurm.end(bench.in_queue[0], "FAILED")
+    bench.advance(12)
+    with pytest.raises(JobsError, match=r"no node is left .*: n1\n") as caught:
         call.future.result(10)
     assert "--slurm.forget-bad-nodes" in str(caught.value)
-    assert "jobs 1, 2: no such file" in str(caught.value)
+    assert "no such file" in str(caught.value)
     assert not bench.in_queue
 
 

@@ -11,8 +11,10 @@ from page_lab import planned
 
 from flows.runner.dispatch import JobsError, StoppedError
 from flows.slurm import connection, node_check, polling, probe, probe_memory
-from flows.slurm.node_check import ProbeFailedError
+from flows.slurm.node_check import NoNodeLeftError, ProbeFailedError
 from preprocess.faults import Fault, FaultsError
+from training.jobs import sbatch_commands
+from training.jobs.sbatch_check import no_node_left
 from training.plan.model import SlurmPlan
 from training.slurm.bad_nodes import BadNode, bad_nodes, note_bad_nodes
 from training.slurm.client import SlurmAwayError, SlurmRefusedError
@@ -261,15 +263,27 @@ def test_a_probe_is_refused_where_no_node_is_at_fault_or_none_is_left(
     assert not bad_nodes(plan.roots.state_root)
 
 
-def test_where_no_other_node_is_left_that_is_said(plan, check, monkeypatch):
-    def refuse(*_, **__):
+def test_where_no_other_node_is_left_remembered_ones_are_probed(plan, check, monkeypatch):
+    """One line says so; what is refused without them too is told in Slurm's words."""
+    tried = []
+
+    def refuse(command, **_):
+        tried.append([word for word in command if word.startswith("--exclude")])
         raise SlurmRefusedError("Requested node configuration is not available")
 
     bad = plan.slurm.model_copy(update={"excluded_nodes": ("n1",)})
     monkeypatch.setattr(plan, "__dict__", {**vars(plan), "slurm": bad})
+    monkeypatch.setattr(node_check, "probe_job", sbatch_commands.probe_job)
     monkeypatch.setattr(node_check.client, "submit", refuse)
-    with pytest.raises(JobsError, match=r"no node is left .*: n1\n.*--slurm.forget-bad-nodes"):
+    with pytest.raises(JobsError, match="Slurm refuses the job"):
         check(FakeSlurm([]))
+    assert tried == [["--exclude=n1"], []]
+
+
+def test_where_only_nodes_are_left_on_which_the_probe_failed_that_is_said(probe_each):
+    refusal = NoNodeLeftError(no_node_left(["n1"]))
+    with pytest.raises(JobsError, match=r"no node is left .*: n1\n.*--slurm.forget-bad-nodes"):
+        probe_each(failed_on("n1"), refusal)
 
 
 def test_a_flow_that_stops_cancels_the_probe(check, stop):

@@ -322,7 +322,7 @@ def test_a_pool_goes_on_while_a_node_is_left(make_pool):
 def test_where_all_nodes_are_bad_no_job_is_left_that_can_never_run(make_pool):
     """Slurm refuses a new one; a queued one, which is kept off them, it holds as BadConstraints."""
     pool = make_pool()
-    pool.nodes.avoid_bad(["n1", "n2"], 0.0)
+    pool.nodes.avoid_bad(["n1", "n2"], 0.0, is_certain=True)
     _, after = pool.refuse(SlurmRefusedError("Requested node configuration is not available"))
     assert after == Actions(drop=("w1",))
     assert pool.has_no_node
@@ -394,6 +394,34 @@ def test_a_refusal_with_excluded_nodes_is_tried_without(make_pool):
     assert actions.exclude == ("n7",)
     assert after == Actions(drop=("w1",))
     assert pool.submit(1) == Actions(submit=("w2",))
+
+
+NO_NODE = "Requested node configuration is not available"
+
+
+def test_remembered_nodes_are_used_again_where_no_other_is_left(make_pool):
+    """One line says so."""
+    pool = make_pool()
+    pool.nodes.avoid_bad(["n1", "n2"], 0.0)
+    actions, after = pool.refuse(SlurmRefusedError(NO_NODE))
+    assert actions.exclude == ("n1", "n2")
+    assert after.notice
+    assert "used again: n1, n2" in after.notice[1]
+    assert pool.submit(1) == Actions(submit=("w2",))
+
+
+def test_a_queued_job_that_only_remembered_nodes_could_run_is_replaced(make_pool):
+    pool = make_pool()
+    pool.submit(1)
+    pool.nodes.avoid_bad(["n1", "n2"], 0.0)
+    queue = {"1": replace(queue_of(w1="PENDING")["1"], reason="BadConstraints")}
+    actions = pool.record_queue(queue, LATER)
+    assert (actions.drop, actions.cancel) == (("w1",), ("1",))
+    assert actions.notice
+    assert "used again: n1, n2" in actions.notice[1]
+    assert not pool.has_no_node
+    pool.record_queue({}, LATER + 1)
+    assert pool.submit(1, LATER + 2) == Actions(submit=("w2",))
 
 
 def test_ten_refusals_in_a_row_are_final_even_in_the_middle_of_a_run(make_pool):

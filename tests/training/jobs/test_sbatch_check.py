@@ -6,7 +6,12 @@ import pytest
 
 from training.jobs import sbatch_check
 from training.jobs.array_chunks import ArrayChunk
-from training.jobs.sbatch_check import NoNodeWarning, check_with_sbatch, refusal_fault
+from training.jobs.sbatch_check import (
+    NoNodeWarning,
+    check_with_sbatch,
+    refusal_fault,
+    with_nodes_left,
+)
 from training.jobs.sbatch_commands import array_job
 from training.slurm.client import SlurmAwayError, SlurmRefusedError
 
@@ -47,6 +52,29 @@ def test_a_job_that_no_node_can_start_now_is_a_warning(answers, plan):
     answers(SlurmRefusedError(message))
     assert check(plan) == [NoNodeWarning("job", message)]
     assert str(check(plan)[0]) == f"warning: no node can start job now ({message})"
+
+
+@pytest.mark.parametrize("is_left", [True, False])
+def test_remembered_nodes_are_used_again_where_no_other_is_left(monkeypatch, plan, is_left):
+    """They are forgotten when the plan starts; where they don't help either, nothing changes."""
+    message = "allocation failure: Requested node configuration is not available"
+    avoided = "avoided for a day: n1; --slurm.forget-bad-nodes ends it"
+    slurm = plan.slurm.model_copy(update={"excluded_nodes": ("n1", "n2")})
+    plan = plan.model_copy(update={"slurm": slurm, "warnings": ("other", avoided)})
+
+    def test_only(command):
+        if not is_left or any(word.startswith("--exclude") for word in command):
+            raise SlurmRefusedError(message)
+
+    monkeypatch.setattr(sbatch_check.client, "test_only", test_only)
+    found, warnings = with_nodes_left(plan, lambda each: [array_job(each, ArrayChunk(0, 2))])
+    if not is_left:
+        assert (found, warnings) == (plan, [str(NoNodeWarning("job", message))])
+        return
+    assert (found.slurm.excluded_nodes, found.slurm.forget_bad_nodes) == ((), True)
+    assert found.warnings == ("other",)
+    (warning,) = warnings
+    assert warning.endswith("are used again: n1, n2; no other is left")
 
 
 @pytest.mark.parametrize(

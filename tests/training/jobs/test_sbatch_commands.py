@@ -151,7 +151,7 @@ def test_a_flows_jobs():
 
 
 def test_bad_nodes_are_excluded_from_every_job():
-    """Beside those of the script and of a pool; not where the script says which nodes to use."""
+    """Beside those of the script, or a pool's instead; not where the script says which to use."""
     given = plan()
     bad = given.slurm.model_copy(update={"excluded_nodes": ("n1", "n2")})
     given = given.model_copy(update={"slurm": bad})
@@ -161,8 +161,8 @@ def test_bad_nodes_are_excluded_from_every_job():
         sbatch_commands.probe_job(given, ["n2", "n3"]),
         sbatch_commands.worker_job(given, "w3", ["n2", "n3"]),
     ):
-        light = "--in-job probe" in " ".join(command) or "--in-job worker" in " ".join(command)
-        assert f"--exclude=bad1,n1,n2{',n3' if light else ''}" in command
+        of_pool = "--in-job probe" in " ".join(command) or "--in-job worker" in " ".join(command)
+        assert f"--exclude=bad1,{'n2,n3' if of_pool else 'n1,n2'}" in command
     text = "#!/bin/sh\n#SBATCH -w n1\n"
     own = bad.model_copy(update={"script_text": text})
     assert sbatch_commands.excluded_nodes(own, ["n1"]) == ""
