@@ -18,8 +18,9 @@ from training.records.scene_state import seconds_left
 from training.report.html import UNPRINTABLE
 from training.report.markdown import escaped
 from training.report.metrics import Column, used_columns
-from training.report.scene_rows import TERMINAL_COLOUR, Row
+from training.report.scene_rows import Row
 from training.report.tables import duration
+from training.system.console import COLOUR
 from training.system.numbers import is_number
 from training.system.paths import Roots
 from training.system.scene_log import last_lines, latest_progress, progress_text
@@ -211,4 +212,4 @@ def ended_line(scene: ScenePlan, outcome: Outcome) -> str:
 
 def clean(text: str) -> str:
     """Return text without a terminal's colours, and without what JSON or a database refuse."""
-    return UNPRINTABLE.sub(REPLACED, TERMINAL_COLOUR.sub("", text))
+    return UNPRINTABLE.sub(REPLACED, COLOUR.sub("", text))

@@ -28,8 +28,9 @@ from training.execution.supervisor_client import SUPERVISOR
 from training.execution.trainer_process import REPEATED_AFTER_S
 from training.jobs.flow_claim import successor_of
 from training.jobs.sbatch_commands import slurm_of, worker_time_s
-from training.plan.experiments import read_plan
+from training.plan.experiments import PlanFileError, read_plan
 from training.plan.model import Plan, SlurmPlan
+from training.system.console import say
 from training.system.exit_status import DONE, FAILED
 from training.system.job_environment import own_job_id
 
@@ -44,7 +45,11 @@ def main(argv: list[str]) -> int:
 
     Then, where the flow is gone, for the flow that has taken over from it.
     """
-    plan, name = read_plan(Path(argv[0])), argv[1]
+    try:
+        plan, name = read_plan(Path(argv[0])), argv[1]
+    except PlanFileError as error:
+        say(f"worker: {error}", sys.stderr)
+        return FAILED
     submitted = plan
     status, is_orphan = _serve(plan, name, submitted)
     while is_orphan and (successor := _finish_scene(plan)):

@@ -25,11 +25,12 @@ from flows.slurm.connection import remove_folder
 from preprocess.roots import CHECKOUT
 from training.execution.attempt import ending_bound_s
 from training.jobs.sbatch_commands import slurm_of
-from training.plan.experiments import read_plan
+from training.plan.experiments import PlanFileError, read_plan
 from training.plan.model import Plan
 from training.slurm import client
 from training.slurm.client import SlurmError
 from training.slurm.parsers import QueuedJob
+from training.system.console import say
 from training.system.exit_status import DONE, FAILED
 
 POLL_S = 2.0
@@ -62,7 +63,11 @@ def guarded(plan: Plan) -> Iterator[subprocess.Popen[bytes]]:
 
 def main(argv: list[str]) -> int:
     """Wait for the flow's end, then end its jobs; return exit status 1 when some are left."""
-    plan = read_plan(Path(argv[0]))
+    try:
+        plan = read_plan(Path(argv[0]))
+    except PlanFileError as error:
+        say(f"guard: {error}", sys.stderr)
+        return FAILED
     word = sys.stdin.buffer.read()  # returns when the flow has ended
     remove_folder(plan)  # however the flow ended, its keys end with it
     may_go_on = word != IN_GOOD_ORDER and slurm_of(plan).orphan_grace_s > 0

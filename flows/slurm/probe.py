@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,23 @@ def main(argv: list[str]) -> int:
             break
     else:
         _compile_rasterizer(plan_file)
-    # Written in place: a file that replaces it would be seen late on NFS.
-    file = report_file(plan_file.parent.parent, plan_file.stem)
-    file.write_text(json.dumps(report), encoding="utf-8")
-    return 0 if report.get(STEPS[-1]) == OK else 1
+    is_reported = _write_report(plan_file, report)
+    return 0 if is_reported and report.get(STEPS[-1]) == OK else 1
+
+
+def _write_report(plan_file: Path, report: Mapping[str, str]) -> bool:
+    """Write the report, in place: a file that replaces it would be seen late on NFS.
+
+    Where the flow's folder is gone or can't be written, print it instead and return False.
+    """
+    try:
+        file = report_file(plan_file.parent.parent, plan_file.stem)
+        file.write_text(json.dumps(report), encoding="utf-8")
+    except OSError as error:
+        said = "; ".join(f"{key}: {value}" for key, value in report.items())
+        print(f"probe: its report can't be written: {error}; {said}", file=sys.stderr, flush=True)
+        return False
+    return True
 
 
 def _outcome(step: Callable[[Path], Any], plan_file: Path) -> str:

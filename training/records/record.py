@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from training.system.atomic_write import write_atomically
+from training.system.console import printable
 
 RECORD = "run.json"
 VERSION_KEY = "schema_version"
@@ -20,6 +21,8 @@ fingerprint. Raise it when an older program would misread a record: when a key c
 or a status or cause is added. A new key alone is no new version: readers ignore unknown keys."""
 
 Status = Literal["running", "done", "failed", "cancelled"]
+Message = Annotated[str, AfterValidator(printable)]
+"""A sentence that people are shown; whoever has written it, it controls no terminal."""
 
 
 class Cause(StrEnum):
@@ -68,7 +71,7 @@ class Attempt(BaseModel):
     end: datetime | None = None
     exit_status: int | None = None
     cause: Cause | None = None
-    message: str = ""
+    message: Message = ""
     slurm_job_id: str = ""
     gpu: str = ""
     """The GPU that it was pinned to; empty where the job or CUDA decided, and in older records."""

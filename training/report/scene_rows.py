@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,8 +25,6 @@ from training.system.paths import Roots
 SHARD = "shard.json"
 CONTACT_SHEET = "contact_sheet.png"
 """The picture of a scene's DiFix samples; see `docs/difix.md`."""
-TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;?]*[@-~]")
-"""What sets a terminal's colours in a trainer's output (ECMA-48, CSI sequences)."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ def row_of(scene: str, output: Path) -> Row:
     if record and record.status == "done":
         metrics = record.metrics or _sample_counts(output)
     return Row(
-        **{**vars(recorded), "message": TERMINAL_COLOUR.sub("", recorded.message)},
+        **vars(recorded),
         total_s=recorded.elapsed_s or 0.0,
         metrics=metrics,
         picture=_picture(metrics, output),

@@ -5,9 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TextIO
+
+COLOUR = re.compile(r"\x1b\[[0-9;?]*[@-~]")
+"""What sets a terminal's colours, or moves its cursor (ECMA-48, CSI sequences)."""
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Control characters (Unicode's Cc) but tab and newline."""
 
 
 def say(text: str, stream: TextIO | None = None, *, end: str = "\n") -> None:
@@ -20,6 +26,16 @@ def say(text: str, stream: TextIO | None = None, *, end: str = "\n") -> None:
         print(f"{text}{end}", end="", file=stream, flush=True)  # one write: threads print too
     except (OSError, ValueError):  # ValueError: closed by ourselves
         silence(stream)
+
+
+def printable(text: str) -> str:
+    r"""Return what another program has written as a text that no terminal obeys.
+
+    Colours are left out, and other control characters escaped: `\x07`.
+    """
+    if text.isprintable():
+        return text
+    return CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", COLOUR.sub("", text))
 
 
 def escape_unencodable() -> None:

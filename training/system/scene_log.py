@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from training.system.console import printable
 from training.system.numbers import is_number
 
 TAIL_BYTES = 16_384
@@ -40,9 +41,10 @@ def tail(log: Path, size: int = TAIL_BYTES) -> bytes:
 
 
 def last_lines(log: Path, count: int) -> list[str]:
-    """Return the last lines of a log that are neither empty nor machine-readable."""
+    """Return the last lines of a log that are neither empty nor machine-readable, printable."""
     lines = tail(log).decode("utf-8", errors="replace").splitlines()
-    return [line for line in lines if line.strip() and not line.startswith(PROGRESS)][-count:]
+    shown = [line for line in lines if line.strip() and not line.startswith(PROGRESS)]
+    return [printable(line) for line in shown[-count:]]
 
 
 def last_line(log: Path) -> str:
@@ -87,7 +89,7 @@ def position_text(progress: Mapping[str, Any]) -> str:
     for noun, done, total in UNITS:
         if done in progress:
             of = f"/{progress[total]}" if total in progress else ""
-            return " ".join(f"{noun} {progress[done]}{of}".split())
+            return " ".join(printable(f"{noun} {progress[done]}{of}").split())
     return ""
 
 

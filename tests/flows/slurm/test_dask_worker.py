@@ -108,3 +108,12 @@ def test_a_job_that_asked_for_something_else_joins_no_other_flow(worker):
     worker.successor = SimpleNamespace(plan_id="exp-2", slurm=wanted)
     assert dask_worker.main(["plan.json", "w1"]) == 0
     assert len(worker.served) == 1
+
+
+def test_a_worker_whose_plan_can_not_be_read_says_so_in_a_line(tmp_path, capsys):
+    """Its job's log names the file."""
+    file = tmp_path / "exp-1.json"
+    file.write_text("{")
+    assert dask_worker.main([str(file), "w-1"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"worker: {file} can't be read")

@@ -70,3 +70,12 @@ def test_with_a_grace_the_running_jobs_of_a_killed_flow_are_left_to_themselves(g
 
 def test_a_flow_that_ends_in_good_order_leaves_nothing(guard):
     assert guard(job_guard.IN_GOOD_ORDER, 3600) == ["2", "1", "3"]
+
+
+def test_a_guard_whose_plan_can_not_be_read_says_so_in_a_line(tmp_path, capsys):
+    """Without the plan it can't tell which jobs are the flow's."""
+    file = tmp_path / "exp-1.json"
+    file.write_text("{")
+    assert job_guard.main([str(file)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"guard: {file} can't be read")

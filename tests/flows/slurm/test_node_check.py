@@ -368,3 +368,15 @@ def test_a_probe_that_fails_is_not_remembered(plan, probes, monkeypatch):
     with pytest.raises(JobsError):
         probes(probe="always")
     assert not probe_memory.is_remembered(probe_memory.file_of(plan, "10.0.0.1"))
+
+
+def test_a_probe_without_a_place_for_its_report_says_so_in_a_line(tmp_path, capsys, monkeypatch):
+    """As where the flow's folder is gone; what the check has found is said there too."""
+    monkeypatch.delenv("TMPDIR", raising=False)
+    file = tmp_path / "plans" / "exp-1.json"
+    file.parent.mkdir()
+    file.write_text("{")
+    assert probe.main([str(file)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "probe.json" in line
+    assert f"results: PlanFileError: {file} can't be read" in line

@@ -146,6 +146,28 @@ def test_other_arguments_learn_for_themselves_where_a_script_sets_variables(tmp_
     assert [learnt_imports(file, [each]).is_known for each in ("exp=1", "exp=2")] == [True, False]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"steps": 5},
+        {"steps": [[]]},
+        {"steps": [["import", "torch"]]},
+        {"steps": [["run", "torch", ""]]},
+        {"steps": [], "own": None},
+        {"steps": [], "own": [], "left_out": 7},
+        ["steps"],
+    ],
+)
+def test_a_damaged_file_of_imports_is_learnt_anew(content, tmp_path):
+    """The state root is shared: any program may have written the file."""
+    from training.execution.warm_start.learnt_imports import learnt_imports
+
+    file = tmp_path / "imports.json"
+    file.write_text(json.dumps(content))
+    learnt = learnt_imports(file, ["exp=1"])
+    assert (learnt.steps, learnt.own, learnt.is_known) == ([], [], False)
+
+
 def test_a_launch_says_once_what_its_workers_cannot_import_ahead(lab):
     """Each worker has a supervisor and a starter of its own."""
     lab.environment |= library(lab.root, "noisy", "print('hello')")

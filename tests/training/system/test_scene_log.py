@@ -127,3 +127,11 @@ def test_a_follower_begins_a_replaced_log_from_its_beginning(tmp_path):
     assert follower.new_lines() == ""
     log.write_text("new\nTS_PROGRESS {}\n")
     assert follower.new_lines() == "new"
+
+
+def test_a_trainers_output_has_nothing_that_a_terminal_obeys(tmp_path):
+    """Neither in its last lines, of which messages are made, nor in a progress line's values."""
+    log = tmp_path / "train.log"
+    log.write_text("\x1b[1mloss\x1b[0m \x1b]52;c;eA==\x07é 中\tnan\n")
+    assert last_message(log) == "loss \\x1b]52;c;eA==\\x07é 中\tnan"
+    assert position_text({"epoch": "\x1b[2J3\x07", "epochs": 4}) == r"epoch 3\x07/4"

@@ -8,20 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from preprocess.json_file import read_json
+from pydantic import BaseModel
+
 from training.configuration.job_variables import without_secret_values
 from training.system.atomic_write import write_atomically
 
 FOLDER = "imports"
 LEARNT_ANEW_AFTER_S = 24 * 3600
 SCENE_ARGUMENT = "shared.scene_name="
+Step = tuple[Literal["import", "set"], str, str | None]
+"""`["import", module, file]`, or `["set", variable, value]`; None: it is unset."""
+
+
+class _Content(BaseModel):
+    """What a file holds."""
+
+    arguments: list[str] = []
+    steps: list[Step] = []
+    own: list[str] = []
+    left_out: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,8 +42,8 @@ class LearntImports:
     file: Path
     arguments: list[str]
     """Those of the script that are the same for all scenes, without secrets."""
-    steps: list[list[str]]
-    """`["import", module]`, `["set", variable, value]`, in order; empty: not learnt yet."""
+    steps: list[Step]
+    """In order; empty: not learnt yet."""
     own: list[str]
     """Names of modules that come from the script's sources."""
     left_out: str = ""
@@ -50,9 +61,11 @@ class LearntImports:
         Each scene imports the rest for itself.
         """
         number = [step[1] for step in self.steps].index(module)
-        content = {**_read(self.file), "steps": self.steps[:number], "left_out": module}
+        update = {"steps": self.steps[:number], "left_out": module}
         try:
-            write_atomically(self.file, json.dumps(content))
+            write_atomically(
+                self.file, _read(self.file).model_copy(update=update).model_dump_json()
+            )
         except OSError:
             return False
         return True
@@ -72,11 +85,10 @@ def learnt_imports(file: Path, arguments: Sequence[str]) -> LearntImports:
     is_of_all = (each for each in arguments if not each.startswith(SCENE_ARGUMENT))
     of_all = without_secret_values(is_of_all)
     content = _read(file)
-    sets_variables = any(step[0] == "set" for step in content.get("steps", []))
-    if sets_variables and content.get("arguments") != of_all:
-        content = {}
-    steps, own = content.get("steps", []), content.get("own", [])
-    return LearntImports(file, of_all, steps, own, content.get("left_out", ""))
+    sets_variables = any(kind == "set" for kind, *_ in content.steps)
+    if sets_variables and content.arguments != of_all:
+        content = _Content()
+    return LearntImports(file, of_all, content.steps, content.own, content.left_out)
 
 
 def scene_in(arguments: Sequence[str]) -> str:
@@ -85,10 +97,9 @@ def scene_in(arguments: Sequence[str]) -> str:
     return next(names, "").removeprefix(SCENE_ARGUMENT)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path) -> _Content:
+    """Return what a file holds; nothing where it is a day old, or no such file."""
     with contextlib.suppress(OSError, ValueError):
         if time.time() - file.stat().st_mtime < LEARNT_ANEW_AFTER_S:
-            found = read_json(file)
-            if isinstance(found, dict):
-                return found
-    return {}
+            return _Content.model_validate_json(file.read_bytes())
+    return _Content()
