@@ -32,12 +32,19 @@ def note_begun(plan: Plan) -> None:
         (folder / BEGAN).touch()
         for suffix in (FAILED, BAD):
             (folder / f"{node_name()}.{suffix}").unlink(missing_ok=True)
-        note_bad_nodes(plan.roots.state_root, list(map(_take, folder.glob(f"*.{FAILED}"))))
+        taken = [_take(file) for file in folder.glob(f"*.{FAILED}")]
+        note_bad_nodes(plan.roots.state_root, filter(None, taken))
     forget_bad_node(plan.roots.state_root, node_name())
 
 
-def _take(file: Path) -> BadNode:
-    """Return the node of a file, which is renamed so that it is noted once."""
-    seen, job_id = datetime.fromtimestamp(file.stat().st_mtime, UTC), file.read_text().strip()
-    file.replace(file.with_suffix(f".{BAD}"))
+def _take(file: Path) -> BadNode | None:
+    """Return the node of a file, which is renamed so that it is noted once.
+
+    None where it can't be read: another job, which began at the same moment, has taken it.
+    """
+    try:
+        seen, job_id = datetime.fromtimestamp(file.stat().st_mtime, UTC), file.read_text().strip()
+        file.replace(file.with_suffix(f".{BAD}"))
+    except (OSError, ValueError):
+        return None
     return BadNode(node=file.stem, job_id=job_id, seen=seen)

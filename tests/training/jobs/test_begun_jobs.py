@@ -21,6 +21,13 @@ def test_nodes_where_others_ended_early_are_remembered_once(plan, monkeypatch):
     assert found == {"n1": "12_n1", "n2.site": "12_n2.site"}
     assert {each.name for each in starts.iterdir()} == {"began", "n1.bad", "n2.site.bad"}
     assert (plan.job_logs / "7-0.began").exists()
+    (starts / "n4.failed").mkdir()
+    (starts / "n5.failed").write_text("12_5\n")
+    note_begun(plan)
+    assert "n5" in {each.node for each in bad_nodes(plan.roots.state_root)}, "n4 can't be read"
+    (starts / "n5.bad").unlink()
+    monkeypatch.setenv("SLURMD_NODENAME", "n5")
+    note_begun(plan)
     monkeypatch.setenv("SLURMD_NODENAME", "n1")
     note_begun(plan)
     assert [each.node for each in bad_nodes(plan.roots.state_root)] == ["n2.site"]
