@@ -117,8 +117,12 @@ def flows_before(plan: Plan) -> list[Plan]:
 
 
 def with_dead_flows(plan: Plan) -> Plan:
-    """Return a plan for this machine as the successor of those whose flows have died."""
-    dead = (each.plan_id for each in flows_before(plan) if flow_has_died(each, None))
+    """Return a plan for this machine as the successor of those here whose flows have died.
+
+    Not of plans for Slurm: their scenes may train on, for the next flow there.
+    """
+    here = (each for each in flows_before(plan) if each.slurm is None)
+    dead = (each.plan_id for each in here if flow_has_died(each, None))
     return plan.model_copy(update={"succeeds": tuple(sorted(dead))})
 
 

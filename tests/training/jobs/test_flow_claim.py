@@ -23,7 +23,9 @@ from training.jobs.flow_claim import (
     note_flow_run,
     noted_flow_run,
     successor_of,
+    with_dead_flows,
 )
+from training.plan.model import SlurmPlan
 from training.records.claim import Holder
 from training.system.processes import ProcessId, process_id
 
@@ -150,3 +152,22 @@ def test_flow_runs_of_earlier_flows_are_found_as_long_as_they_are_noted(plans):
     flow_claim.forget_flow_run(first)
     assert noted_flow_run(first) is None
     assert flows_before(second)[0].plan_id == third.plan_id
+
+
+def test_a_flow_on_this_machine_succeeds_none_on_slurm(plans):
+    """Whose scenes may train on, and whose workers could not join it."""
+    first, second, third = plans
+    on_slurm = SlurmPlan(
+        script=first.file,
+        script_text="",
+        light_script_text="",
+        job_name="exp",
+        time_s=60,
+        scenes_per_job=1,
+        parallelism=1,
+    )
+    second.file.write_text(second.model_copy(update={"slurm": on_slurm}).to_json())
+    for plan in (first, second):
+        claim_as(plan, dead_process())
+        note_flow_run(plan, RUN)
+    assert with_dead_flows(third).succeeds == (first.plan_id,)
