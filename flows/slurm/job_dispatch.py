@@ -126,7 +126,7 @@ class SlurmDispatcher:
         must_end = trains_other_configuration(scene)
         if not must_end:
             self._on_job_granted(scene, _location(scene, job))
-        while _still_runs_in(scene, job) and not job.lost.is_set():
+        while _may_still_run_in(scene, job) and not job.lost.is_set():
             must_end = must_end and not self._pool.end_adopted(job)
             if stop.wait(FOLLOW_POLL_S):
                 raise StoppedError("the flow stopped while this trained")
@@ -173,10 +173,26 @@ def _location(scene: ScenePlan, job: Job) -> JobLocation:
 def _still_runs_in(scene: ScenePlan, job: Job) -> bool:
     """Return whether the process that has the scene is of a job, which Slurm takes for ended."""
     try:
-        holder = holder_of(scene.output)
+        return _is_held_by(scene, job)
     except RecordError:
         return False
+
+
+def _is_held_by(scene: ScenePlan, job: Job) -> bool:
+    """Return whether the process that has the scene is of a job; raises RecordError."""
+    holder = holder_of(scene.output)
     return holder is not None and holder.slurm_job_id == job.job_id
+
+
+def _may_still_run_in(scene: ScenePlan, job: Job) -> bool:
+    """Return whether a scene of a job that is in Slurm's queue may still run there.
+
+    Also where its claim can't be read for a moment: else its job would be ended.
+    """
+    try:
+        return _is_held_by(scene, job)
+    except RecordError:
+        return True
 
 
 def _is_lost(error: Exception) -> bool:

@@ -237,7 +237,7 @@ def follow(scene, monkeypatch):
                     write_record(scene.output, written.model_copy(update={"attempts": (last,)}))
             return runs
 
-        monkeypatch.setattr(job_dispatch, "_still_runs_in", still_runs)
+        monkeypatch.setattr(job_dispatch, "_may_still_run_in", still_runs)
         ours = scene.model_copy(update={"adopted_job": "12", "fingerprint": now_wanted})
         dispatcher = SlurmDispatcher(pool, None, lambda *each: granted.append(each[1]))
         call = functools.partial(print, ours)

@@ -20,7 +20,7 @@ from flows.slurm.job_dispatch import SlurmDispatcher
 from training.execution.attempt import ending_bound_s
 from training.execution.merge import AggregateError
 from training.records.outcome import Outcome
-from training.records.record import Cause
+from training.records.record import Cause, RecordError
 from training.slurm.job_states import JobEnd, JobLocation
 
 
@@ -146,6 +146,16 @@ def test_a_scene_that_a_lost_node_still_trains_is_waited_for(setup, monkeypatch,
         return
     with pytest.raises(SceneNotDoneError, match="held"):
         setup.run(WorkerLostError("gone"), setup.scene)
+
+
+def test_a_claim_that_can_not_be_read_for_a_moment_ends_no_scene(setup, monkeypatch):
+    """A file server may be away; who follows it ends the job of a scene that has ended."""
+
+    def unreadable(_):
+        raise RecordError("stale file handle")
+
+    monkeypatch.setattr(job_dispatch, "holder_of", unreadable)
+    assert job_dispatch._may_still_run_in(setup.scene, setup.pool.job)
 
 
 def test_a_scene_whose_worker_was_lost_after_its_end_is_done(setup):
