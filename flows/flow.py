@@ -34,6 +34,7 @@ from flows.adapters.prefect_adapter import (
     run_parameters,
     typed_run_name,
 )
+from flows.controller.hand_over import hand_over, has_work
 from flows.notifications.notify import Ending, channels_of, notify_when_finished
 from flows.options import FlowOptions
 from flows.parameters import option_values, values_of, with_flow_parameters
@@ -167,6 +168,8 @@ def _train_scenes(values: dict[str, Any], ending: Ending) -> State[Any]:
         _tag_flow_run(exp=options.exp_name, cluster=options.cluster)
         get_run_logger().info("the same from a terminal: %s", _command(options))
         plans = _plans_to_run.get() or _make_plans(options)
+        if options.in_own_job and not _plans_to_run.get() and has_work(plans):
+            return hand_over(options, plans, ending)
         if _early_jobs.get() is None:
             _prepare(plans)
         ending.plans = plans
@@ -277,7 +280,7 @@ def _make_plans(options: FlowOptions) -> Sequence[Plan]:
         return [with_dead_flows(plan) for plan in plans]
     from flows.slurm.preflight import reconcile_with_slurm
 
-    return reconcile_with_slurm(plans)
+    return reconcile_with_slurm(plans, is_here=not options.in_own_job)
 
 
 def _claimed(plan: Plan) -> AbstractContextManager[None]:

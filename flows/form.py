@@ -11,6 +11,8 @@ from flows.parameters import BOX_OF, FIELDS, IN_BOX
 NOT_ON_SLURM = frozenset({"workers", "scenes_per_gpu"})
 ONLY_ON_SLURM = frozenset(name for name in FIELDS if name.startswith("slurm_")) | {
     "orphan_grace",
+    "controller",
+    "controller_time",
     "aggregate_job_name",
     "aggregate_time",
 }

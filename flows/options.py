@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic.config import JsonDict
 
 from preprocess.faults import Fault, FaultsError
-from training.plan.option_types import refused_unless
+from training.plan.option_types import Time, refused_unless
 from training.plan.options import Flag, LaunchOptions
+from training.slurm.times import seconds_of
 
 BLOCK_NAME = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
 BLOCK_NAME_SCHEMA: JsonDict = refused_unless(
     f"^(?:{BLOCK_NAME.pattern})?$", "type/name of a notification block, e.g. slack-webhook/lab"
 )
+
+SHORTEST_CONTROLLER_S = 300
 
 
 class FlowOptions(LaunchOptions):
@@ -23,6 +26,21 @@ class FlowOptions(LaunchOptions):
 
     cluster: Annotated[Literal["local", "slurm"], Flag("How to run", "--cluster local")] = "local"
     """Where scenes run: Dask workers on this machine, or jobs on a Slurm cluster."""
+
+    controller: Annotated[
+        Literal["here", "job"],
+        Flag("How to run", "--controller job"),
+        Field(title="The flow runs"),
+    ] = "here"
+    """Where the flow itself runs: here, or in a small Slurm job that outlives this machine. The job
+    is queued again when it is lost or its time is over, and goes on."""
+
+    controller_time: Annotated[
+        Time,
+        Flag("How to run", "--controller-time 12:00:00"),
+        Field(title="The flow's time in its job"),
+    ] = "1-00:00:00"
+    """Time limit of the controller's job, in Slurm's formats; at its end it is queued again."""
 
     verbose: Annotated[bool, Flag("How to run", "--verbose")] = False
     """Show Prefect's own messages too."""
@@ -50,6 +68,25 @@ class FlowOptions(LaunchOptions):
         if value and not BLOCK_NAME.fullmatch(value):
             raise ValueError("expected type/name of a notification block, as in slack-webhook/lab")
         return value
+
+    @field_validator("controller")
+    @classmethod
+    def _check_cluster(cls, value: str, info: ValidationInfo) -> str:
+        if value == "job" and info.data.get("cluster") == "local":
+            raise ValueError("the flow has a job of its own only with --cluster slurm")
+        return value
+
+    @field_validator("controller_time")
+    @classmethod
+    def _check_time(cls, value: str) -> str:
+        if seconds_of(value) < SHORTEST_CONTROLLER_S:
+            raise ValueError("expected five minutes at least: a controller notices its end before")
+        return value
+
+    @property
+    def in_own_job(self) -> bool:
+        """Whether the flow itself runs in a Slurm job."""
+        return self.controller == "job"
 
     @property
     def on_slurm(self) -> bool:

@@ -37,14 +37,18 @@ from training.display.plan_text import overview, render
 from training.display.terminal import terminal
 from training.execution.attempt import ending_bound_s
 from training.execution.run_scene import mark_cancelled, wait_until_ended
+from training.jobs.controller_status import ways_to_watch
+from training.jobs.current_plan import held_by_controller
 from training.jobs.flow_claim import with_dead_flows
 from training.plan.aggregate_state import merged_output
 from training.plan.loop import make_plans
 from training.plan.model import Plan
+from training.plan.scene_decision import has_work
 from training.records.record import RecordError, read_record
 from training.records.scene_state import began_since
 from training.report.summary import standing
 from training.run import Plans, run_command, say_table, write_summary
+from training.slurm.times import seconds_of
 from training.system.colours import painted
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED, INTERRUPTED
@@ -73,7 +77,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def launch(options: FlowOptions, plans: Plans, standby: Standby | None = None) -> int:
-    """Run plans as a flow and return the exit status; `standby` is a server that can be used.
+    """Run plans as a flow, here or in a Slurm job of its own; return the exit status.
+
+    `standby` is a server that can be used. Raises FaultsError, also where the job can't be had.
+    """
+    if options.in_own_job:
+        return _launch_in_job(options, plans)
+    return run_flow(options, plans, standby)
+
+
+def _launch_in_job(options: FlowOptions, plans: Plans) -> int:
+    """Submit the flow as a job, after all checks that a flow here would make."""
+    from flows.controller import submit
+
+    check_channels(options.notify)
+    settings = submit.settings_for_job()
+    plans = _reconciled(plans, is_here=False)
+    submit.check_controller(plans[0], options)
+    say(overview(plans))
+    if not any(map(has_work, plans)):
+        return _end_idle(plans)
+    return submit.start_in_job(options, plans, settings)
+
+
+def run_flow(options: FlowOptions, plans: Plans, standby: Standby | None = None) -> int:
+    """Run plans as a flow in this process and return the exit status.
+
+    `standby` is a server that can be used.
 
     Raises FaultsError when Prefect's API can't be had, a channel can't be notified or Slurm would
     refuse the jobs.
@@ -105,7 +135,7 @@ def launch(options: FlowOptions, plans: Plans, standby: Standby | None = None) -
     return DONE if state.is_completed() else FAILED
 
 
-def _reconciled(plans: Plans) -> Plans:
+def _reconciled(plans: Plans, *, is_here: bool = True) -> Plans:
     """Return plans without scenes that Slurm's jobs have already; print what Slurm warns of.
 
     They know by now what flows of their experiments have died.
@@ -114,16 +144,7 @@ def _reconciled(plans: Plans) -> Plans:
         return [with_dead_flows(plan) for plan in plans]
     from flows.slurm.preflight import reconcile_with_slurm
 
-    return reconcile_with_slurm(plans)
-
-
-def has_work(plan: Plan) -> bool:
-    """Return whether there is something to do: a scene, the merging of their outputs, a dead flow.
-
-    What that has left in Prefect and in Slurm's queue is brought to an end.
-    """
-    merges = bool(plan.aggregate and plan.aggregate.command)
-    return bool(plan.of("run")) or merges or bool(plan.succeeds)
+    return reconcile_with_slurm(plans, is_here=is_here)
 
 
 def _end_idle(plans: Plans) -> int:
@@ -132,6 +153,9 @@ def _end_idle(plans: Plans) -> int:
         write_summary(plan)
         say_table(plan)
     stands = [standing(plan) for plan in plans]
+    if job := next(filter(None, map(held_by_controller, plans)), ""):
+        say(f"another flow of this experiment runs in Slurm job {job}: it is not started twice")
+        say(ways_to_watch(plans[0]))
     say("; ".join(dict.fromkeys(text for _, text in stands)))
     return DONE if all(is_done for is_done, _ in stands) else FAILED
 
@@ -154,26 +178,36 @@ def preview(options: FlowOptions, plans: Plans) -> str:
     """
     text = render(plans)
     if plans[0].slurm is not None:
-        from training.jobs.flow_jobs import jobs_text
+        from training.jobs.flow_jobs import controller_text, jobs_text
 
+        if options.in_own_job:
+            text = f"{text}\n\n{controller_text(plans[0], seconds_of(options.controller_time))}"
         text = "\n\n".join([text, *map(jobs_text, plans)])
     try:
         check_channels(options.notify)
+        if options.in_own_job:
+            from flows.controller.submit import settings_for_job
+
+            settings_for_job()
         plans = make_plans(options.model_copy(update={"dry_run": False}))
-        return f"{text}{_slurm_warning(plans)}"
+        return f"{text}{_slurm_warning(options, plans)}"
     except FaultsError:
         say(text)
         raise
 
 
-def _slurm_warning(plans: Plans) -> str:
+def _slurm_warning(options: FlowOptions, plans: Plans) -> str:
     """Return a line where Slurm can't be asked; raises FaultsError for what it would refuse."""
     if plans[0].slurm is None:
         return ""
     from flows.slurm.preflight import SlurmSilentError
 
     try:
-        _reconciled(plans)
+        _reconciled(plans, is_here=not options.in_own_job)
+        if options.in_own_job:
+            from flows.controller.submit import check_controller
+
+            check_controller(plans[0], options)
     except SlurmSilentError as error:
         return f"\n\nwarning: {error.faults[0].what}, so it was not asked: {error.faults[0].value}"
     return ""

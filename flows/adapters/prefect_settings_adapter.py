@@ -20,6 +20,11 @@ def read_settings_again() -> Settings:
     return get_current_settings()
 
 
+def settings_in_use() -> Settings:
+    """Return the settings that hold in this context, as they were read."""
+    return get_current_settings()
+
+
 def ui_address() -> str:
     """Return where the UI of the server is that the settings name; Prefect Cloud has two hosts."""
     return str(PREFECT_UI_URL.value() or "")

@@ -56,13 +56,18 @@ def hide_url(environ: MutableMapping[str, str] = os.environ) -> None:
         _hidden[NOTIFY_URL] = url
 
 
+def notify_url() -> str:
+    """Return the Apprise URL, whether or not it has left the environment; empty if none is set."""
+    return _hidden.get(NOTIFY_URL) or os.environ.get(NOTIFY_URL, "")
+
+
 def channels_of(block: str) -> dict[str, Send]:
     """Return by name what sends to the Apprise URL and to the notification block, where named.
 
     Raises FaultsError when one of them can't be used.
     """
     channels: dict[str, Send] = {}
-    if url := _hidden.get(NOTIFY_URL) or os.environ.get(NOTIFY_URL, ""):
+    if url := notify_url():
         channels[NOTIFY_URL] = _url_channel(url)
     if block:
         channels[f"--notify {block}"] = _block_channel(block)

@@ -32,7 +32,7 @@ STARTED_BY_WORKER = "PREFECT__FLOW_RUN_ID"
 
 @contextmanager
 def stop_with_run(run: FlowRun) -> Iterator[None]:
-    """Send this process SIGTERM, once, when the flow run is gone from the server.
+    """Have this process stop, once, when the flow run is gone from the server.
 
     Also when it is being cancelled, where no process worker would pass that on.
     """
@@ -55,8 +55,14 @@ def _watch(run: FlowRun, began: datetime, over: threading.Event) -> None:
         reason = _reason_to_stop(run, began)
         if reason and not over.is_set():
             say(f"the flow run {reason}: its scenes are stopped")
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), _stop_signal())
             return
+
+
+def _stop_signal() -> signal.Signals:
+    """Return what stops this flow; in a controller's job SIGTERM is Slurm's, and blocked."""
+    is_blocked = signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    return signal.SIGINT if is_blocked else signal.SIGTERM
 
 
 def _reason_to_stop(run: FlowRun, began: datetime) -> str:

@@ -28,6 +28,8 @@ def main(argv: list[str]) -> int:
 
     With `standby` in place of a socket, import first and wait for what to serve with.
     """
+    # A flow in a Slurm job is not to hear Slurm's SIGTERM; its server ends by one.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     parent, is_standby, with_ui = int(argv[0]), argv[1] == STANDBY, WITH_UI in argv[2:]
     die_with_parent(_delayed_end_signal() if with_ui else signal.SIGTERM)
     if os.getppid() != parent:  # it died before the kernel knew that its signal is wanted

@@ -65,6 +65,17 @@ def read_settings() -> dict[str, str]:
     }
 
 
+def settings_in_use() -> dict[str, str]:
+    """Return what the user has set, as the process or the flow run goes by it; reads nothing.
+
+    Secrets are in it that have left the environment since.
+    """
+    from flows.adapters import prefect_settings_adapter
+
+    current = prefect_settings_adapter.settings_in_use()
+    return current.to_environment_variables(exclude_unset=True, include_secrets=True)
+
+
 def forbid_tracking() -> None:
     """Turn off Prefect's usage reports; call this before Prefect is imported."""
     os.environ.setdefault("DO_NOT_TRACK", "1")

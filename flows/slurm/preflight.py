@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from flows.slurm.addresses import scheduler_address
 from flows.slurm.adoption import with_queue
 from preprocess.faults import Fault, FaultsError
-from training.jobs.current_plan import reconcile_plan
+from training.jobs.current_plan import hold_queued, reconcile_plan
+from training.jobs.experiment_jobs import StageJob, controller_of
 from training.jobs.sbatch_check import refusal_fault, using_bad_nodes, with_nodes_left
 from training.jobs.sbatch_commands import slurm_of, worker_job
 from training.plan.loop import with_remade
@@ -15,6 +16,7 @@ from training.plan.model import Plan
 from training.slurm import client
 from training.slurm.client import SlurmError
 from training.system.console import say
+from training.system.job_environment import own_job_id
 from training.system.waiting import awaited
 
 
@@ -22,21 +24,24 @@ class SlurmSilentError(FaultsError):
     """Slurm does not answer: what it would refuse, and what it has queued, is not known."""
 
 
-def reconcile_with_slurm(plans: Sequence[Plan]) -> Sequence[Plan]:
+def reconcile_with_slurm(plans: Sequence[Plan], *, is_here: bool = True) -> Sequence[Plan]:
     """Return plans without scenes that other jobs of their experiments have; print warnings.
 
-    Jobs of a flow that has died are taken over with their scenes.
+    Jobs of a flow that has died are taken over with their scenes. `is_here`: whether the flow runs
+    on this machine, not in a job.
 
     Raises FaultsError when Slurm would refuse a scene's job or an interface is not there, and
     SlurmSilentError when it does not answer.
     """
     plan = plans[0]  # all have the same script
-    own_address(plan)  # raises what would otherwise be found when the flow has started
+    if is_here:
+        own_address(plan)  # raises what would otherwise be found when the flow has started
     try:
         with awaited("Slurm says what it has queued (squeue)"):
-            queue = client.my_jobs()
+            queue = [job for job in client.my_jobs() if job.job_id != own_job_id()]
         plans = with_remade([reconcile_plan(each, queue) for each in plans])
-        plans = [with_queue(each, queue) for each in plans]
+        controller = controller_of(queue, plans)
+        plans = [_held_by(controller, with_queue(each, queue)) for each in plans]
         with awaited("Slurm checks the jobs (sbatch --test-only)"):
             usable, warnings = with_nodes_left(plan, lambda each: [worker_job(each, "w1")])
     except client.SlurmRefusedError as error:
@@ -47,6 +52,13 @@ def reconcile_with_slurm(plans: Sequence[Plan]) -> Sequence[Plan]:
     for warning in warnings:
         say(warning)
     return plans if usable is plan else [using_bad_nodes(each) for each in plans]
+
+
+def _held_by(controller: StageJob | None, plan: Plan) -> Plan:
+    """Return a plan with all its scenes held where a controller runs the loop that it is of."""
+    if controller is None or plan.stage is None:
+        return plan
+    return hold_queued(plan, dict.fromkeys((each.name for each in plan.scenes), controller.job))
 
 
 def own_address(plan: Plan) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from page_lab import planned
 
 from flows import flow
+from flows.controller import submit
 from flows.options import FlowOptions
 from flows.parameters import values_of
 from preprocess.faults import Fault, FaultsError
@@ -40,6 +42,20 @@ def test_a_flow_that_prefect_starts_makes_its_own_plan(seen):
     flow.run_plans(OPTIONS, ["made before"])
     flow.train_scenes(**values_of(OPTIONS), return_state=True)
     assert seen == [["made before"], ["made by the flow"]]
+
+
+def test_a_run_of_the_form_is_submitted_as_a_job_and_ends(seen, monkeypatch, tmp_path):
+    """It says so: completed it is not called, and the run in the job is another one."""
+    options = FlowOptions(exp_name="handed-over", cluster="slurm", controller="job")
+    monkeypatch.setattr(flow, "_make_plans", lambda _: [planned(tmp_path, "a")])
+    monkeypatch.setattr(submit, "settings_in_flow", dict)
+    monkeypatch.setattr(submit, "check_controller", lambda *_: None)
+    monkeypatch.setattr(submit, "submit_controller", lambda *_: "12")
+    monkeypatch.setattr(submit, "next_commands", lambda *_: "watch: it")
+    state = flow.train_scenes(**values_of(options), return_state=True)
+    assert (state.type.value, state.name) == ("COMPLETED", "Submitted")
+    assert "Slurm job 12" in state.message
+    assert not seen
 
 
 def test_prefect_neither_caches_nor_retries_by_itself():

@@ -9,6 +9,7 @@ from scene_files import write_scene
 from flows import train
 from training.execution.run_scene import mark_cancelled
 from training.plan.model import AggregatePlan
+from training.plan.scene_decision import has_work
 from training.records.record import Attempt, Cause, RunRecord, now, write_record
 from training.slurm import client
 
@@ -63,7 +64,7 @@ def test_there_is_work_where_a_scene_runs_or_outputs_are_merged(
 ):
     aggregate = AggregatePlan(log=tmp_path / "log", job_name="j", time_limit_s=1, command=command)
     plan = planned(tmp_path, "a", **actions).model_copy(update={"aggregate": aggregate})
-    assert train.has_work(plan) is expected
+    assert has_work(plan) is expected
 
 
 def test_a_stage_that_never_started_has_not_begun(tmp_path):

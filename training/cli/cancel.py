@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from preprocess.faults import MOST_NAMES, Fault, FaultsError
 from training.execution.attempt import ending_bound_s
 from training.execution.launcher_process import living_launcher
+from training.jobs.experiment_jobs import StageJob
 from training.jobs.status import Queue, Snapshot, ask_queue, take_snapshot
 from training.plan.experiments import Experiment
 from training.plan.model import Plan
@@ -86,6 +87,8 @@ class _Cancellation:
     queue_asked_at: float = float("-inf")
     cancelled_jobs: set[str] = field(default_factory=set)
     """Ids of the jobs that Slurm was told to cancel."""
+    is_overdue: bool = False
+    """Whether what the mark should have ended by now is to be ended from outside."""
     signalled: set[int] = field(default_factory=set)
 
     def wait(self) -> list[str]:
@@ -98,6 +101,7 @@ class _Cancellation:
             if now >= deadline + SIGNALLED_S:
                 break
             if now >= deadline:
+                self.is_overdue = True
                 self._signal()
             time.sleep(POLL_S)
         return left
@@ -118,10 +122,21 @@ class _Cancellation:
         if time.monotonic() - self.queue_asked_at < ASK_SLURM_EVERY_S:
             return
         self.queue, self.queue_asked_at = ask_queue(self.plans), time.monotonic()
-        new = {each.job.array_job_id for each in self.queue.jobs} - self.cancelled_jobs
+        new = {each.job.array_job_id for each in self._jobs_to_cancel()} - self.cancelled_jobs
         with contextlib.suppress(client.SlurmError):  # tried again the next time
             client.cancel(new)
             self.cancelled_jobs |= new
+
+    def _jobs_to_cancel(self) -> list[StageJob]:
+        """Return the jobs that Slurm is to cancel now.
+
+        A controller that runs sees the plan's mark, and ends its flow by itself in good order.
+        """
+        return [
+            each
+            for each in self.queue.jobs
+            if each.stage != "controller" or each.job.is_pending or self.is_overdue
+        ]
 
     def _launchers(self) -> list[ProcessId]:
         return [found for plan in self.plans if (found := living_launcher(plan.file))]

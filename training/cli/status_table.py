@@ -143,10 +143,13 @@ def _clock(seconds: float | None) -> str:
 
 
 def _jobs(jobs: Iterable[StageJob]) -> list[str]:
-    """Return a line for jobs that train no single scene: a flow's workers, probe, aggregate."""
+    """Return a line for jobs that train no single scene: a flow's workers, probe, aggregate.
+
+    The controller's has a line of its own.
+    """
     groups: dict[str, list[str]] = {}
     for each in jobs:
-        if each.stage != "array":
+        if each.stage not in {"array", "controller"}:
             reason = f" ({each.job.reason})" if each.job.is_pending else ""
             where = f" on {each.job.node}" if each.job.node else ""
             group = groups.setdefault(f"{each.stage}: {each.job.state}{reason}", [])
@@ -165,6 +168,8 @@ def _counts(snapshot: Snapshot) -> list[str]:
     counts = _states_of(snapshot)
     name, total = snapshot.experiment.name, len(snapshot.scenes)
     lines = [f"experiment {name}, {counted(total, 'scene')}: {counts}"]
+    if snapshot.controller:
+        lines.append(f"controller: {snapshot.controller}")
     if snapshot.aggregate:
         lines.append(f"aggregate: {snapshot.aggregate}")
         lines += [f"data: {snapshot.aggregate.output}"] if snapshot.aggregate.output else []

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from training.jobs.job_entry import IN_JOB
 from training.plan.experiments import PlanFileError, read_plan
 from training.plan.model import Plan, ScenePlan
+from training.records.controller_record import read_controller
 from training.records.record import RecordError, read_record
 from training.records.scene_state import has_ended_since
 from training.slurm.parsers import QueuedJob, whole_number
 
 COMMAND = re.compile(rf" {IN_JOB} (?P<stage>\w+) (?P<plan>.+\.json)(?: (?P<argument>.*))?")
+
+FLOW_STAGES = frozenset({"worker", "controller"})
+"""Stages of jobs that train whatever scenes of their plan are left."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,37 @@ def jobs_with_same_outputs(jobs: Iterable[QueuedJob], like: Plan) -> list[StageJ
     return [each for each in found if each.plan.output_subdir == like.output_subdir]
 
 
+def is_controller(job: QueuedJob) -> bool:
+    """Return whether a job runs a flow."""
+    match = COMMAND.search(job.command)
+    return match is not None and match["stage"] == "controller"
+
+
+def controller_of(jobs: Iterable[QueuedJob], plans: Sequence[Plan]) -> StageJob | None:
+    """Return the job of the controller that runs one of these plans, or the loop they are of."""
+    ids, first = {plan.plan_id for plan in plans}, plans[0]
+    loop = first.stage.loop if first.stage else ""
+    for job in jobs:
+        match = COMMAND.search(job.command)
+        if match is None or match["stage"] != "controller":
+            continue
+        plan = _plan_or_none(Path(match["plan"]))
+        if plan is None or plan.roots.results_root != first.roots.results_root:
+            continue
+        is_of_loop = bool(loop) and plan.stage is not None and plan.stage.loop == loop
+        if is_of_loop or ids & plans_of_controller(plan):
+            return StageJob(job, "controller", plan, "")
+    return None
+
+
+def plans_of_controller(plan: Plan) -> frozenset[str]:
+    """Return the ids of the plans that a controller runs, given the first that was submitted."""
+    with contextlib.suppress(RecordError):
+        if record := read_controller(plan.file):
+            return record.all_plans
+    return frozenset({plan.plan_id})
+
+
 def _plan_or_none(path: Path) -> Plan | None:
     """Return a job's plan; None where it can't be read (see `Experiment.warnings`)."""
     try:
@@ -63,9 +99,13 @@ def _plan_or_none(path: Path) -> Plan | None:
 
 
 def jobs_by_scene(jobs: Iterable[StageJob]) -> dict[str, QueuedJob]:
-    """Return, by scene, the job that trains it or is going to; of a flow, one of its workers."""
+    """Return, by scene, the job that trains it or is going to.
+
+    Of a flow that is one of its workers, or the controller's where the flow runs in a job.
+    """
     jobs = list(jobs)
-    workers = {each.plan.plan_id: each for each in jobs if each.stage == "worker"}
+    controllers = {each.plan.plan_id: each for each in jobs if each.stage == "controller"}
+    workers = {each.plan.plan_id: each for each in jobs if each.stage == "worker"} | controllers
     training = [each for each in jobs if each.stage == "array"] + list(workers.values())
     return {scene.name: each.job for each in training for scene in _scenes_of(each)}
 
@@ -76,7 +116,7 @@ def _scenes_of(stage_job: StageJob) -> Iterator[ScenePlan]:
         offset = whole_number(stage_job.argument)
         if offset is not None:  # else it is no job of ours
             yield from scenes[offset + stage_job.job.array_task_id :][:1]
-    if stage_job.stage == "worker":
+    if stage_job.stage in FLOW_STAGES:
         yield from (scene for scene in scenes if not _has_ended(stage_job.plan, scene))
 
 

@@ -7,6 +7,7 @@ import shlex
 from preprocess.faults import counted
 from training.jobs.sbatch_commands import (
     aggregate_worker_job,
+    controller_job,
     most_jobs,
     probe_job,
     slurm_of,
@@ -27,6 +28,12 @@ def jobs_text(plan: Plan) -> str:
             shlex.join(aggregate_worker_job(plan, "a1")),
         ]
     return "\n".join(jobs or ["# no jobs: nothing to do"])
+
+
+def controller_text(plan: Plan, time_s: int) -> str:
+    """Return the command line of the job that runs the flow itself, under what it is for."""
+    what = f"# the flow itself, {slurm_time(time_s)}, then queued again and goes on"
+    return f"{what}\n{shlex.join(controller_job(plan, time_s))}"
 
 
 def _scene_jobs(plan: Plan) -> list[str]:

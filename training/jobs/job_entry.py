@@ -21,6 +21,7 @@ MODULES = {
     "aggregate": "training.jobs.aggregate_task",
     "worker": "flows.slurm.dask_worker",
     "probe": "flows.slurm.probe",
+    "controller": "flows.controller.job",
 }
 """Module to run, by stage; as names, because nothing in `training` may import a flow."""
 ENTRY_VARIABLE = "TS_JOB_ENTRY"

@@ -21,6 +21,12 @@ COMPILING_PROBE_S = 3600
 """The same where it may have to compile the trainer's CUDA code."""
 ARCHITECTURES = "TORCH_CUDA_ARCH_LIST"
 """Variable by which PyTorch is told for which GPUs to compile, e.g. `8.0;9.0`."""
+CONTROLLER = "_controller"
+"""What the name of a controller's job ends with."""
+CONTROLLER_MEMORY = "2G"
+"""A flow of ten thousand scenes, a server of Prefect's, and the report's plots."""
+CONTROLLER_NOTICE_S = 120
+"""How long before its end a controller is told; Slurm may do so a minute earlier."""
 ARRAY_LOG = r"-(?P<array>\d+)_(?:(?P<offset>\d+)\+)?(?P<task>\d+)\.out"
 """Regular expression for what follows the job's name in the file name of an array task's log."""
 
@@ -120,6 +126,27 @@ def probe_job(plan: Plan, exclude: Sequence[str] | None = None) -> list[str]:
         "--no-requeue",
         *_stage(plan.light_script, "probe", plan),
     ]
+
+
+def controller_job(plan: Plan, time_s: int) -> list[str]:
+    """Return the command line of the job that runs the flow itself, given the first of its plans.
+
+    One CPU, little memory, no GPU; queued again when its node is lost or it is preempted, and told
+    `CONTROLLER_NOTICE_S` before its end, so that it is queued again then, too.
+    """
+    return [
+        *_sbatch(plan, controller_name(plan), time_s),
+        *("--nodes=1", "--ntasks=1", "--cpus-per-task=1", f"--mem={CONTROLLER_MEMORY}"),
+        "--requeue",
+        f"--signal=B:USR1@{CONTROLLER_NOTICE_S}",
+        *_stage(plan.light_script, "controller", plan),
+    ]
+
+
+def controller_name(plan: Plan) -> str:
+    """Return the name of a controller's job, given the first of its plans; of a loop without it."""
+    name, stage = slurm_of(plan).job_name, plan.stage.name if plan.stage else ""
+    return f"{name.removesuffix(f'_{stage}') if stage else name}{CONTROLLER}"
 
 
 def asks_for_gpus(plan: Plan) -> bool:

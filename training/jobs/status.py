@@ -8,7 +8,18 @@ from pathlib import Path
 
 from training.execution.launcher_process import living_launcher
 from training.jobs.aggregate_status import aggregate_state, reconcile_aggregate
-from training.jobs.experiment_jobs import StageJob, jobs_by_scene, jobs_of_experiment
+from training.jobs.controller_status import (
+    ControllerState,
+    controller_state,
+    reconcile_controller,
+)
+from training.jobs.experiment_jobs import (
+    StageJob,
+    controller_of,
+    jobs_by_scene,
+    jobs_of_experiment,
+    plans_of_controller,
+)
 from training.jobs.flow_claim import flow_has_died
 from training.jobs.reconcile import reconcile_records
 from training.plan.aggregate_state import AggregateState
@@ -69,6 +80,8 @@ class Snapshot:
     """None where the scenes' outputs are not merged."""
     bad_nodes: tuple[BadNode, ...] = ()
     """Which nodes new jobs would avoid; none where nothing runs on Slurm."""
+    controller: ControllerState | None = None
+    """None where no job runs the flow itself."""
 
     def of(self, *states: State) -> list[SceneState]:
         """Return the scenes in one of these states."""
@@ -119,6 +132,7 @@ def take_snapshot(experiment: Experiment) -> Snapshot:
         again = [each for each in looks.values() if each.output in changed]
         looks |= {each.scene: _Look.at(each.scene, each.output) for each in again}
         reconcile_aggregate(plans, queue.my_job_ids)
+        reconcile_controller(plans, queue.my_job_ids)
     return _snapshot(experiment, queue, looks)
 
 
@@ -169,10 +183,13 @@ def _snapshot(experiment: Experiment, queue: Queue, looks: Mapping[str, _Look]) 
     )
     launchers = {plan.plan_id: living_launcher(plan.file) for plan in plans}
     flows = {each.plan.plan_id: each.plan for each in queue.jobs if each.stage in OF_FLOWS}
+    controllers = [each for each in queue.jobs if each.stage == "controller"]
+    controlled = frozenset().union(*(plans_of_controller(each.plan) for each in controllers))
     dead = {key for key, plan in flows.items() if flow_has_died(plan, queue.my_job_ids)}
+    dead |= controlled if any(each.job.is_pending for each in controllers) else set()
     orphaned = {each.job.job_id for each in queue.jobs if each.plan.plan_id in dead}
     at_work = {plan_id for plan_id, launcher in launchers.items() if launcher}
-    at_work |= flows.keys() - dead
+    at_work |= flows.keys() - dead | controlled
     waiting = _waiting([plan for plan in current if plan.plan_id in at_work], looks)
     states = (
         _with_flow(look.state(jobs.get(name), name in waiting), orphaned)
@@ -188,6 +205,7 @@ def _snapshot(experiment: Experiment, queue: Queue, looks: Mapping[str, _Look]) 
         parallelism=_parallelism(plans),
         aggregate=aggregate_state(plans, queue.jobs, scenes, at_work=at_work),
         bad_nodes=_bad_nodes(plans),
+        controller=controller_state(plans, queue.jobs, unknown=bool(queue.unknown)),
     )
 
 
@@ -225,7 +243,8 @@ def ask_queue(plans: Sequence[Plan]) -> Queue:
     jobs = (
         each
         for each in queue.jobs
-        if (each.plan.plan_id in ids if plans[0].stage else each.plan.output_subdir in subdirs)
+        if each.stage == "controller"
+        or (each.plan.plan_id in ids if plans[0].stage else each.plan.output_subdir in subdirs)
     )
     return replace(queue, jobs=tuple(jobs))
 
@@ -243,7 +262,10 @@ class _MyJobs:
             return Queue(my_job_ids=self._ids)
         if self.unknown:
             return Queue(unknown=self.unknown if any(plan.slurm for plan in plans) else "")
-        return Queue(tuple(jobs_of_experiment(self.jobs, plans[0])), self._ids)
+        jobs = jobs_of_experiment(self.jobs, plans[0])
+        controller = controller_of(self.jobs, plans)
+        others = [each for each in jobs if each.stage != "controller"]
+        return Queue((*([controller] if controller else []), *others), self._ids)
 
     @property
     def _ids(self) -> frozenset[str]:

@@ -15,7 +15,12 @@ from training.execution import local
 from training.jobs import sbatch_commands
 from training.jobs.array_chunks import ArrayChunk, array_chunks, dealt
 from training.jobs.current_plan import hold_queued, reconcile_plan
-from training.jobs.experiment_jobs import StageJob, jobs_by_scene, jobs_with_same_outputs
+from training.jobs.experiment_jobs import (
+    FLOW_STAGES,
+    StageJob,
+    jobs_by_scene,
+    jobs_with_same_outputs,
+)
 from training.jobs.job_chain import JobChain, Submission
 from training.jobs.kept_scripts import discard_plan, keep_scripts
 from training.jobs.sbatch_check import refusal_fault, with_nodes_left
@@ -93,7 +98,7 @@ def _submission(plan: Plan, queue: Iterable[QueuedJob], max_array_size: int) -> 
     """Return what is left to submit: scenes that a job of the experiment has already are held."""
     jobs = jobs_with_same_outputs(queue, plan)
     arrays = jobs_by_scene(job for job in jobs if job.stage == "array")
-    flows = jobs_by_scene(job for job in jobs if job.stage == "worker")
+    flows = jobs_by_scene(job for job in jobs if job.stage in FLOW_STAGES)
     left = dealt(hold_queued(plan, {**flows, **arrays}), max_array_size)
     held, slurm = [scene.name for scene in left.of("held")], sbatch_commands.slurm_of(left)
     return Submission(

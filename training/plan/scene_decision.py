@@ -7,7 +7,7 @@ from datetime import datetime
 
 from preprocess.faults import Fault, FaultsError
 from training.configuration.fingerprint import is_comparable
-from training.plan.model import Action, ScenePlan
+from training.plan.model import Action, Plan, ScenePlan
 from training.records.claim import holder_of
 from training.records.expected_outputs import has_checkpoint, missing_outputs
 from training.records.record import RecordError, RunRecord, read_record
@@ -69,6 +69,15 @@ def other_code_warning(scenes: Iterable[ScenePlan]) -> list[str]:
     scenes_were, them = ("scenes were", "them") if count > 1 else ("scene was", "it")
     remedy = f"--rerun-triggers code trains {them} again"
     return [f"{count} {scenes_were} trained by an earlier version of the trainer; {remedy}"]
+
+
+def has_work(plan: Plan) -> bool:
+    """Return whether there is something to do: a scene, the merging of their outputs, a dead flow.
+
+    What that has left in Prefect and in Slurm's queue is brought to an end.
+    """
+    merges = bool(plan.aggregate and plan.aggregate.command)
+    return bool(plan.of("run")) or merges or bool(plan.succeeds)
 
 
 def is_done(plan: ScenePlan) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from training.jobs.flow_jobs import jobs_text
+from training.jobs.flow_jobs import controller_text, jobs_text
 from training.jobs.sbatch_commands import probe_job, worker_job
 from training.plan.model import AggregatePlan
 
@@ -41,3 +41,10 @@ def test_a_plan_without_scenes_to_run_has_no_jobs(make_plan):
     done = tuple(scene.model_copy(update={"action": "skip"}) for scene in plan.scenes)
     text = jobs_text(plan.model_copy(update={"scenes": done}))
     assert text == "# no jobs: nothing to do"
+
+
+def test_the_job_of_the_flow_itself_is_shown_with_its_time(plan):
+    """As it is submitted; its own time, no GPU."""
+    title, line = controller_text(plan, 24 * 3600).splitlines()
+    assert title == "# the flow itself, 1-00:00:00, then queued again and goes on"
+    assert line.endswith(f"--in-job controller {plan.file}")

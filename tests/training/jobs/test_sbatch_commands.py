@@ -10,7 +10,7 @@ import pytest
 from preprocess.roots import CHECKOUT
 from training.jobs import sbatch_commands
 from training.jobs.array_chunks import ArrayChunk, array_chunks
-from training.plan.model import AggregatePlan, Plan, ScenePlan, SlurmPlan
+from training.plan.model import AggregatePlan, LoopStage, Plan, ScenePlan, SlurmPlan
 from training.system.paths import Roots
 
 SCRIPT = "#!/bin/bash\n#SBATCH --time=3:00:00 --exclude=bad1\ntrue\n"
@@ -181,6 +181,25 @@ def test_a_flows_job_has_time_for_scenes_that_follow_each_other(
     given = given.model_copy(update={"slurm": slurm, "scenes_per_gpu": per_gpu})
     assert f"--time={hours:02}:00:00" in sbatch_commands.worker_job(given, "w3")
     assert sbatch_commands.most_jobs(given) == jobs
+
+
+def test_the_controller():
+    """One CPU and no GPU, queued again when it is lost; told before its time is over."""
+    assert sbatch_commands.controller_job(plan(), 24 * 3600) == [
+        *common("exp_controller", "1-00:00:00", "%j"),
+        *("--nodes=1", "--ntasks=1", "--cpus-per-task=1", "--mem=2G"),
+        "--requeue",
+        "--signal=B:USR1@120",
+        *("/state/plans/exp-1.light.slurm", "--in-job", "controller", "/state/plans/exp-1.json"),
+    ]
+
+
+def test_the_controller_of_a_loop_is_named_after_the_loop():
+    """It runs all stages, whose own jobs have the stage in their names."""
+    stage = LoopStage(name="train", after=(), loop="exp")
+    slurm = plan().slurm.model_copy(update={"job_name": "exp_train"})
+    first = plan().model_copy(update={"stage": stage, "slurm": slurm})
+    assert sbatch_commands.controller_name(first) == "exp_controller"
 
 
 def test_flags_win_over_the_environment_and_only_scenes_get_memory_and_gpus():

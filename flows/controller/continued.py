@@ -1,0 +1,66 @@
+"""The plans of a controller's later start: what is left of those that were submitted.
+
+They have ids of their own, so that jobs, keys and guards of an earlier start are not taken for
+theirs, and the time at which the first were made, so that attempts since then count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from training.plan.make_plan import new_plan_id
+from training.plan.model import Action, Plan, ScenePlan
+from training.plan.scene_decision import decide
+from training.records.record import Cause, RecordError, RunRecord, read_record
+from training.records.retry_policy import ELSEWHERE
+from training.records.scene_state import attempts_since, has_ended_since
+
+
+def new_ids(plans: Sequence[Plan]) -> dict[str, str]:
+    """Return another id for each plan, by the plan's own."""
+    return {plan.plan_id: new_plan_id(plan.exp_name) for plan in plans}
+
+
+def continued(plan: Plan, ids: Mapping[str, str]) -> Plan:
+    """Return a plan under its id of a later start, with the scenes that are still to run.
+
+    Raises FaultsError for a record or claim that can't be read.
+    """
+    stage = plan.stage
+    if stage is not None:
+        of_loop = tuple(ids.get(each, each) for each in stage.plans)
+        stage = stage.model_copy(update={"plans": of_loop})
+    renamed = plan.model_copy(update={"plan_id": ids[plan.plan_id], "stage": stage, "succeeds": ()})
+    scenes = tuple(_left(scene, renamed) for scene in plan.scenes)
+    return renamed.model_copy(update={"scenes": scenes})
+
+
+def _left(scene: ScenePlan, plan: Plan) -> ScenePlan:
+    """Return a scene as it is to run, if it is; one that was skipped or held at first stays so."""
+    action, reason = _decided(scene, plan)
+    update = {"action": action, "reason": reason, "adopted_job": ""}
+    return scene.model_copy(update={**update, "cancelled": plan.cancelled})
+
+
+def _decided(scene: ScenePlan, plan: Plan) -> tuple[Action, str]:
+    if scene.action != "run":
+        return scene.action, scene.reason
+    record = _record_or_none(scene)
+    if record is not None and is_final(record, plan):
+        return "skip", str(record.cause if record.status == "failed" else record.status)
+    return decide(scene)
+
+
+def is_final(record: RunRecord, plan: Plan) -> bool:
+    """Return whether a scene has ended since a plan was made so that it is not started again."""
+    if not has_ended_since(record, plan.created):
+        return False
+    may_go_on = record.cause in {*ELSEWHERE, Cause.TIMEOUT}
+    return not may_go_on or attempts_since(record, plan.created) > plan.max_retries
+
+
+def _record_or_none(scene: ScenePlan) -> RunRecord | None:
+    try:
+        return read_record(scene.output)
+    except RecordError:  # `decide` says what is wrong with it
+        return None

@@ -1,0 +1,50 @@
+"""Prefect's settings for a flow in a job, secrets included: a file that its owner alone can read.
+
+A job's environment and script can be read by administrators and stay in Slurm's files, so neither
+has a password. The file is there from the submission to the controller's end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from flows.server.settings import API_URL, HOME
+from training.plan.model import Plan
+from training.system.atomic_write import write_atomically
+
+BLOCKS = "PREFECT_API_BLOCKS_REGISTER_ON_START"
+
+
+def folder_of(plan: Plan) -> Path:
+    """Return the private folder of the controller that was submitted with a plan."""
+    return plan.roots.state_root / "controller_jobs" / plan.plan_id
+
+
+def keep_settings(plan: Plan, settings: Mapping[str, str]) -> None:
+    """Write the settings of a plan's controller for its owner alone; raises OSError."""
+    folder_of(plan).mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_atomically(_file_of(plan), json.dumps(dict(settings)), private=True)
+
+
+def flow_environment(plan: Plan, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the environment of the flow in the job; raises OSError when the settings are gone.
+
+    Where the user names neither a server nor a folder for one, the database of the flow's own
+    server lies beside the settings, so that the flow has the same history when it starts again.
+    """
+    settings: dict[str, str] = json.loads(_file_of(plan).read_text(encoding="utf-8"))
+    if not settings.get(API_URL) and not settings.get(HOME):
+        settings |= {HOME: str(folder_of(plan) / "prefect"), BLOCKS: "false"}
+    return {**environ, **settings}
+
+
+def remove_settings(plan: Plan) -> None:
+    """Remove the secrets of a controller that has ended for good."""
+    _file_of(plan).unlink(missing_ok=True)
+
+
+def _file_of(plan: Plan) -> Path:
+    return folder_of(plan) / "settings.json"

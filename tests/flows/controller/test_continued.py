@@ -1,0 +1,52 @@
+"""What is left to run when a controller's flow starts again."""
+
+from __future__ import annotations
+
+import pytest
+from page_lab import planned, record
+
+from flows.controller.continued import continued, new_ids
+from training.plan.model import LoopStage
+from training.records.record import Cause
+
+
+@pytest.mark.parametrize(
+    ("cause", "action"),
+    [
+        (Cause.OK, "skip"),
+        (Cause.TRAINER_ERROR, "skip"),
+        (Cause.CANCELLED, "skip"),
+        (Cause.NODE_FAILURE, "run"),
+        (Cause.TIMEOUT, "run"),
+    ],
+)
+def test_a_scene_is_started_again_by_the_same_policy(tmp_path, cause, action):
+    """What failed by itself in an earlier start fails again; what was lost is tried again."""
+    plan = planned(tmp_path, "a", "b", max_retries=1, b="held")
+    record(plan.scenes[0], cause)
+    left = continued(plan, {"p": "p2"})
+    assert [scene.action for scene in left.scenes] == [action, "held"]
+    assert (left.plan_id, left.created) == ("p2", plan.created)
+    assert {scene.cancelled for scene in left.scenes} == {left.cancelled}
+
+
+def test_attempts_of_earlier_starts_count(tmp_path):
+    """Else a scene that loses its node each time would be tried for ever."""
+    plan = planned(tmp_path, "a", max_retries=0)
+    record(plan.scenes[0], Cause.NODE_FAILURE)
+    (scene,) = continued(plan, {"p": "p2"}).scenes
+    assert (scene.action, scene.reason) == ("skip", "node_failure")
+
+
+def test_an_earlier_failure_is_tried_once_more_as_it_was_planned(tmp_path):
+    """A record from before the plan says nothing about this run."""
+    plan = planned(tmp_path, "a")
+    record(plan.scenes[0], Cause.TRAINER_ERROR, before_plan=True)
+    assert continued(plan, new_ids([plan])).scenes[0].action == "run"
+
+
+def test_the_stages_of_a_loop_know_each_other_by_their_new_ids(tmp_path):
+    stage = LoopStage(name="data", after=("train",), loop="exp", plans=("other", "p"))
+    plan = planned(tmp_path, "a").model_copy(update={"stage": stage})
+    left = continued(plan, {"p": "p2", "other": "other2"})
+    assert left.stage.plans == ("other2", "p2")

@@ -1,0 +1,84 @@
+"""What is checked before a flow is submitted as a job, and what is said afterwards."""
+
+from __future__ import annotations
+
+import pytest
+from page_lab import planned
+
+from flows.controller import submit
+from flows.options import FlowOptions
+from preprocess.faults import FaultsError
+from training.plan.model import SlurmPlan
+from training.plan.options import checked_options
+from training.records.controller_record import ControllerRecord, write_controller
+from training.slurm import client
+from training.slurm.parsers import QueuedJob
+
+
+@pytest.fixture
+def plan(tmp_path):
+    slurm = SlurmPlan(
+        script=tmp_path / "site.slurm",
+        script_text="#!/bin/sh",
+        light_script_text="#!/bin/sh",
+        job_name="exp",
+        time_s=60,
+        scenes_per_job=1,
+        parallelism=1,
+    )
+    return planned(tmp_path, "a").model_copy(update={"slurm": slurm})
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"controller": "job"}, "--controller is not valid"),
+        ({"controller": "there"}, "--controller is not valid"),
+        ({"controller_time": "0:01:00"}, "five minutes at least"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(values, words):
+    """A flow of this machine needs no job; one of a minute is over before it has begun."""
+    with pytest.raises(FaultsError, match=words):
+        checked_options(FlowOptions, {"exp_name": "exp", **values})
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:4200/api", "http://localhost/api"])
+def test_a_server_of_this_machine_alone_is_no_server_for_a_job(url):
+    """Found before the queue, with the ways out."""
+    with pytest.raises(FaultsError, match=r"a flow in a job can't reach it"):
+        submit.check_reachable_from_jobs(url)
+    submit.check_reachable_from_jobs("")
+    submit.check_reachable_from_jobs("http://192.0.2.1:4200/api")
+
+
+def test_a_time_that_slurm_refuses_is_the_controllers(plan, monkeypatch):
+    """Its own flag is named, not the script's line for a scene's time."""
+
+    def refuse(*_):
+        raise client.SlurmRefusedError("Requested time limit is invalid")
+
+    monkeypatch.setattr(submit, "check_with_sbatch", refuse)
+    options = FlowOptions(exp_name="exp", cluster="slurm", controller="job")
+    with pytest.raises(FaultsError, match="--controller-time 1-00:00:00"):
+        submit.check_controller(plan, options)
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ("PENDING", (True, "is in the queue: PENDING (Resources)")),
+        ("", (False, "ended before the flow began (Slurm does not say how): no module torch")),
+        ("started", (True, "runs on n1")),
+    ],
+)
+def test_the_command_says_whether_the_flow_has_started(plan, monkeypatch, state, expected):
+    """It waits a while; a job that ended at once is quoted."""
+    row = QueuedJob("12", "12", "12", None, "exp_controller", state, "Resources", "", 0, 1, "")
+    monkeypatch.setattr(client, "jobs_of_id", lambda _: [row] if state else [])
+    monkeypatch.setattr(client, "job_ends", lambda _: {})
+    record = ControllerRecord(plans=(plan.plan_id,), options={})
+    write_controller(plan.file, record.started("n1", "12", {}) if state == "started" else record)
+    plan.job_logs.mkdir(parents=True)
+    (plan.job_logs / "exp_controller-12.out").write_text("no module torch\n")
+    assert submit.wait_for_start(plan, "12", timeout_s=0) == expected
