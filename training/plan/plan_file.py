@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from training.configuration.job_variables import without_secret_values
 from training.plan.experiments import PlanFileError, plan_in, read_plan
 from training.plan.model import Plan, ScenePlan
 from training.plan.shared_content import END, NEXT, file_lines
@@ -21,10 +22,15 @@ WIDTH = 12
 def write_plan(plan: Plan) -> None:
     """Write a plan's file and the offsets of its scenes; raises OSError."""
     starts: list[int] = []
-    write_atomically(plan.file, _noting_starts(plan, starts), private=plan.has_secrets)
+    write_atomically(plan.file, _noting_starts(plan, starts), private=_has_secrets(plan))
     scenes = zip(plan.scenes, starts[1:], strict=False)
     offsets = [starts[1], *(start for scene, start in scenes if scene.action == "run")]
     write_atomically(plan.scene_offsets, "".join(f"{each:0{WIDTH}}" for each in offsets))
+
+
+def _has_secrets(plan: Plan) -> bool:
+    """Return whether an override gives a secret, which trainers get on their command line."""
+    return any(without_secret_values(each.command) != [*each.command] for each in plan.scenes)
 
 
 def _noting_starts(plan: Plan, starts: list[int]) -> Iterator[bytes]:
