@@ -345,11 +345,6 @@ class Plan(BaseModel):
         return dict(Counter(each.adopted_job for each in self.of("run") if each.adopted_job))
 
     @property
-    def has_secrets(self) -> bool:
-        """Whether an override gives a secret, which trainers get on their command line."""
-        return any(without_secret_values(each.command) != [*each.command] for each in self.scenes)
-
-    @property
     def is_sweep(self) -> bool:
         """Whether it crosses settings with scenes."""
         return any(scene.setting for scene in self.scenes)
