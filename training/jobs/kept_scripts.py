@@ -25,11 +25,12 @@ from training.system.atomic_write import write_atomically
 def keep_scripts(plan: Plan) -> None:
     """Write both Slurm scripts of a plan and create the folder for job logs; raises FaultsError.
 
-    With --slurm.forget-bad-nodes these are forgotten: now the plan starts.
+    With --slurm.forget-bad-nodes those are forgotten that were known when the plan was made: not
+    what an earlier stage or start of it has found.
     """
     slurm = slurm_of(plan)
     if slurm.forget_bad_nodes:
-        forget_bad_nodes(plan.roots.state_root)
+        forget_bad_nodes(plan.roots.state_root, plan.created)
     signal = batch_signal(parse(slurm.script_text)[0])
     try:
         # Slurm would end a job whose log can't be opened, without a message.

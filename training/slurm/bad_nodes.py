@@ -64,11 +64,13 @@ def forget_bad_node(state_root: Path, node: str) -> None:
             _file(state_root, node).unlink(missing_ok=True)
 
 
-def forget_bad_nodes(state_root: Path) -> None:
-    """Forget all nodes."""
+def forget_bad_nodes(state_root: Path, seen_before: datetime) -> None:
+    """Forget the nodes that were seen before a moment."""
     for file in _folder(state_root).glob("*.json"):
-        with contextlib.suppress(OSError):
-            file.unlink(missing_ok=True)
+        found = _read(file)
+        if found is None or found.seen < seen_before:
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
 
 
 def avoided_text(nodes: Sequence[BadNode]) -> str:

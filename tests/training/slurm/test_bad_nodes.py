@@ -38,7 +38,9 @@ def test_nodes_are_forgotten(tmp_path):
     forget_bad_node(tmp_path, "n2")
     forget_bad_node(tmp_path, "n4")
     assert [each.node for each in bad_nodes(tmp_path)] == ["n1", "n3"]
-    forget_bad_nodes(tmp_path)
+    forget_bad_nodes(tmp_path, datetime.now(UTC) - timedelta(hours=1))
+    assert len(bad_nodes(tmp_path)) == 2, "what has been found since a plan was made stays"
+    forget_bad_nodes(tmp_path, datetime.now(UTC))
     assert avoided_text(bad_nodes(tmp_path)) == ""
 
 
