@@ -28,6 +28,7 @@ from training.records.controller_record import ControllerRecord, read_controller
 from training.records.record import RecordError
 from training.slurm import client
 from training.system.console import say
+from training.system.exit_status import FAILED
 from training.system.processes import die_with_parent
 
 ASK_EVERY_S = 15.0
@@ -57,7 +58,8 @@ def _run(plan_file: Path, standby: Standby | None) -> int:
             return run_flow(options, _of_this_start(plans, record), standby)
         except (SlurmSilentError, client.SlurmError) as error:
             if time.monotonic() > deadline:
-                raise
+                say(f"Slurm has not answered for {MOST_SILENCE_S / 60:.0f} min: {error}")
+                return FAILED
             say(f"{error}: asked again")
             time.sleep(ASK_EVERY_S)
 

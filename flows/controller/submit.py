@@ -37,6 +37,8 @@ from training.system.waiting import awaited
 START_WAIT_S = 60.0
 """How long a command waits for its job to start; one in a full queue may take days."""
 POLL_S = 1.0
+MAX_UNSEEN = 2
+"""A job may be missing from one of Slurm's answers, between two states."""
 SHOWN_LINES = 5
 Settings = Mapping[str, str]
 
@@ -108,6 +110,7 @@ def submit_controller(options: FlowOptions, plans: Sequence[Plan], settings: Set
     prepare_launch(plans)
     secrets = {**settings, NOTIFY_URL: notify_url()}
     hide_url()  # the job would inherit it
+    job_id = ""
     try:
         keep_settings(plan, {name: value for name, value in secrets.items() if value})
         write_controller(plan.file, record)
@@ -121,6 +124,8 @@ def submit_controller(options: FlowOptions, plans: Sequence[Plan], settings: Set
         _discard(plans)
         raise FaultsError([Fault("the controller was not submitted", str(error))]) from error
     except OSError as error:
+        with contextlib.suppress(client.SlurmError):  # it would find no plan, and end
+            client.cancel({job_id} if job_id else ())
         _discard(plans)
         raise FaultsError([Fault("the controller can't be kept", str(error))]) from error
     return job_id
@@ -131,14 +136,15 @@ def wait_for_start(plan: Plan, job_id: str, timeout_s: float = START_WAIT_S) -> 
 
     A Slurm that does not answer counts as a queue.
     """
-    deadline = time.monotonic() + timeout_s
+    deadline, unseen = time.monotonic() + timeout_s, 0
     while True:
         if starts := _starts(plan):
             return True, f"runs on {starts[-1].host}"
         reason = _reason_in_queue(job_id)
-        if not reason:
+        unseen = 0 if reason else unseen + 1
+        if unseen >= MAX_UNSEEN:
             return _after_end(plan, job_id)
-        if time.monotonic() > deadline:
+        if reason and time.monotonic() > deadline:
             return True, f"is in the queue: {reason}"
         time.sleep(POLL_S)
 
@@ -209,5 +215,7 @@ def _after_end(plan: Plan, job_id: str) -> tuple[bool, str]:
         return True, "has run, and ended already"
     said = " | ".join(last_lines(log_of(plan, job_id), SHOWN_LINES)) or "nothing was printed"
     remove_settings(plan)
-    end = client.job_ends({job_id}).get(job_id)
+    end = None
+    with contextlib.suppress(client.SlurmError):
+        end = client.job_ends({job_id}).get(job_id)
     return False, f"ended before the flow began ({end or 'Slurm does not say how'}): {said}"
