@@ -14,6 +14,7 @@ from pathlib import Path
 from flows.server.settings import API_URL, HOME
 from training.plan.model import Plan
 from training.system.atomic_write import write_atomically
+from training.system.private_folder import make_private_folder
 
 BLOCKS = "PREFECT_API_BLOCKS_REGISTER_ON_START"
 
@@ -25,7 +26,7 @@ def folder_of(plan: Plan) -> Path:
 
 def keep_settings(plan: Plan, settings: Mapping[str, str]) -> None:
     """Write the settings of a plan's controller for its owner alone; raises OSError."""
-    folder_of(plan).mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_folder(folder_of(plan))
     write_atomically(_file_of(plan), json.dumps(dict(settings)), private=True)
 
 

@@ -78,7 +78,10 @@ def _time_or_none(value: str) -> str:
 
 def _orphan_grace(value: str) -> str:
     if value not in {"", TO_SCENES_END}:
-        seconds_of(value)
+        try:
+            seconds_of(value)
+        except ValueError as error:
+            raise ValueError(f"{error}, or {TO_SCENES_END}") from error
     return value
 
 

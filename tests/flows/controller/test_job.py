@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import stat
 import threading
@@ -207,3 +208,15 @@ def test_neither_a_cancelled_controller_nor_one_of_a_hundred_starts_begins(plan,
     assert run("0") == (FAILED, [])
     assert "cancelled" in read_controller(plan.file).message
     assert read_controller(plan.file).end <= now()
+
+
+def test_passwords_are_not_kept_in_a_folder_that_somebody_has_planted(plan, tmp_path):
+    """Whoever made it could exchange the file, from which the flow's environment is taken."""
+    folder = settings.folder_of(plan)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "theirs").mkdir()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.symlink_to(tmp_path / "theirs")
+    with pytest.raises(PermissionError):
+        settings.keep_settings(plan, {"PREFECT_API_KEY": "hush-hush"})
+    assert not list((tmp_path / "theirs").iterdir())

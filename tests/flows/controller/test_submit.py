@@ -35,6 +35,7 @@ def plan(tmp_path):
         ({"controller": "job"}, "--controller is not valid"),
         ({"controller": "there"}, "--controller is not valid"),
         ({"controller_time": "0:01:00"}, "five minutes at least"),
+        ({"orphan_grace": "scenes"}, "1-00:00:00, or scene$"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(values, words):
