@@ -11,7 +11,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from training.records.record import Cause, Message, RecordError, now, read_versioned_json, reason_of
+from training.records.record import (
+    Cause,
+    PrintableText,
+    RecordError,
+    now,
+    read_versioned_json,
+    reason_of,
+)
 from training.system.atomic_write import write_atomically
 
 AGGREGATE_RECORD = "aggregate.json"
@@ -35,9 +42,9 @@ class AggregateRecord(BaseModel):
     end: datetime | None = None
     cause: Cause | None = None
     """None while it runs, and where it was not started."""
-    message: Message = ""
-    host: str = ""
-    slurm_job_id: str = ""
+    message: PrintableText = ""
+    host: PrintableText = ""
+    slurm_job_id: PrintableText = ""
     log: Path
     launch_command: str = ""
     """As in an attempt of a scene."""

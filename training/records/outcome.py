@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from training.records.record import Cause, Message, RunRecord
+from training.records.record import Cause, PrintableText, RunRecord
 
 
 class Outcome(BaseModel):
@@ -18,7 +18,7 @@ class Outcome(BaseModel):
     scene: str
     status: Literal["done", "failed", "cancelled", "held"]
     cause: Cause | None = None
-    message: Message = ""
+    message: PrintableText = ""
     log: Path
     seconds: float = 0.0
     """Of all attempts."""

@@ -21,8 +21,8 @@ fingerprint. Raise it when an older program would misread a record: when a key c
 or a status or cause is added. A new key alone is no new version: readers ignore unknown keys."""
 
 Status = Literal["running", "done", "failed", "cancelled"]
-Message = Annotated[str, AfterValidator(printable)]
-"""A sentence that people are shown; whoever has written it, it controls no terminal."""
+PrintableText = Annotated[str, AfterValidator(printable)]
+"""Text that people are shown: whoever has written the record, it controls no terminal."""
 
 
 class Cause(StrEnum):
@@ -45,11 +45,11 @@ class CodeVersion(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    digest: str
+    digest: PrintableText
     """Over the syntax trees of the sources that its run mode uses."""
     content: str = ""
     """Hash of all sources of the checkout: where it is equal, so is the digest."""
-    commit: str = ""
+    commit: PrintableText = ""
     """Git commit of the checkout; empty where it is not known."""
     is_clean: bool | None = None
     """Whether tracked files were as in the commit; None where it is not known."""
@@ -66,14 +66,14 @@ class Attempt(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     start: datetime
-    host: str
+    host: PrintableText
     pid: int
     end: datetime | None = None
     exit_status: int | None = None
     cause: Cause | None = None
-    message: Message = ""
-    slurm_job_id: str = ""
-    gpu: str = ""
+    message: PrintableText = ""
+    slurm_job_id: PrintableText = ""
+    gpu: PrintableText = ""
     """The GPU that it was pinned to; empty where the job or CUDA decided, and in older records."""
     code_version: CodeVersion | None = None
     """None in records of the version before, and where no trainer was started."""

@@ -145,10 +145,12 @@ def test_a_folder_without_a_record_has_none(tmp_path):
     assert read_record(tmp_path / "none") is None
 
 
-def test_a_message_has_nothing_that_a_terminal_obeys(tmp_path):
+def test_what_people_are_shown_has_nothing_that_a_terminal_obeys(tmp_path):
     """Colours are left out, what else controls a terminal is escaped, whoever wrote the record."""
     message = "\x1b[31mno\x1b[0m\x1b]0;title\x07\x9b2J number\n"
     record = RunRecord(scene="a", exp_name="exp", fingerprint="f", status="running")
-    record = record.started(Attempt(start=now(), host="n1", pid=1))
+    record = record.started(Attempt(start=now(), host="n1\x07", pid=1, slurm_job_id="1\x07"))
     write_record(tmp_path, record.ended(Cause.TRAINER_ERROR, 1, message))
-    assert read_record(tmp_path).last.message == r"no\x1b]0;title\x07\x9b2J number" + "\n"
+    last = read_record(tmp_path).last
+    assert last.message == r"no\x1b]0;title\x07\x9b2J number" + "\n"
+    assert (last.host, last.slurm_job_id) == (r"n1\x07", r"1\x07")
