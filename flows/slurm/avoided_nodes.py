@@ -30,7 +30,8 @@ class AvoidedNodes:
     can_exclude: bool = True
     """Whether nodes can be avoided: not where the Slurm script names those to use."""
     is_proven: bool = False
-    """Whether a worker, or a probe like one, has begun on some node."""
+    """Whether a worker, or a probe like one, has begun on some node since bad ones were last used
+    again."""
     most_queued: int = 1
     """How many jobs may be queued when a node is found to be bad, and still run there."""
     _until: dict[str, float] = field(default_factory=dict)
@@ -104,7 +105,9 @@ class AvoidedNodes:
             self._bad.remove(node)
             del self._until[node]
             self._failed.pop(node, None)
-        self._used_again |= again
+        if again:
+            self._used_again |= again
+            self.is_proven = False
         return tuple(sorted(again))
 
     def record_failed_starts(self, nodes: Mapping[str, str], now: float) -> None:

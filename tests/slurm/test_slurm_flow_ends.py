@@ -118,7 +118,8 @@ def test_kill_9_leaves_nothing_and_the_same_command_finishes(
 def test_what_a_node_lacks_is_named_before_any_training(flow_lab, slurm, eventually):
     """What, where, the remedy, exit status 1; the probe's steps have tests without Slurm.
 
-    No GPU job follows a failed probe; where only GPU jobs fail, one does on each node there is.
+    No GPU job follows a failed probe; where only GPU jobs fail, one does on each node there is, and
+    on three of them a second time.
     Neither is remembered of the nodes.
     """
     flow_lab.add_scene("a_1")
@@ -136,7 +137,9 @@ def test_what_a_node_lacks_is_named_before_any_training(flow_lab, slurm, eventua
         assert faults[name][1] in out
         assert "    -> " in out
     eventually(lambda: nothing_is_left(flow_lab, slurm), "nothing to be left", BOUND_S)
-    workers = {f"gpu-w{number}" for number in range(1, 6)}  # Slurm notes the last, which it refuses
+    workers = {
+        f"gpu-w{number}" for number in range(1, 9)
+    }  # Slurm notes the fifth, which it refuses
     assert ended_jobs(slurm, "gpu") == {"gpu-probe", *workers}
     assert ended_jobs(slurm, "interpreter") == {"interpreter-probe"}
     assert not list((flow_lab.root / "state" / "dask").iterdir())

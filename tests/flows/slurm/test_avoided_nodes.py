@@ -75,6 +75,14 @@ def test_remembered_nodes_are_used_again_once_and_then_are_certainly_bad():
     assert nodes.use_again(["n3"]) == ("n3",)
 
 
+def test_three_nodes_that_fail_a_second_time_agree():
+    """A script that works for the probe alone does not fail twice on each node of a cluster."""
+    nodes = AvoidedNodes(is_proven=True)
+    fail(nodes, *"abcd")
+    nodes.use_again("abcd")
+    assert [fail(nodes, name) for name in "abc"] == [False, False, True]
+
+
 def test_a_node_that_others_have_proved_bad_is_not_used_again():
     nodes = AvoidedNodes()
     fail(nodes, "n1")
