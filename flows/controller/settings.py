@@ -11,8 +11,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from flows.server.settings import API_URL, HOME
 from training.plan.model import Plan
+from training.records.record import RecordError, reason_of
 from training.system.atomic_write import write_atomically
 from training.system.private_folder import make_private_folder
 
@@ -31,12 +34,17 @@ def keep_settings(plan: Plan, settings: Mapping[str, str]) -> None:
 
 
 def flow_environment(plan: Plan, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the environment of the flow in the job; raises OSError when the settings are gone.
+    """Return the environment of the flow in the job.
 
+    Raises OSError when the settings are gone, RecordError when they are damaged.
     Where the user names neither a server nor a folder for one, the database of the flow's own
     server lies beside the settings, so that the flow has the same history when it starts again.
     """
-    settings: dict[str, str] = json.loads(_file_of(plan).read_text(encoding="utf-8"))
+    file = _file_of(plan)
+    try:
+        settings = TypeAdapter(dict[str, str]).validate_json(file.read_bytes())
+    except ValueError as error:
+        raise RecordError(f"{file} can't be read ({reason_of(error)})") from error
     if not settings.get(API_URL) and not settings.get(HOME):
         settings |= {HOME: str(folder_of(plan) / "prefect"), BLOCKS: "false"}
     return {**environ, **settings}

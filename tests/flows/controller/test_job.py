@@ -220,3 +220,13 @@ def test_passwords_are_not_kept_in_a_folder_that_somebody_has_planted(plan, tmp_
     with pytest.raises(PermissionError):
         settings.keep_settings(plan, {"PREFECT_API_KEY": "hush-hush"})
     assert not list((tmp_path / "theirs").iterdir())
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"PREFECT_API_URL": 7}'])
+def test_damaged_settings_are_said_in_a_line(plan, run, capsys, content):
+    """The job's log names the file."""
+    kept = settings.folder_of(plan) / "settings.json"
+    kept.write_text(content)
+    assert run("end 0")[0] == FAILED
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"controller: {kept} can't be read")
