@@ -33,6 +33,7 @@ from training.records.record import (
 )
 from training.system.atomic_write import write_atomically, write_durably
 from training.system.claim_file import ClaimLostError, check_claim, numbered
+from training.system.console import printable
 from training.system.job_environment import own_job_id
 from training.system.processes import ProcessId, process_id
 
@@ -75,7 +76,8 @@ class Holder:
     def __str__(self) -> str:
         job = f" (Slurm job {self.slurm_job_id})" if self.slurm_job_id else ""
         doubt = f", {self.doubt}" if self.doubt else ""
-        return f"process {self.process.pid} on {self.process.host}{job} since {self.since}{doubt}"
+        process = f"process {self.process.pid} on {self.process.host}"
+        return printable(f"{process}{job} since {self.since}{doubt}")
 
     @property
     def is_ending(self) -> bool:

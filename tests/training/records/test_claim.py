@@ -13,12 +13,12 @@ import time
 import pytest
 
 from training.records import claim
-from training.records.claim import ClaimHeldError, EndedJob, acquire, claimed, holder_of
+from training.records.claim import ClaimHeldError, EndedJob, Holder, acquire, claimed, holder_of
 from training.records.record import RecordError
 from training.slurm import running_job
 from training.slurm.client import SlurmAwayError
 from training.system.claim_file import ClaimLostError
-from training.system.processes import process_id
+from training.system.processes import ProcessId, process_id
 
 
 def place_claim(output, number=1, age_s=0.0, pid=None, job="42", **process):
@@ -306,3 +306,10 @@ def test_a_folder_that_is_held_is_not_entered(tmp_path):
         pytest.fail("entered")
     assert held.path.exists()
     assert holder_of(tmp_path) is not None
+
+
+def test_a_holder_is_named_without_anything_that_a_terminal_obeys():
+    """Whoever can write the result root can write a claim."""
+    process = ProcessId("n1\x1b[2J\x07", "boot", 1, 1)
+    holder = Holder(process, process, "2026-11-30", "12\x07")
+    assert str(holder) == r"process 1 on n1\x07 (Slurm job 12\x07) since 2026-11-30"
