@@ -11,11 +11,13 @@ from preprocess.faults import Fault
 from training.jobs import sbatch_commands
 from training.plan.model import Plan
 from training.slurm import client
-from training.slurm.bad_nodes import FORGET_FLAG, used_again_text
+from training.slurm.bad_nodes import FORGET_FLAG, forgotten_text, used_again_text
 from training.slurm.batch_script import parse
 
 NOT_AVAILABLE = "Requested node configuration is not available"
 """Slurm says it of what no node can ever hold, but also while all such nodes are down."""
+UNKNOWN_NODE = "Invalid node name"
+"""Slurm says it of names in the script, and of a bad node that has been renamed or removed."""
 GIVEN_AS = dict.fromkeys(("gres", "gpus-per-node", "gpus-per-task", "gpus-per-socket"), "gpus")
 """Our flag for an option of sbatch that has another name."""
 
@@ -52,14 +54,20 @@ def with_nodes_left(
 ) -> tuple[Plan, list[str]]:
     """Try a plan's command lines as `check_with_sbatch` does; return the plan and warnings.
 
-    Where Slurm has no node but bad ones, which the plan excludes, it is the plan that uses them.
+    Where Slurm has no node but bad ones, which the plan excludes, it is the plan that uses them;
+    where it does not know one of them any more, too.
     """
-    warnings = check_with_sbatch(plan, commands(plan))
     excluded = sbatch_commands.slurm_of(plan).excluded_nodes
-    if warnings and excluded:
-        again = using_bad_nodes(plan)
-        if not check_with_sbatch(again, commands(again)):
-            return again, [used_again_text(excluded)]
+    again = using_bad_nodes(plan)
+    try:
+        warnings = check_with_sbatch(plan, commands(plan))
+    except client.SlurmRefusedError as error:
+        if UNKNOWN_NODE not in error.slurm_message or not excluded:
+            raise
+        warnings = check_with_sbatch(again, commands(again))
+        return again, [forgotten_text(excluded), *map(str, warnings)]
+    if warnings and excluded and not check_with_sbatch(again, commands(again)):
+        return again, [used_again_text(excluded)]
     return plan, list(map(str, warnings))
 
 

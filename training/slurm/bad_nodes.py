@@ -87,6 +87,12 @@ def used_again_text(nodes: Sequence[str]) -> str:
     return f"{what}: {', '.join(nodes)}; no other is left"
 
 
+def forgotten_text(nodes: Sequence[str]) -> str:
+    """Return the line by which a person learns that Slurm has one of these nodes no more."""
+    names = ", ".join(nodes)
+    return f"warning: bad nodes are forgotten: {names}; Slurm has a node of that name no more"
+
+
 def _folder(state_root: Path) -> Path:
     return state_root / FOLDER
 

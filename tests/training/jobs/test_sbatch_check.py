@@ -77,6 +77,27 @@ def test_remembered_nodes_are_used_again_where_no_other_is_left(monkeypatch, pla
     assert warning.endswith("are used again: n1, n2; no other is left")
 
 
+@pytest.mark.parametrize("is_the_scripts", [True, False])
+def test_a_remembered_node_that_is_gone_refuses_no_run(monkeypatch, plan, is_the_scripts):
+    """It was renamed or removed within the day; a wrong name in the script is still refused."""
+    slurm = plan.slurm.model_copy(update={"excluded_nodes": ("gone",)})
+    plan = plan.model_copy(update={"slurm": slurm})
+
+    def test_only(command):
+        if is_the_scripts or any(word.startswith("--exclude") for word in command):
+            raise SlurmRefusedError("allocation failure: Invalid node name specified")
+
+    monkeypatch.setattr(sbatch_check.client, "test_only", test_only)
+    jobs = lambda each: [array_job(each, ArrayChunk(0, 2))]  # noqa: E731
+    if is_the_scripts:
+        with pytest.raises(SlurmRefusedError):
+            with_nodes_left(plan, jobs)
+        return
+    found, (warning,) = with_nodes_left(plan, jobs)
+    assert (found.slurm.excluded_nodes, found.slurm.forget_bad_nodes) == ((), True)
+    assert "forgotten: gone" in warning
+
+
 @pytest.mark.parametrize(
     "error", [SlurmRefusedError("Invalid qos"), SlurmAwayError("squeue: no answer within 60 s")]
 )
