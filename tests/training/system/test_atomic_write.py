@@ -85,7 +85,7 @@ def test_a_trainer_whose_scene_is_another_runs_writes_nothing(tmp_path, monkeypa
         monkeypatch.setattr(
             atomic_write,
             "write_durably",
-            lambda *arguments: (write(*arguments), steps and steps.pop()()),
+            lambda *arguments, **options: (write(*arguments, **options), steps and steps.pop()()),
         )
     else:
         take_over()
