@@ -58,8 +58,8 @@ BREAKAGES: dict[str, Breakage] = {
     "nothing is tried again": Breakage(
         "every attempt is the last one",
         "training/records/retry_policy.py",
-        "attempts <= max_retries and (outcome.cause in ELSEWHERE or resumes)",
-        "attempts < 0 and (outcome.cause in ELSEWHERE or resumes)",
+        "attempts <= max_retries and (outcome.cause in ELSEWHERE or resumes or fits)",
+        "attempts < 0 and (outcome.cause in ELSEWHERE or resumes or fits)",
     ),
     "Slurm is not asked why a job ended": Breakage(
         "no state of a job means a cause",
