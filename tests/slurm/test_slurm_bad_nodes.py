@@ -9,8 +9,9 @@ import json
 from typing import Any
 
 import pytest
-from array_on_slurm import submit
 from flow_on_slurm import attempts, end, script, start
+
+from training.slurm.bad_nodes import BadNode, note_bad_nodes
 
 FAILS = "#!/bin/sh\necho 'python: no such library' >&2\nexit 1\n"
 LINES = """\
@@ -62,8 +63,9 @@ def test_a_flow_goes_on_while_a_node_is_left(bad_lab, slurm):
 
 
 def test_an_array_excludes_remembered_nodes_and_finds_others(bad_lab, slurm, eventually):
-    """What the flow found is said in one line and excluded; forgotten, the array finds it itself.
+    """What the flow found is said in one line and excluded, unless no other node is left.
 
+    Then all are used again, and the array finds the bad ones itself.
     A job that ends before the training begins is started again elsewhere, and the others of its
     array keep off that node: each wastes one start at most, and the aggregate still follows.
     """
@@ -75,7 +77,11 @@ def test_an_array_excludes_remembered_nodes_and_finds_others(bad_lab, slurm, eve
     preview = bad_lab.run("--submit", "--run-all", "--dry-run", *bad_lab.script).stdout
     assert f"--exclude={','.join(bad)} " in preview
     bad_lab.break_nodes({"array": bad[:2]})
-    submit(bad_lab, *bad_lab.script, "--slurm.forget-bad-nodes", "--slurm.array-parallelism", "2")
+    note_bad_nodes(bad_lab.root / "state", [BadNode(node=good)])
+    checked = bad_lab.run(
+        "--submit", "--run-all", *bad_lab.script, "--slurm.array-parallelism", "2"
+    )
+    assert f"are used again: {', '.join(sorted(slurm.nodes))}; no other is left" in checked.stdout
     eventually(lambda: not slurm.squeue(), "the array's end", 100)
     for number in range(4):
         (attempt,) = attempts(bad_lab, "exp", f"a_{number}")
