@@ -64,8 +64,9 @@ from training.execution.local import STOPPING, prepare_launch, scenes_without_da
 from training.execution.merge import AggregateError
 from training.execution.run_scene import mark_cancelled
 from training.jobs.flow_claim import flow_claimed, with_dead_flows
+from training.plan.command_lines import launch_line
 from training.plan.loop import blockers, make_plans
-from training.plan.model import Plan, ScenePlan, launch_line
+from training.plan.model import Plan, ScenePlan
 from training.plan.options import checked_options
 from training.report.report_client import start_report_writer, write_report_of
 from training.report.tables import duration

@@ -22,8 +22,9 @@ from training.cli.parser import parse_options, reporting_faults
 from training.display.plan_text import header, not_started, overview, render
 from training.display.terminal import terminal
 from training.jobs.job_entry import refuse_stage
+from training.plan.command_lines import launch_line
 from training.plan.loop import blockers, make_plans
-from training.plan.model import Plan, launch_line
+from training.plan.model import Plan
 from training.plan.options import LaunchOptions
 from training.plan.scene_decision import is_done
 from training.system.console import say

@@ -16,7 +16,8 @@ from flows.runner.dispatch import JobsError, StoppedError
 from flows.slurm.avoided_nodes import AvoidedNodes
 from flows.slurm.job import Job, PoolLimits
 from flows.slurm.polling import Slurm, ThrottledMessages, jobs_in_queue
-from flows.slurm.pool_state import END_PATIENCE_S, Actions, PoolState, Query, Submission
+from flows.slurm.pool_actions import Actions, Query, Submission
+from flows.slurm.pool_state import END_PATIENCE_S, PoolState
 from training.execution.gpu_sharing import GpuSharing
 from training.jobs.sbatch_check import no_node_left
 from training.slurm.client import SlurmError

@@ -9,11 +9,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from flows.slurm.avoided_nodes import AvoidedNodes
 from flows.slurm.job import Job, PoolLimits, name_of_adopted
 from flows.slurm.polling import PollThrottle, pending_summary
+from flows.slurm.pool_actions import Actions, Query, Submission
 from training.jobs.sbatch_check import NOT_AVAILABLE
 from training.slurm.bad_nodes import used_again_text
 from training.slurm.client import SlurmError, SlurmRefusedError
@@ -34,36 +35,6 @@ BAD_CONSTRAINTS = "BadConstraints"
 FIRST_SCENES_S = 10.0
 """Scenes that share a job's GPU start together, as far as its calls come so soon after the first:
 as that one, they have what time the job has."""
-
-
-@dataclass(frozen=True)
-class Query:
-    """The next question to Slurm: how these jobs ended, or, where there are none, its queue."""
-
-    ended_jobs: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Actions:
-    """What is to be done next, in the order of the fields."""
-
-    drop: tuple[str, ...] = ()
-    """Worker names: these workers close, and Dask forgets their jobs."""
-    cancel: tuple[str, ...] = ()
-    """Ids of Slurm jobs."""
-    notice: tuple[str, str] | None = None
-    """Kind and text of a message for the user."""
-    submit: tuple[str, ...] = ()
-    """Worker names, each of which gets a job."""
-    exclude: tuple[str, ...] = ()
-    """Nodes that those jobs must not run on."""
-
-
-class Submission(Protocol):
-    """What became of a job that was submitted."""
-
-    job_id: str
-    refusal: SlurmError | None
 
 
 @dataclass

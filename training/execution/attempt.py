@@ -16,7 +16,8 @@ from training.configuration.configuration_file import (
 from training.execution import end_cause
 from training.execution.trainer_process import Limits, TrainerEnd, run_trainer
 from training.execution.warm_start.warm_trainer import WarmStarts
-from training.plan.model import ENDING_SLACK_S, ScenePlan, runnable
+from training.plan.command_lines import runnable
+from training.plan.model import ENDING_SLACK_S, ScenePlan
 from training.plan.scene_decision import is_current
 from training.records.claim import SILENT_AFTER_S, Claim, ClaimHeldError, EndedJob, claimed
 from training.records.expected_outputs import (

@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from training.execution.attempt import claimed_by_own_job
 from training.execution.end_cause import EndContext, cause_of, kernel_kills
 from training.execution.trainer_process import STOP_SIGNALS, Limits, TrainerEnd, run_trainer
-from training.plan.model import ENDING_SLACK_S, AggregatePlan, Plan, runnable
+from training.plan.command_lines import runnable
+from training.plan.model import ENDING_SLACK_S, AggregatePlan, Plan
 from training.plan.scene_decision import is_done
 from training.plan.slurm_plan import START_S
 from training.records.claim import Claim, ClaimHeldError

@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 from preprocess.faults import Fault, FaultsError
-from training.plan.model import Plan, runnable
+from training.plan.command_lines import runnable
+from training.plan.model import Plan
 from training.plan.train_script import OWN_SCRIPT
 from training.snapshots.start import SourcesChangedError, from_sources
 from training.system.gpus import VISIBLE_GPUS, with_device_order

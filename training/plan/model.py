@@ -5,10 +5,9 @@ A dry run prints the plan that a launch executes; every Slurm job reads it from 
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -25,7 +24,7 @@ from pydantic import (
 )
 
 from training.configuration.fingerprint import combined, last_made
-from training.configuration.job_variables import without_secret_values
+from training.plan.command_lines import JOBS_PYTHON, noted, quoted
 from training.plan.option_types import ProbePolicy
 from training.plan.shared_content import SharedPath, file_lines, spread
 from training.records.record import CodeVersion
@@ -41,29 +40,11 @@ PLAN_VERSION = 3
 of what scenes share in each of them. Raise it when an older program would misread a plan; a new key
 with a default is no new version."""
 LOG = "train.log"
-JOBS_PYTHON = "python"
-"""The interpreter in a plan for Slurm: on a node it is the one that the Slurm script chooses."""
 
 
 def setting_of(scene: str) -> str:
     """Return the setting in a scene's name in a sweep, `epochs=30,seed=1/<scene>`; else empty."""
     return scene.rpartition("/")[0]
-
-
-def quoted(command: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Return a command with its environment before it, as a line for a shell."""
-    settings = [f"{key}={shlex.quote(value)}" for key, value in environment.items()]
-    return " ".join([*settings, shlex.join(command)])
-
-
-def noted(command: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Return what `quoted` does for a file that others may read: without secrets."""
-    return quoted(without_secret_values(command), environment)
-
-
-def launch_line(program: str, arguments: Sequence[str]) -> str:
-    """Return the command line of a launch as a plan keeps it: for a shell, without secrets."""
-    return " ".join([program, *map(shlex.quote, without_secret_values(arguments))])
 
 
 class ScenePlan(BaseModel):
@@ -413,11 +394,6 @@ class Plan(BaseModel):
     def job_logs(self) -> Path:
         """Folder for the output of Slurm jobs; a trainer's own output is in the scene's log."""
         return self.roots.state_root / "slurm" / self.plan_id
-
-
-def runnable(command: Sequence[str]) -> tuple[str, ...]:
-    """Return a plan's command with this process's interpreter where the plan leaves it open."""
-    return tuple([sys.executable, *command[1:]] if command[0] == JOBS_PYTHON else command)
 
 
 ENDING_SLACK_S = 10.0

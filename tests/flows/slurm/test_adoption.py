@@ -14,7 +14,8 @@ from flows.runner.tasks import SceneNotDoneError
 from flows.slurm import adoption, connection, job_dispatch
 from flows.slurm.job import Job, PoolLimits
 from flows.slurm.job_dispatch import SlurmDispatcher
-from flows.slurm.pool_state import Actions, PoolState
+from flows.slurm.pool_actions import Actions
+from flows.slurm.pool_state import PoolState
 from training.jobs.experiment_jobs import StageJob
 from training.records.record import Cause, read_record, write_record
 from training.slurm.job_states import JobEnd

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from flows.slurm.job import PoolLimits
-from flows.slurm.pool_state import Actions, PoolState, Query
+from flows.slurm.pool_actions import Actions, Query
+from flows.slurm.pool_state import PoolState
 from training.slurm.client import SlurmAwayError, SlurmRefusedError
 from training.slurm.job_states import JobEnd
 from training.slurm.parsers import QueuedJob
