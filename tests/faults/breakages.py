@@ -133,5 +133,17 @@ BREAKAGES: dict[str, Breakage] = {
         "(newest := numbered(path.parent)[-1:]) and newest != [path]",
         "(newest := numbered(path.parent)[-1:]) and newest < [path]",
     ),
+    "nothing is tried on another node": Breakage(
+        "a node on which nothing can start is not avoided",
+        "flows/slurm/avoided_nodes.py",
+        "self._until.update(dict.fromkeys(nodes, now + AVOID_BAD_S))",
+        "self._until.update({})",
+    ),
+    "an array's job is started again on the same node": Breakage(
+        "no node is excluded for the jobs of an array that are left",
+        "training/slurm/start_elsewhere.py",
+        'ExcNodeList="$ts_nodes" >/dev/null',
+        'ExcNodeList="" >/dev/null',
+    ),
 }
 """By the name that markers use."""

@@ -45,6 +45,14 @@ def remembered(lab: Any) -> set[str]:
     return {json.loads(file.read_text())["node"] for file in files}
 
 
+@pytest.mark.fault(
+    "the node fails every job within a second",
+    way="slurm_flow",
+    ends="done",
+    attempts="ok",
+    flow="completed",
+    breakage="nothing is tried on another node",
+)
 def test_a_flow_goes_on_while_a_node_is_left(bad_lab, slurm):
     """The probe is repeated elsewhere; three of four nodes start no worker, one job at a time.
 
@@ -62,6 +70,14 @@ def test_a_flow_goes_on_while_a_node_is_left(bad_lab, slurm):
     assert remembered(bad_lab) == set(bad)
 
 
+@pytest.mark.fault(
+    "the node fails every job within a second",
+    way="slurm_array",
+    ends="done",
+    attempts="ok",
+    flow="completed",
+    breakage="an array's job is started again on the same node",
+)
 def test_an_array_excludes_remembered_nodes_and_finds_others(bad_lab, slurm, eventually):
     """What the flow found is said in one line and excluded, unless no other node is left.
 
