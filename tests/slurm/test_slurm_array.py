@@ -234,7 +234,7 @@ def test_odd_folders(array_lab, eventually):
     one = ("--scene-name-includes", "a_1")
     array, aggregate = submit_some(array_lab, *one, "--overrides", GENERATE)
     assert wait_ended(array_lab, eventually, array, aggregate) == ["COMPLETED", "COMPLETED"]
-    logs = {path.name for path in (odd / "state" / "slurm").glob("*/*")}
+    logs = {path.name for path in (odd / "state" / "slurm").glob("*/*.out")}
     assert logs == {f"exp-{array}_0.out", f"exp_aggregate-{aggregate}.out"}
 
 
