@@ -54,12 +54,14 @@ TOLD = {
     "slurm_account": ["", "lab"],
     "slurm_qos": ["", "high"],
     "slurm_mem": ["", "96G"],
+    "orphan_grace": ["", "scene", "3:00:00"],
+    "controller_time": ["3:00:00", "1-00:00:00"],
 }
 
 
 def some_value(rng: random.Random, name: str, info: FieldInfo):
     """A value that the field takes."""
-    if "time" in name:
+    if "time" in name and name not in TOLD:
         return rng.choice(TIMES)
     texts = TOLD.get(name, AWKWARD)
     if info.annotation is bool:
@@ -80,6 +82,8 @@ def test_parameters_come_back_from_the_command_line(seed):
     rng = random.Random(seed)
     chosen = [name for name in FIELDS if name == "exp_name" or rng.random() < 0.5]
     given = {name: some_value(rng, name, FIELDS[name]) for name in chosen}
+    if given.get("controller") == "job":
+        given["cluster"] = "slurm"
     options = checked_options(FlowOptions, given)
     words = shlex.split(shlex.join(command_line_of(options)))
     assert parse_options(words, FlowOptions, "flows.train") == options

@@ -34,11 +34,11 @@ def test_the_trainer_is_prepared_on_one_gpu_with_the_scene_s_configuration(monke
 def test_a_launch_prepares_once_where_there_are_gpus(monkeypatch, gpus, prepared):
     """After everything else that can go wrong, before the first scene."""
     seen = []
-    for name in ("_keep_sources", "write_atomically", "note_launcher", "build_scene_data"):
+    for name in ("_keep_sources", "write_plan", "note_launcher", "build_scene_data"):
         monkeypatch.setattr(local, name, lambda *_: None)
     monkeypatch.setattr(local, "compile_rasterizer", lambda *_: None)
     monkeypatch.setattr(local, "prepare_gpu", lambda _, gpu: seen.append(gpu))
-    plan = SimpleNamespace(gpus=gpus, slurm=None, file=None, to_json=str, of=lambda _: ())
+    plan = SimpleNamespace(gpus=gpus, slurm=None, file=None, of=lambda _: ())
     local.prepare_launch([plan])
     assert seen == prepared
 
