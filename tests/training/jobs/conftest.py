@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import psutil
 import pytest
 
+from training.execution import trainer_process
 from training.plan.model import Plan, ScenePlan, SlurmPlan
+from training.system import processes
 from training.system.paths import Roots
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
@@ -65,3 +68,17 @@ def make_plan(tmp_path):
 def plan(make_plan):
     """A plan of the scenes a, b and c, made long ago."""
     return make_plan("exp-20260101T000000.000000")
+
+
+@pytest.fixture(autouse=True)
+def _other_tests_processes_live(monkeypatch):
+    """A trainer that is run in this process takes all that the process has started along.
+
+    That would be Prefect's server, too, which the tests of this process share.
+    """
+    others = frozenset(each.pid for each in psutil.Process().children(recursive=True))
+    monkeypatch.setattr(
+        trainer_process,
+        "kill_descendants",
+        lambda spared=frozenset(): processes.kill_descendants(spared | others),
+    )
