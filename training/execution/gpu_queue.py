@@ -169,8 +169,11 @@ def _files(file: Path) -> list[Path]:
 
 
 def _is_own(gpu: str) -> bool:
-    """Return whether only scenes of this process are on a GPU, so that nobody needs to be told."""
-    return {user.get("pid") for user in _users(gpu)} == {os.getpid()}
+    """Return whether no other process's scene is known to be on a GPU: nobody needs to be told.
+
+    Who has only just got it will be known the next time.
+    """
+    return {user.get("pid") for user in _users(gpu)} <= {os.getpid()}
 
 
 def _users_of(gpu: str) -> str:
