@@ -162,7 +162,7 @@ def test_a_process_that_a_test_leaves_is_named(folder, lab, submit):
 
 
 def test_up_twice_is_one_cluster_and_down_leaves_nothing(folder, submit, tmp_path, eventually):
-    mounts = Path("/proc/mounts").read_text()
+    mounts = mounts_of_clusters()
     arguments = ["-m", "private_slurm", "up", "--folder", str(folder)]
     first = command(*arguments)
     made = layout.load(folder)
@@ -179,7 +179,13 @@ def test_up_twice_is_one_cluster_and_down_leaves_nothing(folder, submit, tmp_pat
     assert not processes.of_jobs(made.nodes)
     assert not processes.cgroups(made.nodes)
     assert not folder.exists()
-    assert Path("/proc/mounts").read_text() == mounts
+    assert mounts_of_clusters() == mounts
+
+
+def mounts_of_clusters() -> list[str]:
+    """Return what is mounted, without the disks that other tests mount meanwhile."""
+    lines = Path("/proc/mounts").read_text().splitlines()
+    return [line for line in lines if "pytest-" not in line]
 
 
 def test_the_controller_stops_and_comes_back_with_its_jobs(folder, submit, eventually):
