@@ -49,7 +49,8 @@ def lent_gpu(
     """Lend a place on a GPU for the duration of the `with` block; yield None where there are none.
 
     `sharing` says how many scenes may be there, and is told when this one is. While all places are
-    taken, by this run or another one, the caller waits; `on_wait` is told once by which others.
+    taken, by this run or another one, the caller waits; `on_wait` is told once by which others. One
+    who has only just taken a GPU has not yet written who it is: that is looked at a second time.
     Raises GivenUpError when `gives_up` says so meanwhile.
     """
     if not gpus:
@@ -74,7 +75,7 @@ def _wait_for_any(
     on_wait: Callable[[str], None],
     gives_up: Callable[[], bool],
 ) -> tuple[str, Locks]:
-    was_told = False
+    was_told, unnamed = False, set[str]()
     while True:
         bound = sharing.bound_of(scene.name)
         if place := _free_place(gpus, bound):
@@ -82,7 +83,8 @@ def _wait_for_any(
             return place
         if gives_up():
             raise GivenUpError
-        if not was_told and not all(map(_is_own, gpus)):
+        unnamed_before, unnamed = unnamed, {gpu for gpu in gpus if not _users(gpu)}
+        if not was_told and (unnamed & unnamed_before or any(map(_has_others, gpus))):
             on_wait(f"{scene.name}: waits for a GPU, {'; '.join(map(_users_of, gpus))}")
             was_told = True
         time.sleep(POLL_S)
@@ -168,17 +170,14 @@ def _files(file: Path) -> list[Path]:
     return [file, *(place for place in _places(file) if place.exists())]
 
 
-def _is_own(gpu: str) -> bool:
-    """Return whether no other process's scene is known to be on a GPU: nobody needs to be told.
-
-    Who has only just got it will be known the next time.
-    """
-    return {user.get("pid") for user in _users(gpu)} <= {os.getpid()}
+def _has_others(gpu: str) -> bool:
+    """Return whether another process's scene is known to be on a GPU, so that one is told of it."""
+    return any(user.get("pid") != os.getpid() for user in _users(gpu))
 
 
 def _users_of(gpu: str) -> str:
     users = _users(gpu)
-    if not users:  # it has only just got the GPU
+    if not users:  # not by a scene of ours, or its disk is full
         return f"{gpu} is in use"
     outputs = [Path(user["output"]) for user in users]
     named = [

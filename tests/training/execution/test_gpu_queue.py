@@ -165,5 +165,19 @@ def test_who_waits_is_told_of_other_runs_only(gpus, scenes):
     assert told == [f"a: waits for a GPU, {gpu} trains b of two (process {os.getppid()})"]
 
 
+@pytest.mark.parametrize(("looks", "is_told"), [(1, False), (2, True)])
+def test_who_has_a_gpu_without_a_name_is_told_of_at_the_second_look(gpus, scenes, looks, is_told):
+    """Who has only just taken it, maybe a scene of the same run, has not written its name yet."""
+    told, gives_up = [], [True, *[False] * looks]
+    with placed(gpus[:1], 1), polled_often():
+        lock_file(gpus[0]).write_text("")
+        with (
+            pytest.raises(GivenUpError),
+            lent_gpu(gpus[:1], scenes[0], ALONE, told.append, gives_up.pop),
+        ):
+            pass
+    assert told == [f"a: waits for a GPU, {gpus[0]} is in use"] * is_told
+
+
 def polled_often():
     return patch("training.execution.gpu_queue.POLL_S", 0.01)
