@@ -4,7 +4,7 @@ BIN := .venv/bin
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 SLURM = PYTHONPATH=tests/slurm $(PYTHON) -B -m private_slurm
 
-.PHONY: help demo ui test test-fast fuzz test-newest lint docs screenshots clean slurm-up slurm-down
+.PHONY: help demo ui test test-fast faults fuzz test-newest lint docs screenshots clean slurm-up slurm-down
 .DEFAULT_GOAL := demo
 
 help: ## what can be made
@@ -18,11 +18,14 @@ ui: .venv/.trainer ## Prefect's UI with the deployments, until Ctrl-C
 
 # Three processes on two cores: tests wait for Slurm and servers more than they compute.
 test: .venv/.dev ## all tests
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
 
 test-fast: .venv/.dev ## tests without Slurm, browser, server, training and processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
-	  -m "not (slurm or browser or server or training or processes)"
+	  -m "not (slurm or browser or server or training or processes or long)"
+
+faults: .venv/.dev ## every cell of the fault table, and docs/reliability.md, in about half an hour
+	$(BIN)/python -m tests.faults -n 3 --dist loadfile --no-loadscope-reorder
 
 fuzz: .venv/.dev ## search for input that our code stumbles over, in about half an hour
 	$(BIN)/python -m pytest -n 2 --hypothesis-profile full -o timeout=0 tests/fuzz
