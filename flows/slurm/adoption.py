@@ -7,7 +7,7 @@ and record, as a task run of its own, so that no scene is started twice.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from flows.slurm.connection import remove_folder
@@ -42,7 +42,9 @@ def with_queue(plan: Plan, queue: Sequence[QueuedJob]) -> Plan:
     dead = _dead_flows(plan, jobs, queued)
     plan = hold_queued(plan, jobs_by_scene(each for each in jobs if each.plan.plan_id not in dead))
     orphaned = {
-        each.job.job_id for each in jobs if each.plan.plan_id in dead and not each.job.is_pending
+        each.job.job_id: each.plan.scenes_per_gpu
+        for each in jobs
+        if each.plan.plan_id in dead and not each.job.is_pending
     }
     scenes = [_with_decision(scene, orphaned) for scene in plan.scenes]
     scenes.sort(key=lambda scene: not scene.adopted_job)
@@ -118,7 +120,8 @@ def _dead_flows(plan: Plan, jobs: Sequence[StageJob], queued: Collection[str]) -
     return {plan_id for plan_id, each in flows.items() if flow_has_died(each, queued)}
 
 
-def _with_decision(scene: ScenePlan, orphaned: Collection[str]) -> ScenePlan:
+def _with_decision(scene: ScenePlan, orphaned: Mapping[str, int]) -> ScenePlan:
+    """Return the scene as it is adopted; `orphaned`: by job how many scenes may be on its GPU."""
     if scene.action == "skip" or not orphaned:
         return scene
     try:
@@ -131,4 +134,6 @@ def _with_decision(scene: ScenePlan, orphaned: Collection[str]) -> ScenePlan:
         return scene
     what = "trains on" if decision == "adopt" else "another configuration trains, and is ended,"
     reason = f"{what} in Slurm job {holder_job}, whose flow has died"
-    return scene.model_copy(update={"action": "run", "reason": reason, "adopted_job": holder_job})
+    shared = orphaned[holder_job]
+    update = {"action": "run", "reason": reason, "adopted_job": holder_job, "scenes_on_gpu": shared}
+    return scene.model_copy(update=update)

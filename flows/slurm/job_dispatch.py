@@ -116,7 +116,10 @@ class SlurmDispatcher:
         if scene.name in self._followed:
             return None
         self._followed.add(scene.name)
-        return self._pool.take_adopted(scene.adopted_job)
+        job = self._pool.take_adopted(scene.adopted_job)
+        if job is not None:
+            self._sharing.started(scene.name, scene.scenes_on_gpu)
+        return job
 
     def _follow(self, scene: ScenePlan, job: Job, stop: threading.Event) -> Outcome:
         """Wait for the end of a scene in an adopted job; return its outcome.
@@ -144,6 +147,7 @@ class SlurmDispatcher:
         On a node that Slurm has lost the scene may still be trained: its end is waited for, as long
         as it may take.
         """
+        scene = self._sharing.planned(scene)
         deadline = time.monotonic() + scene.time_limit_s + ending_bound_s(scene)
         outcome = reconcile(scene, job.job_id, end, seen=seen)
         while outcome.status == "held" and _still_runs_in(scene, job):

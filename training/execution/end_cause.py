@@ -54,8 +54,13 @@ def cause_of(
         return Cause.OK, ""
     cause, message = _failure(end.exit_status, log, context.kernel_killed)
     if cause is Cause.OUT_OF_MEMORY and context.scenes_on_gpu > 1:
-        message += f" (its GPU was for up to {context.scenes_on_gpu} scenes at once)"
+        message += shared_note(context.scenes_on_gpu)
     return cause, message
+
+
+def shared_note(scenes_on_gpu: int) -> str:
+    """Return what is added to the message of a scene that ran out of memory beside others."""
+    return f" (its GPU was for up to {scenes_on_gpu} scenes at once)"
 
 
 def _stopped(end: TrainerEnd, context: EndContext) -> tuple[Cause, str]:

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeGuard
 
+from training.execution.end_cause import shared_note
 from training.jobs.job_cause import SLURM_SAYS, cause_of_job
 from training.jobs.never_started import find_never_started, record_never_started
 from training.plan.model import LOG, Plan, ScenePlan
@@ -54,7 +55,10 @@ def reconcile(
     seconds for a holder that a lost node may still run; the outcome is `held` when that holder is
     alive, or another run has the scene.
     """
-    return reconcile_output(scene.name, scene.output, job_id, end, wait_s, seen=seen)
+    shared = scene.scenes_on_gpu
+    return reconcile_output(
+        scene.name, scene.output, job_id, end, wait_s, seen=seen, scenes_on_gpu=shared
+    )
 
 
 def reconcile_all(
@@ -116,10 +120,17 @@ def reconcile_previous_run(scene: ScenePlan, job_id: str) -> None:
 
 
 def reconcile_output(
-    scene: str, output: Path, job_id: str, end: JobEnd | None, wait_s: float, *, seen: str = ""
+    scene: str,
+    output: Path,
+    job_id: str,
+    end: JobEnd | None,
+    wait_s: float,
+    *,
+    seen: str = "",
+    scenes_on_gpu: int = 1,
 ) -> Outcome:
     """Do what `reconcile` does, for a scene that is known by its output folder."""
-    news = _news_of(job_id, end, seen)
+    news = _news_of(job_id, end, seen, scenes_on_gpu)
     node_may_live = end is None or end.state in NODE_LOST
     ended_job = EndedJob(job_id, SILENT_AFTER_S if node_may_live else 0.0)
     try:
@@ -183,11 +194,13 @@ class _News:
         return "; ".join(filter(None, [self.said, *words]))
 
 
-def _news_of(job_id: str, end: JobEnd | None, seen: str) -> _News:
+def _news_of(job_id: str, end: JobEnd | None, seen: str, scenes_on_gpu: int) -> _News:
     if end is None:
         unknown = f"{SLURM_SAYS}job {job_id} is gone, how it ended is not known"
         return _News(job_id, Cause.WORKER_LOST, unknown, seen, None)
     cause, said = cause_of_job(end)
+    if cause is Cause.OUT_OF_MEMORY and scenes_on_gpu > 1:
+        said += shared_note(scenes_on_gpu)
     return _News(job_id, cause or Cause.WORKER_LOST, said, seen, end)
 
 

@@ -109,8 +109,12 @@ def scene_time_s(job_time_s: int, options: LaunchOptions) -> int:
 
 
 def orphan_grace_s(options: LaunchOptions, scene_s: int) -> int:
-    """Return how long a scene of that many seconds at most trains on when its flow has died."""
-    given = options.orphan_grace or (TO_SCENES_END if options.in_own_job else "")
+    """Return how long a scene of that many seconds at most trains on when its flow has died.
+
+    Nothing where scenes share a GPU: a flow takes over a job with one scene.
+    """
+    to_its_end = options.in_own_job and options.slurm_scenes_per_gpu == 1
+    given = options.orphan_grace or (TO_SCENES_END if to_its_end else "")
     if given == TO_SCENES_END:
         return scene_s
     return seconds_of(given) if given else 0

@@ -16,6 +16,7 @@ from flows.slurm.job import Job, PoolLimits
 from flows.slurm.job_dispatch import SlurmDispatcher
 from flows.slurm.pool_actions import Actions
 from flows.slurm.pool_state import PoolState
+from training.execution.gpu_sharing import GpuSharing
 from training.jobs.experiment_jobs import StageJob
 from training.records.record import Cause, read_record, write_record
 from training.slurm.job_states import JobEnd
@@ -66,7 +67,7 @@ def test_scenes_of_a_dead_flow_are_adopted_first_and_those_of_a_living_one_held(
 ):
     """Of a dead flow what waits in the queue keeps no scene from being submitted."""
     plan = planned(tmp_path, "new", "trains", "done", trains="held", done="skip")
-    former = plan.model_copy(update={"plan_id": "former"})
+    former = plan.model_copy(update={"plan_id": "former", "scenes_per_gpu": 2})
     rows = [queued_job("12"), queued_job("13", "PENDING")]
     jobs = [StageJob(row, "worker", former, "w1") for row in rows]
     record(plan.scenes[1], None)
@@ -82,6 +83,7 @@ def test_scenes_of_a_dead_flow_are_adopted_first_and_those_of_a_living_one_held(
         assert found == [("trains", "run", "12"), ("new", "run", ""), ("done", "skip", "")]
         assert plan.succeeds == ("former",)
         assert plan.adopted_jobs == {"12": 1}
+        assert [scene.scenes_on_gpu for scene in plan.scenes] == [2, 1, 1]
     else:
         assert found == [("new", "held", ""), ("trains", "held", ""), ("done", "skip", "")]
         assert plan.succeeds == ()
@@ -222,7 +224,7 @@ class FakePool:
 @pytest.fixture
 def follow(scene, monkeypatch):
     """Follow a scene that trains in job 12 and then ends as given; return state and events."""
-    pool, granted = FakePool(), []
+    pool, granted, sharing = FakePool(), [], GpuSharing(2, print)
 
     def run(cause, now_wanted="f", job_id="12"):
         record(scene, None)
@@ -239,12 +241,14 @@ def follow(scene, monkeypatch):
             return runs
 
         monkeypatch.setattr(job_dispatch, "_may_still_run_in", still_runs)
-        ours = scene.model_copy(update={"adopted_job": "12", "fingerprint": now_wanted})
-        dispatcher = SlurmDispatcher(pool, None, lambda *each: granted.append(each[1]))
+        update = {"adopted_job": "12", "fingerprint": now_wanted, "scenes_on_gpu": 2}
+        ours = scene.model_copy(update=update)
+        dispatcher = SlurmDispatcher(pool, None, lambda *each: granted.append(each[1]), sharing)
         call = functools.partial(print, ours)
         return dispatcher.run(call, threading.Event())
 
-    return SimpleNamespace(run=run, pool=pool, events=pool.events, granted=granted)
+    seen = {"events": pool.events, "granted": granted, "sharing": sharing}
+    return SimpleNamespace(run=run, pool=pool, **seen)
 
 
 def test_a_task_run_follows_its_scene_in_an_adopted_job(follow):
@@ -259,6 +263,13 @@ def test_a_scene_that_fails_in_an_adopted_job_has_failed(follow):
     with pytest.raises(SceneNotDoneError, match="trainer_error"):
         follow.run(Cause.TRAINER_ERROR)
     assert follow.events == ["12 may join"]
+
+
+def test_a_scene_that_ran_out_of_memory_in_an_adopted_job_shared_its_gpu(scene, follow):
+    """So it is tried again alone, as any other that did."""
+    with pytest.raises(SceneNotDoneError, match="out_of_memory"):
+        follow.run(Cause.OUT_OF_MEMORY)
+    assert follow.sharing.has_more_memory(scene.name)
 
 
 def test_a_scene_that_is_lost_with_an_adopted_job_gets_slurms_cause(follow):

@@ -18,6 +18,7 @@ from flows.slurm import job_dispatch
 from flows.slurm.job import Job
 from flows.slurm.job_dispatch import SlurmDispatcher
 from training.execution.attempt import ending_bound_s
+from training.execution.gpu_sharing import GpuSharing
 from training.execution.merge import AggregateError
 from training.records.outcome import Outcome
 from training.records.record import Cause, RecordError
@@ -39,7 +40,8 @@ class FakePool:
         return None
 
     @contextmanager
-    def acquire(self, _stop, _scene, _sharing):
+    def acquire(self, _stop, scene, sharing):
+        sharing.started(scene, sharing.bound_of(scene))
         try:
             yield self.job
         finally:
@@ -56,11 +58,15 @@ class FakePool:
 class Setup:
     """A dispatcher, the scene that it runs, and what is seen of both."""
 
-    def __init__(self, monkeypatch, folder):
+    def __init__(self, monkeypatch, folder, scenes_per_gpu=1):
         (self.scene,) = planned(folder, "a").scenes
         self.pool, self.granted, self.calls = FakePool(), [], []
+        self.reconciled = []
         self.dispatcher = SlurmDispatcher(
-            self.pool, None, lambda *granted: self.granted.append(granted)
+            self.pool,
+            None,
+            lambda *granted: self.granted.append(granted),
+            GpuSharing(scenes_per_gpu, print),
         )
         self.monkeypatch = monkeypatch
 
@@ -81,7 +87,12 @@ class Setup:
 
     def reconciles_to(self, status, cause):
         outcome = self.outcome(status, cause)
-        self.monkeypatch.setattr(job_dispatch, "reconcile", lambda *_, **__: outcome)
+
+        def reconcile(scene, *_, **__):
+            self.reconciled.append(scene)
+            return outcome
+
+        self.monkeypatch.setattr(job_dispatch, "reconcile", reconcile)
 
 
 @pytest.fixture
@@ -131,6 +142,14 @@ def test_a_scene_that_slurm_or_a_person_ended_is_no_fault_of_its_node(setup):
     with pytest.raises(SceneNotDoneError, match="preempted"):
         setup.run(WorkerLostError("gone"), setup.scene)
     assert setup.pool.events == ["given back", "asked"]
+
+
+def test_a_record_that_slurm_completes_knows_how_many_scenes_shared_the_gpu(monkeypatch, tmp_path):
+    setup = Setup(monkeypatch, tmp_path, scenes_per_gpu=4)
+    setup.reconciles_to("failed", Cause.OUT_OF_MEMORY)
+    with pytest.raises(SceneNotDoneError, match="out_of_memory"):
+        setup.run(WorkerLostError("gone"), setup.scene)
+    assert [scene.scenes_on_gpu for scene in setup.reconciled] == [4]
 
 
 @pytest.mark.parametrize("holder_job", ["12", "13"])

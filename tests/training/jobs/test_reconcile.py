@@ -144,6 +144,16 @@ def test_slurms_out_of_memory_explains_a_killed_trainer(place):
     assert read_record(output).attempts[-1].exit_status == -9
 
 
+def test_a_scene_that_shared_its_gpu_says_so_where_only_slurm_knows_what_it_lacked(place):
+    """As the record of one whose supervisor saw it; a timeout has nothing to do with it."""
+    for state, is_said in (("OUT_OF_MEMORY", True), ("TIMEOUT", False)):
+        output = place(scene=state)
+        end = JobEnd("12_3", state, node="n1")
+        outcome = reconcile_output(state, output, "12_3", end, 0.0, scenes_on_gpu=4)
+        assert ("up to 4 scenes" in read_record(output).attempts[0].message) == is_said
+        assert ("up to 4 scenes" in outcome.message) == is_said
+
+
 def test_the_end_that_a_supervisor_saw_stays(place):
     """Slurm may be asked hours later: end time and metrics are those that were recorded."""
     output = place(Cause.WORKER_LOST, TOLD)

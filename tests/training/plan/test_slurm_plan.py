@@ -180,6 +180,16 @@ def test_a_scene_may_outlive_its_flow_for_as_long_as_is_said(options, given, sec
     assert plan.slurm.orphan_grace_s == seconds
 
 
+@pytest.mark.parametrize(("shared", "seconds"), [(1, 7200), (2, 0)])
+def test_scenes_outlive_a_flow_in_a_job_of_its_own_unless_they_share_a_gpu(
+    options, shared, seconds
+):
+    """No flow takes over a job with several: they end with it and are started again."""
+    values = {"cluster": "slurm", "controller": "job", "slurm_time": "2:00:00"}
+    plan = make_plan(options(FlowOptions, **values, slurm_scenes_per_gpu=shared))
+    assert plan.slurm.orphan_grace_s == seconds
+
+
 @pytest.mark.parametrize(
     ("values", "flag"),
     [
