@@ -12,6 +12,7 @@ from preprocess.faults import counted
 TIMES = "\N{MULTIPLICATION SIGN}"
 LEVEL = 1.05
 """Up to this ratio two medians count as level."""
+NOT_EXPLAINED = "not explained yet"
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Verdict:
         if self.word == "ahead":
             return ""
         why = self.subject.why
-        return why.get(self.name) or why.get(self.ours.variant) or "not explained yet"
+        return why.get(self.name) or why.get(self.ours.variant) or NOT_EXPLAINED
 
 
 def render(
@@ -51,8 +52,8 @@ def render(
     parts = [introduction, _machine(machine)]
     if verdicts := [each for pair in pairs for each in verdicts_of(*pair)]:
         parts.append(_standing(verdicts))
-    if aims := "".join(_aim_lines(pairs)):
-        parts.append(f"## Aims\n\n| what | measured | aim | |\n|---|---|---|---|\n{aims}")
+    if aims := [*_measured_aims(pairs)]:
+        parts.append(_aims(aims))
     parts += [_section(subject, each) for subject, each in pairs]
     return "\n".join(parts)
 
@@ -95,19 +96,39 @@ def _standing(verdicts: Sequence[Verdict]) -> str:
         ]
         cells += [f"{_number(each.peer)} ({each.peer.variant})", f"{each.word}{factor}"]
         lines.append(_line(cells))
-    lines += ["", *(f"- *{', '.join(dict.fromkeys(of))}*: {why}" for why, of in reasons.items())]
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *_reasons(reasons)])
+
+
+def _reasons(reasons: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield the lines below a table: each reason once, with what it explains."""
+    yield ""
+    for why, of in reasons.items():
+        yield f"- *{', '.join(dict.fromkeys(of))}*: {why}"
+    yield ""
 
 
 def _times(factor: float) -> str:
     return f"{max(factor, 1 / factor):.2f} {TIMES}"
 
 
-def _aim_lines(pairs: Iterable[tuple[Subject, Finding]]) -> Iterator[str]:
+def _measured_aims(
+    pairs: Iterable[tuple[Subject, Finding]],
+) -> Iterator[tuple[Subject, Aim, float]]:
     for subject, found in pairs:
         for aim in subject.aims:
             if (value := aim.value(found.rows)) is not None:
-                yield _line([aim.text, f"{value:,.3g}", _limit(aim), _met(aim, value)]) + "\n"
+                yield subject, aim, value
+
+
+def _aims(aims: Iterable[tuple[Subject, Aim, float]]) -> str:
+    """Return what is within its limit, and what is not and why."""
+    lines = ["## Aims", "", "| what | measured | aim | |", "|---|---|---|---|"]
+    reasons: dict[str, list[str]] = {}
+    for subject, aim, value in aims:
+        lines.append(_line([aim.text, f"{value:,.3g}", _limit(aim), _met(aim, value)]))
+        if not aim.is_met(value):
+            reasons.setdefault(subject.why.get(aim.text, NOT_EXPLAINED), []).append(aim.text)
+    return "\n".join([*lines, *(_reasons(reasons) if reasons else [""])])
 
 
 def _limit(aim: Aim) -> str:

@@ -62,8 +62,8 @@ class Subject:
 
     `opened` is entered once and yields the variants by name, those of `variants`, which the runner
     calls in turn; what it needs at the given size (a server, a cluster) lives meanwhile. `about`
-    says for the page how it is measured, `why` by the name of a row or of one of ours why that is
-    not ahead of a peer, and what was tried.
+    says for the page how it is measured, `why` by the name of a row, or of one of ours, why that is
+    not ahead of a peer, by the text of an aim why it is not met, and what was tried.
     """
 
     name: str

@@ -154,7 +154,8 @@ def test_the_page():
         Aim("ours / rival", ratio("time", "ours", "rival"), 0.4),
         Aim("ours / absent", ratio("time", "ours", "absent"), 1),
     )
-    text = page.render([FOUND], {"sums": subject(aims=aims)}, {"machine": "two | cores"}, "# Top\n")
+    made = subject(aims=aims, why={"ours / rival": "A rival of its own."})
+    text = page.render([FOUND], {"sums": made}, {"machine": "two | cores"}, "# Top\n")
     text = text.replace(page.TIMES, "x")
     assert text.startswith("# Top\n")
     for line in (
@@ -162,6 +163,7 @@ def test_the_page():
         "| Sums: time | 3.00 s (ours) | 6.00 s (rival) | ahead 2.00 x |",
         "- *rate (ours), size (ours), size (our other)*: not explained yet",
         "| ours / rival | 0.5 | at most 0.4 | **not met** |",
+        "- *ours / rival*: A rival of its own.",
         "|  | time, s | rate, 1/s | size, MB |",
         "| *bare* | 1.00, 0.33 x |  |  |",
         "| **ours** | 3.00 (2.00 to 4.00) | 10.0 | 1.00 |",
