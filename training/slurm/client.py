@@ -27,6 +27,8 @@ SUBMIT_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 30.0
 DEFAULT_ARRAY_SIZE = 1001
 """MaxArraySize where Slurm does not tell it (slurm.conf(5))."""
+CONFIGURATION_KEYS = frozenset({"AccountingStorageType", "JobCompType", "MaxArraySize"})
+"""What is asked of Slurm's configuration."""
 COMPLETION_TAIL = 2**23
 """Bytes that are read of the job completion text, from its end."""
 REMOVED_VARIABLES = re.compile(r"(SLURM|SBATCH|SQUEUE|SACCT|SCANCEL|SINFO|PREFECT)_")
@@ -153,7 +155,7 @@ def jobs_of_id(job_id: str) -> list[QueuedJob]:
     Raises SlurmError.
     """
     try:
-        return parsers.queued_jobs(_call(_queue_command("--jobs", job_id)))
+        return parsers.queued_jobs(_queue("--jobs", job_id))
     except (SlurmAwayError, SlurmAbsentError):
         raise
     except SlurmError as error:
@@ -256,8 +258,10 @@ def _has_accounting() -> bool:
 
 
 def _completed_runs() -> list[JobEnd]:
-    """Return the runs in the job completion text, where the site writes one; no query."""
-    configuration = _configuration()
+    """Return the runs in the job completion text, where the site is known to write one."""
+    configuration = dict[str, str]()
+    with contextlib.suppress(SlurmError):  # what squeue knows counts all the same
+        configuration = _configuration()
     if configuration.get("JobCompType", "") != "jobcomp/filetxt":
         return []
     try:
@@ -278,20 +282,33 @@ def _account_runs(job_ids: set[str]) -> list[JobEnd]:
 
 
 def _look_up(command: Sequence[str]) -> str | None:
-    """Return the id of the job, ended or not, that a command line has submitted; None if none."""
+    """Return the id of the job, ended or not, that a command line has submitted; None if none.
+
+    Raises SlurmAbsentError, else SlurmAwayError, whatever squeue says: no job is refused by it.
+    """
     name, line = job_name_of(command), " ".join(command)
-    for job in parsers.all_jobs(_squeue("--states=all")):
+    try:
+        queue = _squeue("--states=all")
+    except SlurmAbsentError:
+        raise
+    except SlurmError as error:
+        raise SlurmAwayError(str(error)) from error
+    for job in parsers.all_jobs(queue):
         if job.name == name and job.command and line.endswith(f" {job.command}"):
             return job.array_job_id
     return None
 
 
 def _squeue(*more: str) -> str:
-    return _call(_queue_command("--me", *more))
+    return _queue("--me", *more)
 
 
-def _queue_command(*more: str) -> list[str]:
-    return ["squeue", "--array", "--noheader", f"--Format={parsers.QUEUE_FORMAT}", *more]
+def _queue(*more: str) -> str:
+    """Return squeue's output, with its head; raises SlurmAwayError for what is none of it."""
+    text = _call(["squeue", "--array", f"--Format={parsers.QUEUE_FORMAT}", *more])
+    if not parsers.is_queue(text):
+        raise SlurmAwayError(f"squeue: no queue in its answer {_first_line(text)!r}")
+    return text
 
 
 def _configuration() -> dict[str, str]:
@@ -300,7 +317,15 @@ def _configuration() -> dict[str, str]:
 
 @cache
 def _read_configuration(_slurm_conf: str) -> dict[str, str]:
-    return parsers.configuration(_call(["scontrol", "show", "config"]))
+    text = _call(["scontrol", "show", "config"])
+    found = parsers.configuration(text)
+    if not CONFIGURATION_KEYS & found.keys():  # an exception is not cached
+        raise SlurmAwayError(f"scontrol: no configuration in its answer {_first_line(text)!r}")
+    return found
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0][:100]
 
 
 def _job_id(answer: str) -> str:

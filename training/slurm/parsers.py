@@ -31,6 +31,8 @@ QUEUE_FIELDS = (
 )
 QUEUE_FORMAT = ",".join(f"{field}:{SEPARATOR}" for field in QUEUE_FIELDS)
 """Value of squeue's --Format."""
+HEAD_OF_STATES = "STATE"
+"""What squeue writes above the states of jobs."""
 ACCOUNT_FIELDS = ("JobID", "State", "ExitCode", "NodeList", "Start", "End")
 """Fields of sacct's --format."""
 NUMBER = re.compile(r"\d{1,18}", re.ASCII)
@@ -74,6 +76,11 @@ class QueuedJob:
     def is_over(self) -> bool:
         """Whether it has ended, even if Slurm is still cleaning up its nodes."""
         return self.state in ENDED_OR_COMPLETING
+
+
+def is_queue(text: str) -> bool:
+    """Return whether this may be squeue's output: its head or a job is in it, or it is empty."""
+    return not text.strip() or any(True for _ in _lines(text))
 
 
 def queued_jobs(text: str) -> list[QueuedJob]:
@@ -170,6 +177,10 @@ def whole_number(text: str) -> int | None:
 
 
 def _rows(text: str) -> Iterator[dict[str, str]]:
+    return (row for row in _lines(text) if row["State"] != HEAD_OF_STATES)
+
+
+def _lines(text: str) -> Iterator[dict[str, str]]:
     for line in text.splitlines():
         values = line.split(SEPARATOR)[:-1]
         if len(values) == len(QUEUE_FIELDS):

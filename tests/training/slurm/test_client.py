@@ -91,6 +91,42 @@ def test_nothing_is_submitted_again_while_the_queue_is_not_known(commands):
     assert len(commands.calls("squeue")) == 2
 
 
+def test_a_job_that_may_be_taken_is_not_refused_by_squeue(commands):
+    """Whatever words squeue fails with, they say nothing about the job."""
+    commands.put("sbatch", TIMED_OUT)
+    commands.put("squeue", 'echo "squeue: error: internal error" >&2; exit 1')
+    with pytest.raises(client.SlurmAwayError, match="internal error"):
+        submit(attempts=2)
+    assert len(commands.calls("sbatch")) == 1
+
+
+def test_what_is_no_queue_is_no_empty_queue(commands):
+    """Else jobs that run would count as gone and be submitted again; an empty one has a head."""
+    commands.answer("squeue", "<html>\n<p>502 = Bad Gateway</p>\n")
+    for ask in (client.my_jobs, lambda: client.jobs_of_id("12")):
+        with pytest.raises(client.SlurmAwayError, match="no queue in its answer '<html>'"):
+            ask()
+    commands.answer("squeue", "welcome\n" + queue_line(JobArrayID="JOBID", State="STATE") + "\n")
+    assert client.my_jobs() == []
+
+
+def test_what_is_no_configuration_is_asked_for_again(commands):
+    """Else a moment's answer would hide the site's accounting for as long as a flow runs."""
+    commands.answer("scontrol", "<html>\n<p>502 = Bad Gateway</p>\n")
+    with pytest.raises(client.SlurmAwayError, match="no configuration in its answer '<html>'"):
+        client.max_array_size()
+    commands.answer("scontrol", CONFIG)
+    assert client.max_array_size() == 11
+
+
+@pytest.mark.parametrize("scontrol", ["exit 1", "echo garbage"])
+def test_squeue_alone_may_know_how_a_job_ended(commands, scontrol):
+    """Where accounting and completion text can't be found."""
+    commands.put("scontrol", scontrol)
+    commands.answer("squeue", queue_line(JobArrayID="12", State="NODE_FAIL", exit_code="0") + "\n")
+    assert client.job_ends(["12"])["12"].state == "NODE_FAIL"
+
+
 def test_an_answer_without_a_job_id_is_not_believed(commands):
     """As of a site's wrapper of sbatch: the job is looked up in the queue instead."""
     commands.put("sbatch", "echo thank you")
