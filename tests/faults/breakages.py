@@ -145,5 +145,54 @@ BREAKAGES: dict[str, Breakage] = {
         'ExcNodeList="$ts_nodes" >/dev/null',
         'ExcNodeList="" >/dev/null',
     ),
+    "a command that fails has an empty answer": Breakage(
+        "a command of Slurm's that fails counts as one that prints nothing",
+        "training/slurm/client.py",
+        "    if result.returncode == 0:\n        return result.stdout",
+        '    if result.returncode:\n        return ""\n    if result.returncode == 0:\n'
+        "        return result.stdout",
+    ),
+    "a command that hangs has an empty answer": Breakage(
+        "a command of Slurm's that hangs counts as one that prints nothing",
+        "training/slurm/client.py",
+        'raise SlurmAwayError(f"{command[0]}: no answer within {TIMEOUT_S:g} s") from error',
+        'return ""',
+    ),
+    "garbage is an empty queue": Breakage(
+        "what is no queue counts as an empty one",
+        "training/slurm/client.py",
+        "    if not parsers.is_queue(text):",
+        "    if parsers.is_queue(text) is None:",
+    ),
+    "garbage is a configuration": Breakage(
+        "what scontrol prints is kept as Slurm's configuration, whatever it is",
+        "training/slurm/client.py",
+        "    if not CONFIGURATION_KEYS & found.keys():",
+        "    if CONFIGURATION_KEYS & found.keys() is None:",
+    ),
+    "completion text or nothing": Breakage(
+        "how a job ended is not known from squeue where scontrol does not answer",
+        "training/slurm/client.py",
+        "    with contextlib.suppress(SlurmError):  # what squeue knows counts all the same",
+        "    with contextlib.suppress(ArithmeticError):",
+    ),
+    "accounting alone is asked": Breakage(
+        "how a job ended is not known from squeue where there is accounting",
+        "training/slurm/client.py",
+        "        if not wanted <= ends.keys():",
+        "        if not wanted <= ends.keys() and not _has_accounting():",
+    ),
+    "a job is submitted once": Breakage(
+        "a job whose submission has no answer is not submitted again",
+        "training/slurm/client.py",
+        "SUBMIT_ATTEMPTS = 7",
+        "SUBMIT_ATTEMPTS = 1",
+    ),
+    "a job that may be taken is not looked up": Breakage(
+        "a job whose submission has no answer is submitted again without a look at the queue",
+        "training/slurm/client.py",
+        "job_id = _look_up(command) if may_be_taken else None",
+        "job_id = _look_up(command) if not may_be_taken and attempt else None",
+    ),
 }
 """By the name that markers use."""

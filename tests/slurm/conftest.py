@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +80,19 @@ def flow_lab(slurm_lab: Any, slurm: Cluster, prefect_api: Any) -> Any:
     slurm_lab.slurm = slurm
     slurm_lab.environment |= {"PREFECT_API_URL": prefect_api.url, "PREFECT_API_KEY": "hush-hush"}
     return slurm_lab
+
+
+@pytest.fixture(scope="module")
+def make_commands_lab(make_lab: Any, slurm_accounting: Any) -> Iterator[Callable[[], Any]]:
+    """Make labs on a Slurm with accounting."""
+
+    def make() -> Any:
+        lab = make_lab()
+        labs.append(lab)
+        lab.environment |= slurm_accounting.environment
+        return lab
+
+    labs: list[Any] = []
+    yield make
+    for lab in labs:
+        assert not clear(lab, slurm_accounting)
