@@ -229,8 +229,8 @@ def previous_run(job_id: str, moment: datetime) -> JobEnd | None:
     """
     runs: list[JobEnd] = []
     with contextlib.suppress(SlurmError):
-        runs = _account_runs({job_id}) if _has_accounting() else _completed_runs()
-    return parsers.run_at(runs, job_id, moment)
+        runs = _account_runs({job_id}) if _has_accounting() else []
+    return parsers.run_at([*runs, *_completed_runs()], job_id, moment)
 
 
 def a_node_address() -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 
 import pytest
 
@@ -228,6 +229,18 @@ def test_a_job_that_was_started_again_has_not_ended(commands, tmp_path):
     commands.answer("scontrol", f"JobCompType = jobcomp/filetxt\nJobCompLoc = {text}\n")
     commands.answer("squeue", queue_line(JobArrayID="12", State="PENDING") + "\n")
     assert list(client.job_ends(["12", "13"])) == ["13"]
+
+
+@pytest.mark.parametrize("sacct", ["", "exit 1", "echo garbage"])
+def test_a_previous_run_is_known_while_accounting_is_away(commands, tmp_path, sacct):
+    """From the job completion text, where the site writes one, too."""
+    text = tmp_path / "jobs.txt"
+    times = "StartTime=2026-01-01T00:00:00 EndTime=2026-01-01T00:00:09"
+    text.write_text(f"JobId=12 JobState=PREEMPTED NodeList=n1 ExitCode=0:0 {times}\n")
+    commands.answer("scontrol", f"{CONFIG}JobCompType = jobcomp/filetxt\nJobCompLoc = {text}\n")
+    commands.put("sacct", sacct)
+    moment = datetime.fromisoformat("2026-01-01T00:00:05").astimezone()
+    assert client.previous_run("12", moment).state == "PREEMPTED"
 
 
 def test_ended_jobs_are_cancelled_without_complaint_with_one_request(commands):
