@@ -194,5 +194,31 @@ BREAKAGES: dict[str, Breakage] = {
         "job_id = _look_up(command) if may_be_taken else None",
         "job_id = _look_up(command) if not may_be_taken and attempt else None",
     ),
+    "a scene on a lost node is given up": Breakage(
+        "nobody waits for the scene of a worker that is lost with a node, which may train on",
+        "flows/slurm/job_dispatch.py",
+        'while outcome.status == "held" and _still_runs_in(scene, job):',
+        'while outcome.status == "never" and _still_runs_in(scene, job):',
+    ),
+    "a job that waits is not in the queue": Breakage(
+        "jobs that wait in Slurm's queue are overlooked",
+        "training/slurm/parsers.py",
+        'for row in _rows(text) if row["State"] not in ENDED]',
+        'for row in _rows(text) if row["State"] not in {*ENDED, "PENDING"}]',
+    ),
+    "a query that fails ends the run": Breakage(
+        "a moment in which Slurm does not answer ends the run",
+        "flows/slurm/job_pool.py",
+        "        except SlurmError as error:\n"
+        '            self._report("slurm", f"Slurm does not answer as it should: {error}")\n'
+        "        except Exception",
+        "        except Exception",
+    ),
+    "an array that is not submitted passes for one": Breakage(
+        "a submission that Slurm has not answered ends without a word, as if all were well",
+        "training/jobs/submit.py",
+        '        say(f"nothing was submitted: {error}", sys.stderr)\n        return FAILED',
+        "        return DONE",
+    ),
 }
 """By the name that markers use."""
