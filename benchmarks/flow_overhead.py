@@ -137,6 +137,12 @@ WHY_WRITES = (
     "Prefect itself sends a message for each state of a task run (Pending, Running, Completed), "
     "whatever runs it. What is above three is the flow run's own."
 )
+WHY_TENTH = (
+    "Most of our time a task is Prefect's own engine, which any runner pays: it makes the task "
+    "run, its states, and its messages to the server. The floor, Dask without Prefect, shows how "
+    "little is left. The aim is of a time when the stock runner took 367 ms a task, ours 21.5."
+)
+WALL_AIM, CPU_AIM = "stock / our runner, wall a task", "stock / our runner, CPU a task"
 SUBJECTS = (
     Subject(
         name="flow_overhead",
@@ -149,10 +155,10 @@ SUBJECTS = (
         ),
         opened=opened,
         variants=(STOCK, OURS, BARE),
-        why={WRITES: WHY_WRITES},
+        why={WRITES: WHY_WRITES, WALL_AIM: WHY_TENTH, CPU_AIM: WHY_TENTH},
         aims=(
-            Aim("stock / our runner, wall a task", ratio(WALL, STOCK, OURS), 10, "higher"),
-            Aim("stock / our runner, CPU a task", ratio(CPU, STOCK, OURS), 10, "higher"),
+            Aim(WALL_AIM, ratio(WALL, STOCK, OURS), 10, "higher"),
+            Aim(CPU_AIM, ratio(CPU, STOCK, OURS), 10, "higher"),
         ),
     ),
 )

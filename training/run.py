@@ -29,6 +29,7 @@ from training.plan.options import LaunchOptions
 from training.plan.scene_decision import is_done
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED, INTERRUPTED
+from training.system.memory import garbage_collection_paused
 from training.system.secrets import NOTIFY_URL, remove_secrets
 from training.system.typed_command import spelled
 from training.system.waiting import awaited
@@ -87,11 +88,12 @@ def run_command(
         options = parse_options(arguments, model, prog)
         if options.only_looks:
             return _look(options)
-        with awaited("scenes and configuration are read and checked"):
-            plans = [plan.launched_by(launch_line(prog, typed)) for plan in make_plans(options)]
-        if options.dry_run:
-            say(preview(options, plans))
-            return DONE
+        with garbage_collection_paused():
+            with awaited("scenes and configuration are read and checked"):
+                plans = [plan.launched_by(launch_line(prog, typed)) for plan in make_plans(options)]
+            if options.dry_run:
+                say(preview(options, plans))
+                return DONE
         status = _interruptible(lambda: launch(options, plans))
         if status == INTERRUPTED and not options.submit:
             say(f"to go on: {prog} {shlex.join(typed)}")

@@ -139,21 +139,33 @@ WHY = {
     JOBS: (
         "Ours starts a Dask worker in each job of the flow, or our launcher in each task of the "
         "array, and keeps a supervisor and a record for each scene; all nodes of the private Slurm "
-        "share this machine's cores for it."
+        "share this machine's cores for it. Tried, and in use: workers import neither Prefect nor "
+        "what only aggregates need, supervisors start while a worker joins and are kept for the "
+        "next scene, scenes are forked, and a task of an array reads its own scene from the plan."
     ),
     CALLS: (
         "Ours asks Slurm whether its jobs live, so that one that is lost, held or refused is "
-        "known. Nobody asks after a bare array, nor does stock Dask ask."
+        "known. Nobody asks after a bare array, nor does stock Dask ask. Tried, and in use: one "
+        "query for all jobs, every 2 s while something changes and every 15 s otherwise; these "
+        "runs are so short that all of it is change."
     ),
     "our flow": (
         "Before its first job it checks every scene and override, keeps a snapshot of the sources, "
         "and tries script, environment and address with a probe job, while Prefect and its server "
         "start on the same cores; afterwards it writes the report and brings Prefect's states to "
-        "an end. These seconds are the same for scenes of minutes."
+        "an end. These seconds are the same for scenes of minutes. Tried, and in use: the server "
+        "imports while the plan is made, and no Dask; scheduler, probe and first jobs are there "
+        "before Prefect is; a probe that has passed is remembered for a day (not here, where each "
+        "run is a first one); the summary is written by a process that imports while scenes run. "
+        "What is left is computing, most of it imports, which two cores do for flow, server, probe "
+        "and four workers. Tried and dropped: scenes that begin before Prefect is there; that was "
+        "at odds with the adoption of scenes whose flow has died."
     ),
     "our array": (
         "It checks and keeps a snapshot as our flow does, and each task starts a supervisor "
-        "beside the scene, which keeps its record and outlives what is killed."
+        "beside the scene, which keeps its record and outlives what is killed. Tried, and in use: "
+        "a job's first process imports next to nothing and is replaced by the task's, and that "
+        "reads a plan's line, not the plan."
     ),
 }
 VARIANTS = tuple(each.name for each in CONTENDERS)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections import Counter
 
 import pytest
 
+from training import run
+from training.cli.parser import command_line_of
 from training.jobs.status import take_snapshot
 from training.plan.experiments import find_experiment
 from training.plan.make_plan import make_plan as plan_of
@@ -109,3 +112,23 @@ def test_a_report_reads_each_record_once(experiment, counted):
         roots = plan_of(experiment(count)).roots
         found.append(counted(lambda: summarise(roots, "e", [])))  # noqa: B023
     assert per_scene(*found, 20) == {"opened": 1, "listed": 0}
+
+
+def test_no_garbage_is_looked_for_while_plans_are_made_and_shown(experiment, monkeypatch):
+    """A search goes through all there is, and finds nothing in ten thousand plans."""
+    arguments = command_line_of(experiment(2))
+    searches, make_plans = [], run.make_plans
+
+    def watched(options):
+        searches.append(gc.isenabled())
+        return make_plans(options)
+
+    def preview(*_):
+        searches.append(gc.isenabled())
+        return ""
+
+    monkeypatch.setattr(run, "make_plans", watched)
+    monkeypatch.setattr(run, "preview", preview)
+    assert run.main([*arguments, "--dry-run"]) == 0
+    assert searches == [False, False]
+    assert gc.isenabled()
