@@ -10,6 +10,7 @@ import asyncio
 import concurrent.futures
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import dask
@@ -39,6 +40,9 @@ WORKER_CONFIG: Mapping[str, Any] = {
     # all the time, which cost a trainer 40 % of its time. What a trainer gets is the user's choice.
     "distributed.nanny.pre-spawn-environ": {},
 }
+CLOCKS_DIFFER = timedelta(days=1)
+"""How far a machine's clock may be behind that of the flow."""
+VALID_FOR = timedelta(days=365)
 BUSY_WORKER_EXIT_S = 1.0
 """How long a busy local worker may take to close; Dask's own 4 s would delay every stop."""
 
@@ -208,14 +212,32 @@ def close_worker(scheduler: Scheduler, name: str) -> None:
 def new_certificates() -> dict[str, str]:
     """Return a new self-signed pair in PEM: `ca_file` (the certificate again), `cert`, `key`.
 
-    Dask makes it in memory and for all roles at once; the texts are only to be had by role.
+    Dask's own, by `Security.temporary`, begin to be valid now: a node whose clock is a second
+    behind would refuse them, and with them the scheduler.
     """
-    made = Security.temporary().get_tls_config_for_role("worker")
-    return {name: str(made[name]) for name in ("ca_file", "cert", "key")}
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, moment = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "dask-internal")])
+    names = x509.SubjectAlternativeName([x509.DNSName("dask-internal")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.add_extension(names, critical=False)
+    builder = builder.not_valid_before(moment - CLOCKS_DIFFER)
+    certificate = builder.not_valid_after(moment + VALID_FOR).sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    no_password = serialization.NoEncryption()
+    key_text = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, no_password).decode()
+    text = certificate.public_bytes(pem).decode()
+    return {"ca_file": text, "cert": text, "key": key_text}
 
 
 def tls_security(ca_file: str, cert: str, key: str) -> Security:
-    """Return security settings that speak TLS only, with the same pair of files at every end."""
+    """Return security settings that speak TLS only, with the same pair at every end.
+
+    The pair is given as files or as their texts.
+    """
     ends = ("scheduler", "worker", "client")
     files = {f"tls_{end}_cert": cert for end in ends} | {f"tls_{end}_key": key for end in ends}
     return Security(tls_ca_file=ca_file, require_encryption=True, **files)
@@ -223,7 +245,7 @@ def tls_security(ca_file: str, cert: str, key: str) -> Security:
 
 def temporary_security() -> Security:
     """Return security settings with a new pair that exists in memory only."""
-    return cast("Security", Security.temporary())
+    return tls_security(**new_certificates())
 
 
 async def shake_hands(address: str, security: Security, timeout_s: float) -> None:

@@ -37,6 +37,7 @@ from training.records.record import (
     read_record,
     write_record,
 )
+from training.records.spare_room import give_room, keep_room
 from training.records.trainer_exit import complete, forget_exit, note_exit
 from training.snapshots.start import SourcesChangedError, from_sources, sources_line
 from training.system.claim_file import VARIABLE as CLAIM_VARIABLE
@@ -47,6 +48,7 @@ from training.system.processes import kill_marked, program_of
 from training.system.versions import recorded_versions
 
 FROZEN_SCENE = "scene.json"
+UNTOLD = "its supervisor died, or the disk did not take how it ended"
 
 
 def ending_bound_s(plan: ScenePlan) -> float:
@@ -95,10 +97,12 @@ def _run_claimed(plan: ScenePlan, claim: Claim, launcher: str, warm: WarmStarts 
     record = record.model_copy(update={"fingerprint": plan.current_fingerprint})  # maybe former
     record = record.started(_new_attempt(plan))
     write_record(plan.output, record)
+    keep_room(plan.output)
     if not is_of_own_trainer(plan.configuration):  # which writes all of its own
         write_recorded_configuration(plan.output, plan.configuration)
     record = _train(plan, claim, record, launcher, warm)
     claim.check()
+    give_room(plan.output)  # also where no trainer was started
     write_record(plan.output, record)
     forget_exit(plan.output)
     return outcome_of(plan.name, record, plan.log, has_checkpoint(plan.output))
@@ -123,7 +127,7 @@ def _record_to_continue(plan: ScenePlan, claim: Claim) -> RunRecord:
     if record.status == "done" and missing_outputs(plan.output, plan.expected_outputs):
         return record.model_copy(update={"status": "failed"})
     if record.status == "running":  # we hold its claim, so its supervisor is dead
-        return record.ended(Cause.WORKER_LOST, None, "its supervisor died")
+        return record.ended(Cause.WORKER_LOST, None, UNTOLD)
     return record
 
 
@@ -170,6 +174,7 @@ def _train(
         return record.ended(Cause.CONFIG, None, str(error))
     except OSError as error:
         return record.ended(Cause.TRAINER_ERROR, None, f"the trainer can't be started: {error}")
+    remark = give_room(plan.output)
     missing = missing_outputs(plan.output, plan.expected_outputs)
     killed = end_cause.kernel_kills() > kills_before
     is_cancelled = plan.cancelled.exists()
@@ -177,6 +182,8 @@ def _train(
         killed, is_cancelled, own_job_id(), node_name(), launcher, plan.scenes_on_gpu
     )
     cause, message = end_cause.cause_of(end, missing, plan.log, context)
+    if cause is not Cause.OK:
+        message += remark
     return record.ended(cause, end.exit_status, message, read_metrics(plan.output))
 
 

@@ -188,7 +188,7 @@ class _News:
         words = [self.seen]
         if attempt is not None and attempt.end is None:
             who = f"its supervisor (process {attempt.pid} on {attempt.host})"
-            words = [self.seen, f"{who} died without a word"]
+            words = [self.seen, f"{who} left no word of how it ended"]
         elif attempt is not None:
             words = [attempt.message or self.seen]
         return "; ".join(filter(None, [self.said, *words]))

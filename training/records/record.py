@@ -147,8 +147,10 @@ class RunRecord(BaseModel):
         metrics: dict[str, Any] | None = None,
     ) -> RunRecord:
         """Return the record as it is after its last attempt has ended now."""
-        last = self.attempts[-1].model_copy(
-            update={"end": now(), "cause": cause, "exit_status": exit_status, "message": message}
+        last = self.attempts[-1]
+        end = max(now(), last.start)  # the clock may have been set back meanwhile
+        last = last.model_copy(
+            update={"end": end, "cause": cause, "exit_status": exit_status, "message": message}
         )
         return self.model_copy(
             update={

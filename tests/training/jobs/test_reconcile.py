@@ -92,7 +92,7 @@ def test_the_end_of_another_job_with_the_same_id_changes_no_record(place):
         ("its supervisor (process 7) was ended by SIGKILL", "", "process 7) was ended by SIGKILL;"),
         ("process 5 (flows.slurm.dask_worker) that had launched it died", "its", "dask_worker)"),
         (None, "its Dask worker was lost (gone)", "its Dask worker was lost (gone); its sup"),
-        (None, "", "its supervisor (process 1 on n1) died without a word; log "),
+        (None, "", "its supervisor (process 1 on n1) left no word of how it ended; log "),
     ],
 )
 @pytest.mark.parametrize("state", ["COMPLETED", "FAILED", None])

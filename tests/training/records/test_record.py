@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -154,3 +154,10 @@ def test_what_people_are_shown_has_nothing_that_a_terminal_obeys(tmp_path):
     last = read_record(tmp_path).last
     assert last.message == r"no\x1b]0;title\x07\x9b2J number" + "\n"
     assert (last.host, last.slurm_job_id) == (r"n1\x07", r"1\x07")
+
+
+def test_an_attempt_does_not_end_before_it_began():
+    """The clock may be set back while it runs: no report has negative hours."""
+    attempt = Attempt(start=now() + timedelta(hours=1), host="n1", pid=1)
+    record = RunRecord(scene="a", exp_name="exp", fingerprint="f", status="running")
+    assert record.started(attempt).ended(Cause.OK, 0, "").seconds == 0
