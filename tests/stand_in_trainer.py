@@ -6,6 +6,7 @@ The launcher under test can not distinguish it from a real one.
 import atexit
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,14 +101,24 @@ if do == "crowded":  # the first runs out of memory when there is another, later
     if len(list(crowd.glob("*.present"))) > 1:
         ran_out.touch()
         sys.exit("MemoryError")
+if do == "read_only":  # as its outputs are for all that open them from now on
+    subprocess.run(["mount", "--bind", output, output], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", output], check=True)
+    sys.exit("the checkpoint can't be written: read-only file system")
+if do == "delete":
+    shutil.rmtree(output)
+    sys.exit(0)
 if do == "flood":
     for _ in range(200):
         print("x" * 2**20)
 if do == "fork":
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
-    own = subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(120)"], start_new_session=True
+    outlives = (  # it notes that it has seen the record of a trainer that is done
+        "import pathlib, sys, time\nrecord = pathlib.Path(sys.argv[1], 'run.json')\n"
+        "for _ in range(60000):\n    if '\"done\"' in record.read_text():\n"
+        "        record.with_name('outlived.txt').touch()\n    time.sleep(0.002)"
     )
+    own = subprocess.Popen([sys.executable, "-c", outlives, output], start_new_session=True)
     note("children.txt", f"{child.pid} {own.pid}")
 if do in {"ignore_term", "zero_on_term"}:
     handler = signal.SIG_IGN if do == "ignore_term" else lambda *_: sys.exit(0)

@@ -6,15 +6,19 @@ A way of running scenes runs it once for all its cells (`run_batch`), whose test
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from training.jobs.job_cause import SLURM_SAYS
+from training.system.processes import process_id
 
 FLAGS = ("--run-all", "--expect", "metrics.json", "--time-limit", "0:00:08", "--kill-grace", "1")
 """Eight seconds are enough for a trainer that has no fault, on a busy machine too."""
@@ -52,6 +56,8 @@ class BatchFault:
     """Words that are not those of a scene whose last attempt says how it ends."""
     array: Mapping[str, str] = field(default_factory=dict)
     """Words of the array's cell that differ from those of the others."""
+    slurm: Mapping[str, str] = field(default_factory=dict)
+    """Of both ways on Slurm."""
 
     def words(self, way: str) -> dict[str, str]:
         """Return the words of a way's marker."""
@@ -60,7 +66,8 @@ class BatchFault:
         if not attempts["attempts"].endswith("ok"):
             ends = ("failed", "failed", "trains it")
         general = dict(zip(("ends", "flow", "rerun"), ends, strict=True))
-        return {**general, "left": self.left, "breakage": self.breakage, **self.more, **attempts}
+        own = {**self.more, **(self.slurm if way.startswith("slurm") else {}), **attempts}
+        return {**general, "left": self.left, "breakage": self.breakage, **own}
 
 
 FAULTS = {
@@ -84,9 +91,30 @@ FAULTS = {
     "disk": BatchFault(
         "the trainer fills the disk",
         "fill",
+        "trainer_error",
+        "no room is kept for a record",
+        left="the full disk",
+    ),
+    "readonly": BatchFault(
+        "the result root becomes read-only",
+        "read_only",
         "worker_lost",
         "an attempt without an end stays open",
-        left="the full disk; the next run closes the record",
+        left="a record that the next run closes",
+        slurm={"breakage": "what Slurm says closes no record"},
+    ),
+    "deleted": BatchFault(
+        "results are deleted while scenes train",
+        "delete",
+        "-",
+        "a claim is not looked at before the record",
+        more={"ends": "not started"},
+    ),
+    "rebooted": BatchFault(
+        "the host is rebooted, and the process id given out again",
+        "ok",
+        "worker_lost, ok",
+        "a process of an earlier boot lives",
     ),
     "truncated": BatchFault(
         "the trainer leaves a truncated checkpoint",
@@ -117,7 +145,7 @@ FAULTS = {
         array={
             "attempts": "worker_lost",
             "left": "a record that the next command closes",
-            "breakage": "an attempt without an end stays open",
+            "breakage": "what Slurm says closes no record",
         },
     ),
     "noted": BatchFault(
@@ -141,7 +169,7 @@ FAULTS = {
     ),
 }
 """By scene."""
-CLOSED_LATER = {"disk", "killed", "noted", "thawed"}
+CLOSED_LATER = {"readonly", "deleted", "killed", "noted", "thawed"}
 """Scenes whose record the first run may not have closed."""
 
 
@@ -168,17 +196,20 @@ class Batch:
 
     def all_starts(self) -> dict[str, int]:
         """Return how often each scene's trainer has been started up to now."""
-        texts = {scene: (self.folder(scene) / "starts.txt").read_text() for scene in FAULTS}
+        files = {scene: self.folder(scene) / "starts.txt" for scene in FAULTS}
+        texts = {scene: file.read_text() if file.exists() else "" for scene, file in files.items()}
         return {scene: len(text.splitlines()) for scene, text in texts.items()}
 
     def all_records(self) -> dict[str, dict[str, Any]]:
         """Return the records as they are now."""
-        return {scene: self.lab.record(scene, self.exp_name) for scene in FAULTS}
+        there = [scene for scene in FAULTS if (self.folder(scene) / "run.json").exists()]
+        return {scene: self.lab.record(scene, self.exp_name) for scene in there}
 
     def check(self, scene: str) -> None:
         """Assert what the marker of a scene's cell says."""
         words = FAULTS[scene].words(self.way)
-        causes = words["attempts"].split(", ")
+        causes = [each for each in words["attempts"].split(", ") if each != "-"]
+        assert (scene in self.records) == (scene != "deleted")
         assert self.told[scene] == ("completed" if words["flow"] == "completed" else "failed")
         assert self.left == []
         if scene not in CLOSED_LATER:
@@ -190,6 +221,10 @@ class Batch:
         assert self.records_again[scene]["status"] == "done"
         assert not trained_again or self.told_again[scene] == "completed"
         CHECKS.get(scene, lambda _: None)(self.folder(scene))
+        first = self.records_again[scene]["attempts"][0]["message"]
+        assert first.endswith("(its disk is full)") == (scene == "disk")
+        if words["breakage"] == "what Slurm says closes no record":
+            assert SLURM_SAYS in first
 
 
 def causes_in(record: Mapping[str, Any]) -> list[str]:
@@ -205,6 +240,11 @@ def _logged(output: Path) -> None:
     assert (output / "train.log").stat().st_size > 200 * 2**20
 
 
+def _outlived_by_none(output: Path) -> None:
+    assert (output / "children.txt").exists()
+    assert not (output / "outlived.txt").exists()
+
+
 def _killed(output: Path) -> None:
     assert (output / "killed.txt").exists()
 
@@ -214,6 +254,7 @@ CHECKS: dict[str, Callable[[Path], None]] = {
     "random": _resumed,
     "prints": _logged,
     "noted": _killed,
+    "session": _outlived_by_none,
 }
 """What else holds of a scene's output folder after both runs."""
 
@@ -237,17 +278,48 @@ def run_batch(lab: Any, exp_name: str, way: str, run: Callable[[], dict[str, str
     for scene, fault in FAULTS.items():
         lab.add_scene(scene, do=fault.do)
     made = Batch(lab, exp_name, way)
-    with small_disk(made.folder("disk").parent):
+    reboot(made)
+    with small_disk(made.folder("disk").parent), writable_again(made.folder("readonly")):
         made.told = run()
         made.left = [str(each) for each in lab.strays()]
         made.records, made.starts = made.all_records(), made.all_starts()
+        subprocess.run(["umount", "--lazy", str(made.folder("readonly"))], check=True)
         (made.folder("disk") / "too_large.bin").unlink()
+        made.folder("deleted").mkdir(parents=True, exist_ok=True)
         (made.folder("thawed") / ".claim" / OTHERS_CLAIM).unlink()
         for scene in FAULTS:
             (made.folder(scene) / "healed").touch()
         made.told_again = run()
         made.records_again, made.starts_again = made.all_records(), made.all_starts()
     return made
+
+
+def reboot(made: Batch) -> None:
+    """Train a scene, and leave record and claim as a host that lost its power meanwhile would.
+
+    The process that had the scene has the number, and the start since boot, of one that lives now.
+    """
+    scene = ("--scene-name-includes", "rebooted", "--expect", "metrics.json")
+    limits = ("--time-limit", "0:00:08", "--kill-grace", "1", "--exp-name", made.exp_name)
+    assert made.lab.run(*scene, *limits).returncode == 0
+    record = made.lab.record("rebooted", made.exp_name)
+    record["status"], record["metrics"] = "running", {}
+    record["attempts"][0] |= {"end": None, "exit_status": None, "cause": None}
+    output = made.folder("rebooted")
+    (output / "run.json").write_text(json.dumps(record))
+    (output / "metrics.json").unlink()
+    holder = asdict(process_id(os.getpid())) | {"boot": "of the day before"}
+    claim = {"process": holder, "launcher": holder, "since": record["attempts"][0]["start"]}
+    (output / ".claim" / "000008.json").write_text(json.dumps(claim))
+
+
+@contextlib.contextmanager
+def writable_again(folder: Path) -> Iterator[None]:
+    """End the mounts that a trainer has made over its output folder, whatever happens."""
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], capture_output=True, check=False)
 
 
 def sitecustomize(lab: Any) -> str:
@@ -259,10 +331,10 @@ def sitecustomize(lab: Any) -> str:
 
 
 @contextlib.contextmanager
-def small_disk(folder: Path) -> Iterator[None]:
+def small_disk(folder: Path, megabytes: int = SMALL_DISK_MB) -> Iterator[None]:
     """Mount a file system of a few megabytes; skips where we may not."""
     folder.mkdir(parents=True)
-    options = ["-t", "tmpfs", "-o", f"size={SMALL_DISK_MB}m", "tmpfs", str(folder)]
+    options = ["-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
     mount = shutil.which("mount") or "mount"
     if subprocess.run([mount, *options], capture_output=True, check=False).returncode != 0:
         pytest.skip("needs the right to mount a file system")

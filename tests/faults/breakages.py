@@ -100,7 +100,7 @@ BREAKAGES: dict[str, Breakage] = {
     "an attempt without an end stays open": Breakage(
         "the next attempt does not close a record that says running",
         "training/execution/attempt.py",
-        'return record.ended(Cause.WORKER_LOST, None, "its supervisor died")',
+        "return record.ended(Cause.WORKER_LOST, None, UNTOLD)",
         "return record",
     ),
     "a timeout is not tried again": Breakage(
@@ -219,6 +219,136 @@ BREAKAGES: dict[str, Breakage] = {
         "training/jobs/submit.py",
         '        say(f"nothing was submitted: {error}", sys.stderr)\n        return FAILED',
         "        return DONE",
+    ),
+    "what Slurm says closes no record": Breakage(
+        "a record that says running is not closed by what Slurm says of its job",
+        "training/jobs/reconcile.py",
+        'if record.status == "running" or _is_unexplained(record):',
+        "if _is_unexplained(record):",
+    ),
+    "no room is kept for a record": Breakage(
+        "a trainer that fills the disk leaves no room for the record",
+        "training/records/spare_room.py",
+        "(output / SPARE).unlink(missing_ok=True)",
+        "(output / SPARE).exists()",
+    ),
+    "a claim is not looked at before the record": Breakage(
+        "a record is written whether or not the scene is still this run's",
+        "training/execution/attempt.py",
+        "    claim.check()\n    give_room",
+        "    give_room",
+    ),
+    "a process of an earlier boot lives": Breakage(
+        "a process is told by its number and its start since boot alone",
+        "training/system/processes.py",
+        "same_boot = self.is_of_this_host() and self.boot == boot_id()",
+        "same_boot = self.is_of_this_host()",
+    ),
+    "a record that can't be read is none": Breakage(
+        "a record that can't be read passes for none",
+        "training/records/record.py",
+        "    except (OSError, ValueError) as error:\n        raise RecordError(",
+        "    except (OSError, ValueError):\n        return None\n        raise RecordError(",
+    ),
+    "a newer record is read as one of ours": Breakage(
+        "the version of a record is not looked at",
+        "training/records/record.py",
+        "if isinstance(version, int) and version > newest:",
+        "if isinstance(version, str) and version > newest:",
+    ),
+    "plans write": Breakage(
+        "planning creates folders",
+        "training/plan/make_plan.py",
+        "    trained = _training_record(plan, variant, scene)\n",
+        "    plan.roots.state_root.mkdir(parents=True, exist_ok=True)\n"
+        "    trained = _training_record(plan, variant, scene)\n",
+    ),
+    "what was planned before is skipped": Breakage(
+        "a scene that an earlier plan had counts as begun",
+        "training/plan/scene_decision.py",
+        'decided: tuple[Action, str] = ("run", "new")',
+        'decided = ("skip" if any(plan.cancelled.parent.glob("*.json")) else "run", "new")',
+    ),
+    "the launcher writes no report": Breakage(
+        "the launcher does not summarise what it has trained",
+        "training/run.py",
+        "        stop = local.run_plan(plan, display)\n    write_summary(plan)\n",
+        "        stop = local.run_plan(plan, display)\n",
+    ),
+    "no report where nothing is left": Breakage(
+        "a flow that has nothing to train does not summarise its experiment",
+        "flows/train.py",
+        "    for plan in plans:\n        write_summary(plan)\n        say_table(plan)\n    stands",
+        "    stands",
+    ),
+    "the queue is not looked at": Breakage(
+        "array jobs that have scenes already are overlooked",
+        "training/jobs/submit.py",
+        'arrays = jobs_by_scene(job for job in jobs if job.stage == "array")',
+        'arrays = jobs_by_scene(job for job in jobs if job.stage == "none")',
+    ),
+    "a job that has a scene is overlooked": Breakage(
+        "a scene that a job of the experiment has is not held for it",
+        "training/jobs/current_plan.py",
+        'if scene.action == "skip" or job is None:',
+        'if scene.action in {"skip", "run", "held"} or job is None:',
+    ),
+    "a claim replaces what it does not see": Breakage(
+        "a claim's file replaces one of the same name",
+        "training/records/claim.py",
+        "os.link(temporary, path)",
+        "os.replace(temporary, path)",
+    ),
+    "limits are measured by the wall clock": Breakage(
+        "a time limit follows the clock when that is set",
+        "training/execution/trainer_process.py",
+        "import subprocess\nimport time\n",
+        "import subprocess\nimport time as clock\nfrom types import SimpleNamespace\n"
+        "time = SimpleNamespace(monotonic=clock.time)\n",
+    ),
+    "an attempt may end before it began": Breakage(
+        "the end of an attempt is what the clock says",
+        "training/records/record.py",
+        "end = max(now(), last.start)",
+        "end = now()",
+    ),
+    "certificates are valid from now on": Breakage(
+        "a node whose clock is behind refuses a flow's certificate",
+        "flows/adapters/dask_adapter.py",
+        "builder.not_valid_before(moment - CLOCKS_DIFFER)",
+        "builder.not_valid_before(moment)",
+    ),
+    "a scene is not started without its plan's file": Breakage(
+        "a scene is not started when the plan's file is gone",
+        "training/execution/attempt.py",
+        "    try:\n        gpu = plan.environment",
+        "    if not any(plan.cancelled.parent.glob('*.json')):\n"
+        "        return _failed(plan, Cause.CONFIG, 'no plan')\n"
+        "    try:\n        gpu = plan.environment",
+    ),
+    "a plan that is gone is no failure": Breakage(
+        "a job that can't read its plan ends well",
+        "training/jobs/array_task.py",
+        "        say(str(error))\n        return FAILED",
+        "        say(str(error))\n        return DONE",
+    ),
+    "a run without its server has failed": Breakage(
+        "a flow whose run is gone from the server has failed",
+        "flows/flow.py",
+        "    except (ObjectNotFound, httpx.HTTPError) as error:",
+        "    except StopIteration as error:",
+    ),
+    "a silent server is asked for ever": Breakage(
+        "a server that stays silent is not given up",
+        "flows/flow.py",
+        "        give_up_if_silent(_flow_run())\n",
+        "",
+    ),
+    "a password is not tried": Breakage(
+        "a password is not tried before a run",
+        "flows/server/external_api.py",
+        "    check_credentials(url, settings)\n    for warning",
+        "    for warning",
     ),
 }
 """By the name that markers use."""

@@ -126,4 +126,16 @@ for _fault in FAULTS["Prefect's server"]:
 for _way in ("launcher", "slurm_array"):
     NOT_APPLICABLE["the run is cancelled in Prefect's UI", _way] = "is not in Prefect's UI"
 
+for _fault in ("Ctrl-C once", "Ctrl-C twice", "Ctrl-C three times", "TERM", "HUP"):
+    NOT_APPLICABLE[_fault, "slurm_array"] = "has no process at the terminal once it is submitted"
+for _fault in (
+    "kill -9 while scenes train",
+    "kill -9 between two scenes",
+    "kill -9 in the aggregate",
+):
+    NOT_APPLICABLE[_fault, "slurm_array"] = "has no launcher any more by then"
+for _way in ("launcher", "slurm_array"):
+    NOT_APPLICABLE["two flows have one experiment", _way] = "is no flow"
+NOT_APPLICABLE["a flow and an array have one experiment", "launcher"] = "is neither"
+
 ALL_FAULTS = frozenset(fault for faults in FAULTS.values() for fault in faults)

@@ -15,7 +15,8 @@ import pytest
 
 from tests.faults.cells import PROPERTY, Cell, merge
 
-RANK = ("passed", "skipped", "failed")
+RANK = ("passed", "skipped", "error", "failed")
+"""`error`: what the test looks at could not be made, which proves nothing of the product."""
 
 
 class Outcomes:
@@ -33,7 +34,9 @@ class Outcomes:
         if report.when == "setup":
             self.cells += [Cell(**each) for each in told]
         known = self.by_test.get(report.nodeid, "passed")
-        self.by_test[report.nodeid] = max(known, report.outcome, key=RANK.index)
+        is_error = report.outcome == "failed" and report.when == "setup"
+        outcome = "error" if is_error else report.outcome
+        self.by_test[report.nodeid] = max(known, outcome, key=RANK.index)
 
     def as_json(self) -> list[dict[str, Any]]:
         """Return the cells, each with the worst outcome of its tests."""

@@ -8,6 +8,8 @@ import pytest
 
 from tests.faults.batch import FLAGS, Batch, cells, memory_limit, run_batch, sitecustomize
 
+STATE = re.compile(r"^(\w+) +(done|failed|held|running|not started) ", re.MULTILINE)
+
 
 @pytest.fixture(scope="module")
 def launched(make_lab):
@@ -20,7 +22,7 @@ def launched(make_lab):
         procs.write_text(str(process.pid))
         out, err = process.communicate(timeout=120)
         assert "Traceback" not in out + err, out + err
-        states = dict(re.findall(r"^(\w+) +(done|failed|held|running) ", out, re.MULTILINE))
+        states = dict(STATE.findall(out))
         assert process.returncode == (1 if "failed" in states.values() else 0)
         report = (lab.root / "results/_experiments/exp/report.md").read_text()
         assert all(f"{name}: failed" in report for name, each in states.items() if each == "failed")

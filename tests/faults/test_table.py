@@ -13,6 +13,8 @@ from tests.faults.outcomes import Outcomes
 from tests.faults.page import PAGE, page_with, table
 from tests.faults.red import CHECKOUT, read_seen
 
+NOT_RED_YET: frozenset[tuple[str, str]] = frozenset()
+"""Cells that were not seen red; this only shrinks."""
 WORDS = {
     "fault": "the trainer raises",
     "way": "launcher",
@@ -63,6 +65,17 @@ def test_what_was_seen_red_is_there(cells):
     files = {function_of(cell.test).partition("::")[0] for cell in cells}
     seen = {(name, test) for name, tests in read_seen().items() for test in tests}
     assert {each for each in seen - now if each[1].partition("::")[0] in files} == set()
+
+
+def test_every_cell_was_seen_red(request, cells):
+    """Those of NOT_RED_YET alone were not, and none that was is still there."""
+    seen = read_seen()
+    red = {cell.key for cell in cells if cell.test in seen.get(cell.breakage, [])}
+    every = {(fault, way) for fault in ALL_FAULTS for way in WAYS} - set(NOT_APPLICABLE)
+    wanted = every if is_whole_suite(request.config) else {cell.key for cell in cells}
+    assert sorted(wanted - red - NOT_RED_YET) == []
+    assert sorted(red & NOT_RED_YET) == []
+    assert every >= NOT_RED_YET
 
 
 @pytest.mark.parametrize("name", BREAKAGES)

@@ -192,24 +192,36 @@ def test_a_stopped_flow_leaves_nothing_running_and_says_cancelled(
     eventually(lambda: not [each for each in below if alive(each.pid)], "their end", 15)
 
 
-@pytest.mark.fault(
-    "Ctrl-C twice",
-    way="local_flow",
-    ends="cancelled",
-    attempts="cancelled",
-    left="no trainer",
-    flow="cancelled",
-    breakage="a stop on request is a failure",
+def interrupted(fault: str) -> pytest.MarkDecorator:
+    """Return the marker of a flow that gets Ctrl-C more than once."""
+    return pytest.mark.fault(
+        fault,
+        way="local_flow",
+        ends="cancelled",
+        attempts="cancelled",
+        left="no trainer",
+        flow="cancelled",
+        breakage="a stop on request is a failure",
+    )
+
+
+@pytest.mark.parametrize(
+    "gaps_s",
+    [
+        pytest.param([0.5], marks=interrupted("Ctrl-C twice")),
+        pytest.param([3.0], marks=interrupted("Ctrl-C twice")),
+        pytest.param([0.03, 0.03], marks=interrupted("Ctrl-C three times")),
+    ],
 )
-@pytest.mark.parametrize("gap_s", [0.5, 3.0])
-def test_a_second_ctrl_c_ends_a_flow_at_once(flow_lab, alive, eventually, gap_s):
+def test_a_second_ctrl_c_ends_a_flow_at_once(flow_lab, alive, eventually, gaps_s):
     """Whether it comes while the cluster closes or later: no grace of an hour, a true record."""
     flow_lab.add_scene("a_1")
     flow = flow_lab.popen("--kill-grace", "3600", "--overrides", "do=ignore_term", program=FLOW)
     eventually((flow_lab.output("a_1") / "ready.txt").exists, "the trainer")
     flow.send_signal(signal.SIGINT)
-    time.sleep(gap_s)  # nothing to wait for: the moment is what differs
-    flow.send_signal(signal.SIGINT)
+    for gap_s in gaps_s:
+        time.sleep(gap_s)  # nothing to wait for: the moment is what differs
+        flow.send_signal(signal.SIGINT)
     out, err = flow.communicate(timeout=45)
     assert flow.returncode == 130, out + err
     assert flow_lab.causes("a_1") == ["cancelled"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import Any
 
 import pytest
@@ -38,15 +39,20 @@ def nothing_is_left(lab: Any, slurm: Any) -> bool:
     return not slurm.squeue() and not lab.strays()
 
 
-@pytest.mark.fault(
-    "Ctrl-C once",
-    way="slurm_flow",
-    ends="cancelled",
-    attempts="cancelled",
-    left="nothing",
-    flow="cancelled",
-    breakage="a stop on request is a failure",
-)
+def stopped(fault: str) -> pytest.MarkDecorator:
+    """Return the marker of a flow that is stopped, and leaves nothing."""
+    return pytest.mark.fault(
+        fault,
+        way="slurm_flow",
+        ends="cancelled",
+        attempts="cancelled",
+        left="nothing",
+        flow="cancelled",
+        breakage="a stop on request is a failure",
+    )
+
+
+@stopped("Ctrl-C once")
 def test_a_stopped_flow_leaves_nothing_and_says_cancelled(
     flow_lab, slurm, prefect_api, one_runs_one_waits, eventually
 ):
@@ -66,22 +72,51 @@ def test_a_stopped_flow_leaves_nothing_and_says_cancelled(
     assert not list((flow_lab.root / "state" / "dask").iterdir())
 
 
-@pytest.mark.fault(
-    "Ctrl-C twice",
-    way="slurm_flow",
-    ends="cancelled",
-    attempts="cancelled",
-    left="nothing",
-    flow="cancelled",
-    breakage="a stop on request is a failure",
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(signal.SIGTERM, id="TERM", marks=stopped("TERM")),
+        pytest.param(signal.SIGHUP, id="HUP", marks=stopped("HUP")),
+        pytest.param("ui", id="ui", marks=stopped("the run is cancelled in Prefect's UI")),
+    ],
 )
-def test_a_second_ctrl_c_ends_everything_at_once(flow_lab, slurm, one_runs_one_waits, eventually):
+def test_other_ways_of_stopping_a_flow_do_the_same(
+    flow_lab, slurm, prefect_api, one_runs_one_waits, way
+):
+    """A signal, or somebody in Prefect's UI, which sets the run to Cancelling."""
+    exp_name = f"stopped_{getattr(way, 'name', way)}"
+    flow = one_runs_one_waits(exp_name, "resume")
+    (scene,) = ready(flow_lab, exp_name)
+    if way == "ui":
+        run = prefect_api.only_run(exp_name)["id"]
+        prefect_api.ask(f"/flow_runs/{run}/set_state", state={"type": "CANCELLING"})
+    else:
+        flow.send_signal(way)
+    end(flow, 130)
+    assert causes(flow_lab, exp_name, scene) == ["cancelled"]
+    slurm.wait(lambda: nothing_is_left(flow_lab, slurm), "nothing to be left", BOUND_S)
+    assert prefect_api.only_run(exp_name)["state"]["type"] == "CANCELLED"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param(1, id="twice", marks=stopped("Ctrl-C twice")),
+        pytest.param(2, id="three times", marks=[stopped("Ctrl-C three times"), pytest.mark.long]),
+    ],
+)
+def test_a_second_ctrl_c_ends_everything_at_once(
+    flow_lab, slurm, one_runs_one_waits, eventually, more
+):
     """A trainer that ignores TERM and has an hour of grace; its record is correct all the same."""
     flow = one_runs_one_waits("twice", "ignore_term", "--kill-grace", "3600")
     (scene,) = ready(flow_lab, "twice")
     flow.send_signal(signal.SIGINT)
     eventually(lambda: not queued(slurm), "the queued job's end")
-    flow.send_signal(signal.SIGINT)
+    for _ in range(more):
+        flow.send_signal(signal.SIGINT)
+        time.sleep(0.3)  # nothing to wait for: signals of one kind are merged
     end(flow, 130)
     eventually(lambda: nothing_is_left(flow_lab, slurm), "nothing to be left", BOUND_S)
     assert causes(flow_lab, "twice", scene) == ["cancelled"]

@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -324,15 +325,26 @@ def test_a_stop_ends_trainers_and_says_cancelled(lab, eventually, alive, number)
     assert not alive(int(lab.starts("a_1")[0].split()[0]))
 
 
-@pytest.mark.fault(
-    "Ctrl-C twice",
-    way="launcher",
-    ends="cancelled",
-    attempts="cancelled",
-    flow="cancelled",
-    breakage="a stop on request is a failure",
+def interrupted(fault: str) -> pytest.MarkDecorator:
+    """Return the marker of a launch that gets Ctrl-C more than once."""
+    return pytest.mark.fault(
+        fault,
+        way="launcher",
+        ends="cancelled",
+        attempts="cancelled",
+        flow="cancelled",
+        breakage="a stop on request is a failure",
+    )
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param(1, marks=interrupted("Ctrl-C twice")),
+        pytest.param(2, marks=interrupted("Ctrl-C three times")),
+    ],
 )
-def test_a_second_ctrl_c_ends_at_once(lab, eventually):
+def test_a_second_ctrl_c_ends_at_once(lab, eventually, more):
     """The grace of an hour is cut short; the record still says cancelled."""
     lab.add_scene("a_1")
     process = lab.popen("--kill-grace", "3600", "--overrides", "do=ignore_term")
@@ -341,7 +353,9 @@ def test_a_second_ctrl_c_ends_at_once(lab, eventually):
     assert "stopping" in eventually(process.stdout.readline, "the first signal's answer") or any(
         "stopping" in line for line in iter(process.stdout.readline, "")
     )
-    process.send_signal(signal.SIGINT)
+    for _ in range(more):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)  # nothing to wait for: signals of one kind are merged
     process.communicate(timeout=30)
     assert process.returncode == 130
     assert lab.causes("a_1") == ["cancelled"]
