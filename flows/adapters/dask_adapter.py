@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import dask
@@ -20,6 +23,8 @@ from distributed.comm.core import CommClosedError, connect
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.scheduler import KilledWorker, Scheduler
 from distributed.security import Security
+
+from training.system.private_folder import make_private_folder
 
 __all__ = ["Client", "Future", "Scheduler", "Security"]
 
@@ -48,9 +53,26 @@ BUSY_WORKER_EXIT_S = 1.0
 
 
 def configured(*configs: Mapping[str, Any]) -> AbstractContextManager[Any]:
-    """Apply Dask configuration while clusters or workers are created, which is when it is read."""
+    """Apply Dask configuration while clusters or workers are created, which is when it is read.
+
+    Their scratch folder is `private_scratch`.
+    """
     merged = {key: value for config in configs for key, value in config.items()}
+    merged["temporary-directory"] = str(private_scratch())
     return cast("AbstractContextManager[Any]", dask.config.set(merged))
+
+
+def private_scratch() -> Path:
+    """Return a folder for Dask's temporary files that no other user can write.
+
+    Dask's own, /tmp/dask-scratch-space, is whoever's made it first. Schedulers, nannies and workers
+    put a folder there first on their path of modules, and open locks that may be links.
+    """
+    folder = Path(tempfile.gettempdir(), f"training-scheduler-{os.getuid()}")
+    try:
+        return make_private_folder(folder)
+    except OSError:  # planted
+        return Path(tempfile.mkdtemp(prefix=f"{folder.name}-"))
 
 
 class PromptLocalCluster(LocalCluster):

@@ -129,7 +129,6 @@ async def _work(
             dashboard=False,
             memory_limit=0,  # the memory is the trainer's, which Dask does not see
             death_timeout=DEATH_TIMEOUT_S,
-            local_directory=os.environ.get("TMPDIR", "/tmp"),  # noqa: S108  # empty: nothing spills
             startup_information=told,
         )
         loop = asyncio.get_running_loop()
