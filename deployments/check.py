@@ -27,6 +27,7 @@ from flows.parameters import FIELDS, option_values
 from flows.server.settings import forbid_tracking, read_settings
 from preprocess.faults import Fault, FaultsError, did_you_mean
 from preprocess.roots import CHECKOUT
+from training.plan.launch import misplaced_flags
 from training.plan.sweep import in_settings, settings_of
 from training.plan.train_script import OWN_CONFIG, load_train_scripts
 from training.system.console import say
@@ -221,6 +222,8 @@ def _faults_of_parameters(name: str, given: dict[str, Any], has_schedule: bool) 
     except ValidationError as error:
         yield from (_value_fault(name, item) for item in error.errors())
         return
+    for fault in misplaced_flags(options):
+        yield replace(fault, what=f"{name}: {fault.what}")
     yield from _override_faults(name, options)
 
 

@@ -49,7 +49,12 @@ def main(argv: list[str]) -> int:
 
 
 def _run(plan_file: Path, standby: Standby | None) -> int:
-    """Raises FaultsError for a plan or record that can't be read, and as `flows.train.run_flow`."""
+    """Run the flow of this start, and return its exit status.
+
+    A Slurm that does not answer before anything has started is asked again, since here nobody would
+    type the command again; when it stays silent for MOST_SILENCE_S, the status is FAILED. Raises
+    FaultsError for a plan or record that can't be read, and as `flows.train.run_flow`.
+    """
     plans, record = _read(plan_file)
     options = checked_options(FlowOptions, record.options)
     deadline = time.monotonic() + MOST_SILENCE_S
@@ -58,7 +63,8 @@ def _run(plan_file: Path, standby: Standby | None) -> int:
             return run_flow(options, _of_this_start(plans, record), standby)
         except (SlurmSilentError, client.SlurmError) as error:
             if time.monotonic() > deadline:
-                say(f"Slurm has not answered for {MOST_SILENCE_S / 60:.0f} min: {error}")
+                silent = f"Slurm has not answered for {MOST_SILENCE_S / 60:.0f} min ({error})"
+                say(f"{silent}: when it does, the command that started this goes on")
                 return FAILED
             say(f"{error}: asked again")
             time.sleep(ASK_EVERY_S)

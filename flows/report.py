@@ -14,7 +14,7 @@ if __name__ == "__main__":
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from preprocess.faults import Fault
+from preprocess.faults import Fault, unusable_paths_refused
 from training.cli.parser import parse_options, reporting_faults
 from training.plan.checks import FaultCollector
 from training.plan.option_types import folder_name
@@ -101,9 +101,12 @@ def report(options: ReportOptions) -> None:
     flags = {"results_root": options.results_root, "state_root": options.state_root}
     roots = resolve_roots(flags)
     if options.as_json:
-        say(_as_json(options, roots))
+        with unusable_paths_refused():
+            said = _as_json(options, roots)
+        say(said)
         return
-    ours, others = _scenes_to_report(options, roots)
+    with unusable_paths_refused():
+        ours, others = _scenes_to_report(options, roots)
     for output_subdir, scenes in ours.items():
         written = summarise(roots, options.exp_name, scenes, output_subdir, options.formats)
         experiment = roots, options.exp_name, scenes, output_subdir

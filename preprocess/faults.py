@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -43,6 +44,19 @@ class FaultsError(Exception):
 
     def __reduce__(self) -> tuple[type[FaultsError], tuple[tuple[Fault, ...]]]:
         return type(self), (self.faults,)
+
+
+@contextmanager
+def unusable_paths_refused() -> Iterator[None]:
+    """Raise FaultsError for a path that can't even be asked for: too long, or not permitted.
+
+    Around what only reads, before anything is started.
+    """
+    try:
+        yield
+    except OSError as error:
+        what = f"this path can't be used: {error.strerror}"
+        raise FaultsError([Fault(what, str(error.filename), "name another one")]) from error
 
 
 def grouped(faults: Sequence[Fault]) -> list[Fault]:

@@ -60,7 +60,9 @@ def planned(folder: Path, *names: str, max_retries=0, gpus=("0",), **actions) ->
     )
 
 
-def record(scene, cause=Cause.OK, minutes=60, *, before_plan=False, message="", **metrics):
+def record(
+    scene, cause=Cause.OK, minutes=60, *, before_plan=False, message="", scenes_on_gpu=1, **metrics
+):
     """Write the record of a scene with one attempt; with cause None the attempt still runs."""
     start = BEGIN + timedelta(minutes=-90 if before_plan else 1)
     attempt = Attempt(
@@ -71,6 +73,7 @@ def record(scene, cause=Cause.OK, minutes=60, *, before_plan=False, message="", 
         cause=cause,
         message=message,
         slurm_job_id="12",
+        scenes_on_gpu=scenes_on_gpu,
     )
     write_record(
         scene.output,

@@ -7,13 +7,17 @@ theirs, and the time at which the first were made, so that attempts since then c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 from training.plan.make_plan import new_plan_id
 from training.plan.model import Action, Plan, ScenePlan
 from training.plan.scene_decision import decide
-from training.records.record import Cause, RecordError, RunRecord, read_record
-from training.records.retry_policy import ELSEWHERE
-from training.records.scene_state import attempts_since, has_ended_since
+from training.records.expected_outputs import has_checkpoint
+from training.records.outcome import outcome_of
+from training.records.record import Attempt, Cause, RecordError, RunRecord, read_record
+from training.records.retry_policy import should_retry
+from training.records.scene_state import began_since, has_ended_since
 
 
 def new_ids(plans: Sequence[Plan]) -> dict[str, str]:
@@ -37,26 +41,48 @@ def continued(plan: Plan, ids: Mapping[str, str]) -> Plan:
 
 def _left(scene: ScenePlan, plan: Plan) -> ScenePlan:
     """Return a scene as it is to run, if it is; one that was skipped or held at first stays so."""
-    action, reason = _decided(scene, plan)
-    update = {"action": action, "reason": reason, "adopted_job": ""}
-    return scene.model_copy(update={**update, "cancelled": plan.cancelled})
+    record = _record_or_none(scene) if scene.action == "run" else None
+    action, reason = _decided(scene, record, plan)
+    ended = _ended_since(record, plan.created)
+    of_this_start: dict[str, Any] = {
+        "action": action,
+        "reason": reason,
+        "adopted_job": "",
+        "cancelled": plan.cancelled,
+        "former_attempts": len(ended),
+        "alone_on_gpu": any(map(_ran_out_beside_others, ended)),
+    }
+    return scene.model_copy(update=of_this_start)
 
 
-def _decided(scene: ScenePlan, plan: Plan) -> tuple[Action, str]:
+def _decided(scene: ScenePlan, record: RunRecord | None, plan: Plan) -> tuple[Action, str]:
     if scene.action != "run":
         return scene.action, scene.reason
-    record = _record_or_none(scene)
-    if record is not None and is_final(record, plan):
+    if record is not None and is_final(scene, record, plan):
         return "skip", str(record.cause if record.status == "failed" else record.status)
     return decide(scene)
 
 
-def is_final(record: RunRecord, plan: Plan) -> bool:
+def is_final(scene: ScenePlan, record: RunRecord, plan: Plan) -> bool:
     """Return whether a scene has ended since a plan was made so that it is not started again."""
     if not has_ended_since(record, plan.created):
         return False
-    may_go_on = record.cause in {*ELSEWHERE, Cause.TIMEOUT}
-    return not may_go_on or attempts_since(record, plan.created) > plan.max_retries
+    return not should_retry(
+        outcome_of(scene.name, record, scene.log, has_checkpoint(scene.output)),
+        len(_ended_since(record, plan.created)),
+        plan.max_retries,
+        has_more_memory=_ran_out_beside_others(record.attempts[-1]),
+    )
+
+
+def _ended_since(record: RunRecord | None, moment: datetime) -> list[Attempt]:
+    """Return the attempts that began at that moment or later and have ended."""
+    attempts = record.attempts if record else ()
+    return [each for each in attempts if each.cause and began_since(each, moment)]
+
+
+def _ran_out_beside_others(attempt: Attempt) -> bool:
+    return attempt.cause is Cause.OUT_OF_MEMORY and attempt.scenes_on_gpu > 1
 
 
 def _record_or_none(scene: ScenePlan) -> RunRecord | None:

@@ -18,8 +18,9 @@ from training.display.terminal import viewer_of
 from training.execution.gpu_sharing import GpuSharing
 from training.plan.model import Plan, ScenePlan
 from training.records.outcome import Outcome
-from training.records.record import Cause
+from training.records.record import Cause, RecordError, RunRecord, read_record
 from training.records.retry_policy import should_aggregate_again, should_retry
+from training.records.scene_state import has_failed_since
 from training.slurm.job_states import JobLocation
 from training.system.console import say
 
@@ -67,11 +68,12 @@ class SceneEvents:
         self._on_task_run = on_task_run
         self._viewers: tuple[Viewer, ...] = (viewer_of(plan), *viewers)
         self._lock = threading.Lock()
-        self._failures = 0
+        self._failures = _failures_before(plan)
         self._attempts: dict[str, int] = {}
         self._no_jobs: JobsError | None = None
         self._notices = Notices(self.say)
-        self.sharing = GpuSharing(plan.scenes_per_gpu, self.say)
+        alone = [scene.name for scene in plan.scenes if scene.alone_on_gpu]
+        self.sharing = GpuSharing(plan.scenes_per_gpu, self.say, alone)
         """How many scenes share a GPU, of this machine or of a job."""
 
     def with_hooks(self, task: Task[Any, Any]) -> Task[Any, Any]:
@@ -98,6 +100,7 @@ class SceneEvents:
         more are not submitted. Makes no requests to the server; refreshes the viewers meanwhile.
         Raises CancelledElsewhereError when the plan is cancelled, JobsError when jobs can't be had.
         """
+        self._stop_after_enough_failures()
         futures: list[PrefectConcurrentFuture[Any]] = []
         left: set[Future[Any]] = set()
         while left or (len(futures) < len(scenes) and self._may_submit()):
@@ -140,7 +143,7 @@ class SceneEvents:
 
     def _started(self, task_run: TaskRun) -> None:
         scene = self._scenes[task_run.name]
-        self._attempts[scene.name] = task_run.run_count
+        self._attempts[scene.name] = scene.former_attempts + task_run.run_count
         self._on_task_run(scene.name, task_run)
         if self._plan.slurm is None and not self._plan.gpus and not self._has_stopped():
             self._show_started(scene)
@@ -169,8 +172,11 @@ class SceneEvents:
         self._ended(task_run, state)
         with self._lock:
             self._failures += 1
-            if self._failures == self._plan.max_failures:
-                self._plan.enough_failures.touch()
+            self._stop_after_enough_failures()
+
+    def _stop_after_enough_failures(self) -> None:
+        if 0 < self._plan.max_failures <= self._failures:
+            self._plan.enough_failures.touch()
 
     def _should_retry(self, task_run: TaskRun, state: State[Any]) -> bool:
         """Return whether Prefect shall retry a task run; show that to the viewers if so."""
@@ -178,13 +184,28 @@ class SceneEvents:
         outcome = outcome_of_result(scene, state.data)
         will_retry = not self._has_stopped() and should_retry(
             outcome,
-            task_run.run_count,
+            scene.former_attempts + task_run.run_count,
             self._plan.max_retries,
             has_more_memory=self.sharing.has_more_memory(scene.name),
         )
         if will_retry:
             self._show_ended(scene, outcome, will_retry=True)
         return will_retry
+
+
+def _failures_before(plan: Plan) -> int:
+    """Return how many scenes have failed for good in earlier starts of a plan's controller."""
+    if not plan.max_failures:
+        return 0
+    ended = (_record_or_none(scene) for scene in plan.of("skip"))
+    return sum(has_failed_since(record, plan.created) for record in ended)
+
+
+def _record_or_none(scene: ScenePlan) -> RunRecord | None:
+    try:
+        return read_record(scene.output)
+    except RecordError:
+        return None
 
 
 def outcome_of_result(scene: ScenePlan, result: Any) -> Outcome:

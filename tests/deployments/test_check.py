@@ -77,6 +77,11 @@ def test_the_shipped_file_is_sound():
             "cluster: lokal",
             ["parameter cluster is not valid: 'lokal'", "'local'"],
         ),
+        (
+            "run_all: true",
+            "orphan_grace: scene",
+            ["train-scenes/local: --orphan-grace belongs to", "--cluster slurm"],
+        ),
         ("      exp_name: nightly\n", "", ["train-scenes/nightly: exp_name is missing"]),
         ("exp_name: nightly", "exp_name: a/b", ["parameter exp_name is not valid: 'a/b'"]),
         (

@@ -58,6 +58,28 @@ def test_a_run_of_the_form_is_submitted_as_a_job_and_ends(seen, monkeypatch, tmp
     assert not seen
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"time_limit": "soon", "workers": -1}, ["2 to correct", "Time limit", "soon", "-1"]),
+        (
+            {"scenes_dir": "/nowhere", "overrides": ["no.such=1"]},
+            ["2 to correct", "/nowhere", "Scene files", "no.such"],
+        ),
+    ],
+    ids=["a wrong flag", "a missing folder"],
+)
+@pytest.mark.usefixtures("prefect_server")
+def test_what_is_wrong_before_there_is_a_plan_is_on_the_runs_page(prefect_api, given, words):
+    """A run of the form, whose user sees no terminal: all of it, by the form's names."""
+    state = flow.train_scenes(exp_name="refused", **given, return_state=True)
+    assert state.is_failed()
+    assert state.message.startswith("nothing was started")
+    run = {"id": str(state.state_details.flow_run_id)}
+    (page,) = prefect_api.artifacts(run).values()
+    assert [word for word in words if word not in page] == []
+
+
 def test_prefect_neither_caches_nor_retries_by_itself():
     """Whatever defaults the user's settings have: records and causes decide."""
     for task in (flow.train_scene, flow.aggregate):

@@ -79,6 +79,7 @@ def test_any_command_line_is_planned_or_refused(place, given):
 
 
 @given(given=st.lists(flags, max_size=2))
+@example([["--state-root", "x" * 300]])
 def test_a_report_of_any_experiment_is_written_or_refused(place, given):
     words = [word for each in given for word in each]
     roots = ["--results-root", str(place / "r"), "--state-root", str(place / "s")]

@@ -56,6 +56,15 @@ def file(tmp_path_factory):
     return tmp_path_factory.mktemp("scripts") / "site.slurm"
 
 
+def test_numbers_of_thousands_of_digits_are_numbers(file):
+    """Python's `int` refuses them."""
+    lines = [f"#SBATCH --ntasks={'9' * 5000}", f"#SBATCH --gres=gpu:{'9' * 5000}", ENDS[0]]
+    text = "\n".join(["#!/bin/bash", *lines])
+    file.write_text(text)
+    assert read_script(file).warnings
+    assert requested_gpus(text, {}) > 1
+
+
 @given(data=st.data())
 def test_a_script_is_read_or_refused_with_its_lines(file, data):
     file.write_bytes(data.draw(scripts().map(str.encode).flatmap(damaged)))

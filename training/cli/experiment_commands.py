@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from preprocess.faults import Fault, FaultsError, did_you_mean
+from preprocess.faults import Fault, FaultsError, did_you_mean, unusable_paths_refused
 from training.cli.cancel import cancel, describe_active
 from training.cli.follow_log import follow, last_written
 from training.cli.loop_parts import loop_process, snapshots_of
@@ -26,7 +26,8 @@ def experiment_command(options: LaunchOptions) -> int:
     Raises FaultsError for an unknown experiment or scene, and for flags that exclude each other.
     """
     _check_single_command(options)
-    experiment = find_experiment(options.exp_name, resolve_roots(options.model_dump()))
+    with unusable_paths_refused():
+        experiment = find_experiment(options.exp_name, resolve_roots(options.model_dump()))
     if options.logs or options.cancel:  # --status shows them below its table
         _say_warnings(experiment)
     if options.logs:

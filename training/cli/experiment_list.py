@@ -9,6 +9,7 @@ from typing import Annotated, get_args
 
 from pydantic import BaseModel, ConfigDict
 
+from preprocess.faults import unusable_paths_refused
 from training.cli.parser import parse_options, reporting_faults
 from training.jobs.status import Snapshot, survey
 from training.plan.experiments import all_experiments
@@ -45,7 +46,8 @@ def list_experiments(argv: Sequence[str], prog: str, most_ended: int | None = No
     """
     options = parse_options(argv, ListOptions, prog, DESCRIPTION)
     roots = resolve_roots(options.model_dump())
-    snapshots = survey(all_experiments(roots))
+    with unusable_paths_refused():
+        snapshots = survey(all_experiments(roots))
     say(render(snapshots, roots, most_ended))
     return GOING_ON if any(each.is_active for each in snapshots) else DONE
 

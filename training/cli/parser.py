@@ -14,9 +14,12 @@ from preprocess.faults import Fault, FaultsError, did_you_mean, nearest
 from training.plan.options import checked_options, flag_name, flag_of
 from training.system.console import escape_unencodable, open_closed_streams, say
 from training.system.exit_status import INTERRUPTED, USAGE
+from training.system.typed_command import spelled
 
 Model = TypeVar("Model", bound=BaseModel)
 LAUNCH = "Train one 3D-Gaussian-splat model per scene."
+FLOW_ONLY = ("--cluster", "--controller", "--controller-time", "--verbose", "--notify")
+"""Flags of the flow's command alone, whose options stand above this folder."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -120,6 +123,8 @@ def _misspelt(arguments: Sequence[str], model: type[BaseModel]) -> list[str]:
 
 def _unknown_argument(unknown: Sequence[str], model: type[BaseModel], prog: str) -> Fault:
     flag = unknown[0].split("=")[0]
+    if flag in FLOW_ONLY:
+        return Fault(f"{flag} belongs to {spelled('train')}", " ".join(unknown), "use that command")
     close = nearest(flag, [flag_name(field, model) for field in model.model_fields])
     remedy = did_you_mean(flag, close) if close else f"see {prog} --help"
     return Fault("unknown argument", " ".join(unknown), remedy)

@@ -69,7 +69,7 @@ def compose(
         content = _compose_or_raise(composer, [str(item.input_line) for item in accepted])
         warnings = removal_warnings(composer, accepted, content)
     content.pop("hydra", None)
-    return Composition(content, tuple(faults), tuple(warnings))
+    return Composition(content, _each_once(faults), tuple(warnings))
 
 
 def compose_all(
@@ -86,7 +86,7 @@ def compose_all(
         return [first]
     known = dict(leaves(_plain_defaults(config) or {}))
     removed = known.keys() - dict(leaves(first.content)).keys()
-    own = {repr(text) for text in variants[0]}
+    own = {repr(text) for text in variants[0] if text not in common}
     of_all = tuple(fault for fault in first.faults if not any(each in fault.value for each in own))
     before = {key: known[key] for key in map(key_of, variants[0]) if key in known}
     parsed: dict[str, tuple[list[Override], list[Fault]]] = {}
@@ -100,10 +100,16 @@ def compose_all(
             faults = [fault for text in variant for fault in parsed[text][1]]
             right, wrong = _judged(items, known, config)
             content = _with_values(first.content, {**before, **right})
-            found.append(Composition(content, (*of_all, *faults, *wrong), first.warnings))
+            found.append(
+                Composition(content, _each_once([*of_all, *faults, *wrong]), first.warnings)
+            )
         else:
             found.append(compose(config, (*common, *variant)))
     return found
+
+
+def _each_once(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+    return tuple(dict.fromkeys(faults))
 
 
 def _is_plain(override: Override, known: Mapping[str, Any]) -> bool:

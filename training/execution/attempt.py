@@ -143,6 +143,7 @@ def _new_attempt(plan: ScenePlan) -> Attempt:
         pid=os.getpid(),
         slurm_job_id=own_job_id(),
         gpu=plan.environment.get(VISIBLE_GPUS, ""),
+        scenes_on_gpu=plan.scenes_on_gpu,
         code_version=plan.code_version,
         snapshot=plan.sources.digest if plan.sources and plan.sources.is_kept else "",
         command=plan.noted_command,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from preprocess.faults import counted
 from training.plan.model import ScenePlan
@@ -22,12 +22,14 @@ def halved(bound: int, ran_under: int) -> int:
 class GpuSharing:
     """Bounds the scenes at once on each GPU of one launch; called from all of its threads."""
 
-    def __init__(self, scenes_per_gpu: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, scenes_per_gpu: int, say: Callable[[str], None], alone: Iterable[str] = ()
+    ) -> None:
+        """`alone`: scenes that have run out of memory beside others already."""
         self._bound, self._say = scenes_per_gpu, say
         self._ran_under: dict[str, int] = {}
         """By scene the bound under which its last attempt was started."""
-        self._alone: set[str] = set()
-        """Scenes that have run out of memory beside others."""
+        self._alone = set(alone)
         self._lock = threading.Lock()
 
     @property

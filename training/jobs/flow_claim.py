@@ -24,7 +24,6 @@ from preprocess.faults import Fault, FaultsError
 from training.plan.experiments import PlanFileError, read_plan
 from training.plan.model import Plan
 from training.records.claim import (
-    HEARTBEAT_EVERY_S,
     SILENT_AFTER_S,
     Claim,
     ClaimHeldError,
@@ -32,6 +31,7 @@ from training.records.claim import (
     Holder,
     claimed,
     holder_of,
+    seconds_since_heartbeat,
 )
 from training.records.record import RecordError
 from training.system.atomic_write import write_atomically
@@ -39,10 +39,15 @@ from training.system.claim_file import ClaimLostError, numbered
 from training.system.console import say
 from training.system.exit_status import FAILED
 from training.system.job_environment import is_started_again, own_job_id
+from training.system.waiting import awaited
 
 SUCCESSOR, FLOW_RUN = "successor", "flow_run.json"
 """Files in the folder of a flow."""
 POLL_S, LAST_S = 0.5, 5.0
+BEAT_EVERY_S, STALE_AFTER_S = 5.0, 40.0
+"""Of a flow's claim. A flow outside Slurm that is lost with its machine is taken over by its
+silence alone, and its scenes are to be in view within a minute. It trains nothing itself, so one
+that only slept costs no more than its own end: the scenes have claims that are slower to lose."""
 
 
 class FlowRunNote(BaseModel):
@@ -141,13 +146,20 @@ def flow_has_died(plan: Plan, queued: Collection[str] | None) -> bool:
 
 
 def wait_until_silent(plan: Plan, queued: Collection[str] | None) -> None:
-    """Wait, where a flow's own job has ended, until its last sign of life is old enough."""
-    deadline = time.monotonic() + SILENT_AFTER_S + 1
-    with contextlib.suppress(RecordError):
-        while time.monotonic() < deadline:
-            holder = _living_holder(plan, queued)
-            if holder is None or _ended_job(holder, queued) is None:
+    """Wait until a flow that may have died has been silent for long enough.
+
+    It may where its job has ended, or where it is on another machine outside Slurm: there a sign of
+    life ends the wait.
+    """
+    began, last_s = time.monotonic(), 0.0
+    with contextlib.suppress(RecordError), awaited("for a sign of life of the flow before"):
+        while (holder := _living_holder(plan, queued)) is not None:
+            has_ended, age_s = _has_ended(holder, queued), seconds_since_heartbeat(folder_of(plan))
+            limit_s = SILENT_AFTER_S if has_ended else holder.stale_after_s
+            lives = not has_ended and (_is_known_to_live(holder) or age_s < last_s)
+            if lives or time.monotonic() > began + limit_s + 1:
                 return
+            last_s = age_s
             time.sleep(POLL_S)
 
 
@@ -180,7 +192,9 @@ def _claimed(plan: Plan) -> AbstractContextManager[Claim]:
     holder = holder_of(folder_of(plan))
     job_id = holder.slurm_job_id if holder else ""
     ended = EndedJob(job_id, SILENT_AFTER_S) if job_id else None
-    return claimed(folder_of(plan), os.getpid(), SILENT_AFTER_S + 1, ended)
+    return claimed(
+        folder_of(plan), os.getpid(), SILENT_AFTER_S + 1, ended, stale_after_s=STALE_AFTER_S
+    )
 
 
 def _living_holder(plan: Plan, queued: Collection[str] | None) -> Holder | None:
@@ -192,10 +206,20 @@ def _living_holder(plan: Plan, queued: Collection[str] | None) -> Holder | None:
 
 def _ended_job(holder: Holder, queued: Collection[str] | None) -> EndedJob | None:
     """Return the job that a flow ran in where it has ended, or has been requeued as this one."""
+    ended = _has_ended(holder, queued)
+    return EndedJob(holder.slurm_job_id, SILENT_AFTER_S) if ended else None
+
+
+def _has_ended(holder: Holder, queued: Collection[str] | None) -> bool:
+    """Return whether a flow had a job that has ended, or has been requeued as this one."""
     job_id = holder.slurm_job_id
     is_own_former = job_id == own_job_id() and is_started_again()
-    has_ended = is_own_former or (queued is not None and job_id not in queued)
-    return EndedJob(job_id, SILENT_AFTER_S) if job_id and has_ended else None
+    return bool(job_id) and (is_own_former or (queued is not None and job_id not in queued))
+
+
+def _is_known_to_live(holder: Holder) -> bool:
+    """Return whether a living holder is more than not yet silent: its host or Slurm says so."""
+    return holder.process.is_of_this_host() or bool(holder.slurm_job_id)
 
 
 @contextmanager
@@ -203,7 +227,7 @@ def _heartbeats(claims: Sequence[Claim]) -> Iterator[None]:
     over = threading.Event()
 
     def beat() -> None:
-        while not over.wait(HEARTBEAT_EVERY_S):
+        while not over.wait(BEAT_EVERY_S):
             for claim in claims:
                 _heartbeat(claim)
 

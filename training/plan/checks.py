@@ -65,10 +65,10 @@ class FaultCollector:
 
 
 def folder_faults(roots: Roots) -> list[Fault]:
-    """Return the result and state roots that can't be written, have no room or no hard links."""
+    """Return the result and state roots that can't be used, have no room or no hard links."""
     found = (
-        _writable_fault(roots.results_root, "results_root") or _link_fault(roots.results_root),
-        _writable_fault(roots.state_root, "state_root") or _open_fault(roots.state_root),
+        _usable_fault(roots.results_root, "results_root") or _link_fault(roots.results_root),
+        _usable_fault(roots.state_root / "plans", "state_root") or _open_fault(roots.state_root),
     )
     return [fault for fault in found if fault]
 
@@ -76,10 +76,15 @@ def folder_faults(roots: Roots) -> list[Fault]:
 def _open_fault(state_root: Path) -> Fault | None:
     """Return a fault where every user of the machine can exchange what our processes start.
 
-    Plans, snapshots and keys lie there. In a folder with the sticky bit, such as /tmp, others can't
-    touch what is ours; a file system without permissions, which shows the same for all, passes.
+    Or where nobody can tell. Plans, snapshots and keys lie there. In a folder with the sticky bit,
+    such as /tmp, others can't touch what is ours; a file system without permissions, which shows
+    the same for all, passes.
     """
-    inside = [each for each in state_root.iterdir() if each.is_dir()] if state_root.is_dir() else []
+    if not state_root.is_dir():
+        return None
+    if not os.access(state_root, os.R_OK):
+        return Fault("--state-root can't be listed", str(state_root), NAME_ANOTHER)
+    inside = [each for each in state_root.iterdir() if each.is_dir()]
     modes = {folder: folder.stat().st_mode for folder in (state_root, *inside) if folder.exists()}
     of_all = [
         folder
@@ -103,16 +108,19 @@ def _keeps_permissions(folder: Path) -> bool:
         return True
 
 
-def _writable_fault(root: Path, key: str) -> Fault | None:
+def _usable_fault(root: Path, key: str) -> Fault | None:
+    """Return a fault where a folder is none, or can't be listed, entered, written or made."""
     flag = "--" + key.replace("_", "-")
     remedy = f"name another folder with {flag} or {VARIABLES[key]}"
-    existing = next(path for path in (root, *root.parents) if path.exists())
+    existing = _nearest(root)
     if not existing.is_dir():
         return Fault(
             f"{flag} is, or is inside, something that is not a folder", str(existing), remedy
         )
     if not os.access(existing, os.W_OK | os.X_OK):
         return Fault(f"{flag} can't be written", str(existing), remedy)
+    if existing == root and not os.access(root, os.R_OK):
+        return Fault(f"{flag} can't be listed", str(root), remedy)
     free = shutil.disk_usage(existing).free
     if free < LEAST_FREE_BYTES:
         value = f"{root} has {free / 2**20:.0f} MB free"
@@ -120,12 +128,17 @@ def _writable_fault(root: Path, key: str) -> Fault | None:
     return None
 
 
+def _nearest(root: Path) -> Path:
+    """Return a path, or the nearest above it that is there; a link that leads nowhere is there."""
+    return next(path for path in (root, *root.parents) if os.path.lexists(path))
+
+
 def _link_fault(root: Path) -> Fault | None:
     """Return a fault where the disk makes no hard links, as some FUSE and SMB mounts do not.
 
     Tries one in the nearest folder that exists, and removes what it has made.
     """
-    existing = next(path for path in (root, *root.parents) if path.exists())
+    existing = _nearest(root)
     file = existing / f".hard-link-{uuid.uuid4().hex}"
     link = file.with_suffix(".link")
     try:

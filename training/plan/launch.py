@@ -129,7 +129,7 @@ def check_launch(
 
     For `only` and `is_in_loop` see `make_plan`.
     """
-    faults = checks.FaultCollector(_misplaced_flags(options))
+    faults = checks.FaultCollector(misplaced_flags(options))
     roots = faults.collect(resolve_roots, options.model_dump())
     scenes = _collect_scenes(faults, options, only)
     reading = _read_sources(options, roots) if roots and not options.dry_run else None
@@ -267,7 +267,7 @@ def _edited_meanwhile(options: LaunchOptions, reading: Reading | None) -> list[F
     return [Fault("edited while the plan was made", str(config), "run the same command again")]
 
 
-def _misplaced_flags(options: LaunchOptions) -> list[Fault]:
+def misplaced_flags(options: LaunchOptions) -> list[Fault]:
     """Return a fault for a flag of the launcher's array given to the flow, or the other way.
 
     And for the name of a sweep's setting, which only the sweep itself starts.
@@ -281,9 +281,11 @@ def _misplaced_flags(options: LaunchOptions) -> list[Fault]:
     if options.submit and options.slurm_probe != "auto":
         remedy = f"leave it out: an array has no probe; or use {spelled('train')}"
         return [Fault(f"--slurm.probe belongs to {spelled('train')}", remedy=remedy)]
-    if options.submit and options.orphan_grace:
-        remedy = f"leave it out: an array needs no flow; or use {spelled('train')}"
-        return [Fault(f"--orphan-grace belongs to {spelled('train')}", remedy=remedy)]
+    if options.orphan_grace and (options.submit or not options.on_slurm):
+        flow = f"{spelled('train')} --cluster slurm"
+        why = "an array needs no flow" if options.submit else "on this machine scenes end with it"
+        what = f"--orphan-grace belongs to {flow}"
+        return [Fault(what, options.orphan_grace, f"leave it out: {why}; or use that command")]
     several = {
         "--slurm.scenes-per-job": options.slurm_scenes_per_job,
         "--slurm.scenes-per-gpu": options.slurm_scenes_per_gpu,

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess.faults import Fault, FaultsError
+from preprocess.faults import Fault, FaultsError, unusable_paths_refused
 from training.configuration.launch_arguments import assigned, assignment, key_of
 from training.configuration.run_modes import GENERATE, REFINER_TRAIN, TRAIN
 from training.plan.checks import NOVEL_VIEWS, FaultCollector
@@ -59,11 +59,8 @@ def make_plans(options: LaunchOptions) -> tuple[Plan, ...]:
 
     Raises FaultsError with the faults of all of them; creates nothing.
     """
-    try:
+    with unusable_paths_refused():
         return _make_loop(options) if options.loop else (make_plan(options),)
-    except OSError as error:  # of a path that can't even be asked for: too long, or not permitted
-        what = f"this path can't be used: {error.strerror}"
-        raise FaultsError([Fault(what, str(error.filename), "name another one")]) from error
 
 
 def blockers(plan: Plan, not_done: Collection[str]) -> list[str]:

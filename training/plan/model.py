@@ -90,6 +90,11 @@ class ScenePlan(BaseModel):
     """Whether it may start from a process that has imported already what its script imports."""
     scenes_on_gpu: int = 1
     """How many scenes may be on its GPU at once, itself included; known when it is started."""
+    former_attempts: int = 0
+    """Attempts that have ended in earlier starts of the same controller: they count as retries."""
+    alone_on_gpu: bool = False
+    """Whether no other may be there with it: it ran out of memory beside others, earlier in the
+    same run."""
     cancelled: Path
     """A file that exists once the plan was cancelled: attempts that end then ended by request."""
     retrain_done_before: datetime | None = None

@@ -286,8 +286,8 @@ class LaunchOptions(BaseModel):
         Flag("Slurm", "--orphan-grace scene"),
         Field(title="Goes on without the flow for"),
     ] = ""
-    """How long a scene trains on when the flow has died: a time, or `scene`, as long as it takes.
-    The next flow of the experiment takes it over. Not at all when not given."""
+    """How long a scene trains on when its flow on Slurm has died: a time, or `scene`, as long as it
+    takes. The next flow of the experiment takes it over. Not at all when not given."""
 
     yes: Annotated[bool, Flag("Slurm", "--yes")] = False
     """Submit without asking, on a terminal too; the answer no gives exit status 130."""

@@ -43,8 +43,8 @@ CLAIM_VERSION = 1
 RELEASED = json.dumps({VERSION_KEY: CLAIM_VERSION, "released": True})
 HEARTBEAT_EVERY_S = 15.0
 STALE_AFTER_S = 120.0
-"""A holder on another host may be dead when its last heartbeat is older than this; one in a Slurm
-job is when Slurm, too, says that its job has ended."""
+"""A holder on another host may be dead when its last heartbeat is older than this, unless its claim
+says otherwise; one in a Slurm job is when Slurm, too, says that its job has ended."""
 SILENT_AFTER_S = HEARTBEAT_EVERY_S + 5.0
 """A living holder's last heartbeat is never older than this."""
 
@@ -70,6 +70,8 @@ class Holder:
     slurm_job_id: str = ""
     gpu: str = ""
     """The GPU that its trainer is pinned to; empty where it is not, and in older claims."""
+    stale_after_s: float = STALE_AFTER_S
+    """On another host it may be dead when its last heartbeat is older than this."""
     doubt: str = ""
     """Why it is not taken for dead although it is silent; in no claim's file."""
 
@@ -140,13 +142,16 @@ def claimed(
     ended_job: EndedJob | None = None,
     *,
     gpu: str = "",
+    stale_after_s: float = STALE_AFTER_S,
 ) -> Iterator[Claim]:
     """Hold the claim on `output` inside a `with` block and release it however the block ends.
 
     Arguments and errors are those of `acquire`. An OSError while releasing is suppressed: the
     claim is free as soon as this process has ended.
     """
-    claim = acquire(output, launcher, ending_s, ended_job=ended_job, gpu=gpu)
+    claim = acquire(
+        output, launcher, ending_s, ended_job=ended_job, gpu=gpu, stale_after_s=stale_after_s
+    )
     try:
         yield claim
     finally:
@@ -162,6 +167,7 @@ def acquire(
     ended_job: EndedJob | None = None,
     *,
     gpu: str = "",
+    stale_after_s: float = STALE_AFTER_S,
 ) -> Claim:
     """Claim `output` for the launcher with that process number, inheriting from a dead holder.
 
@@ -174,7 +180,15 @@ def acquire(
     folder = output / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + ending_s
-    while (claim := _try(folder, launcher, ended_job, gpu)) is None:
+    me = Holder(
+        process=process_id(os.getpid()),
+        launcher=process_id(launcher),
+        since=now().isoformat(timespec="seconds"),
+        slurm_job_id=own_job_id(),
+        gpu=gpu,
+        stale_after_s=stale_after_s,
+    )
+    while (claim := _try(folder, me, ended_job)) is None:
         holder = holder_of(output, ended_job)
         if holder is not None:
             is_ending = holder.is_ending or _is_of(holder, ended_job)
@@ -203,13 +217,13 @@ def seconds_since_heartbeat(output: Path) -> float:
     return STALE_AFTER_S if newest is None else _age_s(newest)
 
 
-def _try(folder: Path, launcher: int, ended_job: EndedJob | None, gpu: str) -> Claim | None:
+def _try(folder: Path, me: Holder, ended_job: EndedJob | None) -> Claim | None:
     newest = _newest(folder)
     if newest is not None and holder_of(folder.parent, ended_job) is not None:
         return None
     number = int(newest.stem) + 1 if newest is not None else 1
     mine = folder / f"{number:06d}.json"
-    if not _create(mine, launcher, gpu):
+    if not _create(mine, me):
         return None
     if _newest(folder) != mine:  # another process created a higher number meanwhile: that counts
         mine.unlink(missing_ok=True)
@@ -219,14 +233,7 @@ def _try(folder: Path, launcher: int, ended_job: EndedJob | None, gpu: str) -> C
     return Claim(mine)
 
 
-def _create(path: Path, launcher: int, gpu: str) -> bool:
-    me = Holder(
-        process=process_id(os.getpid()),
-        launcher=process_id(launcher),
-        since=now().isoformat(timespec="seconds"),
-        slurm_job_id=own_job_id(),
-        gpu=gpu,
-    )
+def _create(path: Path, me: Holder) -> bool:
     temporary = path.parent / f".{uuid.uuid4().hex}"
     content = {key: value for key, value in asdict(me).items() if key != "doubt"}
     try:
@@ -269,7 +276,7 @@ def _living(holder: Holder, path: Path, ended_job: EndedJob | None) -> Holder | 
         is_quick = ended_job.silent_s > 0 and _age_s(path) < ended_job.silent_s
         return holder if is_quick else None
     silent_s = _age_s(path)
-    if silent_s < STALE_AFTER_S:
+    if silent_s < holder.stale_after_s:
         return holder
     doubt = _doubt(holder, path)
     return replace(holder, doubt=f"silent for {silent_s:.0f} s, but {doubt}") if doubt else None

@@ -75,6 +75,8 @@ class Attempt(BaseModel):
     slurm_job_id: PrintableText = ""
     gpu: PrintableText = ""
     """The GPU that it was pinned to; empty where the job or CUDA decided, and in older records."""
+    scenes_on_gpu: int = 1
+    """How many scenes might be on its GPU at once, itself included; 1 in older records, too."""
     code_version: CodeVersion | None = None
     """None in records of the version before, and where no trainer was started."""
     snapshot: str = ""

@@ -63,6 +63,8 @@ VALUE_FORMATS = {
 GPU_WORD = re.compile(r"(gres[:/])?(gpu|mps|shard)\b")
 GPU_OPTION = re.compile(r"gpus(-per-.*)?|(mem|cpus|ntasks)-per-gpu|gpu-(bind|freq)")
 
+MOST_DIGITS = 9
+"""Of a number of GPUs; what has more is too many in any case."""
 COUNTED_GPUS = re.compile(r"gres|gpus(-per-(node|task|socket))?")
 GPU_KIND = re.compile(r"gpu(:[A-Za-z][^:]*)?(?::\d+)?")
 """A request for GPUs in `gres`, with its kind, as in `gpu:a100:1`."""
@@ -187,7 +189,7 @@ def _gpu_count(name: str, part: str) -> int:
     if name == "gres" and not GPU_KIND.fullmatch(part):
         return 0
     number = part.rpartition(":")[2]
-    return int(number) if number.isdecimal() else 1
+    return int(number[:MOST_DIGITS]) if number.isdecimal() else 1
 
 
 class _ProblemError(Exception):

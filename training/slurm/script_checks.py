@@ -185,7 +185,7 @@ def _more_tasks(directives: Sequence[Directive]) -> Iterator[Problem]:
     """Yield a warning for each directive in force that asks for several tasks a job."""
     for each in {each.name: each for each in directives if each.name in TASKS}.values():
         number = FIRST_NUMBER.match(each.value or "")
-        if number and int(number.group()) > 1:
+        if number and number.group().lstrip("0") not in {"", "1"}:  # it may have too many digits
             what = f"--{each.name}={each.value}: a scene is one task"
             remedy = "further copies that srun starts step aside; write 1"
             yield each.words[0].line, what, remedy

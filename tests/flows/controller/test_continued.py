@@ -6,6 +6,7 @@ import pytest
 from page_lab import planned, record
 
 from flows.controller.continued import continued, new_ids
+from flows.runner.scene_events import SceneEvents
 from training.plan.model import LoopStage
 from training.records.record import Cause
 
@@ -16,8 +17,9 @@ from training.records.record import Cause
         (Cause.OK, "skip"),
         (Cause.TRAINER_ERROR, "skip"),
         (Cause.CANCELLED, "skip"),
+        (Cause.OUT_OF_MEMORY, "skip"),
+        (Cause.TIMEOUT, "skip"),
         (Cause.NODE_FAILURE, "run"),
-        (Cause.TIMEOUT, "run"),
     ],
 )
 def test_a_scene_is_started_again_by_the_same_policy(tmp_path, cause, action):
@@ -30,12 +32,34 @@ def test_a_scene_is_started_again_by_the_same_policy(tmp_path, cause, action):
     assert {scene.cancelled for scene in left.scenes} == {left.cancelled}
 
 
+def test_a_timeout_goes_on_where_it_has_a_checkpoint(tmp_path):
+    plan = planned(tmp_path, "a", max_retries=1)
+    record(plan.scenes[0], Cause.TIMEOUT)
+    checkpoints = plan.scenes[0].output / "checkpoints"
+    checkpoints.mkdir()
+    (checkpoints / "1.pt").touch()
+    assert continued(plan, {"p": "p2"}).scenes[0].action == "run"
+
+
+def test_a_scene_that_ran_out_of_memory_beside_others_is_tried_again_alone(tmp_path):
+    """As within one start, which knows it from its own bound."""
+    plan = planned(tmp_path, "a", "b", max_retries=1)
+    plan = plan.model_copy(update={"scenes_per_gpu": 4})
+    record(plan.scenes[0], Cause.OUT_OF_MEMORY, scenes_on_gpu=4)
+    left = continued(plan, {"p": "p2"})
+    assert [scene.action for scene in left.scenes] == ["run", "run"]
+    sharing = SceneEvents(left).sharing
+    assert [sharing.bound_of(scene) for scene in "ab"] == [1, 4]
+
+
 def test_attempts_of_earlier_starts_count(tmp_path):
     """Else a scene that loses its node each time would be tried for ever."""
-    plan = planned(tmp_path, "a", max_retries=0)
+    plan = planned(tmp_path, "a", "runs", max_retries=0)
     record(plan.scenes[0], Cause.NODE_FAILURE)
-    (scene,) = continued(plan, {"p": "p2"}).scenes
-    assert (scene.action, scene.reason) == ("skip", "node_failure")
+    record(plan.scenes[1], None)
+    scenes = continued(plan, {"p": "p2"}).scenes
+    assert (scenes[0].action, scenes[0].reason) == ("skip", "node_failure")
+    assert [scene.former_attempts for scene in scenes] == [1, 0], "one is followed, not ended"
 
 
 def test_an_earlier_failure_is_tried_once_more_as_it_was_planned(tmp_path):

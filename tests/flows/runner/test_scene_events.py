@@ -7,20 +7,24 @@ from concurrent.futures import Future
 from uuid import uuid4
 
 import pytest
+from page_lab import planned, record
 
 from flows.adapters.prefect_adapter import as_prefect_future
 from flows.runner import scene_events
 from flows.runner.scene_events import CancelledElsewhereError, SceneEvents
+from flows.runner.tasks import SceneNotDoneError
+from training.records.outcome import Outcome
+from training.records.record import Cause
 
 AT_ONCE, WAITING = 3, 5
 
 
 @pytest.fixture
 def plan(tmp_path):
-    """A stand-in for a plan of fifty scenes, of which nothing runs."""
-    scenes = [types.SimpleNamespace(name=f"s{number:02}") for number in range(50)]
-    marks = {name: tmp_path / name for name in ("cancelled", "enough_failures")}
-    return types.SimpleNamespace(scenes=scenes, stage=None, exp_name="e", scenes_per_gpu=1, **marks)
+    """A plan of fifty scenes, of which nothing runs."""
+    made = planned(tmp_path, *(f"s{number:02}" for number in range(50)))
+    made.cancelled.parent.mkdir(parents=True)
+    return made
 
 
 class Scenes:
@@ -72,3 +76,28 @@ def test_a_cancelled_plan_is_noticed_though_no_task_run_is_open(plan, scenes):
     with pytest.raises(CancelledElsewhereError):
         SceneEvents(plan).run(plan.scenes, scenes.submit, AT_ONCE)
     assert len(scenes.submitted) < len(plan.scenes)
+
+
+@pytest.mark.parametrize(("former", "expected"), [(0, True), (1, True), (2, False)])
+def test_attempts_of_a_controllers_earlier_starts_count_as_retries(plan, former, expected):
+    """Else each loss of the controller would give a scene all its retries again."""
+    scene = plan.scenes[0].model_copy(update={"former_attempts": former})
+    plan = plan.model_copy(update={"scenes": (scene,), "max_retries": 2})
+    lost = Outcome(scene=scene.name, status="failed", cause=Cause.NODE_FAILURE, log=scene.log)
+    task_run = types.SimpleNamespace(name=scene.name, run_count=1)
+    events, asked = SceneEvents(plan), []
+    task = types.SimpleNamespace(with_options=lambda **options: asked.append(options))
+    events.with_hooks(task)
+    events._started(task_run)
+    state = types.SimpleNamespace(data=SceneNotDoneError(lost, ()))
+    assert asked[0]["retry_condition_fn"](None, task_run, state) is expected
+
+
+def test_failures_of_a_controllers_earlier_starts_count_against_max_failures(plan, scenes):
+    """Else each start would train on until so many more have failed."""
+    first, *others = plan.scenes
+    record(first, Cause.TRAINER_ERROR)
+    ended = first.model_copy(update={"action": "skip"})
+    plan = plan.model_copy(update={"scenes": (ended, *others), "max_failures": 1})
+    assert SceneEvents(plan).run(plan.of("run"), scenes.submit, AT_ONCE) == []
+    assert plan.enough_failures.exists()

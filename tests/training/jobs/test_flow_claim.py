@@ -23,6 +23,7 @@ from training.jobs.flow_claim import (
     note_flow_run,
     noted_flow_run,
     successor_of,
+    wait_until_silent,
     with_dead_flows,
 )
 from training.plan.model import SlurmPlan
@@ -49,10 +50,11 @@ def claim_as(plan, process, job_id="", silent_s=0.0):
     """Have another process claim a plan's flow, which was silent for so long."""
     folder = folder_of(plan) / ".claim"
     folder.mkdir(parents=True)
-    holder = Holder(process, process, "2026-01-01T00:00:00+00:00", job_id)
+    holder = Holder(process, process, "2026-01-01T00:00:00+00:00", job_id, stale_after_s=STALE)
     path = folder / "000001.json"
     path.write_text(json.dumps(asdict(holder)))
     os.utime(path, (time.time() - silent_s,) * 2)
+    return path
 
 
 def dead_process():
@@ -63,6 +65,7 @@ def dead_process():
     return found
 
 
+STALE = flow_claim.STALE_AFTER_S
 ELSEWHERE = ProcessId("another-host", "boot", 1, 1)
 
 
@@ -70,12 +73,20 @@ ELSEWHERE = ProcessId("another-host", "boot", 1, 1)
     ("job_id", "silent_s", "queued", "expected"),
     [
         ("", 30, (), False),
+        ("", 45, (), True),
         ("7", 30, ("7",), False),
         ("7", 30, (), True),
         ("7", 10, (), False),
         ("7", 30, None, False),
     ],
-    ids=["unknown", "its job runs", "its job has ended", "its node may run it", "Slurm not asked"],
+    ids=[
+        "unknown",
+        "silent",
+        "its job runs",
+        "its job has ended",
+        "its node may run it",
+        "Slurm not asked",
+    ],
 )
 def test_a_flow_on_another_machine_has_died_when_its_job_has_ended(
     plans, job_id, silent_s, queued, expected
@@ -86,6 +97,42 @@ def test_a_flow_on_another_machine_has_died_when_its_job_has_ended(
     if expected:
         with flow_claimed(other.model_copy(update={"succeeds": (dead.plan_id,)})):
             assert successor_of(dead).plan_id == other.plan_id
+
+
+def test_a_living_flow_is_not_waited_for_longer_than_to_its_next_sign_of_life(plans, monkeypatch):
+    """It may have been lost with its machine: only its silence tells, so it is watched a little."""
+    path = claim_as(plans[0], ELSEWHERE, silent_s=STALE - 5)
+    waits = []
+
+    def wait(_seconds):
+        waits.append(1)
+        if len(waits) == 3:
+            os.utime(path)
+        assert len(waits) < 10
+
+    monkeypatch.setattr(flow_claim.time, "sleep", wait)
+    wait_until_silent(plans[0], ())
+    assert len(waits) == 3
+    assert not flow_has_died(plans[0], ())
+
+
+def test_a_flow_that_was_lost_with_its_machine_is_waited_for_until_it_counts_as_dead(
+    plans, monkeypatch
+):
+    path = claim_as(plans[0], ELSEWHERE, silent_s=STALE - 5)
+    monkeypatch.setattr(
+        flow_claim.time, "sleep", lambda _: os.utime(path, (time.time() - STALE - 5,) * 2)
+    )
+    wait_until_silent(plans[0], ())
+    assert flow_has_died(plans[0], ())
+
+
+def test_a_flow_shows_that_it_lives_often_enough(plans):
+    """Others read in its claim after how much silence it counts as dead."""
+    with flow_claimed(plans[0]):
+        (path,) = (folder_of(plans[0]) / ".claim").iterdir()
+        assert json.loads(path.read_text())["stale_after_s"] == STALE
+    assert flow_claim.BEAT_EVERY_S * 5 < STALE
 
 
 def test_the_former_run_of_this_requeued_job_has_died(plans, monkeypatch):

@@ -7,10 +7,11 @@ import pytest
 from flows.options import FlowOptions
 from preprocess.faults import FaultsError
 from preprocess.roots import CHECKOUT
+from training.cli.parser import parse_options
 from training.jobs.array_chunks import ArrayChunk
 from training.jobs.sbatch_commands import array_job
 from training.plan.make_plan import make_plan
-from training.plan.options import LaunchOptions, checked_options
+from training.plan.options import LaunchOptions, checked_options, flag_name
 from training.slurm.bad_nodes import BadNode, bad_nodes, note_bad_nodes
 
 STAND_IN = str(CHECKOUT / "tests" / "stand_in_trainer.py")
@@ -164,11 +165,24 @@ def test_flags_of_the_other_command_are_refused(options):
     assert "--slurm.scenes-per-gpu belongs to" in shared
     assert "--slurm.scenes-per-job belongs to" in shared
     assert "--slurm.probe belongs to" in faults_of(options(slurm_probe="never"))
-    assert "--orphan-grace belongs to" in faults_of(options(orphan_grace="scene"))
+    for here in (options(orphan_grace="scene"), options(orphan_grace="scene", submit=False)):
+        assert "--orphan-grace belongs to python -m flows.train --cluster" in faults_of(here)
+    assert "--orphan-grace belongs to" in faults_of(options(FlowOptions, orphan_grace="2:00:00"))
     assert make_plan(options(FlowOptions, cluster="slurm", slurm_scenes_per_job=2)).slurm
     plan = make_plan(options(FlowOptions, cluster="slurm", slurm_scenes_per_gpu=2))
     assert (plan.scenes_per_gpu, plan.slurm.scenes_per_job) == (2, 2)
     assert {scene.warm_start for scene in plan.scenes} == {False}
+
+
+@pytest.mark.parametrize(
+    "field", sorted(FlowOptions.model_fields.keys() - LaunchOptions.model_fields)
+)
+@pytest.mark.parametrize("more", [[], ["--exp-name", "exp"]])
+def test_the_launcher_names_the_command_that_has_a_flag_of_the_flow(field, more):
+    """Instead of calling it unknown; also where a required flag is missing, too."""
+    flag = flag_name(field, FlowOptions)
+    with pytest.raises(FaultsError, match=f"{flag} belongs to python -m flows.train"):
+        parse_options([*more, flag, "job"], LaunchOptions, "launch")
 
 
 @pytest.mark.parametrize(("given", "seconds"), [("", 0), ("0", 0), ("1:30", 90), ("scene", 7200)])
