@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import socket
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import psutil
 import pytest
@@ -101,6 +103,12 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def _text(stream: io.TextIOWrapper) -> str:
+    """What was written to a stream that `Lab.call` has made."""
+    stream.seek(0)
+    return stream.read()
+
+
 @dataclass
 class Lab:
     """A user's place: scene files, roots, and the launcher to call."""
@@ -153,6 +161,25 @@ class Lab:
         process = self.popen(*flags, **more)
         out, err = process.communicate(timeout=DEADLINE_S * 2)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def call(self, *flags: str, **more: Any) -> subprocess.CompletedProcess[str]:
+        """Run the launcher in this process, which saves its start, where nobody is to stop it."""
+        from training.report import report_client
+        from training.run import main
+
+        with report_client._lock:
+            report_client._take()  # before the lab's variables are set: labs to come use it too
+        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="") for _ in range(2))
+        with (
+            mock.patch.dict(os.environ, self.environment),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            status = main(self.arguments(*flags, **more))
+        for note in (self.root / "state" / "plans").glob("*.launcher"):
+            if json.loads(note.read_text(encoding="utf-8"))["pid"] == os.getpid():
+                note.unlink()  # that launcher has ended, though its process lives on
+        return subprocess.CompletedProcess(flags, status, _text(out), _text(err))
 
     def strays(self) -> list[psutil.Process]:
         """Processes that know this lab's folder."""

@@ -65,19 +65,19 @@ def test_status_tells_how_each_scene_stands(watched, eventually):
     watched.add_scene("a")
     watched.add_scene("b")
     launcher = start_waiting(watched, eventually)
-    seen = watched.run("--status")
+    seen = watched.call("--status")
     assert seen.returncode == GOING_ON, seen.stderr
     assert states(seen.stdout) == {"a": "running", "b": "queued"}
     assert rows(seen.stdout)["a"]["progress"] == "epoch 1/2"
     assert rows(seen.stdout)["a"]["log"] == str(watched.output("a") / "train.log")
     let_go(watched, "a")
     eventually(lambda: is_ready(watched, "b"), "the second scene")
-    seen = watched.run("--status")
+    seen = watched.call("--status")
     assert states(seen.stdout) == {"a": "done", "b": "running"}
     assert "left, until" in seen.stdout
     let_go(watched, "b")
     launcher.communicate(timeout=60)
-    seen = watched.run("--status")
+    seen = watched.call("--status")
     assert (seen.returncode, states(seen.stdout)) == (DONE, {"a": "done", "b": "done"})
     assert "experiment exp, 2 scenes: 2 done" in seen.stdout
 
@@ -86,8 +86,8 @@ def test_status_fails_when_a_scene_has_failed_and_nothing_runs(watched):
     """With its cause, attempts and log; a scene that never started is named too."""
     watched.add_scene("a")
     watched.add_scene("b")
-    watched.run("--run-all", "--max-failures", "1", "--overrides", "do=fail")
-    seen = watched.run("--status")
+    watched.call("--run-all", "--max-failures", "1", "--overrides", "do=fail")
+    seen = watched.call("--status")
     assert seen.returncode == FAILED
     assert states(seen.stdout) == {"a": "failed", "b": "not started"}
     assert rows(seen.stdout)["a"]["cause"] == "trainer_error"
@@ -100,8 +100,8 @@ def test_status_fails_when_a_scene_has_failed_and_nothing_runs(watched):
 def test_status_knows_an_experiment_by_its_records_alone(watched):
     """Without plans and without Slurm; the roots are given as flags."""
     watched.add_scene("a")
-    watched.run()
-    seen = watched.run("--status", "--state-root", str(watched.root / "nothing"))
+    watched.call()
+    seen = watched.call("--status", "--state-root", str(watched.root / "nothing"))
     assert (seen.returncode, states(seen.stdout)) == (DONE, {"a": "done"})
     assert not (watched.root / "nothing").exists()
 
@@ -115,7 +115,7 @@ def test_a_killed_attempt_is_not_running(watched, eventually):
     launcher.kill()
     launcher.communicate(timeout=60)
     eventually(lambda: not watched.strays(), "the trainer's end")
-    seen = watched.run("--status")
+    seen = watched.call("--status")
     assert (seen.returncode, states(seen.stdout)) == (FAILED, {"a": "failed"})
 
 
@@ -123,31 +123,25 @@ def test_an_unreadable_record_counts_as_failed(watched):
     """The other scenes are still shown."""
     for name in "ab":
         watched.add_scene(name)
-    watched.run("--run-all")
+    watched.call("--run-all")
     (watched.output("a") / "run.json").write_text("{")
-    seen = watched.run("--status")
+    seen = watched.call("--status")
     assert (seen.returncode, states(seen.stdout)) == (FAILED, {"a": "failed", "b": "done"})
 
 
-@pytest.mark.parametrize("flags", [("--status",), ("--logs", "a"), ("--cancel",), ("--watch",)])
-def test_a_mistyped_experiment_names_the_nearest(watched, flags):
-    """A usage error, and nothing is created."""
+def test_a_mistyped_experiment_names_the_nearest(watched):
+    """A usage error, and nothing is created; likewise where flags exclude each other."""
     watched.add_scene("a")
-    watched.run()
+    watched.call()
     before = sorted(watched.root.rglob("*"))
-    seen = watched.run(*flags, "--exp-name", "exq")
-    assert seen.returncode == USAGE
-    assert "exq" in seen.stderr
-    assert "did you mean exp?" in seen.stderr
-    assert sorted(watched.root.rglob("*")) == before
-
-
-def test_flags_that_exclude_each_other_are_a_fault(watched):
-    """Neither of the two is done."""
-    watched.add_scene("a")
-    watched.run()
-    seen = watched.run("--status", "--cancel")
+    for flags in (("--status",), ("--logs", "a"), ("--cancel",), ("--watch",)):
+        seen = watched.call(*flags, "--exp-name", "exq")
+        assert seen.returncode == USAGE
+        assert "exq" in seen.stderr
+        assert "did you mean exp?" in seen.stderr
+    seen = watched.call("--status", "--cancel")
     assert (seen.returncode, "exclude" in seen.stderr) == (USAGE, True)
+    assert sorted(watched.root.rglob("*")) == before
 
 
 def test_watch_ends_with_the_experiment(watched, eventually):
@@ -173,7 +167,7 @@ def test_ctrl_c_ends_the_watching_only(watched, eventually):
     watch.send_signal(signal.SIGINT)
     _, err = watch.communicate(timeout=60)
     assert (watch.returncode, err) == (INTERRUPTED, "")
-    assert states(watched.run("--status").stdout) == {"a": "running"}
+    assert states(watched.call("--status").stdout) == {"a": "running"}
 
 
 def test_logs_follow_a_scene_until_its_attempt_ends(watched, eventually):
@@ -195,10 +189,10 @@ def test_logs_follow_a_scene_until_its_attempt_ends(watched, eventually):
 def test_logs_print_the_whole_log_of_a_scene_that_has_ended(watched):
     """A log of many chunks, with a last line that has no end."""
     watched.add_scene("a")
-    watched.run()
+    watched.call()
     log = watched.output("a") / "train.log"
     log.write_text("".join(f"line {i} ä\n" for i in range(200_000)) + "x" * 2**21, "utf-8")
-    seen = watched.run("--logs", "a")
+    seen = watched.call("--logs", "a")
     assert seen.returncode == DONE
     assert seen.stdout == log.read_text(encoding="utf-8")
 
@@ -227,9 +221,9 @@ def test_logs_of_a_mistyped_scene_name_the_nearest(watched):
     """A scene that has not started is a fault that says so."""
     for name in ("dance", "waltz"):
         watched.add_scene(name)
-    watched.run("--run-all", "--max-failures", "1", "--overrides", "do=fail")
-    assert "did you mean dance?" in watched.run("--logs", "danse").stderr
-    seen = watched.run("--logs", "waltz")
+    watched.call("--run-all", "--max-failures", "1", "--overrides", "do=fail")
+    assert "did you mean dance?" in watched.call("--logs", "danse").stderr
+    seen = watched.call("--logs", "waltz")
     assert (seen.returncode, "has no log" in seen.stderr) == (USAGE, True)
 
 
@@ -237,10 +231,10 @@ def test_cancel_ends_a_launch_and_the_records_say_so(watched, eventually):
     """It ends the running scene and the launcher; queued scenes are recorded as cancelled too."""
     for name in "abc":
         watched.add_scene(name)
-    watched.run("--run-all", "--overrides", "do=fail", "only=b")
+    watched.call("--run-all", "--overrides", "do=fail", "only=b")
     (watched.output("a") / "run.json").unlink()
     launcher = start_waiting(watched, eventually)
-    ended = watched.run("--cancel")
+    ended = watched.call("--cancel")
     assert ended.returncode == DONE, ended.stderr
     assert launcher.wait(timeout=60) == INTERRUPTED
     assert watched.causes("a") == ["cancelled"]
@@ -249,7 +243,7 @@ def test_cancel_ends_a_launch_and_the_records_say_so(watched, eventually):
     assert not watched.strays()
     plans = (watched.root / "state" / "plans").glob("*.json")
     assert all(plan.with_suffix(".cancelled").exists() for plan in plans), "flows look for it"
-    assert watched.run("--cancel").stdout.startswith("experiment exp: nothing is queued")
+    assert watched.call("--cancel").stdout.startswith("experiment exp: nothing is queued")
 
 
 def test_a_launch_ends_when_its_plan_is_cancelled_on_another_machine(watched, eventually):
@@ -298,9 +292,9 @@ def test_a_dry_run_cancels_nothing(watched, eventually):
     """`--cancel --dry-run` only lists what would end."""
     watched.add_scene("a")
     start_waiting(watched, eventually)
-    said = watched.run("--cancel", "--dry-run").stdout
+    said = watched.call("--cancel", "--dry-run").stdout
     assert "running: a" in said
-    assert states(watched.run("--status").stdout) == {"a": "running"}
+    assert states(watched.call("--status").stdout) == {"a": "running"}
 
 
 GENERATE = ("--run-all", "--overrides", "run_mode=difix_data_generation_generate")
@@ -312,16 +306,16 @@ def test_a_failed_aggregate_is_no_success(watched):
     --watch ends with the same. After the same command has merged them the line says done.
     """
     watched.add_scene("a")
-    assert watched.run(*GENERATE, "do=fail_aggregate").returncode == FAILED
+    assert watched.call(*GENERATE, "do=fail_aggregate").returncode == FAILED
     for command in ("--status", "--watch"):
-        seen = watched.run(command)
+        seen = watched.call(command)
         assert seen.returncode == FAILED
         assert (
             "experiment exp, 1 scene: 1 done\naggregate: failed (trainer_error), log "
             in seen.stdout
         )
-    assert watched.run(*GENERATE, "do=fail_aggregate", "do=ok").returncode == DONE
-    seen = watched.run("--status")
+    assert watched.call(*GENERATE, "do=fail_aggregate", "do=ok").returncode == DONE
+    seen = watched.call("--status")
     assert seen.returncode == DONE
     assert "\naggregate: done, log " in seen.stdout
 
@@ -330,9 +324,9 @@ def test_an_aggregate_that_was_not_started_says_why(watched):
     """A scene failed: it needs all of them; in the report too."""
     watched.add_scene("a")
     watched.add_scene("b", do="fail")
-    assert watched.run(*GENERATE).returncode == FAILED
+    assert watched.call(*GENERATE).returncode == FAILED
     said = "not started: 1 of 2 scenes are not done: b"
-    assert f"\naggregate: {said}\n" in watched.run("--status").stdout
+    assert f"\naggregate: {said}\n" in watched.call("--status").stdout
     report = (watched.root / "results" / "_experiments" / "exp" / "report.md").read_text()
     assert "- aggregate: not started" in report
     assert "1 of 2 scenes are not done: b" in report

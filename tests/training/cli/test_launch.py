@@ -55,7 +55,7 @@ def test_several_scenes_need_run_all(lab):
     """Several matches without --run-all are refused with the list, and nothing is created."""
     lab.add_scene("pair17_dance")
     lab.add_scene("pair17_hug")
-    result = lab.run("--scene-name-includes", "pair17")
+    result = lab.call("--scene-name-includes", "pair17")
     assert result.returncode == 2
     assert "pair17_dance, pair17_hug" in result.stderr
     assert "--run-all" in result.stderr
@@ -66,8 +66,8 @@ def test_run_all_trains_every_scene_once_and_a_rerun_skips_them(lab):
     """Done scenes are not trained twice, and the second run says so."""
     for name in ("a_1", "a_2", "a_3"):
         lab.add_scene(name)
-    assert lab.run("--run-all", "--workers", "2").returncode == 0
-    again = lab.run("--run-all", "--workers", "2")
+    assert lab.call("--run-all", "--workers", "2").returncode == 0
+    again = lab.call("--run-all", "--workers", "2")
     assert again.returncode == 0
     assert again.stdout.count("skipped, done") == 3
     assert all(len(lab.starts(name)) == 1 for name in ("a_1", "a_2", "a_3"))
@@ -76,8 +76,8 @@ def test_run_all_trains_every_scene_once_and_a_rerun_skips_them(lab):
 def test_another_configuration_trains_again_and_keeps_the_old_outputs(lab):
     """A done scene with another fingerprint is trained again; its outputs are set aside."""
     lab.add_scene("a_1")
-    lab.run("--overrides", "x=1")
-    assert lab.run("--overrides", "x=2").returncode == 0
+    lab.call("--overrides", "x=1")
+    assert lab.call("--overrides", "x=2").returncode == 0
     assert len(lab.starts("a_1")) == 1
     kept = list((lab.output("a_1") / "superseded").glob("*/run.json"))
     assert len(kept) == 1
@@ -85,38 +85,34 @@ def test_another_configuration_trains_again_and_keeps_the_old_outputs(lab):
 
 
 def test_force_trains_again_what_is_done(lab):
-    """--force trains a done scene again and keeps its previous outputs."""
+    """--force trains a done scene again, keeps its previous outputs, and shows the new log."""
     lab.add_scene("a_1")
-    lab.run()
-    result = lab.run("--force")
+    lab.call()
+    result = lab.call("--force")
     assert result.returncode == 0
     assert "--force" in result.stdout
+    assert "training a_1 from camera 28" in result.stdout
     assert len(list((lab.output("a_1") / "superseded").iterdir())) == 1
 
 
 def test_dry_run_prints_the_command_that_runs_and_creates_nothing(lab):
-    """What a dry run prints can be pasted, and is what a run executes to the letter."""
+    """What a dry run prints can be pasted, and is what a run executes to the letter.
+
+    Commas, quotes, brackets, %, #, spaces, unicode and = arrive as they were typed.
+    """
     lab.add_scene("a_1")
     before = sorted(lab.root.rglob("*"))
-    preview = lab.run("--dry-run", "--overrides", *AWKWARD)
+    preview = lab.call("--dry-run", "--overrides", *AWKWARD)
     assert preview.returncode == 0, preview.stderr
     assert sorted(lab.root.rglob("*")) == before
     pasted = next(line for line in preview.stdout.splitlines() if line.startswith("TS_"))
-    lab.run("--overrides", *AWKWARD)
+    lab.call("--overrides", *AWKWARD)
     executed = (lab.output("a_1") / "train.log").read_text()
     assert pasted in executed
-    lab.output("a_1").joinpath("arguments.jsonl").unlink()
     subprocess.run(["bash", "-c", pasted], check=True, capture_output=True)
-    arguments = json.loads((lab.output("a_1") / "arguments.jsonl").read_text())
-    assert shlex.split(pasted)[-len(arguments) :] == arguments
-
-
-def test_awkward_values_reach_the_trainer_unchanged(lab):
-    """Commas, quotes, brackets, %, #, spaces, unicode and = arrive as they were typed."""
-    lab.add_scene("a_1")
-    lab.run("--overrides", *AWKWARD)
-    arguments = json.loads((lab.output("a_1") / "arguments.jsonl").read_text())
-    assert arguments[2:] == AWKWARD
+    launched, again = (lab.output("a_1") / "arguments.jsonl").read_text().splitlines()
+    assert json.loads(launched)[2:] == AWKWARD
+    assert shlex.split(pasted)[-len(json.loads(again)) :] == json.loads(again)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +125,7 @@ def test_awkward_values_reach_the_trainer_unchanged(lab):
 def test_a_failure_has_its_cause_and_is_not_retried(lab, do, cause, words):
     """Exit status 1, the record names the cause, the terminal says why and where the log is."""
     lab.add_scene("a_1")
-    result = lab.run("--overrides", f"do={do}", "--expect", "metrics.json")
+    result = lab.call("--overrides", f"do={do}", "--expect", "metrics.json")
     assert result.returncode == 1
     assert lab.causes("a_1") == [cause]
     assert words in lab.record("a_1")["attempts"][0]["message"]
@@ -141,7 +137,7 @@ def test_max_failures_stops_starting_scenes(lab):
     """After that many failures no further scene starts; those left have no record."""
     for name in ("a_1", "a_2", "a_3"):
         lab.add_scene(name)
-    result = lab.run("--run-all", "--max-failures", "1", "--overrides", "do=fail")
+    result = lab.call("--run-all", "--max-failures", "1", "--overrides", "do=fail")
     assert result.returncode == 1
     assert lab.starts("a_1")
     assert not lab.output("a_2").exists()
@@ -150,7 +146,7 @@ def test_max_failures_stops_starting_scenes(lab):
 def test_a_timeout_continues_from_its_checkpoint_in_the_same_run(lab):
     """With a checkpoint the scene is retried and ends as done: two attempts, one result."""
     lab.add_scene("a_1")
-    result = lab.run("--time-limit", "0:00:02", "--overrides", "do=resume")
+    result = lab.call("--time-limit", "0:00:02", "--overrides", "do=resume")
     assert result.returncode == 0, result.stdout
     assert lab.causes("a_1") == ["timeout", "ok"]
     assert "will be retried" in result.stdout
@@ -189,7 +185,7 @@ def test_each_scene_gets_a_gpu_of_its_own(lab):
     lab.environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
     for name in ("a_1", "a_2", "a_3"):
         lab.add_scene(name)
-    assert lab.run("--run-all").returncode == 0
+    assert lab.call("--run-all").returncode == 0
     used = {lab.starts(name)[0].split()[1] for name in ("a_1", "a_2", "a_3")}
     assert used == gpus
     for gpu in gpus:
@@ -205,7 +201,7 @@ def test_scenes_share_a_gpu_until_one_runs_out_of_memory(lab):
     lab.environment["CUDA_VISIBLE_DEVICES"] = gpu
     for name in names:
         lab.add_scene(name, do="crowded")
-    result = lab.run("--run-all", "--scenes-per-gpu", "2")
+    result = lab.call("--run-all", "--scenes-per-gpu", "2")
     assert result.returncode == 0, result.stdout + result.stderr
     causes = {name: lab.causes(name) for name in names}
     ran_out = [name for name in names if causes[name] == ["out_of_memory", "ok"]]
@@ -376,8 +372,8 @@ def test_leftovers_of_a_failed_attempt_are_not_taken_for_outputs(lab):
     """The first attempt writes its metrics and fails, the second writes nothing: not done."""
     lab.add_scene("a_1")
     flags = ("--expect", "metrics.json", "--overrides", "do=half")
-    assert lab.run(*flags).returncode == 1
-    assert lab.run(*flags).returncode == 1
+    assert lab.call(*flags).returncode == 1
+    assert lab.call(*flags).returncode == 1
     assert lab.causes("a_1") == ["trainer_error", "no_output"]
     assert list((lab.output("a_1") / "superseded").glob("*/metrics.json"))
 
@@ -414,18 +410,11 @@ def test_a_full_disk_behind_the_terminal_output_ends_no_training(lab):
     assert lab.record("a_1")["status"] == "done"
 
 
-def test_the_log_of_a_scene_trained_again_is_shown(lab):
-    """--force sets the old log aside: the new one is followed from its beginning."""
-    lab.add_scene("a_1")
-    lab.run()
-    assert "training a_1 from camera 28" in lab.run("--force").stdout
-
-
 def test_the_flows_notification_url_does_not_reach_trainers(lab):
     """It is a secret that the user may have exported for flows."""
     lab.add_scene("a")
     lab.environment["TS_NOTIFY_URL"] = "json://somewhere"
-    assert lab.run().returncode == 0
+    assert lab.call().returncode == 0
     inherited = json.loads((lab.output("a") / "environment.json").read_text())
     assert "TS_RESULTS_ROOT" in inherited
     assert "TS_NOTIFY_URL" not in inherited

@@ -6,6 +6,7 @@ radiance field, two networks in packages of one group, structured configurations
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -52,21 +53,39 @@ def faults_of(*given):
     return "\n".join(map(str, caught.value.faults))
 
 
-def started(name, tmp_path, *overrides):
-    """The exit status of the application itself, started as the launcher would."""
-    command = [sys.executable, str(APPLICATIONS / name / "app.py")]
+STARTER = """
+import json, os, runpy, sys
+import hydra
+statuses = []
+for command in json.load(sys.stdin):
+    pid = os.fork()
+    if not pid:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.argv, sys.path[0] = command, os.path.dirname(command[0])
+        runpy.run_path(command[0], run_name="__main__")
+        sys.exit()
+    statuses.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+json.dump(statuses, sys.stdout)
+"""
+"""Starts applications one after the other, each in a process of its own that has Hydra already."""
+
+
+def exit_statuses(folder, given):
+    """Return those of applications, with overrides, that are started as the launcher would."""
     names = ("shared.scene_name=a_1", "shared.exp_name=exp")
-    variables = {"TS_RESULTS_ROOT": str(tmp_path), "TS_SCENE_FILE": "a_1.json"}
-    environment = {**os.environ, **variables}
+    commands = [[str(APPLICATIONS / name / "app.py"), *names, *more] for name, *more in given]
+    variables = {"TS_RESULTS_ROOT": str(folder), "TS_SCENE_FILE": "a_1.json"}
     ended = subprocess.run(
-        [*command, *names, *overrides],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        check=False,
-        timeout=120,
+        [sys.executable, "-c", STARTER],
+        cwd=folder,
+        env={**os.environ, **variables},
+        input=json.dumps(commands),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=250,
     )
-    return ended.returncode
+    return json.loads(ended.stdout)
 
 
 HERE = "hydra.run.dir='${oc.env:TS_RESULTS_ROOT}/hydra'"
@@ -133,11 +152,11 @@ ACCEPTED = {
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_what_hydra_accepts_is_launched_and_runs(lab, name):
-    """By training/run.py, with the real Hydra in the application."""
+    """By the launcher, with the real Hydra in the application."""
     lab.add_scene("a_1")
     config = APPLICATIONS / name / "conf" / f"{CONFIGS[name]}.yaml"
     flags = ("--train-script", str(APPLICATIONS / name / "app.py"), "--train-config", str(config))
-    ended = lab.run(*flags, "--overrides", *ACCEPTED[name], stand_in=False)
+    ended = lab.call(*flags, "--overrides", *ACCEPTED[name], stand_in=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert lab.causes("a_1") == ["ok"]
 
@@ -164,16 +183,34 @@ REFUSED = [
 ]
 
 
+def needed(name, override):
+    """What else has to be given with an override."""
+    return [text for text in NEEDED.get(name, ()) if text.split("=")[0] not in override]
+
+
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory):
+    """Exit statuses of the refused, by application and override, and of one that is accepted."""
+    given = [("adversarial", HERE, "optimizer=sgd")]
+    given += [(name, *needed(name, override), override) for name, override, _ in REFUSED]
+    found = exit_statuses(tmp_path_factory.mktemp("applications"), given)
+    return {(name, more[-1]): status for (name, *more), status in zip(given, found, strict=True)}
+
+
+def test_what_is_accepted_ends_well(ends):
+    """Where what is refused ends otherwise, in the next test."""
+    assert ends["adversarial", "optimizer=sgd"] == 0
+
+
 @pytest.mark.parametrize(("name", "override", "words"), REFUSED)
-def test_what_is_refused_would_fail(tmp_path, name, override, words):
+def test_what_is_refused_would_fail(ends, name, override, words):
     """Before anything starts, with what is nearest; Hydra would end the run with an error."""
-    needed = [text for text in NEEDED.get(name, ()) if text.split("=")[0] not in override]
     with pytest.raises(FaultsError) as caught:
-        load_named(name, *needed, override)
+        load_named(name, *needed(name, override), override)
     message = "\n".join(map(str, caught.value.faults))
     assert words in message
     assert override.split("=")[0] in message
-    assert started(name, tmp_path, *needed, override) != 0
+    assert ends[name, override] != 0
 
 
 def test_keys_of_the_chosen_option_only():
@@ -238,7 +275,7 @@ def test_a_launch_shows_the_warnings(lab):
     config = APPLICATIONS / "radiance" / "conf" / "nerf.yaml"
     flags = ("--train-script", str(APPLICATIONS / "radiance" / "app.py"), "--dry-run")
     more = ("--train-config", str(config), "--overrides", "dataset.path=/d", "~model")
-    ended = lab.run(*flags, *more, stand_in=False)
+    ended = lab.call(*flags, *more, stand_in=False)
     assert ended.returncode == 0
     assert "~model removes model.encodings=" in ended.stdout + ended.stderr
 
@@ -280,10 +317,13 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("text", "words"), BROKEN)
-@pytest.mark.parametrize("overrides", [(), ("+more=1",)])
-def test_a_broken_application_is_a_fault_and_no_traceback(application, text, words, overrides):
-    """With the words of the remedy, with overrides and without."""
+@pytest.mark.parametrize(("imports", "overrides"), [("", ()), ("import hydra\n", ("+more=1",))])
+def test_a_broken_application_is_a_fault_and_no_traceback(
+    application, text, words, imports, overrides
+):
+    """With the words of the remedy, with overrides and without; so if no script can help."""
     script, config = application
+    script.write_text(imports)
     config.write_text(text)
     message = faults_of(script, config, *overrides)
     assert words in message

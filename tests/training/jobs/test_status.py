@@ -18,7 +18,7 @@ def trained(lab, tmp_path):
     lab.environment["PATH"] = str(tmp_path / "bin")
     for name in "ab":
         lab.add_scene(name)
-    assert lab.run("--run-all").returncode == DONE
+    assert lab.call("--run-all").returncode == DONE
     return lab
 
 
@@ -43,15 +43,15 @@ def test_a_file_of_a_newer_version_is_named_by_every_command(trained, spoil):
     """Neither done, nor killed, nor ignored: the scene may be in the hands of that version."""
     path = spoil(trained, "a")
     before = path.read_bytes()
-    status = trained.run("--status")
+    status = trained.call("--status")
     assert status.returncode == FAILED
     assert f"a: {path} {NEWER}" in status.stdout
     assert "1 failed, 1 done" in status.stdout
-    cancel = trained.run("--cancel")
+    cancel = trained.call("--cancel")
     assert cancel.returncode == FAILED
     assert f"this is left:\na: {path} {NEWER}" in cancel.stdout
     for flags in (("--logs", "a"), ("--run-all",), ("--run-all", "--dry-run")):
-        refused = trained.run(*flags)
+        refused = trained.call(*flags)
         assert (refused.returncode, str(path) in refused.stderr) == (USAGE, True)
         assert NEWER in refused.stderr
         assert "Traceback" not in refused.stderr
@@ -61,7 +61,7 @@ def test_a_file_of_a_newer_version_is_named_by_every_command(trained, spoil):
 def test_a_scene_without_a_holder_is_read_without_its_claim(trained):
     """A done scene is done, whatever its claim has become."""
     (trained.output("a") / ".claim" / "000007.json").write_text("{")
-    assert trained.run("--status").returncode == DONE
+    assert trained.call("--status").returncode == DONE
 
 
 def test_a_record_of_the_version_before_counts(trained):
@@ -69,6 +69,6 @@ def test_a_record_of_the_version_before_counts(trained):
     path = trained.output("a") / RECORD
     old = json.loads(path.read_text()) | {"schema_version": 1}
     path.write_text(json.dumps(old))
-    assert trained.run("--status").returncode == DONE
-    assert trained.run("--run-all").returncode == DONE
+    assert trained.call("--status").returncode == DONE
+    assert trained.call("--run-all").returncode == DONE
     assert len(trained.starts("a")) == 1

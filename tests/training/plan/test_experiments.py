@@ -53,7 +53,7 @@ def test_a_plan_of_the_version_before_is_read(plan_file, experiment):
 def test_a_launch_writes_a_plan_that_says_its_format_and_is_read_back(lab, experiment):
     """What is written today, today's program reads; the code's version is in it."""
     lab.add_scene("a_1")
-    assert lab.run().returncode == 0
+    assert lab.call().returncode == 0
     (written,) = (lab.root / "state" / "plans").glob("*.json")
     assert json.loads(written.read_text())["schema_version"] == PLAN_VERSION
     (plan,) = experiment().plans
@@ -91,12 +91,12 @@ def test_commands_name_the_plan_that_they_can_not_read(lab, plan_file, change):
     """--status, --cancel and the report; nothing is called all done."""
     version_before.write_record(lab.output("a_1"))
     change(plan_file)
-    status = lab.run("--status", stand_in=False)
+    status = lab.call("--status", stand_in=False)
     assert f"warning: {plan_file}" in status.stdout
     assert "its jobs are neither shown nor cancelled" in status.stdout
     assert "1 done" in status.stdout
     assert status.returncode == 1
-    assert f"warning: {plan_file}" in lab.run("--cancel", stand_in=False).stderr
+    assert f"warning: {plan_file}" in lab.call("--cancel", stand_in=False).stderr
     assert plan_file.with_suffix(".cancelled").exists()
     roots = [f"--{name}-root={lab.root / name}" for name in ("results", "state")]
     assert report_main(["--exp-name", "exp", *roots]) == 0

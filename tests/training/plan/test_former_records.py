@@ -101,13 +101,13 @@ def test_a_failed_record_goes_on_and_then_has_todays_fingerprint(lab):
     checkpoint = lab.output("a_1") / "checkpoints" / "last.txt"
     checkpoint.parent.mkdir()
     checkpoint.write_text("half")
-    assert lab.run("--overrides", "seed=1").returncode == 0
+    assert lab.call("--overrides", "seed=1").returncode == 0
     record = lab.record("a_1")
     assert [attempt["cause"] for attempt in record["attempts"]] == ["preempted", "ok"]
     assert record["fingerprint"] != version_before.FINGERPRINT
     assert "code_version" not in record["attempts"][0] or not record["attempts"][0]["code_version"]
     assert record["attempts"][1]["code_version"]["digest"]
-    assert "skipped, done\n" in lab.run("--overrides", "seed=1").stdout
+    assert "skipped, done\n" in lab.call("--overrides", "seed=1").stdout
 
 
 def test_a_launch_leaves_an_old_done_record_alone(lab):
@@ -115,11 +115,11 @@ def test_a_launch_leaves_an_old_done_record_alone(lab):
     lab.add_scene("a_1")
     version_before.write_record(lab.output("a_1"))
     version_before.write_plan(lab.root)
-    result = lab.run("--overrides", "seed=1", "--expect", "run.json")
+    result = lab.call("--overrides", "seed=1", "--expect", "run.json")
     assert result.returncode == 0, result.stderr
     assert f"a_1: skipped, {EARLIER}" in result.stdout
     assert json.loads(version_before.RECORD) == lab.record("a_1")
-    status = lab.run("--status")
+    status = lab.call("--status")
     assert status.returncode == 0
     assert "1 scene: 1 done" in status.stdout
 

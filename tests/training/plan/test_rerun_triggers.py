@@ -238,7 +238,7 @@ def script(lab):
 
 
 def launch(lab, script, *flags):
-    return lab.run("--train-script", str(script), *flags, stand_in=False)
+    return lab.call("--train-script", str(script), *flags, stand_in=False)
 
 
 def test_a_launch_records_its_code_and_status_tells_what_is_mixed(lab, script):
@@ -255,7 +255,7 @@ def test_a_launch_records_its_code_and_status_tells_what_is_mixed(lab, script):
     assert f"a_1: skipped, {EARLIER}" in result.stdout
     assert "warning: 1 scene was trained by an earlier version" in result.stdout
     second = lab.record("a_2")["attempts"][0]["code_version"]["digest"]
-    status = lab.run("--status").stdout
+    status = lab.call("--status").stdout
     assert f"2 versions of the code: 1 scene {second[:7]}, 1 scene {first[:7]}" in status
     report = (lab.root / "results" / "_experiments" / "exp" / "report.md").read_text()
     assert "trainer's code: 2 versions" in report
@@ -281,7 +281,7 @@ def test_an_input_file_of_another_script_counts_by_its_content(lab, script):
 
 def test_a_mistyped_trigger_is_refused(lab):
     """With what is valid."""
-    result = lab.run("--rerun-triggers", "cod")
+    result = lab.call("--rerun-triggers", "cod")
     assert result.returncode == 2
     assert "--rerun-triggers is not valid: 'cod'" in result.stderr
     assert "'configuration' or 'code'" in result.stderr
