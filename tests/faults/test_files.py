@@ -58,7 +58,7 @@ def gone_through(make_lab, exp_name, program, **environment):
         lab.add_scene(scene, do="wait")
     limit = ("--time-limit", "0:30:00", "--workers", "1", "--run-all", "--exp-name", exp_name)
     process = lab.popen(*limit, program=program)
-    for _ in travel(lab, clock_folder, exp_name):
+    for _ in travel(lab, clock_folder, exp_name, process):
         pass
     out, err = process.communicate(timeout=90)
     del lab.environment["LD_PRELOAD"]

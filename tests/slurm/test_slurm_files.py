@@ -95,7 +95,8 @@ def travellers(make_slurm_lab):
 def flown(travellers):
     exp_name = "journey_slurm_flow"
     lab, folder, process, flags = travellers(exp_name, *ON_SLURM, program=FLOW)
-    for _ in travel(lab, folder, exp_name):
+    # Jobs of a flow read the plan's file when they start: without it none would come.
+    for _ in travel(lab, folder, exp_name, process, keeps_plan=True):
         pass
     out, err = process.communicate(timeout=90)
     again = lab.run(*flags, program=FLOW)
@@ -103,7 +104,8 @@ def flown(travellers):
 
 
 @pytest.mark.parametrize(
-    "fault", journey_cells("slurm_flow", **{BACK: "certificates are valid from now on"})
+    "fault",
+    journey_cells("slurm_flow", **{BACK: "certificates are valid from now on", PLAN_GONE: ""}),
 )
 def test_journey_of_a_slurm_flow(flown, fault):
     """The clock is that of the nodes: the flow keeps its own, as does Slurm.
