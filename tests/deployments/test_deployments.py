@@ -24,6 +24,7 @@ from deployments.crash_automation import (
     ensure_crash_automation,
 )
 from deployments.orphaned_runs import end_orphaned_runs
+from deployments.spare_engine import OPTION
 from flows.server import external_api
 from flows.server.external_api import ApiClient
 
@@ -55,15 +56,25 @@ def test_everything_is_there_and_strangers_are_not(served):
     assert schedule["active"] is False
 
 
-def test_a_run_from_the_form_is_trained_and_recorded(served):
+def spare_of(served) -> int:
+    """The process that waits for a run; 0 when there is none."""
+    return next((each.pid for each in served.left() if OPTION in each.cmdline()), 0)
+
+
+def test_a_run_from_the_form_is_trained_and_recorded(served, eventually):
     """Completed, with its records; its log says the same as a command line; no password leaks.
 
-    A copy of another experiment's run ("Copy to new run") loses its tags and keeps one's own.
+    The process that executes it was there before. A copy of another experiment's run ("Copy to new
+    run") loses its tags and keeps one's own.
     """
+    spare = eventually(lambda: spare_of(served), "the spare")
     run = served.submit(
         "train-scenes/local", **served.parameters("form", overrides=["text=a b", "do=ok"])
     ).json()
     assert served.ended(run["id"])["message"] == "2 of 2 scenes done"
+    made = served.ask("GET", f"/flow_runs/{run['id']}").json()
+    assert int(made["infrastructure_pid"]) == spare
+    assert f"process {spare}, takes a run" in (served.folder / "worker.log").read_text()
     assert served.causes("a_1", "form") == served.causes("a_2", "form") == ["ok"]
     (line,) = [each for each in served.log(run["id"]) if "from a terminal" in each]
     assert "python -m flows.train --exp-name form --run-all" in line
