@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from prefect_database import put_migrated_database
 
 FLOW = ("-m", "flows.train")
 BOUND_S = 45
@@ -284,15 +285,16 @@ def test_an_api_that_does_not_answer_is_a_fault_in_seconds(lab):
 def test_a_flow_brings_a_server_and_outlives_it_and_leaves_the_users_alone(
     lab, tmp_path, eventually
 ):
-    """From nothing: a database below the state root, none in ~/.prefect, no server left.
+    """A database below the state root, none in ~/.prefect, no server left.
 
     The server is killed in the middle: it is started again, and the flow ends as it should.
     """
     lab.add_scene("a_1")
     del lab.environment["PREFECT_HOME"]
+    put_migrated_database(lab.root / "state" / "prefect" / f"{socket.gethostname()}-1")
     lab.environment["HOME"] = str(tmp_path / "home")
     flow = lab.popen("--overrides", "do=wait", program=FLOW)
-    eventually((lab.output("a_1") / "ready.txt").exists, "the trainer", 180)  # a new database
+    eventually((lab.output("a_1") / "ready.txt").exists, "the trainer", 120)
     (server,) = servers_of(flow.pid)
     server.kill()
     eventually(lambda: set(servers_of(flow.pid)) - {server}, "another server")
@@ -300,7 +302,7 @@ def test_a_flow_brings_a_server_and_outlives_it_and_leaves_the_users_alone(
     out, err = flow.communicate(timeout=100)
     assert flow.returncode == 0, out + err
     assert "Completed, 1 of 1 scene done" in out
-    assert list((lab.root / "state" / "prefect").glob("*/prefect.db"))
+    assert len(list((lab.root / "state" / "prefect").glob("*/prefect.db"))) == 1
     assert not Path(tmp_path / "home" / ".prefect" / "prefect.db").exists()
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(lab.root) in str(p.info)]
 

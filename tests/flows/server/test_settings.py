@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -110,29 +109,18 @@ def test_all_that_prefect_calls_secret_is_removed():
     assert set(secrets(Settings, "PREFECT")) <= set(SECRETS)
 
 
-def test_reading_them_reports_nobody_to_prefect(folder):
-    """DO_NOT_TRACK is read while Prefect is imported: it is set before."""
+def test_a_flow_reports_nobody_and_prefects_defaults_for_retries_and_results_change_nothing(
+    folder, environ
+):
+    """DO_NOT_TRACK is read while Prefect is imported: it is set before.
+
+    A failed flow would wait for a retry instead of saying so, and its state would be stored.
+    """
     program = (
         "from flows.server.settings import read_settings\n"
         "read_settings()\n"
         "from prefect._internal.analytics import is_telemetry_enabled\n"
-        "print(is_telemetry_enabled())"
-    )
-    plain = {key: value for key, value in os.environ.items() if key not in {"CI", "DO_NOT_TRACK"}}
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=folder,
-        env={**plain, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert result.stdout.strip() == "False"
-
-
-def test_prefects_defaults_for_retries_and_results_change_nothing(environ):
-    """A failed flow would wait for a retry instead of saying so, and its state would be stored."""
-    program = (
+        "print(is_telemetry_enabled())\n"
         "from flows.flow import aggregate, difix_data, train_scene, train_scenes\n"
         "for each in (train_scenes, difix_data, train_scene, aggregate):\n"
         "    again = getattr(each, 'refresh_cache', False)\n"
@@ -140,7 +128,10 @@ def test_prefects_defaults_for_retries_and_results_change_nothing(environ):
         "for each in (train_scenes, difix_data):\n"
         "    print(each.result_storage is not None, each.result_serializer)"
     )
+    for name in ("CI", "DO_NOT_TRACK"):
+        environ.pop(name, None)
     environ |= {
+        "PYTHONPATH": str(ROOT),
         "PREFECT_FLOWS_DEFAULT_RETRIES": "2",
         "PREFECT_FLOWS_DEFAULT_RETRY_DELAY_SECONDS": "600",
         "PREFECT_TASKS_DEFAULT_RETRIES": "2",
@@ -152,6 +143,7 @@ def test_prefects_defaults_for_retries_and_results_change_nothing(environ):
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
     }
     result = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True
     )
-    assert result.stdout.splitlines() == ["0 0 False False"] * 4 + ["True pickle"] * 2
+    told = ["False", *["0 0 False False"] * 4, *["True pickle"] * 2]
+    assert result.stdout.splitlines() == told
