@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
-from prefect import allow_failure, flow, get_client, task
+from prefect import Flow, allow_failure, flow, get_client, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectConcurrentFuture
 from prefect.logging import get_run_logger
@@ -261,9 +261,21 @@ def _run(plan: Plan, page: RunPage, made: Made) -> State[Any]:
         return final_state(plan, str(error))
 
 
-difix_data = train_scenes.with_options(name="difix-data")
-difix_loop = train_scenes.with_options(name="difix-loop")
+difix_data: Flow[..., State[Any]]
+difix_loop: Flow[..., State[Any]]
 """The same flow under the names of its deployments in the UI; the parameters say what it does."""
+OTHER_NAMES = {"difix_data": "difix-data", "difix_loop": "difix-loop"}
+
+if not TYPE_CHECKING:  # which takes any name that there might be for one that there is
+
+    def __getattr__(name: str) -> Flow[..., State[Any]]:
+        """Return a flow of `OTHER_NAMES`, made when it is asked for.
+
+        Prefect makes the form's schema for each flow; runs don't wait for those of others.
+        """
+        if name not in OTHER_NAMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return globals().setdefault(name, train_scenes.with_options(name=OTHER_NAMES[name]))
 
 
 def _command(options: FlowOptions) -> str:

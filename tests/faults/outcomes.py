@@ -53,9 +53,12 @@ class Outcomes:
 
 
 def run(arguments: list[str]) -> tuple[int, list[dict[str, Any]]]:
-    """Run pytest; return its exit status, and the cells with their outcomes."""
+    """Run pytest; return its exit status, and the cells with their outcomes.
+
+    Long tests are run whether they have a cell or not: nothing else runs them.
+    """
     plugin = Outcomes()
-    status = pytest.main(["-m", "fault", *arguments], plugins=[plugin])
+    status = pytest.main(["-m", "fault or long", *arguments], plugins=[plugin])
     return int(status), plugin.as_json()
 
 

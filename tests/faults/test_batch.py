@@ -61,6 +61,7 @@ def flown(make_lab, prefect_api):
 
 
 @pytest.mark.parametrize("scene", cells("local_flow"))
+@pytest.mark.long
 def test_local_flow(flown: Batch, scene: str):
     """As by the launcher; Prefect's state of the scene's task run agrees with its record."""
     flown.check(scene)

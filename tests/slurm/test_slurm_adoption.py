@@ -37,6 +37,7 @@ def status(lab: Any, exp_name: str) -> str:
     return lab.run("--status", "--exp-name", exp_name).stdout
 
 
+@pytest.mark.long
 def test_the_same_command_again_takes_over_what_a_killed_flow_has_begun(
     flow_lab, slurm, prefect_api, killed, eventually
 ):

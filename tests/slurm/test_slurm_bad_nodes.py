@@ -53,6 +53,7 @@ def remembered(lab: Any) -> set[str]:
     flow="completed",
     breakage="nothing is tried on another node",
 )
+@pytest.mark.long
 def test_a_flow_goes_on_while_a_node_is_left(bad_lab, slurm):
     """The probe is repeated elsewhere; three of four nodes start no worker, one job at a time.
 
@@ -79,7 +80,7 @@ def test_a_flow_goes_on_while_a_node_is_left(bad_lab, slurm):
     breakage="an array's job is started again on the same node",
 )
 def test_an_array_excludes_remembered_nodes_and_finds_others(bad_lab, slurm, eventually):
-    """What the flow found is said in one line and excluded, unless no other node is left.
+    """What others found is said in one line and excluded, unless no other node is left.
 
     Then all are used again, and the array finds the bad ones itself.
     A job that ends before the training begins is started again elsewhere, and the others of its
@@ -87,9 +88,7 @@ def test_an_array_excludes_remembered_nodes_and_finds_others(bad_lab, slurm, eve
     """
     *bad, good = slurm.nodes
     bad_lab.break_nodes({"array": bad})
-    shown = bad_lab.run("--status", "--exp-name", "flow").stdout
-    assert "avoided for a day, since nothing could start there: " in shown
-    assert all(node in shown for node in bad)
+    note_bad_nodes(bad_lab.root / "state", [BadNode(node=node) for node in bad])
     preview = bad_lab.run("--submit", "--run-all", "--dry-run", *bad_lab.script).stdout
     assert f"--exclude={','.join(bad)} " in preview
     bad_lab.break_nodes({"array": bad[:2]})
@@ -104,6 +103,9 @@ def test_an_array_excludes_remembered_nodes_and_finds_others(bad_lab, slurm, eve
         assert attempt["cause"] == "ok"
         assert attempt["host"] in {bad[2], good}
     assert remembered(bad_lab) == set(bad[:2])
+    shown = bad_lab.run("--status").stdout
+    assert "avoided for a day, since nothing could start there: " in shown
+    assert all(node in shown for node in bad[:2])
     logs = list((bad_lab.root / "state" / "slurm").glob("exp-*/exp-*.out"))
     wasted = sum(log.read_text().count("python: no such library") for log in logs)
     assert 2 <= wasted <= 4

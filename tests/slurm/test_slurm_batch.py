@@ -57,6 +57,7 @@ def flown(make_slurm_lab, slurm, prefect_api):
 
 
 @pytest.mark.parametrize("scene", cells("slurm_flow"))
+@pytest.mark.long
 def test_slurm_flow(flown: Batch, scene: str):
     """The scene's task run ends as its record says; others of its job are not concerned."""
     flown.check(scene)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from difix_lab import FLAGS, SCENES, UNTRAINED, add_scenes, check_whole, dataset, manifests
 from flow_on_slurm import FLOW, ended_jobs
 
 
+@pytest.mark.long
 def test_array_and_flow_give_the_same_data_set(flow_lab, eventually):
     """The array's dependent job merges; so does the flow's aggregate, to the same bytes.
 

@@ -194,6 +194,7 @@ def test_what_slurm_or_this_machine_refuses_is_reported_at_once(flow_lab, slurm)
     assert not (flow_lab.root / "state").exists()
 
 
+@pytest.mark.long
 def test_a_run_survives_a_controller_that_is_away(flow_lab, slurm, eventually):
     """It stops while two scenes run; the job of one is replaced when it answers again."""
     flow_lab.add_scene("a_1", do="wait")

@@ -84,6 +84,7 @@ def test_a_chain_that_failed_and_was_cancelled_is_ended_by_the_same_command(loop
     assert "submitted" not in submit(loop_lab).stdout
 
 
+@pytest.mark.long
 def test_a_flow_runs_the_loop_in_jobs_and_its_graph_shows_the_chain(loop_lab, prefect_api):
     """Each scene's data hangs on its training, the refiner on the merge, refined views on it."""
     flags = ("--cluster", "slurm", "--exp-name", "by_flow", "--slurm.scenes-per-job", "2")
