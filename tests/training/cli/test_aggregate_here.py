@@ -20,6 +20,6 @@ def test_its_last_word_is_said_at_the_end(lab, prefix):
     (lab.root / "mine.py").write_text(SCRIPT)
     mode = f"{prefix}run_mode=difix_data_generation_generate"
     flags = ("--train-script", str(lab.root / "mine.py"), "--overrides", mode, "seed=1")
-    result = lab.run(*flags, stand_in=False)
+    result = lab.call(*flags, stand_in=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.endswith("\n    3 arguments; warning: train is empty\n")

@@ -16,7 +16,7 @@ SWEEP = ("do=ok,fail", "seed=1,2")
 def swept(module_lab):
     """A sweep of two settings and two seeds, of which one setting fails."""
     module_lab.add_scene("a_1")
-    return module_lab.run("--workers", "2", "--sweep", *SWEEP)
+    return module_lab.call("--workers", "2", "--sweep", *SWEEP)
 
 
 @pytest.fixture(autouse=True)

@@ -86,7 +86,7 @@ def test_the_record_says_what_was_trained(script, lab):
     lab.add_scene("a_2")
     lab.environment |= {"LAB_RATE": "0.25", "LAB_TOKEN": "abc"}
     flags = ("--train-script", script["train_script"], "--train-config", script["train_config"])
-    result = lab.run(*flags, "--run-all", stand_in=False)
+    result = lab.call(*flags, "--run-all", stand_in=False)
     assert result.returncode == 0, result.stdout + result.stderr
     for name in ("a_1", "a_2"):
         configuration = lab.record(name)["configuration"]
@@ -138,7 +138,7 @@ def test_names_arrive_as_they_are(script, lab, scene, experiment, given):
     """In variables always; as arguments with quotes only where Hydra would read a number."""
     lab.add_scene(scene)
     flags = ("--train-script", script["train_script"], "--scene-name-includes", scene)
-    result = lab.run(*flags, "--exp-name", experiment, stand_in=False)
+    result = lab.call(*flags, "--exp-name", experiment, stand_in=False)
     assert result.returncode == 0, result.stdout + result.stderr
     seen = json.loads((lab.output(scene, experiment) / "seen.json").read_text())
     assert (seen["TS_SCENE_NAME"], seen["TS_EXP_NAME"]) == (scene, experiment)
