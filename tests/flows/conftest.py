@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,9 +20,9 @@ def lab(lab):
     return lab
 
 
-@pytest.fixture
-def webhook():
-    """A user's webhook: `received` has what was posted, `status` is its answer once `go` is set."""
+@contextmanager
+def open_webhook():
+    """Yield one: `received` has what was posted, `status` is its answer once `go` is set."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -42,6 +43,20 @@ def webhook():
         yield made
         made.go.set()
         made.shutdown()
+
+
+@pytest.fixture
+def webhook():
+    """A user's webhook."""
+    with open_webhook() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def module_webhook():
+    """A user's webhook that the tests of one file share."""
+    with open_webhook() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -56,15 +56,17 @@ def test_all_scenes_done_is_a_completed_flow_with_edges_into_the_aggregate(flow_
     assert "2 of 2" in (flow_lab.root / "results/_experiments/whole/report.md").read_text()
 
 
-def test_what_is_done_is_not_trained_again(lab):
-    """A flow after the launcher has nothing to do, and finds that without Prefect's API."""
+def test_what_is_done_is_not_trained_again(lab, webhook):
+    """A flow after the launcher has nothing to do: it needs no API for that, and tells nobody."""
     lab.add_scene("a_1")
     assert lab.run().returncode == 0
     lab.environment["PREFECT_API_URL"] = "http://127.0.0.1:9/api"  # where nobody answers
+    lab.environment["TS_NOTIFY_URL"] = webhook.url
     result = lab.run(program=FLOW)
     assert result.returncode == 0, result.stderr
     assert "a_1: skipped, done" in result.stdout
     assert result.stdout.endswith("nothing to do: 1 of 1 scene done\n")
+    assert webhook.received == []
 
 
 def test_a_trainer_gets_the_same_environment_from_the_flow_as_from_the_launcher(flow_lab):

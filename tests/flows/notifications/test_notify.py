@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from flows import flow
 from flows.notifications import notify
 from flows.notifications.message import LONGEST, Notice, notice
 from flows.notifications.notify import channels_of, deliver, hide_url
@@ -15,7 +16,6 @@ from flows.server.managed import STOP_TIMEOUT_S
 from preprocess.faults import FaultsError
 from training.plan.options import checked_options
 
-FLOW = ("-m", "flows.train")
 SECRET = "secret-token"
 MESSAGE = Notice("exp: Failed", "1 of 2 scenes done", "failure")
 
@@ -158,50 +158,13 @@ def test_a_block_is_found_by_its_name_and_notified(webhook):
         channels_of("secret/lab")
 
 
-def test_a_failed_run_sends_a_message_and_its_trainers_do_not_see_the_url(
-    lab, prefect_api, webhook
-):
-    """It has counts, scene, cause, report and the run's address; the URL appears nowhere.
-
-    The same command again with a webhook that refuses: no failure, one line of warning. A third run
-    finds nothing to do, and sends nothing.
-    """
-    for name in ("a_1", "a_2"):
-        lab.add_scene(name)
-    lab.environment |= {"PREFECT_API_URL": prefect_api.url, "TS_NOTIFY_URL": webhook.url}
-    flags = ("--run-all", "--exp-name", "failing", "--overrides", "do=half", "only=a_2")
-    result = lab.run(*flags, program=FLOW)
-    assert result.returncode == 1, result.stderr
-    (received,) = webhook.received
-    assert received["title"] == "failing: Failed"
-    said, took, report, address = received["message"].splitlines()
-    assert said == "1 of 2 scenes done; not done: a_2 (trainer_error)"
-    assert took.startswith("duration: ")
-    assert report == f"report: {lab.root}/results/_experiments/failing/report.html"
-    assert prefect_api.only_run("failing")["id"] in address
-    inherited = (lab.output("a_1", "failing") / "environment.json").read_text()
-    assert SECRET not in inherited + result.stdout + result.stderr
-    webhook.status = 500
-    result = lab.run(*flags, "do=ok", program=FLOW)
-    assert result.returncode == 0, result.stderr
-    assert webhook.received[1]["title"] == "failing: Completed"
-    (line,) = [each for each in result.stderr.splitlines() if "TS_NOTIFY_URL" in each]
-    assert line.startswith("warning: TS_NOTIFY_URL: the notification about this run was not sent")
-    assert SECRET not in result.stdout + result.stderr
-    assert lab.run(*flags, "do=ok", program=FLOW).returncode == 0
-    assert len(webhook.received) == 2
-
-
-def test_a_block_that_does_not_exist_is_found_before_anything_starts(lab, prefect_api):
-    """Exit status 2 and the remedy; no flow run, no record."""
-    lab.add_scene("a_1")
-    lab.environment |= {"PREFECT_API_URL": prefect_api.url}
-    result = lab.run("--exp-name", "nobody", "--notify", "slack-webhook/lab", program=FLOW)
-    assert result.returncode == 2
-    assert "no such notification block: slack-webhook/lab" in result.stderr
-    found = prefect_api.ask("/flow_runs/filter", flow_runs={"name": {"any_": ["nobody"]}})
-    assert found == []
-    assert not lab.output("a_1", "nobody").exists()
+@pytest.mark.usefixtures("in_server")
+def test_a_block_that_does_not_exist_is_found_before_anything_starts(prefect_api):
+    """Of a plan from a command line; there is no flow run."""
+    options = FlowOptions(exp_name="nobody", notify="slack-webhook/lab")
+    with pytest.raises(FaultsError, match="no such notification block: slack-webhook/lab"):
+        flow.run_plans(options, ["a plan"])
+    assert prefect_api.runs("nobody") == []
 
 
 @pytest.mark.parametrize(
