@@ -50,6 +50,7 @@ class Flown:
     said_again: str = ""
     left: list[str] = field(default_factory=list)
     cancelled: int = 0
+    met_before: int = 0
 
     def queued(self, other_than: str = "") -> str:
         """Return the id of a job that waits in the queue; empty without one."""
@@ -84,16 +85,15 @@ class Flown:
                 yield
             self.met[fault] = True
             return
-        before = self.faults.met(fault)
+        self.met_before = self.faults.met(fault)
         self.faults.begin(fault)
         yield
-        self.met[fault] = self.faults.met(fault) > before
+        self.met[fault] = self.faults.met(fault) > self.met_before
         self.faults.end(fault)
 
     def is_met(self, fault: str, times: int) -> bool:
-        """Wait until so many calls of the command have met a fault."""
-        before = self.faults.met(fault)
-        return self.happens(lambda: self.faults.met(fault) >= before + times)
+        """Wait until so many calls of the command have met a fault since it has begun."""
+        return self.happens(lambda: self.faults.met(fault) >= self.met_before + times)
 
     def lose_queued_job(self, fault: str) -> None:
         """Cancel the job in the queue, so that the flow asks how it ended and replaces it."""
