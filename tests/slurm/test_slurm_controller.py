@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from flow_on_slurm import FLOW, end, is_ready
 from prefect_database import put_migrated_database
 
@@ -66,6 +67,7 @@ def second_run_trains(lab: Any) -> bool:
     return any("RUNNING" in tasks.values() for _, tasks, _ in runs(lab)[1:])
 
 
+@pytest.mark.long
 def test_a_controller_whose_node_dies_goes_on_and_no_scene_is_started_twice(
     slurm_lab, slurm, eventually
 ):

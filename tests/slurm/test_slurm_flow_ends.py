@@ -150,6 +150,7 @@ def test_kill_9_leaves_nothing_and_the_same_command_finishes(
     assert causes(flow_lab, "killed", other) == ["ok"]
 
 
+@pytest.mark.long
 def test_what_a_node_lacks_is_named_before_any_training(flow_lab, slurm, eventually):
     """What, where, the remedy, exit status 1; the probe's steps have tests without Slurm.
 
