@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +21,29 @@ LAUNCHER = (str(HERE), "training.run")
 FLOW = (str(HERE), "flows.train")
 DEADLINE_S = 500
 FLAGS = ("--loop", "--run-all", "--no-snapshot")
-ORDER = (
-    *(f"exp_train_{name}" for name in SCENES),
-    *(f"exp_generate_{name}" for name in SCENES),
-    "aggregate",
-    "refiner",
-    *(
-        f"exp_{source}_train_{name}"
-        for source in ("refined", "rendered", "captured")
-        for name in TEST_SCENES
-    ),
-)
-"""What a whole loop starts, in the order in which one machine does with one worker."""
 
 
-def add_scenes(lab: Any) -> None:
-    for name in SCENES:
+def order_of(names: Sequence[str]) -> tuple[str, ...]:
+    """What a whole loop starts, in the order in which one machine does with one worker."""
+    return (
+        *(f"exp_train_{name}" for name in names),
+        *(f"exp_generate_{name}" for name in names),
+        "aggregate",
+        "refiner",
+        *(
+            f"exp_{source}_train_{name}"
+            for source in ("refined", "rendered", "captured")
+            for name in names
+            if name in TEST_SCENES
+        ),
+    )
+
+
+ORDER = order_of(SCENES)
+
+
+def add_scenes(lab: Any, names: Sequence[str] = SCENES) -> None:
+    for name in names:
         lab.add_scene(name)
 
 
@@ -64,13 +72,14 @@ def mark(lab: Any, name: str) -> Path:
     return file
 
 
-def use_stand_in() -> None:
+def use_stand_in(put: Callable[[Any, str, Any], None] = setattr) -> None:
     """Let this process take `loop_trainer.py`, which needs no data, for our own trainer."""
     from training.plan import launch, loop, train_script
 
     for module in (launch, loop, train_script):
-        module.OWN_SCRIPT = TRAINER  # type: ignore[attr-defined]
-    launch._absent_input = launch._absent_data = lambda *_: []
+        put(module, "OWN_SCRIPT", TRAINER)
+    for name in ("_absent_input", "_absent_data"):
+        put(launch, name, lambda *_: [])
 
 
 if __name__ == "__main__":

@@ -25,13 +25,13 @@ pytestmark = pytest.mark.training
 def trained(module_lab):
     """A lab with three scenes, of which one is trained."""
     add_scenes(module_lab, SCENES)
-    result = module_lab.run(*ONE, *SMALL, stand_in=False)
+    result = module_lab.call(*ONE, *SMALL, stand_in=False)
     assert result.returncode == 0, result.stdout + result.stderr
     return module_lab
 
 
 def evaluate(lab, *overrides):
-    result = lab.run(*ONE, EVALUATE, *SMALL, *overrides, stand_in=False)
+    result = lab.call(*ONE, EVALUATE, *SMALL, *overrides, stand_in=False)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
@@ -39,7 +39,7 @@ def evaluate(lab, *overrides):
 def test_what_cannot_be_evaluated_is_found_before_anything_starts(trained):
     """Untrained scenes and cameras that a scene lacks, all at once with exit status 2."""
     wrong = "train.evaluation.eval_cameras=[5]"
-    result = trained.run("--run-all", "--overrides", EVALUATE, wrong, *SMALL, stand_in=False)
+    result = trained.call("--run-all", "--overrides", EVALUATE, wrong, *SMALL, stand_in=False)
     assert result.returncode == 2
     for scene in SCENES[1:]:
         assert f"{scene}/exp/checkpoints/last.pt" in result.stderr
@@ -64,7 +64,7 @@ def test_an_evaluation_has_a_record_of_its_own_and_is_done_once(trained):
     assert {path: path.read_bytes() for path in files} == files
     report = trained.root / "results" / "_experiments" / "exp"
     assert (report / "standalone_evaluation_report.md").is_file()
-    again = trained.run(*ONE, *SMALL, "seed=1", stand_in=False)
+    again = trained.call(*ONE, *SMALL, "seed=1", stand_in=False)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "skipped" not in evaluate(trained)
     assert json.loads((folder / "metrics.json").read_text())["psnr"] != metrics["psnr"]

@@ -34,14 +34,15 @@ def metrics(lab, exp_name: str):
 
 def run(lab, command: str):
     """Run a command line of the page, given as everything after run.py; return its output."""
-    result = lab.run(*command.split(), stand_in=False)
+    result = lab.call(*command.split(), stand_in=False)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
 
 def test_dry_run_prints_commands_only(users_lab):
     """It prints the command and creates nothing."""
-    out = run(users_lab, f"--scene-name-includes {SCENE} --exp-name my_exp --dry-run")
+    command = f"--scene-name-includes {SCENE} --exp-name my_exp --dry-run"
+    out = users_lab.run(*command.split(), stand_in=False).stdout
     assert f"shared.scene_name={SCENE} shared.exp_name=my_exp" in out
     assert not users_lab.output(SCENE, "my_exp").exists()
 
@@ -82,7 +83,7 @@ def test_a_virtual_camera_must_not_meet_the_source_camera(users_lab):
     cameras = "train.nv_generation.trn_nv_gen"
     overrides = (f"{cameras}.num_cameras=5", f"{cameras}.start_camera_id=25")
     flags = ("--run-all", "--exp-name", "clash", "--overrides", *overrides)
-    result = users_lab.run(*flags, stand_in=False)
+    result = users_lab.call(*flags, stand_in=False)
     assert result.returncode == 2
     assert result.stderr.count("28 is in 25..29") == 2
 
