@@ -17,7 +17,7 @@ ui: .venv/.trainer ## Prefect's UI with the deployments, until Ctrl-C
 	$(BIN)/python -m deployments.serve
 
 # Three processes on two cores: tests wait for Slurm and servers more than they compute.
-test: .venv/.dev ## all tests
+test: .venv/.dev ## all tests but those that take long
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
 
 test-fast: .venv/.dev ## tests without Slurm, browser, server, training and processes
