@@ -104,7 +104,8 @@ def test_no_secret_is_in_a_jobs_command_line_or_script(lab, tmp_path):
     """sbatch exports this environment: Prefect's secrets are not in it, the trainer's are."""
     fake = tmp_path / "slurm"
     fake.mkdir()
-    answers = {"sbatch": NOTING_SBATCH, "squeue": "#!/bin/sh\n", "scontrol": "#!/bin/sh\n"}
+    scontrol = "#!/bin/sh\necho 'MaxArraySize = 1001'\n"
+    answers = {"sbatch": NOTING_SBATCH, "squeue": "#!/bin/sh\n", "scontrol": scontrol}
     for name, text in answers.items():
         (fake / name).write_text(text)
         (fake / name).chmod(0o755)
