@@ -132,10 +132,10 @@ def test_a_job_that_slurm_requeues_again_and_again_starts_as_often_as_a_scene(
     monkeypatch.setenv("SLURM_JOB_ID", own_job)
     monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
     if (restarts, own_job) != ("1", "12"):
-        aggregate(plan)
+        aggregate_in_process(plan, StopRequest())
         return
     with pytest.raises(AggregateError, match="started 1 time already"):
-        aggregate(plan)
+        aggregate_in_process(plan, StopRequest())
     assert not plan.aggregate.log.exists()
 
 
