@@ -8,11 +8,13 @@ dask-jobqueue's, see `flows.adapters.jobqueue_adapter`.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flows.adapters.dask_adapter import scheduler_address
 from flows.adapters.jobqueue_adapter import JobCluster, SubmittedJob
 from flows.slurm import connection
+from training.jobs.kept_scripts import write_lost_files
 from training.plan.model import Plan
 from training.slurm import client
 from training.slurm.client import SlurmError
@@ -46,3 +48,9 @@ class SlurmWorkerCluster(JobCluster[WorkerJob]):
     def __init__(self, plan: Plan, host: str, log_level: int = logging.CRITICAL) -> None:
         super().__init__(WorkerJob, host, connection.keys_of(plan).security, log_level)
         connection.publish(plan, scheduler_address(self))
+        self._plan = plan
+
+    def add_jobs(self, commands: Mapping[str, Sequence[str]]) -> dict[str, WorkerJob]:
+        """Submit jobs by worker name, with the files that they read; see `JobCluster.add_jobs`."""
+        write_lost_files(self._plan)
+        return super().add_jobs(commands)

@@ -332,6 +332,12 @@ BREAKAGES: dict[str, Breakage] = {
         "        say(str(error))\n        return FAILED",
         "        say(str(error))\n        return DONE",
     ),
+    "a flow on Slurm needs the plan that it wrote": Breakage(
+        "a plan that is gone is not written again for jobs to come",
+        "flows/slurm/cluster.py",
+        "        write_lost_files(self._plan)\n",
+        "",
+    ),
     "a run without its server has failed": Breakage(
         "a flow whose run is gone from the server has failed",
         "flows/flow.py",

@@ -126,9 +126,7 @@ def _has_ended(process: Any) -> bool:
     return process is not None and process.poll() is not None
 
 
-def travel(
-    lab: Any, clock: Path, exp_name: str, process: Any = None, *, keeps_plan: bool = False
-) -> Iterator[str]:
+def travel(lab: Any, clock: Path, exp_name: str, process: Any = None) -> Iterator[str]:
     """Do the fault of each scene while it trains; yield the scene, and let it go afterwards.
 
     `process`: what runs the scenes, where it stays until their end.
@@ -144,7 +142,7 @@ def travel(
         elif scene == "a_2":
             (clock / "behind").touch()
             (clock / "ahead").unlink()
-        elif scene == "a_3" and not keeps_plan:
+        elif scene == "a_3":
             shutil.rmtree(lab.root / "state/plans")
         yield scene
         (output / "go.txt").touch()

@@ -94,9 +94,10 @@ def travellers(make_slurm_lab):
 @pytest.fixture(scope="module")
 def flown(travellers):
     exp_name = "journey_slurm_flow"
-    lab, folder, process, flags = travellers(exp_name, *ON_SLURM, program=FLOW)
-    # Jobs of a flow read the plan's file when they start: without it none would come.
-    for _ in travel(lab, folder, exp_name, process, keeps_plan=True):
+    # Each scene has a job of its own, which reads the plan's file when it starts.
+    own_jobs = ("--slurm.scenes-per-job", "1")
+    lab, folder, process, flags = travellers(exp_name, *ON_SLURM, *own_jobs, program=FLOW)
+    for _ in travel(lab, folder, exp_name, process):
         pass
     out, err = process.communicate(timeout=90)
     again = lab.run(*flags, program=FLOW)
@@ -105,7 +106,13 @@ def flown(travellers):
 
 @pytest.mark.parametrize(
     "fault",
-    journey_cells("slurm_flow", **{BACK: "certificates are valid from now on", PLAN_GONE: ""}),
+    journey_cells(
+        "slurm_flow",
+        **{
+            BACK: "certificates are valid from now on",
+            PLAN_GONE: "a flow on Slurm needs the plan that it wrote",
+        },
+    ),
 )
 def test_journey_of_a_slurm_flow(flown, fault):
     """The clock is that of the nodes: the flow keeps its own, as does Slurm.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import sys
 from collections.abc import Mapping
 
 from preprocess.faults import Fault, FaultsError
@@ -14,12 +15,14 @@ from training.jobs.sbatch_commands import (
     slurm_of,
 )
 from training.plan.model import Plan, SlurmPlan
+from training.plan.plan_file import write_plan
 from training.slurm.bad_nodes import forget_bad_nodes
 from training.slurm.batch_script import names_nodes, parse, value_of
 from training.slurm.forwarding import with_forwarding
 from training.slurm.script_checks import batch_signal
 from training.slurm.start_elsewhere import Elsewhere
 from training.system.atomic_write import write_atomically
+from training.system.console import say
 
 
 def keep_scripts(plan: Plan) -> None:
@@ -42,6 +45,20 @@ def keep_scripts(plan: Plan) -> None:
             write_atomically(path, with_forwarding(text, plan.job_logs, signal, elsewhere))
     except OSError as error:
         raise FaultsError([Fault("the Slurm script can't be kept", str(error))]) from error
+
+
+def write_lost_files(plan: Plan) -> None:
+    """Write the plan and its scripts again where somebody has deleted them: jobs need them.
+
+    What can't be written is said; the jobs' own logs say what they miss.
+    """
+    if all(file.exists() for file in (plan.file, plan.script, plan.light_script)):
+        return
+    try:
+        write_plan(plan)
+        keep_scripts(plan)
+    except (OSError, FaultsError) as error:
+        say(f"the plan's files are gone, and can't be written again: {error}", sys.stderr)
 
 
 def _elsewhere(slurm: SlurmPlan, more: Mapping[str, str]) -> Elsewhere | None:

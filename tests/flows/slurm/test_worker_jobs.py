@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import nullcontext
 from unittest.mock import Mock
 
@@ -12,6 +13,8 @@ from flows import train
 from flows.options import FlowOptions
 from flows.server.managed import API
 from flows.slurm import worker_jobs
+from training.jobs.kept_scripts import write_lost_files
+from training.plan.experiments import read_plan
 from training.plan.model import SlurmPlan
 
 
@@ -76,3 +79,18 @@ def test_after_enough_failures_no_job_is_kept_for_scenes_that_are_not_submitted(
     plan.enough_failures.parent.mkdir(parents=True, exist_ok=True)
     plan.enough_failures.touch()
     assert unfinished() == 2
+
+
+def test_what_jobs_read_is_written_again_where_it_was_deleted(plan, capsys):
+    """Else no job would come any more, though the flow knows the plan."""
+    write_lost_files(plan)
+    files = (plan.file, plan.script, plan.light_script)
+    assert all(file.exists() for file in files)
+    shutil.rmtree(plan.file.parent)
+    write_lost_files(plan)
+    assert read_plan(plan.file).plan_id == plan.plan_id
+    assert all(file.exists() for file in files)
+    shutil.rmtree(plan.file.parent)
+    plan.file.parent.write_text("no folder")
+    write_lost_files(plan)
+    assert "the plan's files are gone, and can't be written again" in capsys.readouterr().err
