@@ -59,7 +59,7 @@ def flow(arguments: list[str]) -> int:
     from flows import train
     from flows.runner import tasks
 
-    # Before flows.flow takes it; by its module's name, where Dask's workers find it.
+    # Before flows.plan_tasks takes it; by its module's name, where Dask's workers find it.
     tasks.train_one_scene = import_module("benchmarks.no_op_scenes").leave_record
     return train.main(arguments)
 

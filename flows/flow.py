@@ -8,29 +8,22 @@ from __future__ import annotations
 
 import logging
 import sys
-import tempfile
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from contextvars import ContextVar
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import httpx
-from prefect import Flow, allow_failure, flow, get_client, task
-from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectConcurrentFuture
+from prefect import Flow, flow, get_client
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Failed
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.adapters.prefect_adapter import (
     FlowRun,
     ObjectNotFound,
     State,
-    TerminationSignal,
     current_flow_run,
-    quote,
     run_parameters,
     typed_run_name,
 )
@@ -38,53 +31,36 @@ from flows.controller.hand_over import hand_over, has_work
 from flows.notifications.notify import Ending, channels_of, notify_when_finished
 from flows.options import FlowOptions
 from flows.parameters import option_values, values_of, with_flow_parameters
+from flows.plan_tasks import UNUSED_STORAGE, Made, run_tasks
 from flows.run_page.artifacts import Artifacts
 from flows.run_page.page import RunPage
 from flows.run_page.refusal_artifact import refusal_artifact
-from flows.runner.dead_runs import end_dead_runs, note_run
-from flows.runner.dispatch import JobsError
+from flows.runner.dead_runs import end_dead_runs
 from flows.runner.final_state import final_state, state_of_all
-from flows.runner.gpu_dispatch import local_runner
 from flows.runner.log_filter import install_log_filters
 from flows.runner.run_watch import stop_with_run
-from flows.runner.scene_events import (
-    CancelledElsewhereError,
-    SceneEvents,
-    aggregates_again,
-    task_prefix,
-)
 from flows.runner.silent_server import give_up_if_silent
-from flows.runner.task_runner import SceneTaskRunner
-from flows.runner.tasks import aggregate_experiment, stop_scenes, train_one_scene
 from preprocess.faults import MOST_NAMES, FaultsError
 from training.cli.parser import command_line_of
 from training.display.plan_text import header, not_started
 from training.display.terminal import terminal
-from training.execution.local import STOPPING, prepare_launch, scenes_without_data
-from training.execution.merge import AggregateError
-from training.execution.run_scene import mark_cancelled
-from training.jobs.flow_claim import flow_claimed, with_dead_flows
+from training.execution.local import prepare_launch, scenes_without_data
+from training.jobs.flow_claim import with_dead_flows
 from training.plan.command_lines import launch_line
 from training.plan.loop import blockers, make_plans
-from training.plan.model import Plan, ScenePlan
+from training.plan.model import Plan
 from training.plan.options import checked_options
-from training.report.report_client import start_report_writer, write_report_of
+from training.report.report_client import write_report_of
 from training.report.tables import duration
 from training.system.console import say
 
 if TYPE_CHECKING:
     from flows.slurm.worker_jobs import WorkerJobs
 
-STOPS = (KeyboardInterrupt, TerminationSignal, CancelledElsewhereError)
-
 _plans_to_run: ContextVar[Sequence[Plan]] = ContextVar("plans_to_run", default=())
 """The plans that the command line has made; a flow that Prefect starts makes its own."""
 _early_jobs: ContextVar[WorkerJobs | None] = ContextVar("early_jobs", default=None)
 """The first plan's Slurm jobs, where the command line has submitted them already."""
-# Parameters are quoted: in those that it looks into, Prefect takes any object that it has seen in a
-# result, such as an empty text, for a dependency, and draws an edge for it.
-Made = dict[Path, PrefectConcurrentFuture[Any]]
-"""The task runs of this flow run that made each output folder, or merged what is in it."""
 
 
 def run_name() -> str:
@@ -117,25 +93,6 @@ def run_plans(
         _plans_to_run.reset(given)
         _early_jobs.reset(early)
     return state
-
-
-TASK_OPTIONS: dict[str, Any] = {
-    # The records are the memory of what was done; Prefect's would be a second one.
-    "cache_policy": NO_CACHE,
-    "persist_result": False,
-    # Nor does Prefect retry by a default that the user has set: `SceneEvents` decides by cause.
-    "retries": 0,
-    "retry_delay_seconds": 0,
-    "refresh_cache": False,
-}
-UNUSED_STORAGE = Path(tempfile.gettempdir())
-"""Where no result is ever written. Without one named, Prefect would load the user's default, and
-the flow would fail where that storage is not there."""
-
-train_scene = task(name="train-scene", task_run_name="{scene.name}", **TASK_OPTIONS)(
-    train_one_scene
-)
-aggregate = task(name="aggregate", task_run_name="aggregate", **TASK_OPTIONS)(aggregate_experiment)
 
 
 @flow(
@@ -235,7 +192,7 @@ def _run_stage(plan: Plan, made: Made) -> State[Any]:
         terminal(plan) if is_at_terminal else nullcontext(),
         RunPage(plan, _flow_run().id, get_run_logger()) as page,
     ):
-        return page.final(_run(plan, page, made))
+        return page.final(run_tasks(plan, _flow_run(), page, made, _jobs_of(plan)))
 
 
 def _summarise(plan: Plan) -> None:
@@ -244,21 +201,6 @@ def _summarise(plan: Plan) -> None:
         write_report_of(plan)
     except OSError as error:
         say(f"the summary can't be written: {error}", sys.stderr)
-
-
-def _run(plan: Plan, page: RunPage, made: Made) -> State[Any]:
-    try:
-        with _claimed(plan):
-            note_run(plan, _flow_run())
-            _aggregate(plan, _train(plan, page, made), made)
-            return final_state(plan)
-    except STOPS:
-        stop_scenes()
-        return Cancelled(message="stopped on request")
-    except FaultsError as error:
-        return Failed(message=f"nothing was started: {error}")
-    except (JobsError, AggregateError) as error:
-        return final_state(plan, str(error))
 
 
 difix_data: Flow[..., State[Any]]
@@ -296,17 +238,6 @@ def _make_plans(options: FlowOptions) -> Sequence[Plan]:
     return reconcile_with_slurm(plans, is_here=not options.in_own_job)
 
 
-def _claimed(plan: Plan) -> AbstractContextManager[None]:
-    """Claim a plan for this flow, and provide what all its Slurm jobs need, unless that is done."""
-    if plan.slurm is None:
-        return flow_claimed(plan)
-    if _jobs_of(plan):
-        return nullcontext()
-    from flows.slurm.worker_jobs import slurm_jobs
-
-    return slurm_jobs(plan)
-
-
 def _jobs_of(plan: Plan) -> WorkerJobs | None:
     """Return the jobs of a plan's scenes that are submitted already."""
     early = _early_jobs.get()
@@ -330,84 +261,3 @@ def _flow_run() -> FlowRun:
     if run is None:
         raise RuntimeError("outside of a flow run")
     return run
-
-
-def _train(plan: Plan, page: RunPage, made: Made) -> list[PrefectConcurrentFuture[Any]]:
-    """Run the scenes that are to run on a cluster of their own; return when all have ended.
-
-    Each has edges from the task runs that made what it is made from, and is added to `made`.
-    Raises JobsError when no Slurm job can be had, one of `STOPS` when the flow is to stop.
-    """
-    scenes = plan.of("run")
-    if not scenes:
-        return []
-    events = SceneEvents(plan, [page], page.has_task_run)
-    # A runner of its own, not the flow's: its size comes from the plan, and it is closed, its
-    # machines given back, before the aggregate starts.
-    with _scene_runner(plan, events) as runner:
-        try:
-            task_of_scene = events.with_hooks(train_scene)
-
-            def submit(scene: ScenePlan) -> PrefectConcurrentFuture[Any]:
-                makers = _makers(scene, made)
-                return runner.submit(task_of_scene, {"scene": quote(scene)}, wait_for=makers)
-
-            if plan.aggregate is not None and not plan.aggregate.command:
-                start_report_writer(plan)
-            futures = events.run(scenes, submit, runner.max_workers)
-        except STOPS:
-            mark_cancelled(plan)  # before the workers go: what ends now ends on request
-            say(STOPPING)
-            raise
-    made.update((scene.output, each) for scene, each in zip(scenes, futures, strict=False))
-    return futures
-
-
-def _makers(scene: ScenePlan, made: Made) -> list[PrefectConcurrentFuture[Any]]:
-    found = [made[folder] for folder in scene.made_from if folder in made]
-    return list({future.task_run_id: future for future in found}.values())
-
-
-def _scene_runner(plan: Plan, events: SceneEvents) -> AbstractContextManager[SceneTaskRunner]:
-    if plan.slurm is not None:
-        from flows.slurm.runners import job_runner
-        from flows.slurm.worker_jobs import scene_jobs
-
-        jobs = _jobs_of(plan) or scene_jobs(plan)
-        return job_runner(jobs, events.on_job_granted, events.sharing)
-    return local_runner(plan, events)
-
-
-def _aggregate(plan: Plan, scenes: Iterable[PrefectConcurrentFuture[Any]], made: Made) -> None:
-    """Run the aggregate after the scenes; raises AggregateError unless it ends as completed.
-
-    A summary takes what there is; a command that merges the scenes' outputs needs all of them, and
-    what is made from them comes after it.
-    """
-    if plan.aggregate is None:
-        return
-    needs_all = bool(plan.aggregate.command)
-    used: list[Any] = [future if needs_all else allow_failure(future) for future in scenes]
-    with _aggregate_runner(plan) as runner:
-        named = aggregate.with_options(
-            task_run_name=f"{task_prefix(plan)}aggregate",
-            retries=plan.max_retries,
-            retry_condition_fn=lambda _, run, state: aggregates_again(plan, run, state),
-        )
-        future: Any = runner.submit(cast("Any", named), {"plan": quote(plan)}, wait_for=used)
-        future.wait()
-    state = future.state
-    if not state.is_completed():
-        raise AggregateError(f"the aggregate: {state.name} {state.message}")
-    if needs_all:
-        made.update((scene.output, future) for scene in plan.scenes)
-
-
-def _aggregate_runner(plan: Plan) -> AbstractContextManager[TaskRunner[Any]]:
-    """Return a runner of the aggregate: a summary is written here, a merge has a job on Slurm."""
-    if plan.slurm is not None and plan.aggregate and plan.aggregate.command:
-        from flows.slurm.runners import job_runner
-        from flows.slurm.worker_jobs import merge_job
-
-        return job_runner(merge_job(plan))
-    return ThreadPoolTaskRunner(max_workers=1)

@@ -59,7 +59,7 @@ def test_a_task_run_can_be_created_without_a_client():
 def test_a_quoted_parameter_is_searched_for_no_dependency():
     """prefect.utilities.annotations.quote; the task gets what was quoted."""
     with prefect_contract(
-        "quote", "flows/flow.py", "to draw no edges from texts that two results share"
+        "quote", "flows/plan_tasks.py", "to draw no edges from texts that two results share"
     ):
         from prefect.states import Completed
         from prefect.utilities.annotations import quote

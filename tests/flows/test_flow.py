@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from page_lab import planned
 
-from flows import flow
+from flows import flow, plan_tasks
 from flows.controller import submit
 from flows.options import FlowOptions
 from flows.parameters import values_of
@@ -82,6 +82,6 @@ def test_what_is_wrong_before_there_is_a_plan_is_on_the_runs_page(prefect_api, g
 
 def test_prefect_neither_caches_nor_retries_by_itself():
     """Whatever defaults the user's settings have: records and causes decide."""
-    for task in (flow.train_scene, flow.aggregate):
+    for task in (plan_tasks.train_scene, plan_tasks.aggregate):
         assert (task.retries, task.persist_result) == (0, False)
     assert flow.train_scenes.retries == flow.difix_data.retries == 0
