@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import os
-import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -17,20 +16,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
-# A worker is there with a seventh less CPU time: distributed takes numpy only where it finds it.
-sys.modules.setdefault("numpy", cast("Any", None))
-import dask  # noqa: E402
-from distributed import Client, Future, LocalCluster, Worker  # noqa: E402
-from distributed.client import FutureCancelledError  # noqa: E402
-from distributed.comm.core import CommClosedError, connect  # noqa: E402
-from distributed.diagnostics.plugin import SchedulerPlugin  # noqa: E402
-from distributed.scheduler import KilledWorker, Scheduler  # noqa: E402
-from distributed.security import Security  # noqa: E402
+import dask
+from distributed import Client, Future, LocalCluster, Worker
+from distributed.client import FutureCancelledError
+from distributed.comm.core import CommClosedError, connect
+from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed.scheduler import KilledWorker, Scheduler
+from distributed.security import Security
 
-from training.system.private_folder import make_private_folder  # noqa: E402
-
-if sys.modules["numpy"] is None:
-    del sys.modules["numpy"]  # whoever wants it can import it from here on
+from training.system.private_folder import make_private_folder
 
 __all__ = ["Client", "Future", "Scheduler", "Security"]
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import ssl
-import subprocess
-import sys
 import threading
 from concurrent.futures import CancelledError, Future
 from functools import partial
@@ -48,22 +46,6 @@ def test_the_adapter_can_be_imported():
     """Every name that it imports is where it was."""
     with dask_contract("(see below)", ADAPTER, "at all"):
         import flows.adapters.dask_adapter  # noqa: F401
-
-
-IMPORTED = """
-import sys
-import flows.adapters.dask_adapter
-assert "numpy" not in sys.modules
-import numpy
-from distributed.protocol import deserialize, serialize
-assert (deserialize(*serialize(numpy.arange(3))) == numpy.arange(3)).all()
-"""
-
-
-def test_it_is_imported_without_numpy_which_can_be_imported_afterwards():
-    """Each worker would pay for it; who uses arrays all the same finds Dask able to send them."""
-    with dask_contract("distributed.protocol.utils", ADAPTER, "without numpy"):
-        subprocess.run([sys.executable, "-c", IMPORTED], check=True, timeout=120)
 
 
 @pytest.mark.parametrize(
