@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import tempfile
@@ -53,20 +54,25 @@ def run_command(
             stderr=output,
             start_new_session=True,
         )
-        timer = threading.Timer(timeout_s, _kill, [process.pid])
-        timer.start()
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            _kill(process.pid)
-            raise
-        finally:
-            timer.cancel()
+        process.returncode, usage = _waited_for(process.pid, timeout_s)
         wall_s = time.monotonic() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
             raise UnavailableError(_failure(process.returncode, wall_s, output))
     return Cost(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def _waited_for(pid: int, timeout_s: float) -> tuple[int, resource.struct_rusage]:
+    """Return a process's exit status and what it used; kill its group after so many seconds."""
+    timer = threading.Timer(timeout_s, _kill, [pid])
+    timer.start()
+    try:
+        _, status, usage = os.wait4(pid, 0)
+    except BaseException:
+        _kill(pid)
+        raise
+    finally:
+        timer.cancel()
+    return os.waitstatus_to_exitcode(status), usage
 
 
 def _kill(group: int) -> None:

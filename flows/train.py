@@ -252,25 +252,37 @@ def _run_flow(
             remove_secrets()
             hide_url()
             with _early_jobs(options, plans, api) as jobs:
-                with awaited("Prefect and its server start" if api.server else "Prefect starts"):
-                    with without_collecting():  # while the server starts
-                        from flows.adapters.prefect_adapter import send_buffered
-                        from flows.flow import run_plans, train_scenes
+                _wait_for_prefect(api, stops)
+                from flows.flow import run_plans, train_scenes
 
-                    stops.check()
-                    api.wait_until_ready()
-                stops.check()
                 if display.is_live and api.server is None:  # our own has no UI
                     train_scenes.on_running(_say_address)
                 state = run_plans(options, plans, jobs)
             if not given_up.is_set():
-                with awaited("Prefect's server gets the last states"):
-                    send_buffered(STOP_TIMEOUT_S)
+                _send_last_states()
             return state
     except KeyboardInterrupt:
         for plan in plans:
             mark_cancelled(plan)
         return None
+
+
+def _wait_for_prefect(api: API, stops: StopCount) -> None:
+    """Import Prefect and wait for its server; raises KeyboardInterrupt after a stop."""
+    with awaited("Prefect and its server start" if api.server else "Prefect starts"):
+        with without_collecting():  # while the server starts
+            import flows.flow  # noqa: F401
+
+        stops.check()
+        api.wait_until_ready()
+    stops.check()
+
+
+def _send_last_states() -> None:
+    from flows.adapters.prefect_adapter import send_buffered
+
+    with awaited("Prefect's server gets the last states"):
+        send_buffered(STOP_TIMEOUT_S)
 
 
 def _early_jobs(

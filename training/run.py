@@ -89,25 +89,34 @@ def run_command(
         if options.only_looks:
             return _look(options)
         with garbage_collection_paused():
-            with awaited("scenes and configuration are read and checked"):
-                plans = [plan.launched_by(launch_line(prog, typed)) for plan in make_plans(options)]
+            plans = _checked_plans(options, launch_line(prog, typed))
             if options.dry_run:
                 say(preview(options, plans))
                 return DONE
-        status = _interruptible(lambda: launch(options, plans))
-        if status == INTERRUPTED and not options.submit:
-            say(f"to go on: {prog} {shlex.join(typed)}")
-        return status
+        again = "" if options.submit else f"{prog} {shlex.join(typed)}"
+        return _interruptible(lambda: launch(options, plans), again)
 
     return reporting_faults(run, before=NOTHING)
 
 
-def _interruptible(launch: Callable[[], int]) -> int:
-    """Return a launch's exit status, also where Ctrl-C ends it between its steps."""
+def _checked_plans(options: LaunchOptions, command_line: str) -> Plans:
+    """Return the plans that `command_line` launches; raises FaultsError with all faults."""
+    with awaited("scenes and configuration are read and checked"):
+        return [plan.launched_by(command_line) for plan in make_plans(options)]
+
+
+def _interruptible(launch: Callable[[], int], again: str) -> int:
+    """Return a launch's exit status, also where Ctrl-C ends it between its steps.
+
+    `again` is the command that goes on with an interrupted one, which is printed; empty for none.
+    """
     try:
-        return launch()
+        status = launch()
     except KeyboardInterrupt:
-        return INTERRUPTED
+        status = INTERRUPTED
+    if status == INTERRUPTED and again:
+        say(f"to go on: {again}")
+    return status
 
 
 def _asks_for_all_experiments(arguments: Sequence[str]) -> bool:

@@ -11,7 +11,6 @@ from training.plan.model import Plan
 from training.report import experiment_report
 from training.report.blocks import Block, Document, Heading, Items, Picture, SideBySide, Table, Text
 from training.report.experiment_report import title_of
-from training.report.gpu_hours import gpus_of_job
 from training.report.markdown import Address, to_markdown
 from training.report.plots.thumbnails import data_uri, smaller_and_smaller
 from training.report.plots.timeline import spans_of
@@ -34,8 +33,7 @@ def report(plan: Plan, rows: Sequence[Row]) -> str:
         spans_of(rows, [plan]),
         plots=[],
         notes=_whole_report(plan),
-        on_gpus=bool(plan.slurm or plan.gpus),
-        gpus_of_job=gpus_of_job([plan]),
+        plans=[plan],
         root=plan.roots.results_root,
     )
     short = shortened(whole)

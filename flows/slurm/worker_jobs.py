@@ -6,10 +6,10 @@ Without Prefect, so that they are submitted while it still starts (`submitted_ea
 from __future__ import annotations
 
 import functools
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 from flows.slurm import connection, probe_memory
 from flows.slurm.adoption import end_what_is_left
@@ -81,19 +81,31 @@ class WorkerJobs:
         at_once: int = 1,
         for_scenes: bool,
     ) -> None:
-        address = own_address(plan)
-        memory = probe_memory.file_of(plan, address)
-        adopted = plan.adopted_jobs if for_scenes else {}
-        new = calls - sum(adopted.values()) if for_scenes else 0
-
-        def check(stop: threading.Event) -> Collection[str]:
-            return check_node(plan, memory, client, say, stop) if new else ()
-
         self.plan, self._places, self._calls = plan, min(at_once, calls), calls
         self.progress: Callable[[], tuple[int, int]] = lambda: (0, 0)
         """Returns how many tasks were submitted and have ended; set by what runs them."""
+        address = own_address(plan)
         self.cluster = SlurmWorkerCluster(plan, address)
-        self.pool = JobPool(
+        memory = probe_memory.file_of(plan, address)
+        self.pool = self._make_pool(limits, sbatch_command, memory, for_scenes=for_scenes)
+        self.cluster.watch_workers(self.pool.worker_joined, self.pool.worker_left)
+        self.pool.start()
+
+    def _make_pool(
+        self,
+        limits: PoolLimits,
+        sbatch_command: Callable[[str, Sequence[str]], Sequence[str]],
+        memory: Path,
+        *,
+        for_scenes: bool,
+    ) -> JobPool:
+        """Return the pool; `memory` is the file that says of a node's last probe."""
+        plan = self.plan
+        adopted = plan.adopted_jobs if for_scenes else {}
+        taken = sum(adopted.values())
+        new = self._calls - taken if for_scenes else 0
+        check = functools.partial(check_node, plan, memory, client, say)
+        return JobPool(
             self.cluster,
             client,
             limits,
@@ -101,16 +113,14 @@ class WorkerJobs:
             failure_text=functools.partial(failure_text, plan),
             unfinished_calls=self._unfinished,
             say=say,
-            expected_calls=max(0, min(self._places - sum(adopted.values()), new)),
+            expected_calls=max(0, min(self._places - taken, new)),
             adopted=adopted,
             nodes=_avoided_nodes(plan, limits, is_probed=for_scenes),
-            before_first_job=check,
+            before_first_job=check if new else lambda _: (),
             on_bad_node=functools.partial(probe_memory.forget, memory),
             exclude_queued=functools.partial(_exclude_queued, plan),
             remember_nodes=functools.partial(_remember_nodes, plan),
         )
-        self.cluster.watch_workers(self.pool.worker_joined, self.pool.worker_left)
-        self.pool.start()
 
     @property
     def at_once(self) -> int:

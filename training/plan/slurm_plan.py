@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,18 +39,9 @@ def plan_slurm(options: LaunchOptions, state_root: Path | None) -> SlurmPlan:
 
     `state_root`: where bad nodes are remembered; None where the folders are not known.
     """
-    from training.slurm.bad_nodes import avoided_text
     from training.slurm.batch_script import light_text  # a launch on this machine needs none
-    from training.slurm.script_checks import read_script
 
-    faults = _missing_commands(options)
-    try:
-        script = read_script(_script_path(options))
-        time_s = _time_s(options, script)
-    except FaultsError as error:
-        raise FaultsError([*faults, *error.faults]) from error
-    if faults:
-        raise FaultsError(faults)
+    script, time_s = _checked_script(options)
     avoided = _avoided(options, script, state_root)
     return SlurmPlan(
         script=script.path,
@@ -67,13 +59,30 @@ def plan_slurm(options: LaunchOptions, state_root: Path | None) -> SlurmPlan:
         site_options=_site_options(),
         flag_options=_flag_options(options),
         scene_options=_scene_options(options, script),
-        warnings=tuple(
-            filter(
-                None,
-                [*script.warnings, *_unused_variables(script.path), avoided_text(avoided)],
-            )
-        ),
+        warnings=_warnings(script, avoided),
     )
+
+
+def _checked_script(options: LaunchOptions) -> tuple[SlurmScript, int]:
+    """Return the Slurm script and a job's time in seconds; raises FaultsError with all faults."""
+    from training.slurm.script_checks import read_script
+
+    faults = _missing_commands(options)
+    try:
+        script = read_script(_script_path(options))
+        time_s = _time_s(options, script)
+    except FaultsError as error:
+        raise FaultsError([*faults, *error.faults]) from error
+    if faults:
+        raise FaultsError(faults)
+    return script, time_s
+
+
+def _warnings(script: SlurmScript, avoided: Sequence[BadNode]) -> tuple[str, ...]:
+    from training.slurm.bad_nodes import avoided_text
+
+    found = [*script.warnings, *_unused_variables(script.path), avoided_text(avoided)]
+    return tuple(filter(None, found))
 
 
 def _avoided(

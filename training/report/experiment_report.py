@@ -11,6 +11,7 @@ from typing import Any
 from preprocess.faults import counted
 from training.configuration.configuration_file import is_of_own_trainer
 from training.plan.aggregate_state import AggregateState, missing_text
+from training.plan.model import Plan
 from training.records.record import now
 from training.records.scene_state import code_versions
 from training.report.blocks import (
@@ -27,7 +28,7 @@ from training.report.blocks import (
     Table,
     Text,
 )
-from training.report.gpu_hours import gpu_hours, trained_hours
+from training.report.gpu_hours import are_on_gpus, gpu_hours, gpus_of_job, trained_hours
 from training.report.plots.charts import MOST_NAMED
 from training.report.plots.timeline import Span, longest_and_median_wait
 from training.report.scene_rows import Row
@@ -56,45 +57,48 @@ def experiment_report(
     plots: Sequence[Picture],
     notes: Sequence[str],
     *,
-    on_gpus: bool = True,
-    gpus_of_job: int = 0,
-    root: Path | None = None,
+    plans: Sequence[Plan],
+    root: Path,
     aggregate: AggregateState | None = None,
     comparison: Sequence[Block] = (),
 ) -> Document:
     """Return the whole report; `notes` say what went wrong with its pictures.
 
-    `aggregate`: how the merge of the scenes' outputs stands; None where nothing is merged.
-    `comparison`: what the experiment's refiner loop has won. `gpus_of_job`: how many GPUs a scene's
-    Slurm job has.
+    `plans`: the experiment's, as far as they are known. `aggregate`: how the merge of the scenes'
+    outputs stands; None where nothing is merged. `comparison`: what its refiner loop has won.
     """
-    source = f" in {root}" if root else ""
-    done = [row for row in rows if row.is_done]
     scenes = scene_table(rows)
-    plots_below: list[Block] = [Heading("Plots"), *plots] if plots else []
+    drawn: list[Block] = [Heading("Plots"), *plots] if plots else []
     blocks: list[Block] = [
-        Text(f"{len(done)} of {counted(len(rows), 'scene')} done."),
-        *_settings(rows),
-        *_launches(rows),
-        Facts(
-            (
-                *_facts(rows, spans, on_gpus=on_gpus),
-                *_gpu_hours(spans, gpus_of_job),
-                *_aggregate_fact(aggregate),
-            )
-        ),
-        *_data(aggregate),
+        *_overview(rows, spans, plans, aggregate),
         *map(Text, notes),
         *_not_done(rows, aggregate),
         *comparison,
         *_averages_first(scenes),
-        *plots_below,
+        *drawn,
         Heading("Scenes"),
         scenes,
-        *_pictures(done),
-        Text(f"Written {now():%Y-%m-%d %H:%M} UTC from the run records{source}."),
+        *_pictures([row for row in rows if row.is_done]),
+        Text(f"Written {now():%Y-%m-%d %H:%M} UTC from the run records in {root}."),
     ]
     return Document(title, tuple(blocks))
+
+
+def _overview(
+    rows: Sequence[Row],
+    spans: Sequence[Span],
+    plans: Sequence[Plan],
+    aggregate: AggregateState | None,
+) -> list[Block]:
+    """Return how the whole experiment stands, and how it was configured and launched."""
+    done = sum(row.is_done for row in rows)
+    return [
+        Text(f"{done} of {counted(len(rows), 'scene')} done."),
+        *_settings(rows),
+        *_launches(rows),
+        Facts((*_facts(rows, spans, plans), *_aggregate_fact(aggregate))),
+        *_data(aggregate),
+    ]
 
 
 def _settings(rows: Sequence[Row]) -> list[Block]:
@@ -122,7 +126,7 @@ def _launches(rows: Sequence[Row]) -> list[Block]:
     return [Text(title), Code("\n".join(lines[:MOST_LAUNCHES]))]
 
 
-def _facts(rows: Sequence[Row], spans: Sequence[Span], *, on_gpus: bool) -> list[Fact]:
+def _facts(rows: Sequence[Row], spans: Sequence[Span], plans: Sequence[Plan]) -> list[Fact]:
     done = [row for row in rows if row.is_done]
     facts = [Fact("scenes done", f"{len(done)} of {len(rows)}", _others(rows))]
     facts += [*_psnr(done), *_samples(done)]
@@ -130,7 +134,7 @@ def _facts(rows: Sequence[Row], spans: Sequence[Span], *, on_gpus: bool) -> list
     if attempts:
         hours = sum(row.total_s for row in rows) / 3600
         fact = Fact("hours of training", f"{hours:.2f}", counted(attempts, "attempt"))
-        facts.append(_trained_on_gpus(spans) if on_gpus else fact)
+        facts.append(_trained_on_gpus(spans) if are_on_gpus(plans) else fact)
     facts += _code_versions(rows)
     waits = longest_and_median_wait(span for span in spans if span.job_id)  # else there is no queue
     if waits:
@@ -140,7 +144,7 @@ def _facts(rows: Sequence[Row], spans: Sequence[Span], *, on_gpus: bool) -> list
         begin, end = min(span.begin for span in spans), max(span.end for span in spans)
         took = duration((end - begin).total_seconds())
         facts.append(Fact("first to last", took, f"from {begin:%Y-%m-%d %H:%M} UTC"))
-    return facts
+    return [*facts, *_gpu_hours(spans, gpus_of_job(plans))]
 
 
 def _trained_on_gpus(spans: Sequence[Span]) -> Fact:

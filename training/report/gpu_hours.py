@@ -30,6 +30,11 @@ class GpuHours:
         return self.allocated - self.busy
 
 
+def are_on_gpus(plans: Sequence[Plan]) -> bool:
+    """Return whether an experiment with these plans trains on GPUs; so does one without any."""
+    return not plans or any(plan.slurm or plan.gpus for plan in plans)
+
+
 def gpus_of_job(plans: Sequence[Plan]) -> int:
     """Return how many GPUs a scene's job of the newest of these plans asks for; 0 without Slurm."""
     slurm = next((plan.slurm for plan in plans if plan.slurm), None)

@@ -11,7 +11,6 @@ from typing import Literal
 from training.plan.aggregate_state import recorded_aggregate
 from training.report.blocks import Document, Picture, Table
 from training.report.experiment_report import experiment_report, title_of
-from training.report.gpu_hours import gpus_of_job
 from training.report.html import to_html
 from training.report.known import plans_of, unreadable_plans
 from training.report.latex import to_latex
@@ -93,31 +92,26 @@ def write_report(
     plans = plans_of(roots, exp_name, output_subdir)
     spans = spans_of(rows, plans)
     plots = write_plots(place, _drawings(rows, spans), notes, formats)
-    title = title_of(exp_name, output_subdir)
-    on_gpus = not plans or any(plan.slurm or plan.gpus for plan in plans)
     whole = experiment_report(
-        title,
+        title_of(exp_name, output_subdir),
         rows,
         spans,
         plots,
         notes,
-        on_gpus=on_gpus,
-        gpus_of_job=gpus_of_job(plans),
+        plans=plans,
         root=roots.results_root,
         aggregate=recorded_aggregate(plans),
         comparison=sweep_section(rows) or loop_section(plans, rows, roots, output_subdir),
     )
     page, report = write_document(place, "report", whole, notes)
+    tables = write_latex(place, "table", numbers_table(rows), formats)
     return WrittenReport(
         report=report,
         page=page,
         metrics_csv=place.file("metrics.csv"),
         plots=tuple(picture.path for picture in plots),
         notes=tuple(notes),
-        more=(
-            *write_latex(place, "table", numbers_table(rows), formats),
-            *in_other_formats(plots, formats),
-        ),
+        more=(*tables, *in_other_formats(plots, formats)),
     )
 
 
