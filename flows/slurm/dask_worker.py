@@ -29,7 +29,8 @@ from training.execution.trainer_process import REPEATED_AFTER_S
 from training.jobs.flow_claim import successor_of
 from training.jobs.sbatch_commands import slurm_of, worker_time_s
 from training.plan.experiments import PlanFileError, read_plan
-from training.plan.model import Plan, SlurmPlan
+from training.plan.model import Plan
+from training.plan.slurm_model import SlurmPlan
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED
 from training.system.job_environment import own_job_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,6 +11,11 @@ from training.slurm.job_states import JobLocation
 
 State = Literal["queued", "free", "busy", "adopted", "leaving", "lost"]
 """`adopted`: it trains a scene that a flow which has died had begun; it has no worker of ours."""
+UNSEEN_S = 2.0
+"""A job younger than this may be missing from Slurm's answer."""
+FIRST_SCENES_S = 10.0
+"""Scenes that share a job's GPU start together, as far as its calls come so soon after the first:
+as that one, they have what time the job has."""
 
 
 def name_of_adopted(job_id: str) -> str:
@@ -89,6 +95,36 @@ class Job:
             return 0
         at_once = min(bound, self.bound) if self.running else bound
         return max(0, min(at_once - self.running, self.scenes_left))
+
+    def has_place(self, limits: PoolLimits, now: float) -> bool:
+        """Return whether it can hold a further scene."""
+        return self.scenes_left > 0 and self.has_time(limits, now)
+
+    def has_time(self, limits: PoolLimits, now: float) -> bool:
+        """Return whether it has time for a whole scene.
+
+        A new one that has too little when its worker joins is the best that can be had.
+        """
+        needed_s, given = limits.min_remaining_s, limits.scenes_per_job - self.scenes_left
+        if given == 0:
+            joined = self.since if self.state == "free" else now
+            if self.ends_at - joined < needed_s:
+                return True
+        elif given < limits.scenes_per_gpu and now - self.first_given_at <= FIRST_SCENES_S:
+            return True
+        return self.ends_at - now >= needed_s
+
+    def is_overdue(self, limits: PoolLimits, now: float) -> bool:
+        """Return whether it still runs although its worker left long ago."""
+        is_ending = self.state in {"lost", "leaving"} and bool(self.job_id)
+        may_go_on = limits.orphan_grace_s if self.state == "lost" else 0.0
+        return is_ending and now - self.since > limits.exit_grace_s + may_go_on
+
+    def is_gone(self, queue: Collection[str], now: float) -> bool:
+        """Return whether it has left Slurm's queue; one just submitted may not be in it yet."""
+        if not self.job_id or self.job_id in queue:
+            return False
+        return self.state != "queued" or now - self.since > UNSEEN_S
 
     def give(self, bound: int, now: float) -> None:
         """Give it a scene that allows so many at once."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows.slurm.avoided_nodes import AvoidedNodes
-from flows.slurm.job import Job, PoolLimits, name_of_adopted
+from flows.slurm.job import UNSEEN_S, Job, PoolLimits, name_of_adopted
 from flows.slurm.polling import PollThrottle, pending_summary
 from flows.slurm.pool_actions import Actions, Query, Submission
 from training.jobs.sbatch_check import NOT_AVAILABLE
@@ -23,8 +23,6 @@ from training.slurm.parsers import QueuedJob
 
 END_PATIENCE_S = 60.0
 """How long Slurm may take to say how a job that is gone has ended."""
-UNSEEN_S = 2.0
-"""A job younger than this may be missing from Slurm's answer."""
 EXIT_S = 0.7
 """A job whose worker closes needs so long to end; asked sooner, Slurm would still show it."""
 REFUSAL_PAUSE_S = 60.0
@@ -32,9 +30,6 @@ MAX_REFUSALS = 10
 """Refusals in a row after which a pool gives up that has had workers before."""
 BAD_CONSTRAINTS = "BadConstraints"
 """Slurm's reason for a queued job that none of the nodes that are left can ever run."""
-FIRST_SCENES_S = 10.0
-"""Scenes that share a job's GPU start together, as far as its calls come so soon after the first:
-as that one, they have what time the job has."""
 
 
 @dataclass
@@ -110,7 +105,7 @@ class PoolState:
         job.running -= 1
         if not job.has_worker:
             return Actions()
-        if self._has_place(job, now):
+        if job.has_place(self.limits, now):
             job.move_to("free", now)
         elif job.running:
             job.move_to("busy", now)
@@ -145,7 +140,7 @@ class PoolState:
         if job.state == "adopted":  # who follows its scene will soon see that it has ended
             return True
         job.may_join = False
-        if not self._has_place(job, now):
+        if not job.has_place(self.limits, now):
             return False
         job.move_to("free", now)
         return True
@@ -168,7 +163,7 @@ class PoolState:
             job.move_to("leaving", now)
             return Actions()
         job.move_to("free", now)
-        if job.is_welcome and self._has_place(job, now):
+        if job.is_welcome and job.has_place(self.limits, now):
             return Actions()
         return self.release([job], now)
 
@@ -208,14 +203,14 @@ class PoolState:
 
         One that has been leaving for too long is cancelled; what waits is reported.
         """
-        gone = [job for job in self._watched_jobs() if _is_gone(job, queue, now)]
+        gone = [job for job in self._watched_jobs() if job.is_gone(queue, now)]
         for job in gone:
             del self.jobs[job.name]
             if job.state == "queued":
                 self.unexplained_exits[job.job_id] = now
             job.lost.set()
         replaced, why_replaced = self._without_node(queue, now)
-        overdue = [job for job in self._watched_jobs() if self._is_overdue(job, now)]
+        overdue = [job for job in self._watched_jobs() if job.is_overdue(self.limits, now)]
         for job in overdue:
             job.cancelled = True
             job.move_to("leaving", now)
@@ -318,7 +313,7 @@ class PoolState:
     def _expired(self, now: float) -> list[Job]:
         """Return the jobs without a scene that have no time for one any more."""
         free = [job for job in self.jobs.values() if job.state == "free" and not job.running]
-        return [job for job in free if not self._has_time(job, now)]
+        return [job for job in free if not job.has_time(self.limits, now)]
 
     def _surplus(self, unfinished_calls: int, now: float) -> list[Job]:
         """Return the jobs that are more than there are calls for."""
@@ -352,7 +347,8 @@ class PoolState:
         return self.waiting_alone + -(-beside_others // self.bound)
 
     def _jobs_with_time(self, now: float) -> list[Job]:
-        return [job for job in self.jobs.values() if job.has_worker and self._has_time(job, now)]
+        having = (job for job in self.jobs.values() if job.has_worker)
+        return [job for job in having if job.has_time(self.limits, now)]
 
     def _active_jobs(self) -> list[Job]:
         having = {"queued", "adopted"}
@@ -368,38 +364,7 @@ class PoolState:
         awaited = [job_id for job_id, end in self.awaited_ends.items() if end is None]
         return (*(each for each in awaited if each not in present), *self.unexplained_exits)
 
-    def _has_place(self, job: Job, now: float) -> bool:
-        """Return whether a job can hold a further scene."""
-        return job.scenes_left > 0 and self._has_time(job, now)
-
-    def _has_time(self, job: Job, now: float) -> bool:
-        """Return whether a job has time for a whole scene.
-
-        A new one that has too little when its worker joins is the best that can be had.
-        """
-        needed_s, given = self.limits.min_remaining_s, self.limits.scenes_per_job - job.scenes_left
-        if given == 0:
-            joined = job.since if job.state == "free" else now
-            if job.ends_at - joined < needed_s:
-                return True
-        elif given < self.limits.scenes_per_gpu and now - job.first_given_at <= FIRST_SCENES_S:
-            return True
-        return job.ends_at - now >= needed_s
-
-    def _is_overdue(self, job: Job, now: float) -> bool:
-        """Return whether a job still runs although its worker left long ago."""
-        is_ending = job.state in {"lost", "leaving"} and bool(job.job_id)
-        may_go_on = self.limits.orphan_grace_s if job.state == "lost" else 0.0
-        return is_ending and now - job.since > self.limits.exit_grace_s + may_go_on
-
     def _queue_notice(self, queue: Mapping[str, QueuedJob], now: float) -> tuple[str, str] | None:
         old = [job.job_id for job in self._watched_jobs() if now - job.since > UNSEEN_S]
         summary = pending_summary(queue[job_id] for job_id in old if job_id in queue)
         return ("queue", f"waiting for Slurm: {summary}") if summary else None
-
-
-def _is_gone(job: Job, queue: Collection[str], now: float) -> bool:
-    """Return whether a job has left Slurm's queue; one just submitted may not be in it yet."""
-    if not job.job_id or job.job_id in queue:
-        return False
-    return job.state != "queued" or now - job.since > UNSEEN_S

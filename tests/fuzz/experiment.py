@@ -13,7 +13,8 @@ from unittest.mock import patch
 from fuzz.slurm_answers import queue_line
 
 from training.plan.experiments import read_plan
-from training.plan.model import Plan, SlurmPlan
+from training.plan.model import Plan
+from training.plan.slurm_model import SlurmPlan
 from training.records.aggregate_record import AggregateRecord, write_aggregate
 from training.records.record import Cause, now, read_record, write_record
 from training.records.trainer_exit import note_exit

@@ -14,8 +14,9 @@ from training.jobs.sbatch_commands import (
     sbatch_options,
     slurm_of,
 )
-from training.plan.model import Plan, SlurmPlan
+from training.plan.model import Plan
 from training.plan.plan_file import write_plan
+from training.plan.slurm_model import SlurmPlan
 from training.slurm.bad_nodes import forget_bad_nodes
 from training.slurm.batch_script import names_nodes, parse, value_of
 from training.slurm.forwarding import with_forwarding

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from preprocess.roots import CHECKOUT
 from training.jobs.array_chunks import ArrayChunk
-from training.plan.model import Plan, SlurmPlan
+from training.plan.model import Plan
+from training.plan.slurm_model import SlurmPlan
 from training.slurm.batch_script import names_nodes, parse, value_of
 from training.slurm.times import slurm_time
 

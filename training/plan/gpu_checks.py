@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from preprocess.faults import Fault, counted
-from training.plan.model import SlurmPlan
 from training.plan.options import LaunchOptions
+from training.plan.slurm_model import SlurmPlan
 from training.system.typed_command import spelled
 from training.trainer.gaussians import gsplat_extension
 

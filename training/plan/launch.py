@@ -20,8 +20,8 @@ from training.plan import checks
 from training.plan.file_checks import file_faults_of_settings, left_out_warnings
 from training.plan.former_records import FormerRecords
 from training.plan.gpu_checks import gpu_problems, sharing_faults
-from training.plan.model import SlurmPlan
 from training.plan.options import LaunchOptions
+from training.plan.slurm_model import SlurmPlan
 from training.plan.slurm_plan import plan_slurm, split_argument_faults
 from training.plan.sweep import Setting, in_settings, settings_of, too_many_trainings
 from training.plan.train_script import (

@@ -18,9 +18,10 @@ from training.configuration.run_modes import GENERATE, REFINER_TRAIN
 from training.plan.expected_times import former_times, with_expected_times
 from training.plan.gpu_checks import sharing_warnings
 from training.plan.launch import ONLY_REFINER, Launch, Variant, check_launch
-from training.plan.model import AggregatePlan, Plan, ScenePlan, SlurmPlan
+from training.plan.model import AggregatePlan, Plan, ScenePlan
 from training.plan.options import LaunchOptions
 from training.plan.scene_decision import decide_by, other_code_warning
+from training.plan.slurm_model import SlurmPlan
 from training.plan.slurm_plan import job_name, scene_time_s
 from training.plan.train_script import given_path
 from training.records.expected_outputs import has_checkpoint

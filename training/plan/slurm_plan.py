@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from preprocess.faults import Fault, FaultsError
 from preprocess.roots import absolute, shipped
-from training.plan.model import ENDING_SLACK_S, SlurmPlan
+from training.plan.model import ENDING_SLACK_S
 from training.plan.option_types import TO_SCENES_END
 from training.plan.options import LaunchOptions
+from training.plan.slurm_model import SlurmPlan
 from training.slurm.times import seconds_of
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from conftest import is_alive
 from page_lab import planned
 
 from flows.controller import job, settings
-from training.plan.model import SlurmPlan
+from training.plan.slurm_model import SlurmPlan
 from training.records.controller_record import (
     ControllerRecord,
     controller_job_id,

@@ -8,8 +8,8 @@ from page_lab import planned
 from flows.controller import settings, submit
 from flows.options import FlowOptions
 from preprocess.faults import FaultsError
-from training.plan.model import SlurmPlan
 from training.plan.options import checked_options
+from training.plan.slurm_model import SlurmPlan
 from training.records.controller_record import ControllerRecord, write_controller
 from training.slurm import client
 from training.slurm.parsers import QueuedJob

@@ -9,7 +9,7 @@ import pytest
 from page_lab import planned
 
 from flows.slurm import job_guard
-from training.plan.model import SlurmPlan
+from training.plan.slurm_model import SlurmPlan
 from training.slurm.parsers import QueuedJob
 
 

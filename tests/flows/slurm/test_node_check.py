@@ -15,7 +15,7 @@ from flows.slurm.node_check import NoNodeLeftError, ProbeFailedError
 from preprocess.faults import Fault, FaultsError
 from training.jobs import sbatch_commands
 from training.jobs.sbatch_check import no_node_left
-from training.plan.model import SlurmPlan
+from training.plan.slurm_model import SlurmPlan
 from training.slurm.bad_nodes import BadNode, bad_nodes, note_bad_nodes
 from training.slurm.client import SlurmAwayError, SlurmRefusedError
 from training.slurm.parsers import QueuedJob

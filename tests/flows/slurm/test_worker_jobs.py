@@ -15,7 +15,7 @@ from flows.server.managed import API
 from flows.slurm import worker_jobs
 from training.jobs.kept_scripts import write_lost_files
 from training.plan.experiments import read_plan
-from training.plan.model import SlurmPlan
+from training.plan.slurm_model import SlurmPlan
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import psutil
 import pytest
 
 from training.execution import trainer_process
-from training.plan.model import Plan, ScenePlan, SlurmPlan
+from training.plan.model import Plan, ScenePlan
+from training.plan.slurm_model import SlurmPlan
 from training.system import processes
 from training.system.paths import Roots
 

@@ -26,7 +26,7 @@ from training.jobs.flow_claim import (
     wait_until_silent,
     with_dead_flows,
 )
-from training.plan.model import SlurmPlan
+from training.plan.slurm_model import SlurmPlan
 from training.records.claim import Holder
 from training.system.processes import ProcessId, process_id
 

@@ -10,7 +10,8 @@ import pytest
 from preprocess.roots import CHECKOUT
 from training.jobs import sbatch_commands
 from training.jobs.array_chunks import ArrayChunk, array_chunks
-from training.plan.model import AggregatePlan, LoopStage, Plan, ScenePlan, SlurmPlan
+from training.plan.model import AggregatePlan, LoopStage, Plan, ScenePlan
+from training.plan.slurm_model import SlurmPlan
 from training.system.paths import Roots
 
 SCRIPT = "#!/bin/bash\n#SBATCH --time=3:00:00 --exclude=bad1\ntrue\n"
