@@ -14,6 +14,7 @@ from tests.faults.files import (
     PLAN_GONE,
     check_bad_record,
     check_journey,
+    ended,
     journey_cells,
     popen_without_rights,
     record_cells,
@@ -99,7 +100,7 @@ def flown(travellers):
     lab, folder, process, flags = travellers(exp_name, *ON_SLURM, *own_jobs, program=FLOW)
     for _ in travel(lab, folder, exp_name, process):
         pass
-    out, err = process.communicate(timeout=90)
+    out, err = ended(process, 90)
     again = lab.run(*flags, program=FLOW)
     return process.returncode, again.returncode, lab, exp_name, out + err, again.stdout
 
