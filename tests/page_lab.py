@@ -8,6 +8,7 @@ from pathlib import Path
 from flows.run_page.page import rows_of
 from flows.run_page.page_state import Ended, RunPageState, Started
 from training.plan.model import Plan, ScenePlan
+from training.plan.slurm_model import SlurmPlan
 from training.records.outcome import Outcome
 from training.records.record import Attempt, Cause, RunRecord, now, status_of, write_record
 from training.report.scene_rows import row_of
@@ -58,6 +59,20 @@ def planned(folder: Path, *names: str, max_retries=0, gpus=("0",), **actions) ->
         max_retries=max_retries,
         max_failures=0,
     )
+
+
+def on_slurm(plan: Plan, **more) -> Plan:
+    """The plan with Slurm jobs for its scenes; `more`: other values of its `SlurmPlan`."""
+    usual = {
+        "script": plan.roots.results_root.with_name("site.slurm"),
+        "script_text": "#!/bin/sh",
+        "light_script_text": "#!/bin/sh",
+        "job_name": "exp",
+        "time_s": 60,
+        "scenes_per_job": 1,
+        "parallelism": 1,
+    }
+    return plan.model_copy(update={"slurm": SlurmPlan(**usual | more)})
 
 
 def record(

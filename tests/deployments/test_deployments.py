@@ -27,6 +27,7 @@ from deployments.orphaned_runs import end_orphaned_runs
 from deployments.spare_engine import OPTION
 from flows.server import external_api
 from flows.server.external_api import ApiClient
+from tests.faults.markers import stopped
 
 BOUND_S = 90
 """Half a minute, and the minute that Prefect's SQLite may wait for its lock."""
@@ -130,15 +131,7 @@ def test_a_deleted_run_is_a_cancelled_one(served, eventually, alive):
     assert "ObjectNotFound" not in log
 
 
-@pytest.mark.fault(
-    "the run is cancelled in Prefect's UI",
-    way="local_flow",
-    ends="cancelled",
-    attempts="cancelled",
-    left="no trainer",
-    flow="cancelled",
-    breakage="a stop on request is a failure",
-)
+@stopped("the run is cancelled in Prefect's UI", "local_flow", left="no trainer")
 def test_a_cancel_from_the_ui_ends_the_trainer(served, eventually, alive):
     """In seconds; the record says cancelled."""
     run = served.hanging_run("cancelled")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import wait_for
+from tests.faults.markers import parameter
 
 NOBODY = 65534
 RECORDS = {
@@ -36,16 +37,12 @@ def record_cells(way: str) -> list[Any]:
     rerun = "is refused until the folder is moved aside, then trains it"
     newer = "a newer record is read as one of ours"
     return [
-        pytest.param(
+        parameter(
             fault,
-            id=fault,
-            marks=pytest.mark.fault(
-                fault,
-                way,
-                **words,
-                rerun=rerun,
-                breakage=newer if "newer" in fault else "a record that can't be read is none",
-            ),
+            way,
+            **words,
+            rerun=rerun,
+            breakage=newer if "newer" in fault else "a record that can't be read is none",
         )
         for fault in RECORDS
     ]
@@ -111,13 +108,7 @@ def journey_cells(way: str, **breakages: str) -> list[Any]:
         PLAN_GONE: "a scene is not started without its plan's file",
     }
     return [
-        pytest.param(
-            fault,
-            id=fault,
-            marks=pytest.mark.fault(
-                fault, way, rerun="skips it", breakage=breakages.get(fault, breakage), **words
-            ),
-        )
+        parameter(fault, way, rerun="skips it", breakage=breakages.get(fault, breakage), **words)
         for fault, breakage in usual.items()
         if breakages.get(fault, breakage)
     ]
@@ -155,11 +146,10 @@ def travel(lab: Any, clock: Path, exp_name: str, process: Any = None) -> Iterato
         elif scene == "a_3":
             shutil.rmtree(lab.root / "state/plans")
         yield scene
-        (output / "go.txt").touch()
+        lab.let_go(scene, exp_name)
     (clock / "behind").unlink(missing_ok=True)
     for scene in JOURNEY:  # what has not begun is not waited for by the next run
-        lab.output(scene, exp_name).mkdir(parents=True, exist_ok=True)
-        (lab.output(scene, exp_name) / "go.txt").touch()
+        lab.let_go(scene, exp_name)
 
 
 def check_journey(lab: Any, exp_name: str, fault: str, text: str, again: str) -> None:

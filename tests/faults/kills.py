@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
-
+from tests.faults.markers import parameter
 from tests.faults.sites import KILL_IN, site
 
 PLANS, BEFORE, BETWEEN, AGGREGATES = FAULTS = (
@@ -87,16 +86,12 @@ class Killed:
 def cells(way: str, **more: Mapping[str, str]) -> list[Any]:
     """Return the parameters of a way's tests; `more`: words by a fault's last word."""
     return [
-        pytest.param(
+        parameter(
             fault,
-            id=fault,
-            marks=pytest.mark.fault(
-                fault,
-                way,
-                flow="killed",
-                left="nothing",
-                **WORDS[fault] | dict(more.get(fault.split()[-1], {})),
-            ),
+            way,
+            flow="killed",
+            left="nothing",
+            **WORDS[fault] | dict(more.get(fault.split()[-1], {})),
         )
         for fault in FAULTS
     ]

@@ -22,6 +22,7 @@ from prefect_database import put_migrated_database
 
 from tests.conftest import wait_for
 from tests.faults.batch import small_disk
+from tests.faults.markers import parameter
 
 DISK_MB = 24
 BOUND_S = 120
@@ -60,11 +61,10 @@ class Bereft:
 def cells(way: str, faults: Iterable[str] = BREAKAGES) -> list[Any]:
     """Return the parameters of a way's tests."""
     words = {"ends": "done", "attempts": "ok", "flow": "completed", "left": "nothing"}
-    marks = {
-        fault: pytest.mark.fault(fault, way, rerun="skips it", breakage=BREAKAGES[fault], **words)
+    return [
+        parameter(fault, way, rerun="skips it", breakage=BREAKAGES[fault], **words)
         for fault in faults
-    }
-    return [pytest.param(fault, id=fault, marks=mark) for fault, mark in marks.items()]
+    ]
 
 
 def home_of(lab: Any) -> Path:
@@ -145,7 +145,7 @@ def bereft_flows(
         for fault, each in made.items():
             wait_for((each.lab.output("a_1") / "ready.txt").exists, f"a trainer: {fault}", 120)
             kept.append(DO[fault](each))
-            (each.lab.output("a_1") / "go.txt").touch()
+            each.lab.let_go("a_1")
         for each in made.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 each.output = "".join(each.flow.communicate(timeout=BOUND_S))

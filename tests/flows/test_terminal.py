@@ -82,7 +82,7 @@ def failed(make_lab, prefect_api, module_webhook):
         flags = lab.arguments("--run-all", "--workers", "1", "--exp-name", NAME)
         run = FailedRun(lab, opened([*FLOW, *flags], lab.environment), page)
         watch(run)
-        (lab.output("a_2", NAME) / "go.txt").touch()
+        lab.let_go("a_2", NAME)
         run.status = run.terminal.wait(120)
         yield run
 
@@ -170,7 +170,7 @@ def test_prefects_own_messages_go_above_the_bar(lab, on_terminal, eventually):
     lab.add_scene("a_1", do="wait")
     terminal = on_terminal("--run-all", "--verbose")
     eventually(lambda: "epoch 1/2, loss 0.5" in terminal.seen, "the epoch", 120)
-    (lab.output("a_1") / "go.txt").touch()
+    lab.let_go("a_1")
     assert terminal.wait(120) == 0
     assert "Finished in state Completed" in terminal.all
     assert "INFO    | Flow run 'exp' - " in terminal.all

@@ -13,6 +13,8 @@ import psutil
 import pytest
 from prefect_database import put_migrated_database
 
+from tests.faults.markers import stopped
+
 FLOW = ("-m", "flows.train")
 BOUND_S = 45
 
@@ -148,42 +150,9 @@ def test_a_lost_dask_worker_costs_one_start(flow_lab, request, alive, number):
 @pytest.mark.parametrize(
     "number",
     [
-        pytest.param(
-            signal.SIGINT,
-            marks=pytest.mark.fault(
-                "Ctrl-C once",
-                way="local_flow",
-                ends="cancelled",
-                attempts="cancelled",
-                left="nothing",
-                flow="cancelled",
-                breakage="a stop on request is a failure",
-            ),
-        ),
-        pytest.param(
-            signal.SIGTERM,
-            marks=pytest.mark.fault(
-                "TERM",
-                way="local_flow",
-                ends="cancelled",
-                attempts="cancelled",
-                left="nothing",
-                flow="cancelled",
-                breakage="a stop on request is a failure",
-            ),
-        ),
-        pytest.param(
-            signal.SIGHUP,
-            marks=pytest.mark.fault(
-                "HUP",
-                way="local_flow",
-                ends="cancelled",
-                attempts="cancelled",
-                left="nothing",
-                flow="cancelled",
-                breakage="a stop on request is a failure",
-            ),
-        ),
+        pytest.param(signal.SIGINT, marks=stopped("Ctrl-C once", "local_flow", left="nothing")),
+        pytest.param(signal.SIGTERM, marks=stopped("TERM", "local_flow", left="nothing")),
+        pytest.param(signal.SIGHUP, marks=stopped("HUP", "local_flow", left="nothing")),
     ],
 )
 def test_a_stopped_flow_leaves_nothing_running_and_says_cancelled(
@@ -199,25 +168,18 @@ def test_a_stopped_flow_leaves_nothing_running_and_says_cancelled(
     eventually(lambda: not [each for each in below if alive(each.pid)], "their end", 15)
 
 
-def interrupted(fault: str) -> pytest.MarkDecorator:
-    """Return the marker of a flow that gets Ctrl-C more than once."""
-    return pytest.mark.fault(
-        fault,
-        way="local_flow",
-        ends="cancelled",
-        attempts="cancelled",
-        left="no trainer",
-        flow="cancelled",
-        breakage="a stop on request is a failure",
-    )
+LEAVES_NO_TRAINER = {"way": "local_flow", "left": "no trainer"}
 
 
 @pytest.mark.parametrize(
     "gaps_s",
     [
-        pytest.param([0.5], marks=interrupted("Ctrl-C twice")),
-        pytest.param([3.0], marks=[pytest.mark.long, interrupted("Ctrl-C twice")]),
-        pytest.param([0.03, 0.03], marks=interrupted("Ctrl-C three times")),
+        pytest.param([0.5], marks=stopped("Ctrl-C twice", **LEAVES_NO_TRAINER)),
+        pytest.param(
+            [3.0],
+            marks=[pytest.mark.long, stopped("Ctrl-C twice", **LEAVES_NO_TRAINER)],
+        ),
+        pytest.param([0.03, 0.03], marks=stopped("Ctrl-C three times", **LEAVES_NO_TRAINER)),
     ],
 )
 def test_a_second_ctrl_c_ends_a_flow_at_once(flow_lab, alive, eventually, gaps_s):
@@ -300,7 +262,7 @@ def test_a_flow_brings_a_server_and_outlives_it_and_leaves_the_users_alone(
     (server,) = servers_of(flow.pid)
     server.kill()
     eventually(lambda: set(servers_of(flow.pid)) - {server}, "another server")
-    (lab.output("a_1") / "go.txt").touch()
+    lab.let_go("a_1")
     out, err = flow.communicate(timeout=100)
     assert flow.returncode == 0, out + err
     assert "Completed, 1 of 1 scene done" in out

@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 from private_slurm import daemons, processes
 
+from tests.faults.markers import parameter
+
 GARBAGE = "scontrol prints garbage"
 SCONTROL = ("scontrol fails", "scontrol hangs", GARBAGE)
 SACCT = ("sacct fails", "sacct hangs", "sacct prints garbage")
@@ -146,11 +148,7 @@ class Faults:
 def cells(way: str, faults: tuple[str, ...], **words: str) -> list[Any]:
     """Return a test's parameters: a fault each, marked with its cell."""
     return [
-        pytest.param(
-            fault,
-            id=fault,
-            marks=pytest.mark.fault(fault, way, breakage=BREAKAGES[fault], left="nothing", **words),
-        )
+        parameter(fault, way, breakage=BREAKAGES[fault], left="nothing", **words)
         for fault in faults
     ]
 

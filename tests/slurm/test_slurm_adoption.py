@@ -60,9 +60,9 @@ def test_the_same_command_again_takes_over_what_a_killed_flow_has_begun(
             assert "without a flow" not in status(flow_lab, "adopted")
             flow.kill()
     assert starts(flow_lab, "adopted") == [1, 1, 0]
-    (flow_lab.output("a_1", "adopted") / "go.txt").touch()
+    flow_lab.let_go("a_1", "adopted")
     eventually(lambda: starts(flow_lab, "adopted") == [1, 1, 1], "the third scene")
-    (flow_lab.output("a_2", "adopted") / "go.txt").touch()
+    flow_lab.let_go("a_2", "adopted")
     out = end(flow)
     assert "Completed, 3 of 3 scenes done" in out
     assert [causes(flow_lab, "adopted", f"a_{number}") for number in (1, 2, 3)] == [["ok"]] * 3

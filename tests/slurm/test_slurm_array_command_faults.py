@@ -80,15 +80,9 @@ class Array:
         """Return the ids of the arrays in Slurm's queue."""
         return {row.job_id.partition("_")[0] for row in self.slurm.squeue()}
 
-    def let_go(self) -> None:
-        """Have the trainer end well."""
-        folder = self.lab.output(SCENE, self.exp_name)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "go.txt").touch()
-
     def finish(self, array: str, *expected: str) -> None:
         """Let the trainer end and check the record, the jobs and what the same command does."""
-        self.let_go()
+        self.lab.let_go(SCENE, self.exp_name)
         self.wait_gone(array)
         assert self.slurm.job(array)["JobState"] == "COMPLETED"
         assert self.record() == list(expected)

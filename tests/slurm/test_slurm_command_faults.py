@@ -65,7 +65,7 @@ class Flown:
     def let_go(self) -> None:
         """Have the scene that trains end well."""
         for name in self.training():
-            (self.lab.output(name, FLOW) / "go.txt").touch()
+            self.lab.let_go(name, FLOW)
 
     def happens(self, condition: Callable[[], object], patience_s: float = PATIENCE_S) -> bool:
         """Return whether a condition is true in time, and before the flow ends."""
@@ -160,8 +160,7 @@ def flown(
     for fault in (each for each in acts if each in faults_now):
         acts[fault](fault)
     for name in FLOW_SCENES:
-        lab.output(name, FLOW).mkdir(parents=True, exist_ok=True)
-        (lab.output(name, FLOW) / "go.txt").touch()
+        lab.let_go(name, FLOW)
     made.said = "".join(made.flow.communicate(timeout=240))
     slurm_accounting.wait_empty()
     made.left = [str(each) for each in lab.strays()]

@@ -137,13 +137,13 @@ def array(travellers, slurm):
         if scene == "a_3":
             break
     (folder / "behind").unlink()
-    (lab.output("a_3", exp_name) / "go.txt").touch()
+    lab.let_go("a_3", exp_name)
     slurm.wait_empty(90)
     (job,) = submitted(out)
     without_plan = slurm.call("scontrol", "show", "job", f"{job}_3")
     assert len(submitted(lab.run(*flags).stdout)) == 1
     wait_for((lab.output("a_4", exp_name) / "ready.txt").exists, "the trainer", 90)
-    (lab.output("a_4", exp_name) / "go.txt").touch()
+    lab.let_go("a_4", exp_name)
     slurm.wait_empty(90)
     return lab, exp_name, without_plan, out + err, lab.run(*flags).stdout
 

@@ -131,7 +131,7 @@ def test_five_scenes_at_parallelism_two(flow_lab, slurm, prefect_api, eventually
         eventually(lambda: is_ready(flow_lab, "five", "a_0"), "the trainer")
         eventually(lambda: len(seen.jobs("-w")) > 2, "the others")
         check_privacy(flow_lab, flow, "five", job_of(flow_lab, "five", "a_0"))
-        (flow_lab.output("a_0", "five") / "go.txt").touch()
+        flow_lab.let_go("a_0", "five")
         out = end(flow)
         eventually(lambda: not slurm.squeue(), "an empty queue", BOUND_S)
     assert "Completed, 5 of 5 scenes done" in out
@@ -171,7 +171,7 @@ def test_a_job_runs_several_scenes_in_as_many_times_the_time(flow_lab, slurm, ev
     flow = start(flow_lab, "two", *flags)
     eventually(lambda: is_ready(flow_lab, "two", "a_2"), "the last trainer")
     assert slurm.job(job_of(flow_lab, "two", "a_2"))["TimeLimit"] == "02:00:00"
-    (flow_lab.output("a_2", "two") / "go.txt").touch()
+    flow_lab.let_go("a_2", "two")
     end(flow)
     jobs = [job_of(flow_lab, "two", f"a_{number}") for number in range(3)]
     assert jobs[0] == jobs[1] != jobs[2]

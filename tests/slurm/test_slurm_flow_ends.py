@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 from flow_on_slurm import BOUND_S, attempts, causes, end, ended_jobs, is_ready, script, start
 
+from tests.faults.markers import stopped
+
+LEAVES_NOTHING = {"way": "slurm_flow", "left": "nothing"}
+
 
 @pytest.fixture
 def one_runs_one_waits(flow_lab, slurm, eventually):
@@ -39,20 +43,7 @@ def nothing_is_left(lab: Any, slurm: Any) -> bool:
     return not slurm.squeue() and not lab.strays()
 
 
-def stopped(fault: str) -> pytest.MarkDecorator:
-    """Return the marker of a flow that is stopped, and leaves nothing."""
-    return pytest.mark.fault(
-        fault,
-        way="slurm_flow",
-        ends="cancelled",
-        attempts="cancelled",
-        left="nothing",
-        flow="cancelled",
-        breakage="a stop on request is a failure",
-    )
-
-
-@stopped("Ctrl-C once")
+@stopped("Ctrl-C once", **LEAVES_NOTHING)
 def test_a_stopped_flow_leaves_nothing_and_says_cancelled(
     flow_lab, slurm, prefect_api, one_runs_one_waits, eventually
 ):
@@ -76,9 +67,13 @@ def test_a_stopped_flow_leaves_nothing_and_says_cancelled(
 @pytest.mark.parametrize(
     "way",
     [
-        pytest.param(signal.SIGTERM, id="TERM", marks=stopped("TERM")),
-        pytest.param(signal.SIGHUP, id="HUP", marks=stopped("HUP")),
-        pytest.param("ui", id="ui", marks=stopped("the run is cancelled in Prefect's UI")),
+        pytest.param(signal.SIGTERM, id="TERM", marks=stopped("TERM", **LEAVES_NOTHING)),
+        pytest.param(signal.SIGHUP, id="HUP", marks=stopped("HUP", **LEAVES_NOTHING)),
+        pytest.param(
+            "ui",
+            id="ui",
+            marks=stopped("the run is cancelled in Prefect's UI", **LEAVES_NOTHING),
+        ),
     ],
 )
 def test_other_ways_of_stopping_a_flow_do_the_same(
@@ -102,8 +97,12 @@ def test_other_ways_of_stopping_a_flow_do_the_same(
 @pytest.mark.parametrize(
     "more",
     [
-        pytest.param(1, id="twice", marks=stopped("Ctrl-C twice")),
-        pytest.param(2, id="three times", marks=[stopped("Ctrl-C three times"), pytest.mark.long]),
+        pytest.param(1, id="twice", marks=stopped("Ctrl-C twice", **LEAVES_NOTHING)),
+        pytest.param(
+            2,
+            id="three times",
+            marks=[stopped("Ctrl-C three times", **LEAVES_NOTHING), pytest.mark.long],
+        ),
     ],
 )
 def test_a_second_ctrl_c_ends_everything_at_once(
@@ -204,10 +203,10 @@ def test_a_run_survives_a_controller_that_is_away(flow_lab, slurm, eventually):
     flow = start(flow_lab, "away", "--slurm.array-parallelism", "2")
     eventually(lambda: is_ready(flow_lab, "away", "a_1", "a_2"), "both trainers")
     slurm.stop_controller()
-    (flow_lab.output("a_1", "away") / "go.txt").touch()
+    flow_lab.let_go("a_1", "away")
     said = next(line for line in flow.stdout if "does not answer" in line)
     assert "Unable to contact slurm controller" in said
     slurm.start_controller()
-    (flow_lab.output("a_2", "away") / "go.txt").touch()
+    flow_lab.let_go("a_2", "away")
     end(flow)
     assert [len(attempts(flow_lab, "away", f"a_{number}")) for number in (1, 2, 3)] == [1, 1, 1]

@@ -105,7 +105,7 @@ def test_watch_goes_on_to_the_end_of_an_array(users_lab, eventually):
     watch = users_lab.popen("--watch")
     eventually(watch.stdout.readline, "a table")
     for scene in "abc":
-        (users_lab.output(scene) / "go.txt").touch()
+        users_lab.let_go(scene)
     out = watch.stdout.read()
     assert watch.wait(timeout=60) == DONE
     assert "experiment exp, 3 scenes: 3 done" in out

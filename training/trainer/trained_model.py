@@ -31,14 +31,24 @@ def read_trained(config: Config, scene: Scene) -> dict[str, Any] | None:
 
     Raises FaultsError when it is of another model, TrainingError when it is damaged, OSError.
     """
+    content = read_existing(config, "train the scene again, or delete the checkpoint")
+    if content is not None:
+        now, path = run_identity(config, scene.raw), OutputFolder(config.output).checkpoint
+        refuse_different(path, _render_keys(content["identity"]), _render_keys(now))
+    return content
+
+
+def read_existing(config: Config, remedy: str) -> dict[str, Any] | None:
+    """Return the content of the scene's checkpoint; None where there is none.
+
+    Raises TrainingError with the remedy when it is damaged, OSError.
+    """
     path = OutputFolder(config.output).checkpoint
     if not path.exists():
         return None
     content = read_checkpoint(path)
     if content is None:
-        raise TrainingError(f"{path} is damaged: train the scene again, or delete the checkpoint")
-    now = run_identity(config, scene.raw)
-    refuse_different(path, _render_keys(content["identity"]), _render_keys(now))
+        raise TrainingError(f"{path} is damaged: {remedy}")
     return content
 
 

@@ -23,7 +23,6 @@ from training.trainer.cameras.camera_ids import choose_cameras
 from training.trainer.cameras.strategies import PeopleBounds, people_bounds
 from training.trainer.cameras.view import ViewCache
 from training.trainer.cameras.views import ViewReader
-from training.trainer.checkpoints import read_checkpoint
 from training.trainer.config.compose import load_config
 from training.trainer.config.schema import Config, Model
 from training.trainer.evaluation.evaluated_views import SAMPLE_EVERY, config_of_training
@@ -31,14 +30,13 @@ from training.trainer.gaussians.body_files import load_people_bodies
 from training.trainer.gaussians.body_parameters import read_body_parameters
 from training.trainer.gaussians.model import SceneModel
 from training.trainer.input_checks import data_faults, training_frames
-from training.trainer.output_files import OutputFolder
 from training.trainer.setup import gaussian_counts, make_model
-from training.trainer.termination import TrainingError
-from training.trainer.trained_model import trained_model
+from training.trainer.trained_model import read_existing, trained_model
 
 BEFORE, AFTER = "before", "after"
 CACHE_BYTES = 2**28
 CPU = torch.device("cpu")
+IF_DAMAGED = "train the scene again, or leave out --exp-name"
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def load_scene(scene: Scene, exp_name: str, results_root: Path, data_root: Path)
     if faults := data_faults(scene, data, data_root):
         raise FaultsError(faults)
     config = _config(scene, exp_name, results_root, data_root)
-    content = _read_checkpoint(config) if exp_name else None
+    content = read_existing(config, IF_DAMAGED) if exp_name else None
     identity = content["identity"] if content else {}
     config = _as_trained(config, identity)
     frames = training_frames(data, scene.cam_id, identity.get(SAMPLE_EVERY, 1))
@@ -130,17 +128,6 @@ def _config(scene: Scene, exp_name: str, results_root: Path, data_root: Path) ->
     config = load_config([assignment(key, text) for key, text in names.items()])
     roots = {"results_root": str(results_root), "scene_data_root": str(data_root)}
     return config.model_copy(update={"shared": config.shared.model_copy(update=roots)})
-
-
-def _read_checkpoint(config: Config) -> dict[str, Any] | None:
-    """Return the experiment's checkpoint of the scene; None where there is none."""
-    path = OutputFolder(config.output).checkpoint
-    if not path.exists():
-        return None
-    content = read_checkpoint(path)
-    if content is None:
-        raise TrainingError(f"{path} is damaged: train the scene again, or leave out --exp-name")
-    return content
 
 
 def _as_trained(config: Config, identity: Mapping[str, Any]) -> Config:

@@ -14,10 +14,9 @@ import threading
 
 import pytest
 from conftest import is_alive
-from page_lab import planned
+from page_lab import on_slurm, planned
 
 from flows.controller import job, settings
-from training.plan.slurm_model import SlurmPlan
 from training.records.controller_record import (
     ControllerRecord,
     controller_job_id,
@@ -34,16 +33,7 @@ DONE, FAILED, INTERRUPTED = 0, 1, 130
 @pytest.fixture
 def plan(tmp_path):
     """A plan that was submitted with a controller."""
-    slurm = SlurmPlan(
-        script=tmp_path / "site.slurm",
-        script_text="#!/bin/sh",
-        light_script_text="#!/bin/sh",
-        job_name="exp",
-        time_s=60,
-        scenes_per_job=1,
-        parallelism=1,
-    )
-    made = planned(tmp_path, "a").model_copy(update={"slurm": slurm})
+    made = on_slurm(planned(tmp_path, "a"))
     made.file.parent.mkdir(parents=True)
     made.file.write_text(made.to_json())
     options = {"exp_name": "exp", "controller_time": "1:00:00"}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from page_lab import planned
+from page_lab import on_slurm, planned
 
 from flows.controller import settings, submit
 from flows.options import FlowOptions
 from preprocess.faults import FaultsError
 from training.plan.options import checked_options
-from training.plan.slurm_model import SlurmPlan
 from training.records.controller_record import ControllerRecord, write_controller
 from training.slurm import client
 from training.slurm.parsers import QueuedJob
@@ -17,16 +16,7 @@ from training.slurm.parsers import QueuedJob
 
 @pytest.fixture
 def plan(tmp_path):
-    slurm = SlurmPlan(
-        script=tmp_path / "site.slurm",
-        script_text="#!/bin/sh",
-        light_script_text="#!/bin/sh",
-        job_name="exp",
-        time_s=60,
-        scenes_per_job=1,
-        parallelism=1,
-    )
-    return planned(tmp_path, "a").model_copy(update={"slurm": slurm})
+    return on_slurm(planned(tmp_path, "a"))
 
 
 @pytest.mark.parametrize(

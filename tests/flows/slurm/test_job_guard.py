@@ -6,10 +6,9 @@ import io
 from types import SimpleNamespace
 
 import pytest
-from page_lab import planned
+from page_lab import on_slurm, planned
 
 from flows.slurm import job_guard
-from training.plan.slurm_model import SlurmPlan
 from training.slurm.parsers import QueuedJob
 
 
@@ -18,17 +17,7 @@ def guard(tmp_path, monkeypatch):
     """Run the guard of a flow with a running, a queued and an adopted job; return what it ends."""
 
     def run(word, orphan_grace_s):
-        slurm = SlurmPlan(
-            script=tmp_path / "site.slurm",
-            script_text="",
-            light_script_text="",
-            job_name="exp",
-            time_s=60,
-            scenes_per_job=1,
-            parallelism=1,
-            orphan_grace_s=orphan_grace_s,
-        )
-        plan = planned(tmp_path, "a").model_copy(update={"slurm": slurm})
+        plan = on_slurm(planned(tmp_path, "a"), orphan_grace_s=orphan_grace_s)
         adopted = plan.scenes[0].model_copy(update={"adopted_job": "3"})
         plan = plan.model_copy(update={"scenes": (adopted,)})
         states = {"1": "RUNNING", "2": "PENDING", "3": "RUNNING", "4": "RUNNING"}

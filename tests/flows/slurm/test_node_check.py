@@ -7,7 +7,7 @@ import sys
 import threading
 
 import pytest
-from page_lab import planned
+from page_lab import on_slurm, planned
 
 from flows.runner.dispatch import JobsError, StoppedError
 from flows.slurm import connection, node_check, polling, probe, probe_memory
@@ -15,7 +15,6 @@ from flows.slurm.node_check import NoNodeLeftError, ProbeFailedError
 from preprocess.faults import Fault, FaultsError
 from training.jobs import sbatch_commands
 from training.jobs.sbatch_check import no_node_left
-from training.plan.slurm_model import SlurmPlan
 from training.slurm.bad_nodes import BadNode, bad_nodes, note_bad_nodes
 from training.slurm.client import SlurmAwayError, SlurmRefusedError
 from training.slurm.parsers import QueuedJob
@@ -26,16 +25,7 @@ def plan(tmp_path, monkeypatch):
     """A plan in its file, with keys and with a scheduler that does not listen."""
     monkeypatch.setattr(probe, "CONNECT_S", 0.3)
     monkeypatch.setenv("SLURMD_NODENAME", "n7")
-    slurm = SlurmPlan(
-        script=tmp_path / "site.slurm",
-        script_text="#!/bin/sh",
-        light_script_text="#!/bin/sh",
-        job_name="exp",
-        time_s=60,
-        scenes_per_job=1,
-        parallelism=1,
-    )
-    made = planned(tmp_path, "a").model_copy(update={"slurm": slurm})
+    made = on_slurm(planned(tmp_path, "a"))
     made.file.parent.mkdir(parents=True)
     made.file.write_text(made.model_dump_json())
     connection.make_folder(made)

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from unittest.mock import Mock
 
 import pytest
-from page_lab import planned
+from page_lab import on_slurm, planned
 
 from flows import train
 from flows.options import FlowOptions
@@ -15,21 +15,11 @@ from flows.server.managed import API
 from flows.slurm import worker_jobs
 from training.jobs.kept_scripts import write_lost_files
 from training.plan.experiments import read_plan
-from training.plan.slurm_model import SlurmPlan
 
 
 @pytest.fixture
 def plan(tmp_path):
-    slurm = SlurmPlan(
-        script=tmp_path / "site.slurm",
-        script_text="#!/bin/sh",
-        light_script_text="#!/bin/sh",
-        job_name="exp",
-        time_s=60,
-        scenes_per_job=1,
-        parallelism=1,
-    )
-    return planned(tmp_path, "a").model_copy(update={"slurm": slurm})
+    return on_slurm(planned(tmp_path, "a"))
 
 
 @pytest.mark.parametrize("what", ["jobs", "a block to notify", "a new database", "no Slurm"])

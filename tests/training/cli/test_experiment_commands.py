@@ -46,7 +46,7 @@ def states(out):
 
 def let_go(lab, *scenes):
     for scene in scenes:
-        (lab.output(scene) / "go.txt").touch()
+        lab.let_go(scene)
 
 
 def is_ready(lab, scene):

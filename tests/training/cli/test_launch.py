@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.faults.markers import stopped
 from training.system.gpus import lock_file
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -161,7 +162,7 @@ def test_a_scene_file_that_vanishes_or_changes_does_not_change_the_plan(lab, eve
     process = lab.popen("--run-all", "--overrides", "do=wait", "only=a_1")
     eventually((lab.output("a_1") / "ready.txt").exists, "the first scene's start")
     doomed.unlink()
-    (lab.output("a_1") / "go.txt").touch()
+    lab.let_go("a_1")
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0, out
     assert "from camera 4" in (lab.output("a_2") / "train.log").read_text()
@@ -269,42 +270,9 @@ def test_help_names_every_flag_of_the_reference(lab):
 @pytest.mark.parametrize(
     "number",
     [
-        pytest.param(
-            signal.SIGINT,
-            marks=pytest.mark.fault(
-                "Ctrl-C once",
-                way="launcher",
-                ends="cancelled",
-                attempts="cancelled",
-                left="no trainer",
-                flow="cancelled",
-                breakage="a stop on request is a failure",
-            ),
-        ),
-        pytest.param(
-            signal.SIGTERM,
-            marks=pytest.mark.fault(
-                "TERM",
-                way="launcher",
-                ends="cancelled",
-                attempts="cancelled",
-                left="no trainer",
-                flow="cancelled",
-                breakage="a stop on request is a failure",
-            ),
-        ),
-        pytest.param(
-            signal.SIGHUP,
-            marks=pytest.mark.fault(
-                "HUP",
-                way="launcher",
-                ends="cancelled",
-                attempts="cancelled",
-                left="no trainer",
-                flow="cancelled",
-                breakage="a stop on request is a failure",
-            ),
-        ),
+        pytest.param(signal.SIGINT, marks=stopped("Ctrl-C once", "launcher", left="no trainer")),
+        pytest.param(signal.SIGTERM, marks=stopped("TERM", "launcher", left="no trainer")),
+        pytest.param(signal.SIGHUP, marks=stopped("HUP", "launcher", left="no trainer")),
     ],
 )
 def test_a_stop_ends_trainers_and_says_cancelled(lab, eventually, alive, number):
@@ -321,23 +289,11 @@ def test_a_stop_ends_trainers_and_says_cancelled(lab, eventually, alive, number)
     assert not alive(int(lab.starts("a_1")[0].split()[0]))
 
 
-def interrupted(fault: str) -> pytest.MarkDecorator:
-    """Return the marker of a launch that gets Ctrl-C more than once."""
-    return pytest.mark.fault(
-        fault,
-        way="launcher",
-        ends="cancelled",
-        attempts="cancelled",
-        flow="cancelled",
-        breakage="a stop on request is a failure",
-    )
-
-
 @pytest.mark.parametrize(
     "more",
     [
-        pytest.param(1, marks=interrupted("Ctrl-C twice")),
-        pytest.param(2, marks=interrupted("Ctrl-C three times")),
+        pytest.param(1, marks=stopped("Ctrl-C twice", "launcher")),
+        pytest.param(2, marks=stopped("Ctrl-C three times", "launcher")),
     ],
 )
 def test_a_second_ctrl_c_ends_at_once(lab, eventually, more):

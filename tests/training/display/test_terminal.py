@@ -29,7 +29,7 @@ def on_terminal(lab):
 
 def let_go(lab, *names):
     for name in names:
-        (lab.output(name) / "go.txt").touch()
+        lab.let_go(name)
 
 
 def is_in_order(terminal):

@@ -167,7 +167,7 @@ def test_a_second_launch_names_the_holder_of_a_scene_and_trains_the_others(lab, 
     second = lab.run(*flags)
     assert second.returncode == 1
     assert "a_1: not run, being trained by process" in second.stdout
-    (lab.output("a_1") / "go.txt").touch()
+    lab.let_go("a_1")
     out, _ = first.communicate(timeout=60)
     assert first.returncode == 0, out
     assert [len(lab.starts(name)) for name in ("a_1", "a_2")] == [1, 1]

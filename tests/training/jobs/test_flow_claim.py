@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict
 
 import pytest
-from page_lab import planned
+from page_lab import on_slurm, planned
 
 from preprocess.faults import FaultsError
 from training.jobs import flow_claim
@@ -26,7 +26,6 @@ from training.jobs.flow_claim import (
     wait_until_silent,
     with_dead_flows,
 )
-from training.plan.slurm_model import SlurmPlan
 from training.records.claim import Holder
 from training.system.processes import ProcessId, process_id
 
@@ -204,16 +203,7 @@ def test_flow_runs_of_earlier_flows_are_found_as_long_as_they_are_noted(plans):
 def test_a_flow_on_this_machine_succeeds_none_on_slurm(plans):
     """Whose scenes may train on, and whose workers could not join it."""
     first, second, third = plans
-    on_slurm = SlurmPlan(
-        script=first.file,
-        script_text="",
-        light_script_text="",
-        job_name="exp",
-        time_s=60,
-        scenes_per_job=1,
-        parallelism=1,
-    )
-    second.file.write_text(second.model_copy(update={"slurm": on_slurm}).to_json())
+    second.file.write_text(on_slurm(second).to_json())
     for plan in (first, second):
         claim_as(plan, dead_process())
         note_flow_run(plan, RUN)
