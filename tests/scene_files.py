@@ -42,6 +42,20 @@ def write_view(folder: SceneFolder, camera: int, frame: int, people: int) -> Non
     )
 
 
+def share_cameras(folder: SceneFolder, frame: int) -> None:
+    """Write the cameras of a frame into one file for all frames, as Hi4D has them."""
+    ids = folder.cameras()
+    cameras = [np.load(folder.camera(camera, frame)) for camera in ids]
+    folder.shared_cameras.parent.mkdir()
+    np.savez(
+        folder.shared_cameras,
+        ids=np.array(ids),
+        intrinsics=np.stack([camera["intrinsics"][0] for camera in cameras]),
+        extrinsics=np.stack([camera["extrinsics"][0] for camera in cameras]),
+        dist_coeffs=np.zeros((len(ids), 5)),
+    )
+
+
 def placed(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

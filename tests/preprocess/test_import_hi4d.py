@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scene_files import write_scene
+from scene_files import share_cameras, write_scene
 
 from preprocess import import_hi4d
 from preprocess.data_checks import missing_data
@@ -26,15 +26,7 @@ CAMERAS = (4, 28, 52)
 def write_sequence(root):
     """Write a sequence of two people in the public layout; frames 10 to 12."""
     folder = write_scene(root, CAMERAS, frames=(10, 11, 12))
-    cameras = [np.load(folder.camera(camera, 10)) for camera in CAMERAS]
-    folder.shared_cameras.parent.mkdir()
-    np.savez(
-        folder.shared_cameras,
-        ids=np.array(CAMERAS),
-        intrinsics=np.stack([camera["intrinsics"][0] for camera in cameras]),
-        extrinsics=np.stack([camera["extrinsics"][0] for camera in cameras]),
-        dist_coeffs=np.zeros((len(CAMERAS), 5)),
-    )
+    share_cameras(folder, 10)
     shapes = {"betas": 10, "global_orient": 3, "body_pose": 69, "transl": 3}
     for frame in (10, 11, 12):
         np.savez(folder.smpl(frame), **{key: np.zeros((2, n)) for key, n in shapes.items()})

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scene_files import share_cameras
 
 from preprocess.body.body_model import BODY_FILE
 from preprocess.layout import SceneFolder
@@ -52,16 +53,7 @@ def hi4d(tiny_scene, tmp_path):
 
 def as_hi4d(folder):
     """Rewrite a folder: one camera file, SMPL with a row of rotations a person, nothing more."""
-    ids = folder.cameras()
-    cameras = [np.load(folder.camera(camera, 1)) for camera in ids]
-    folder.shared_cameras.parent.mkdir()
-    np.savez(
-        folder.shared_cameras,
-        ids=np.array(ids),
-        intrinsics=np.stack([camera["intrinsics"][0] for camera in cameras]),
-        extrinsics=np.stack([camera["extrinsics"][0] for camera in cameras]),
-        dist_coeffs=np.zeros((len(ids), 5)),
-    )
+    share_cameras(folder, 1)
     for path in (folder.root / "smpl").iterdir():
         arrays = dict(np.load(path))
         arrays["body_pose"] = arrays["body_pose"].reshape(2, 69)
