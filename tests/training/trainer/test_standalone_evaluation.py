@@ -11,6 +11,7 @@ from PIL import Image
 
 from preprocess.registry import load_scenes
 from training.trainer.evaluation import run_reports
+from training.trainer.termination import TrainingError
 from training.viewer.viewed_scene import load_scene
 
 pytestmark = pytest.mark.training
@@ -51,7 +52,10 @@ def test_the_same_views_give_the_same_numbers_as_training_s_last_evaluation(trai
 
 
 def assert_the_viewer_shows(scene, table):
-    """Compare what the viewer loads with a table of PSNR; without an experiment it is untrained."""
+    """Compare what the viewer loads with a table of PSNR; without an experiment it is untrained.
+
+    Then have it refuse a damaged checkpoint.
+    """
     registered = load_scenes(scene.registry)[0]
     loaded = load_scene(registered, "exp", scene.results, scene.data)
     with table.open(encoding="utf-8") as stream:
@@ -63,6 +67,9 @@ def assert_the_viewer_shows(scene, table):
     assert (loaded.use_of(28), loaded.use_of(camera), loaded.epoch) == ("source", "held out", 3)
     untrained = load_scene(registered, "", scene.results, scene.data)
     assert (list(untrained.models), untrained.epoch) == (["before"], None)
+    (scene.output() / "checkpoints" / "last.pt").write_bytes(b"")
+    with pytest.raises(TrainingError, match=r"last\.pt is damaged: .*, or leave out --exp-name$"):
+        load_scene(registered, "exp", scene.results, scene.data)
 
 
 def test_other_cameras_and_frames_than_training_s(trained, capsys):
