@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from preprocess.faults import Fault, counted, did_you_mean
+from preprocess.faults import Fault, counted, did_you_mean, why_unreadable
 from preprocess.layout import EVERYONE, SceneFolder
 from preprocess.scene import Scene
 from preprocess.scene_data import training_folder, truth_folder
@@ -56,11 +56,6 @@ def missing_data(scene: Scene, scene_data_root: Path, *, with_depth: bool = True
         return found + _missing_truth(scene, scene_data_root)
     except OSError as error:
         return [Fault(f"{scene.seq_name}: {error.filename} can't be read", *why_unreadable(error))]
-
-
-def why_unreadable(error: OSError) -> tuple[str, str]:
-    """Return in words why the disk refuses a file or folder, and the remedy."""
-    return error.strerror or str(error), "repair its permissions, or the disk"
 
 
 def _missing_training(scene: Scene, scene_data_root: Path, *, with_depth: bool) -> list[Fault]:

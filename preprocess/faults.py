@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +17,8 @@ FIRST_FEW = 3
 VARYING = "…"
 PARTICULAR = r"'[^']*'|\S*/\S*|\S+'s|\S*\d\S*"
 """What differs between faults of a kind: quoted values, paths, names with digits or an 's."""
+ANOTHER_KIND = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+"""Errors of what is not there, a file for a folder or the reverse, or a link that leads nowhere."""
 ABSOLUTE = r"(?<!\S)/[^:,\s]+"
 
 
@@ -48,15 +51,27 @@ class FaultsError(Exception):
 
 @contextmanager
 def unusable_paths_refused() -> Iterator[None]:
-    """Raise FaultsError for a path that can't even be asked for: too long, or not permitted.
+    """Raise FaultsError for a path that can't be asked for: not permitted, too long, a loop.
 
-    Around what only reads, before anything is started.
+    Around what only reads, or before anything is started.
     """
     try:
         yield
     except OSError as error:
-        what = f"this path can't be used: {error.strerror}"
-        raise FaultsError([Fault(what, str(error.filename), "name another one")]) from error
+        if error.filename is None:  # of no path: a pipe, a connection
+            raise
+        reason, remedy = why_unreadable(error)
+        what = f"this path can't be used: {reason}"
+        fault = Fault(what, str(error.filename), f"{remedy}, or name another one")
+        raise FaultsError([fault]) from error
+
+
+def why_unreadable(error: OSError) -> tuple[str, str]:
+    """Return in words why the disk refuses a file or folder, and the remedy."""
+    reason = error.strerror or str(error)
+    if error.errno in ANOTHER_KIND:
+        return reason, "put the file or folder there that is meant"
+    return reason, "repair its permissions, or the disk"
 
 
 def grouped(faults: Sequence[Fault]) -> list[Fault]:

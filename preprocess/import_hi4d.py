@@ -28,8 +28,7 @@ if __name__ == "__main__":
 
 from pydantic import ValidationError
 
-from preprocess.data_checks import why_unreadable
-from preprocess.faults import Fault, FaultsError
+from preprocess.faults import Fault, FaultsError, why_unreadable
 from preprocess.header_checks import collect, one_of_each_size
 from preprocess.layout import EVERYONE, SceneFolder
 from preprocess.roots import absolute, resolve_root_folders, start_folder

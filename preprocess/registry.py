@@ -10,7 +10,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from preprocess.faults import MOST_NAMES, Fault, FaultsError, did_you_mean, nearest
+from preprocess.faults import (
+    MOST_NAMES,
+    Fault,
+    FaultsError,
+    did_you_mean,
+    nearest,
+    why_unreadable,
+)
 from preprocess.scene import Scene
 
 REMEDIES = {
@@ -147,8 +154,7 @@ def _read_object(file: Path) -> dict[str, Any]:
         text = file.read_bytes()
         content = _parsed(text) if text.strip() else None
     except OSError as error:
-        what = f"{file} can't be read"
-        raise FaultsError([Fault(what, error.strerror or str(error))]) from error
+        raise FaultsError([Fault(f"{file} can't be read", *why_unreadable(error))]) from error
     except (ValueError, RecursionError) as error:
         raise FaultsError([Fault(f"{file} is not JSON", str(error), f"write {EXAMPLE}")]) from error
     if not text.strip():

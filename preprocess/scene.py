@@ -9,14 +9,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, StrictInt, StrictStr
 from pydantic_core import PydanticCustomError
 
-_FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
+FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 # Hydra would hand `shared.scene_name=12_11` to the trainer as the number 1211.
 _NOT_TEXT_TO_HYDRA = re.compile(r"[0-9_.]+(e-?[0-9_]+)?|true|false|null|nan|inf", re.IGNORECASE)
 Gender = Literal["neutral", "female", "male"]
 
 
 def _usable_name(name: str) -> str:
-    if not _FOLDER_NAME.fullmatch(name):
+    if not FOLDER_NAME.fullmatch(name):
         raise PydanticCustomError("seq_name", "can't be the name of a folder")
     if _NOT_TEXT_TO_HYDRA.fullmatch(name):
         raise PydanticCustomError("seq_name", "would be read as a number or a constant by Hydra")

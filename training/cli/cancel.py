@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from preprocess.faults import MOST_NAMES, Fault, FaultsError
+from preprocess.faults import MOST_NAMES, Fault, FaultsError, why_unreadable
 from training.execution.attempt import ending_bound_s
 from training.execution.launcher_process import living_launcher
 from training.jobs.experiment_jobs import StageJob
@@ -38,17 +38,19 @@ def cancel(experiments: Sequence[Experiment]) -> bool:
     """End everything of an experiment, or of a loop's stages; return whether nothing is left.
 
     The plans are marked first: launchers and flows, on any machine, look for the mark and end, and
-    attempts that end after it are recorded as cancelled. Raises FaultsError when the marks can't be
-    written.
+    attempts that end after it are recorded as cancelled. False where a plan can't be read: nobody
+    knows its jobs. Raises FaultsError when the marks can't be written.
     """
     before = [take_snapshot(experiment) for experiment in experiments]
     for experiment in experiments:
         _mark(experiment)
     active = [each for each in before if each.is_active or _unreadable(each)]
+    unknown = any(each.warnings for each in experiments)
     if not active:
-        say(f"experiment {experiments[0].name}: nothing is queued or running")
+        of_it = " of what can be read" if unknown else ""
+        say(f"experiment {experiments[0].name}: nothing{of_it} is queued or running")
     ended = [_cancel(each) for each in active]
-    return all(ended)
+    return all(ended) and not unknown
 
 
 def _cancel(before: Snapshot) -> bool:
@@ -170,7 +172,9 @@ def _mark(experiment: Experiment) -> None:
         for plan_file in experiment.plan_files:
             plan_file.with_suffix(".cancelled").touch()
     except OSError as error:
-        raise FaultsError([Fault("the plans can't be marked as cancelled", str(error))]) from error
+        value, remedy = f"{error.filename}: {error.strerror}", why_unreadable(error)[1]
+        fault = Fault("the plans can't be marked as cancelled", value, remedy)
+        raise FaultsError([fault]) from error
 
 
 def _record_cancelled(experiment: Experiment, before: SceneState, job_is_gone: bool) -> None:

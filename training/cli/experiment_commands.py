@@ -27,7 +27,10 @@ def experiment_command(options: LaunchOptions) -> int:
     """
     _check_single_command(options)
     with unusable_paths_refused():
-        experiment = find_experiment(options.exp_name, resolve_roots(options.model_dump()))
+        return _do(options, find_experiment(options.exp_name, resolve_roots(options.model_dump())))
+
+
+def _do(options: LaunchOptions, experiment: Experiment) -> int:
     if options.logs or options.cancel:  # --status shows them below its table
         _say_warnings(experiment)
     if options.logs:

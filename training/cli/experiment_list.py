@@ -16,7 +16,7 @@ from training.plan.experiments import all_experiments
 from training.plan.options import LaunchOptions, flag_of
 from training.records.scene_state import State
 from training.system.console import say
-from training.system.exit_status import DONE, GOING_ON
+from training.system.exit_status import DONE, FAILED, GOING_ON
 from training.system.paths import Roots, resolve_roots
 from training.system.text_table import TextColumn, fit, terminal_width
 from training.system.typed_command import spelled
@@ -39,7 +39,7 @@ class ListOptions(BaseModel):
 
 
 def list_experiments(argv: Sequence[str], prog: str, most_ended: int | None = None) -> int:
-    """Print the experiments and return 3 if one goes on, else 0.
+    """Print the experiments and return 3 if one goes on, 1 if nobody can tell, else 0.
 
     `most_ended`: how many of those that have ended are shown; None for all. Raises FaultsError
     for wrong options.
@@ -49,7 +49,9 @@ def list_experiments(argv: Sequence[str], prog: str, most_ended: int | None = No
     with unusable_paths_refused():
         snapshots = survey(all_experiments(roots))
     say(render(snapshots, roots, most_ended))
-    return GOING_ON if any(each.is_active for each in snapshots) else DONE
+    if any(each.is_active for each in snapshots):
+        return GOING_ON
+    return FAILED if any(each.experiment.warnings for each in snapshots) else DONE
 
 
 def command(argv: Sequence[str]) -> int:
@@ -68,6 +70,8 @@ def render(snapshots: Sequence[Snapshot], roots: Roots, most_ended: int | None =
     left_out = len(newest) - len(shown)
     more = [f"… and {left_out} more that have ended ({spelled('experiments')})"]
     lines = [*_table(shown), *(more if left_out else [])]
+    warnings = dict.fromkeys(line for each in snapshots for line in each.experiment.warnings)
+    lines += [f"warning: {each}" for each in warnings]
     unknown = dict.fromkeys(each.queue.unknown for each in snapshots if each.queue.unknown)
     lines += [f"by the records alone, since Slurm does not answer: {each}" for each in unknown]
     return "\n".join(lines)

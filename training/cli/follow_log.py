@@ -14,6 +14,7 @@ from training.plan.experiments import Experiment
 from training.plan.model import LOG
 from training.records.record import RecordError, read_record
 from training.records.scene_state import is_running, living_holder
+from training.system.presence import check_no_dangling_link
 from training.system.scene_log import PROGRESS, parse_progress, progress_text
 from training.system.typed_command import spelled
 
@@ -24,11 +25,12 @@ CHUNK = 2**20
 def follow(experiment: Experiment, scene: str) -> None:
     """Print a scene's log until its attempt has ended, or the reader of our output has gone.
 
-    Raises FaultsError when there is no log yet, or a record that can't be read.
+    Raises FaultsError when there is no log yet, or a record that can't be read, OSError for a log
+    that can't be.
     """
     output = experiment.output(scene)
     try:
-        if not (output / LOG).exists() and not attempt_goes_on(output):
+        if not _can_be_read(output / LOG) and not attempt_goes_on(output):
             remedy = f"see {spelled('status')} --exp-name {experiment.name}"
             raise FaultsError([Fault("the scene has not started: it has no log", scene, remedy)])
         for text in follow_lines(output):
@@ -38,6 +40,16 @@ def follow(experiment: Experiment, scene: str) -> None:
         raise FaultsError([Fault(str(error))]) from error
     except BrokenPipeError:  # `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _can_be_read(log: Path) -> bool:
+    """Return whether there is a log; raises OSError for one that can't be read."""
+    try:
+        log.open("rb").close()
+    except FileNotFoundError:
+        check_no_dangling_link(log)
+        return False
+    return True
 
 
 def last_written(output: Path) -> float:

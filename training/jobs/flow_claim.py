@@ -137,11 +137,10 @@ def flow_has_died(plan: Plan, queued: Collection[str] | None) -> bool:
     False where it has ended in good order, and where nobody can tell. `queued`: ids of this user's
     jobs in Slurm's queue; None where Slurm was not asked.
     """
-    if not numbered(folder_of(plan) / ".claim"):
-        return False
     try:
-        return _living_holder(plan, queued) is None
-    except RecordError:
+        has_begun = numbered(folder_of(plan) / ".claim")
+        return bool(has_begun) and _living_holder(plan, queued) is None
+    except (RecordError, OSError):
         return False
 
 
@@ -245,7 +244,8 @@ def _heartbeat(claim: Claim) -> None:
     try:
         claim.heartbeat()
     except ClaimLostError as error:
-        if not numbered(claim.path.parent):
-            return  # somebody has removed the folder
+        with contextlib.suppress(OSError):
+            if not numbered(claim.path.parent):
+                return  # somebody has removed the folder
         say(f"this flow was taken for dead and ends, another one goes on: {error}", sys.stderr)
         os._exit(FAILED)  # as kill -9 would: nothing here is this flow's any more

@@ -18,8 +18,10 @@ from preprocess.roots import VARIABLES, expanded, start_folder
 from preprocess.scene import Scene
 from preprocess.scene_data import training_folder, truth_folder
 from training.configuration.run_modes import AGGREGATE, GENERATE
+from training.plan.model import ScenePlan
 from training.records.record import RECORD
 from training.system.paths import Roots
+from training.system.presence import nearest_existing
 from training.system.typed_command import spelled
 
 if TYPE_CHECKING:
@@ -112,7 +114,7 @@ def _usable_fault(root: Path, key: str) -> Fault | None:
     """Return a fault where a folder is none, or can't be listed, entered, written or made."""
     flag = "--" + key.replace("_", "-")
     remedy = f"name another folder with {flag} or {VARIABLES[key]}"
-    existing = _nearest(root)
+    existing = Path(nearest_existing(root))
     if not existing.is_dir():
         return Fault(
             f"{flag} is, or is inside, something that is not a folder", str(existing), remedy
@@ -128,9 +130,17 @@ def _usable_fault(root: Path, key: str) -> Fault | None:
     return None
 
 
-def _nearest(root: Path) -> Path:
-    """Return a path, or the nearest above it that is there; a link that leads nowhere is there."""
-    return next(path for path in (root, *root.parents) if os.path.lexists(path))
+def output_faults(scenes: Iterable[ScenePlan]) -> list[Fault]:
+    """Return a fault for each scene to run whose output folder is closed, as another user's."""
+    mode = os.R_OK | os.W_OK | os.X_OK
+    to_run = (each for each in scenes if each.action == "run")
+    nearest = ((each.name, nearest_existing(each.output)) for each in to_run)
+    remedy = "repair its permissions, or name another folder with --results-root"
+    return [
+        Fault(f"{scene}: its output folder can't be listed and written", folder, remedy)
+        for scene, folder in nearest
+        if not os.access(folder, mode)
+    ]
 
 
 def _link_fault(root: Path) -> Fault | None:
@@ -138,7 +148,7 @@ def _link_fault(root: Path) -> Fault | None:
 
     Tries one in the nearest folder that exists, and removes what it has made.
     """
-    existing = _nearest(root)
+    existing = Path(nearest_existing(root))
     file = existing / f".hard-link-{uuid.uuid4().hex}"
     link = file.with_suffix(".link")
     try:

@@ -15,11 +15,13 @@ from training.plan.model import PLAN_VERSION, LoopStage, Plan, setting_of
 from training.records.record import RECORD, RecordError, reason_of, versioned_json
 from training.system.memory import garbage_collection_paused
 from training.system.paths import Roots
+from training.system.presence import names_in
 
 PLAN_ID = re.compile(r"(?P<exp_name>.+)-\d{8}T\d{6}\.\d{6}")
 """As `training.plan.make_plan.new_plan_id` makes it."""
 LOST = "until then its jobs are neither shown nor cancelled (squeue --me lists them)"
 """What it means for an experiment that a plan can't be read."""
+CLOSED = "whether it has a record of this experiment is not known; repair its permissions"
 MOST_PLANS = 20
 """This many of the newest plans are read, and `Experiment.at_work`; scenes of older ones are known
 by their records."""
@@ -82,14 +84,23 @@ class Experiment:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """One line for each of its newest plans that can't be read: why, and what to do."""
+        """One line for each of its newest plans that can't be read: why, and what to do.
+
+        Without any plan for each scene's folder whose records can't be looked for, too.
+        """
         found = []
         for path in self._read_files:
             try:
                 read_plan(path)
             except PlanFileError as error:
                 found.append(f"{error}; {LOST}")
+        if not self.plan_files:  # whose scenes are known by their records alone
+            found += [f"{folder} can't be entered: {CLOSED}" for folder in self._closed_scenes]
         return tuple(found)
+
+    @cached_property
+    def _closed_scenes(self) -> list[Path]:
+        return self.roots.closed_scenes()
 
     @cached_property
     def scenes(self) -> list[str]:
@@ -221,7 +232,9 @@ def plan_in(path: Path, read: Callable[[], bytes]) -> Plan:
     except RecordError as error:  # of a newer version
         raise PlanFileError(str(error)) from error
     except (OSError, ValueError) as error:
-        raise PlanFileError(f"{path} can't be read ({reason_of(error)}): move it away") from error
+        repair = "repair its permissions, or " if isinstance(error, PermissionError) else ""
+        what = f"{path} can't be read ({reason_of(error)})"
+        raise PlanFileError(f"{what}: {repair}move it away") from error
 
 
 def noted_snapshots(roots: Roots) -> set[str]:
@@ -256,7 +269,9 @@ def _recorded_names(roots: Roots) -> set[str]:
 
 
 def _plan_files(roots: Roots) -> list[Path]:
-    files = (roots.state_root / "plans").glob("*.json")
+    """Return the files of all plans; raises OSError where their folder can't be listed."""
+    folder = roots.state_root / "plans"
+    files = (folder / name for name in names_in(folder) if name.endswith(".json"))
     return [path for path in files if _experiment_of(path)]
 
 

@@ -15,6 +15,7 @@ from preprocess.roots import variables_of_installed_copy
 from preprocess.scene import Scene
 from training.configuration.fingerprint import fingerprint
 from training.configuration.run_modes import GENERATE, REFINER_TRAIN
+from training.plan.checks import output_faults
 from training.plan.expected_times import former_times, with_expected_times
 from training.plan.gpu_checks import sharing_warnings
 from training.plan.launch import ONLY_REFINER, Launch, Variant, check_launch
@@ -48,6 +49,8 @@ def make_plan(
         former = former_times(plan.roots, plan.output_subdir)
         in_registry = (each for own in launch.variants for each in _scenes(launch, plan, own))
         scenes = with_expected_times(in_registry, former)
+    if closed := output_faults(scenes):
+        raise FaultsError(closed)
     warnings = (*plan.warnings, *other_code_warning(scenes))
     aggregate = _plan_aggregate(launch, plan) if options.auto_schedule_aggregate else None
     update = {"scenes": scenes, "aggregate": aggregate, "warnings": warnings}

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from preprocess.faults import Fault, FaultsError
+from preprocess.faults import Fault, FaultsError, why_unreadable
 from preprocess.roots import CHECKOUT, absolute, expanded, shipped, start_folder, under_checkout
 from preprocess.scene import Scene
 from training.configuration import overrides
@@ -252,7 +252,9 @@ def _unreadable_code_as_fault() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise FaultsError([Fault("the trainer's code can't be read", str(error))]) from error
+        reason, remedy = why_unreadable(error)
+        value = f"{error.filename}: {reason}"
+        raise FaultsError([Fault("the trainer's code can't be read", value, remedy)]) from error
 
 
 def load_train_script(options: LaunchOptions, roots: Roots | None) -> TrainScript:

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from preprocess.faults import why_unreadable
 from training.records.record import (
     VERSION_KEY,
     RecordError,
@@ -204,7 +205,12 @@ def holder_of(output: Path, ended_job: EndedJob | None = None) -> Holder | None:
     Raises RecordError when the claim can't be read, or was written by a newer version of this
     program: then nobody knows whether it is free.
     """
-    newest = _newest(output / FOLDER)
+    try:
+        newest = _newest(output / FOLDER)
+    except OSError as error:
+        remedy = why_unreadable(error)[1]
+        what = f"the claim {output / FOLDER} can't be read: {reason_of(error)}"
+        raise RecordError(f"{what}; {remedy}") from error
     if newest is None:
         return None
     holder = _read(newest)
@@ -212,8 +218,14 @@ def holder_of(output: Path, ended_job: EndedJob | None = None) -> Holder | None:
 
 
 def seconds_since_heartbeat(output: Path) -> float:
-    """Return the age in seconds of the newest claim's last sign: taken, heartbeat or released."""
-    newest = _newest(output / FOLDER)
+    """Return the age in seconds of the newest claim's last sign: taken, heartbeat or released.
+
+    0 where nobody can tell.
+    """
+    try:
+        newest = _newest(output / FOLDER)
+    except OSError:
+        return 0.0
     return STALE_AFTER_S if newest is None else _age_s(newest)
 
 
@@ -260,7 +272,8 @@ def _read(path: Path) -> Holder | None:
     except FileNotFoundError:  # removed by an heir meanwhile
         return None
     except OSError as error:
-        raise RecordError(f"the claim {path} can't be read: {error}") from error
+        what = f"the claim {path} can't be read: {reason_of(error)}"
+        raise RecordError(f"{what}; {why_unreadable(error)[1]}") from error
     except ValueError as error:
         raise RecordError(
             f"{path} is not a readable claim ({reason_of(error)});"

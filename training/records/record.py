@@ -10,8 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
+from preprocess.faults import why_unreadable
 from training.system.atomic_write import write_atomically
 from training.system.console import printable
+from training.system.presence import check_no_dangling_link
 
 RECORD = "run.json"
 VERSION_KEY = "schema_version"
@@ -184,11 +186,18 @@ def read_record(output: Path) -> RunRecord | None:
     try:
         return RunRecord.model_validate(read_versioned_json(path, RECORD_VERSION))
     except FileNotFoundError:
+        try:
+            check_no_dangling_link(path)
+        except FileNotFoundError as error:
+            remedy = f"put back what {error.filename} leads to, or remove it and run again"
+            what = f"{path} is not a readable run record ({error.strerror})"
+            raise RecordError(f"{what}: {remedy}") from error
         return None
     except (OSError, ValueError) as error:
+        repair = f"{why_unreadable(error)[1]}, or " if isinstance(error, OSError) else ""
         raise RecordError(
             f"{path} is not a readable run record ({reason_of(error)});"
-            " move the scene's output folder aside and run again"
+            f" {repair}move the scene's output folder aside and run again"
         ) from error
 
 
@@ -229,4 +238,6 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror  # whoever calls names the file
     return str(error).partition("\n")[0]

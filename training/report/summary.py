@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -92,7 +93,12 @@ def table(
     lines = sweep_lines(rows, width) or terminal_lines(rows, width)
     failed = failure_lines(rows)
     failed += [""] * bool(failed)
-    pages = [f"page: {page}"] if page.exists() else []
+    pages = [f"page: {page}"] * _is_file(page)
     pictures = [f"picture: {row.picture}" for row in rows if row.is_done and row.picture][:1]
-    reports = [f"report: {report}"] if report.exists() else []
+    reports = [f"report: {report}"] * _is_file(report)
     return "\n".join(["", *lines, "", *failed, *pages, *pictures, *reports])
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether there is such a file; False below a folder that can't be entered."""
+    return os.path.isfile(path)  # noqa: PTH113 - Path's own raises there

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from preprocess.faults import Fault, FaultsError, did_you_mean
+from preprocess.faults import Fault, FaultsError, did_you_mean, why_unreadable
 from training.slurm.batch_script import (
     MAGIC,
     VARIABLE,
@@ -75,7 +75,11 @@ def read_script(path: Path) -> SlurmScript:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise FaultsError([Fault("the Slurm script can't be read", f"{path}: {error}")]) from error
+        reason, remedy = str(error), "write it in UTF-8"
+        if isinstance(error, OSError):
+            reason, remedy = why_unreadable(error)
+        what = "the Slurm script can't be read"
+        raise FaultsError([Fault(what, f"{path}: {reason}", remedy)]) from error
     problems = list(_first_line_problems(text))
     text = text.removeprefix(BYTE_ORDER_MARK)
     directives, wrong = parse(text)

@@ -42,7 +42,9 @@ def keep(reading: Reading) -> None:
             _link(sources.copy_folder, reading)
     except OSError as error:
         remedy = "see to the state root's folder, or run without a copy: --no-snapshot"
-        raise FaultsError([Fault("the sources can't be kept", str(error), remedy)]) from error
+        place = error.filename or sources.manifest_file.parent  # os.utime names none
+        value = f"{place}: {error.strerror or error}"
+        raise FaultsError([Fault("the sources can't be kept", value, remedy)]) from error
 
 
 def _keep_manifest(file: Path, manifest: Manifest) -> None:

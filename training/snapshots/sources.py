@@ -74,7 +74,7 @@ class _Tree:
 
 def sources_root(script: Path, own_checkout: Path, *, is_own: bool) -> Path:
     """Return the folder that a script's sources lie in."""
-    return own_checkout if is_own else _repository(script) or script.resolve().parent
+    return own_checkout if is_own else _repository(script) or _real(script).parent
 
 
 def read_sources(
@@ -92,7 +92,7 @@ def read_sources(
     --train-config names. `roots`: folders of data and results, which are no sources. Raises OSError
     where the script's folder can't be read.
     """
-    tree = _own_tree(own_checkout) if own_checkout else _tree(script.resolve(), roots)
+    tree = _own_tree(own_checkout) if own_checkout else _tree(_real(script), roots)
     outside = [config] if config is not None and not _is_below(config, tree.root) else []
     warning = ""
     if keep:
@@ -101,7 +101,7 @@ def read_sources(
         except _TooLargeError as error:
             what = f"the sources in {tree.root} are too large to keep a copy ({error})"
             warning = f"{what}: an attempt ends as config once its code has changed"
-    names = tree.names if tree.is_own else _code_names(tree, script.resolve())
+    names = tree.names if tree.is_own else _code_names(tree, _real(script))
     files = {name: entry(f"{tree.root}/{name}") for name in names}
     manifest = _manifest(tree.root, files, outside)
     return Reading(_sources(manifest, state_root, is_kept=False), manifest, warning=warning)
@@ -237,8 +237,13 @@ def _top_level(folder: Path, names: Iterable[str]) -> Iterator[str]:
             yield each.name
 
 
+def _real(script: Path) -> Path:
+    """Return where links lead; of a loop of them the path as it is, which is no file."""
+    return Path(os.path.realpath(script))
+
+
 def _repository(script: Path) -> Path | None:
-    answer = _git(script.resolve().parent, "rev-parse", "--show-toplevel")
+    answer = _git(_real(script).parent, "rev-parse", "--show-toplevel")
     return Path(os.fsdecode(answer).removesuffix("\n")) if answer else None
 
 

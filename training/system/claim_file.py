@@ -11,6 +11,9 @@ import errno
 import os
 from pathlib import Path
 
+from training.system.presence import names_in
+
+SUFFIX = ".json"
 VARIABLE = "TS_CLAIM"
 """Environment variable of a trainer with its claim's file: it may write while that counts."""
 
@@ -23,8 +26,12 @@ class ClaimLostError(OSError):
 
 
 def numbered(folder: Path) -> list[Path]:
-    """Return the claims in a folder, the one that counts last; none where there is no folder."""
-    return sorted(path for path in folder.glob("*.json") if path.stem.isdigit())
+    """Return the claims in a folder, the one that counts last; none where there is no folder.
+
+    Raises OSError where nobody can tell.
+    """
+    names = (name for name in names_in(folder) if name.endswith(SUFFIX))
+    return [folder / name for name in names if name.removesuffix(SUFFIX).isdigit()]
 
 
 def check_claim(path: Path) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from preprocess.roots import VARIABLES, resolve_root_folders
+from preprocess.scene import FOLDER_NAME
+from training.system.presence import may_exist, names_in
 
 EXPERIMENTS = "_experiments"
 """Folder of the result root for what belongs to a whole experiment."""
@@ -48,33 +50,50 @@ class Roots(BaseModel):
         """Return, by scene, an experiment's output folders that contain a file of that name.
 
         Those of a sweep's settings count too. The refiner's is under its own name. Lists the result
-        root once, and of a scene's folders only those where settings may be.
+        root once, and of a scene's folders only those where settings may be. A file that nobody
+        can ask for counts as there, but for scenes' folders that can't be entered
+        (`closed_scenes`). Raises OSError where the result root can't be listed.
         """
         if output_subdir == REFINER:
             folder = self.output_folder(REFINER, exp_name, REFINER)
-            return {REFINER: folder} if (folder / file).exists() else {}
+            return {REFINER: folder} if may_exist(folder / file, if_unknown=False) else {}
         inside = os.path.join(output_subdir, file)  # noqa: PTH118 - ten thousand of them
+        is_training = output_subdir == ""
         found: dict[str, Path] = {}
-        for scene in _names(self.results_root):
+        for scene in names_in(self.results_root):
             own = f"{self.results_root}/{scene}/{exp_name}"
-            if os.path.exists(f"{own}/{inside}"):  # noqa: PTH110
+            if not may_exist(own, if_unknown=False):
+                continue
+            is_scene = FOLDER_NAME.fullmatch(scene) is not None
+            if may_exist(f"{own}/{inside}", if_unknown=is_training and is_scene):
                 found[scene] = Path(own, output_subdir)
-            elif output_subdir == "" or not os.path.exists(f"{own}/{file}"):  # noqa: PTH110
+            elif is_training or not may_exist(f"{own}/{file}"):
                 found |= _settings_with(inside, own, scene, output_subdir)
         return found
+
+    def closed_scenes(self) -> list[Path]:
+        """Return the folders of scenes that can't be entered: nobody knows what they contain.
+
+        Raises OSError where the result root can't be listed.
+        """
+        names = filter(FOLDER_NAME.fullmatch, names_in(self.results_root))
+        folders = (self.results_root / name for name in names)
+        return [each for each in folders if each.is_dir() and not os.access(each, os.X_OK)]
 
     def experiment_folder(self, exp_name: str) -> Path:
         """Return the folder that the aggregate of an experiment writes to."""
         return self.results_root / EXPERIMENTS / exp_name
 
     def experiments_with(self, file: str) -> set[str]:
-        """Return the names of the experiments, sweeps included, with such a file of any scene."""
+        """Return the names of the experiments, sweeps included, with such a file of any scene.
+
+        Raises OSError where the result root can't be listed.
+        """
         found = set[str]()
-        for scene in _names(self.results_root):
+        for scene in names_in(self.results_root):
             for name in set(_names(f"{self.results_root}/{scene}")) - found:
                 folder = f"{self.results_root}/{scene}/{name}"
-                is_there = os.path.exists(f"{folder}/{file}")  # noqa: PTH110
-                if is_there or _settings_with(file, folder, scene, ""):
+                if may_exist(f"{folder}/{file}") or _settings_with(file, folder, scene, ""):
                     found.add(name)
         return found
 
@@ -84,7 +103,7 @@ class Roots(BaseModel):
 
 
 def _names(folder: str | Path) -> list[str]:
-    """Return the sorted names in a folder; none where it can't be listed."""
+    """Return the sorted names in a folder of a scene; none where it can't be listed."""
     try:
         return sorted(os.listdir(folder))  # noqa: PTH208 - names, not paths
     except OSError:
@@ -97,7 +116,7 @@ def _settings_with(inside: str, folder: str, scene: str, output_subdir: str) -> 
     return {
         f"{name}/{scene}": Path(folder, name, output_subdir)
         for name in settings
-        if os.path.exists(f"{folder}/{name}/{inside}")  # noqa: PTH110
+        if may_exist(f"{folder}/{name}/{inside}")
     }
 
 

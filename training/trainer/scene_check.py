@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from preprocess.content_checks import check_arrays, check_pixels
-from preprocess.data_checks import why_unreadable
-from preprocess.faults import Fault
+from preprocess.faults import Fault, why_unreadable
 from preprocess.header_checks import check_true_bodies, check_true_views
 from preprocess.layout import SceneFolder
 from preprocess.scene import Scene

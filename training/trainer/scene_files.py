@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from preprocess.data_checks import why_unreadable
-from preprocess.faults import Fault, FaultsError, counted
+from preprocess.faults import Fault, FaultsError, counted, why_unreadable
 from preprocess.header_checks import (
     check_bodies,
     check_headers,
