@@ -194,11 +194,15 @@ def read_record(output: Path) -> RunRecord | None:
             raise RecordError(f"{what}: {remedy}") from error
         return None
     except (OSError, ValueError) as error:
-        repair = f"{why_unreadable(error)[1]}, or " if isinstance(error, OSError) else ""
         raise RecordError(
             f"{path} is not a readable run record ({reason_of(error)});"
-            f" {repair}move the scene's output folder aside and run again"
+            f" {_repair(error)}move the scene's output folder aside and run again"
         ) from error
+
+
+def _repair(error: Exception) -> str:
+    """Return what to try first with a file that the disk refuses."""
+    return f"{why_unreadable(error)[1]}, or " if isinstance(error, OSError) else ""
 
 
 def read_versioned_json(path: Path, newest: int) -> dict[str, Any]:

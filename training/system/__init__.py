@@ -1,6 +1,6 @@
 """The machine: processes, signals, GPUs, files, folders, logs, console, exit statuses.
 
 Knows Linux and the environment variables of Slurm's jobs, but no scene's record and no plan. May
-use the standard library, pydantic, psutil, and `faults` and `roots` of `preprocess`. Open
+use the standard library, pydantic, psutil, and `faults`, `roots` and `scene` of `preprocess`. Open
 `processes.py` first.
 """
