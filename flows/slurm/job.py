@@ -76,6 +76,13 @@ class Job:
     first_given_at: float = 0.0
     """When its first scene was given to it."""
 
+    @classmethod
+    def gone(cls, job_id: str) -> Job:
+        """Return an adopted job that is not in Slurm's queue any more, of no pool."""
+        job = cls(name_of_adopted(job_id), 0, 0.0, job_id, "lost")
+        job.lost.set()
+        return job
+
     def __str__(self) -> str:
         return str(self.location)
 

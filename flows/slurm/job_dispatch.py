@@ -112,14 +112,15 @@ class SlurmDispatcher:
         return WorkerLostError(f"{job}: {end or error}", cause)
 
     def _take_adopted(self, scene: ScenePlan) -> Job | None:
-        """Return the adopted job that trains a scene, at the scene's first attempt; else None."""
-        if scene.name in self._followed:
+        """Return the adopted job that trains a scene, at the scene's first attempt; else None.
+
+        It may have ended, with its scene, before the scene's turn came.
+        """
+        if not scene.adopted_job or scene.name in self._followed:
             return None
         self._followed.add(scene.name)
-        job = self._pool.take_adopted(scene.adopted_job)
-        if job is not None:
-            self._sharing.started(scene.name, scene.scenes_on_gpu)
-        return job
+        self._sharing.started(scene.name, scene.scenes_on_gpu)
+        return self._pool.take_adopted(scene.adopted_job) or Job.gone(scene.adopted_job)
 
     def _follow(self, scene: ScenePlan, job: Job, stop: threading.Event) -> Outcome:
         """Wait for the end of a scene in an adopted job; return its outcome.

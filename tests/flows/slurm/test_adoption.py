@@ -226,8 +226,10 @@ def follow(scene, monkeypatch):
     """Follow a scene that trains in job 12 and then ends as given; return state and events."""
     pool, granted, sharing = FakePool(), [], GpuSharing(2, print)
 
-    def run(cause, now_wanted="f", job_id="12"):
-        record(scene, None)
+    def run(cause, now_wanted="f", job_id="12", *, is_gone=False):
+        if is_gone:
+            pool.adopted = None
+        record(scene, cause if is_gone else None)
         looks = iter([True, True, False])
         monkeypatch.setattr(job_dispatch, "FOLLOW_POLL_S", 0.0)
 
@@ -263,6 +265,17 @@ def test_a_scene_that_fails_in_an_adopted_job_has_failed(follow):
     with pytest.raises(SceneNotDoneError, match="trainer_error"):
         follow.run(Cause.TRAINER_ERROR)
     assert follow.events == ["12 may join"]
+
+
+@pytest.mark.parametrize("cause", [Cause.OK, Cause.TRAINER_ERROR])
+def test_a_scene_that_has_ended_before_its_turn_is_not_started_again(scene, follow, cause):
+    """Its adopted job is gone by then, as in a loop's later stage; its record says how it ended."""
+    if cause is Cause.OK:
+        assert follow.run(cause, is_gone=True).data.status == "done"
+    else:
+        with pytest.raises(SceneNotDoneError, match="trainer_error"):
+            follow.run(cause, is_gone=True)
+    assert "asks for a job" not in follow.events
 
 
 def test_a_scene_that_ran_out_of_memory_in_an_adopted_job_shared_its_gpu(scene, follow):
