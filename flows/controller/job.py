@@ -46,6 +46,8 @@ MOST_KILLED = 3
 """So often the flow may be killed in one run of the job, as for want of memory."""
 REQUEUE_TIMEOUT_S = 60
 """Slurm ends the run of a job that it requeues, within this time."""
+TIME_IS_OVER = "TimeLimit"
+"""Slurm's reason why it ends a job that it will not queue again."""
 FLOW_STATUSES = frozenset({DONE, FAILED, USAGE, INTERRUPTED})
 """With these the flow has ended by itself; any other end is a loss."""
 
@@ -138,11 +140,15 @@ def _pass_on_cancel(plan: Plan, ids: Mapping[str, str]) -> None:
 def _queue_again(plan: Plan) -> int:
     """Have Slurm requeue this job, unless it is ending it already; return the exit status.
 
-    Where Slurm refuses that, submits another job in its place.
+    Where Slurm refuses that, or ends the job for its time, submits another one in its place.
     """
     job_id = own_job_id()
     with contextlib.suppress(client.SlurmError):
-        if all(job.state != "RUNNING" for job in client.jobs_of_id(job_id)):
+        jobs = client.jobs_of_id(job_id)
+        if any(job.is_over and job.reason == TIME_IS_OVER for job in jobs):
+            say("this job's time is over, and nothing has told it before: another one is submitted")
+            return _submit_again(plan)
+        if all(job.state != "RUNNING" for job in jobs):
             say("Slurm ends this job; unless it queues it again, the same command goes on")
             return FAILED
     try:

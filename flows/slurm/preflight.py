@@ -8,13 +8,14 @@ from flows.slurm.addresses import scheduler_address
 from flows.slurm.adoption import with_queue
 from preprocess.faults import Fault, FaultsError
 from training.jobs.current_plan import hold_queued, reconcile_plan
-from training.jobs.experiment_jobs import StageJob, controller_of
+from training.jobs.experiment_jobs import StageJob, controller_of, is_superseded
 from training.jobs.sbatch_check import refusal_fault, using_bad_nodes, with_nodes_left
 from training.jobs.sbatch_commands import slurm_of, worker_job
 from training.plan.loop import with_remade
 from training.plan.model import Plan
 from training.slurm import client
 from training.slurm.client import SlurmError
+from training.slurm.parsers import QueuedJob
 from training.system.console import say
 from training.system.job_environment import own_job_id
 from training.system.waiting import awaited
@@ -38,7 +39,7 @@ def reconcile_with_slurm(plans: Sequence[Plan], *, is_here: bool = True) -> Sequ
         own_address(plan)  # raises what would otherwise be found when the flow has started
     try:
         with awaited("Slurm says what it has queued (squeue)"):
-            queue = [job for job in client.my_jobs() if job.job_id != own_job_id()]
+            queue = [job for job in client.my_jobs() if _has_scenes(job)]
         plans = with_remade([reconcile_plan(each, queue) for each in plans])
         controller = controller_of(queue, plans)
         plans = [_held_by(controller, with_queue(each, queue)) for each in plans]
@@ -52,6 +53,11 @@ def reconcile_with_slurm(plans: Sequence[Plan], *, is_here: bool = True) -> Sequ
     for warning in warnings:
         say(warning)
     return plans if usable is plan else [using_bad_nodes(each) for each in plans]
+
+
+def _has_scenes(job: QueuedJob) -> bool:
+    """Return whether a job may have scenes of others than this flow, which may run in it."""
+    return job.job_id != own_job_id() and not is_superseded(job)
 
 
 def _held_by(controller: StageJob | None, plan: Plan) -> Plan:

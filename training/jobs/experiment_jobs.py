@@ -65,6 +65,18 @@ def is_controller(job: QueuedJob) -> bool:
     return match is not None and match["stage"] == "controller"
 
 
+def is_superseded(job: QueuedJob) -> bool:
+    """Return whether a job ran a flow that has been started again, in another job, since then."""
+    match = COMMAND.search(job.command)
+    if match is None or match["stage"] != "controller":
+        return False
+    with contextlib.suppress(RecordError):
+        if record := read_controller(Path(match["plan"])):
+            ids = [each.job_id for each in record.starts]
+            return job.job_id in ids and job.job_id != ids[-1]
+    return False
+
+
 def controller_of(jobs: Iterable[QueuedJob], plans: Sequence[Plan]) -> StageJob | None:
     """Return the job of the controller that runs one of these plans, or the loop they are of."""
     ids, first = {plan.plan_id for plan in plans}, plans[0]

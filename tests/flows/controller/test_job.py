@@ -71,8 +71,8 @@ def run(plan, monkeypatch):
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def slurm_says(monkeypatch, state):
-    queued = QueuedJob("12", "12", "12", None, "exp_controller", state, "", "n1", 1, 1, "")
+def slurm_says(monkeypatch, state, reason="None"):
+    queued = QueuedJob("12", "12", "12", None, "exp_controller", state, reason, "n1", 1, 1, "")
     monkeypatch.setattr(client, "jobs_of_id", lambda _: [queued])
 
 
@@ -155,6 +155,19 @@ def test_where_slurm_requeues_no_job_another_one_is_submitted(plan, run, eventua
     told = when_it_waits(plan, eventually, tell(signal.SIGUSR1))
     monkeypatch.setattr(client, "requeue", refuse)
     assert run("waits", meanwhile=told)[0] == FAILED
+    assert commands[0][-3:] == ["--in-job", "controller", str(plan.file)]
+    assert controller_job_id(plan.file) == "13"
+
+
+def test_a_job_whose_time_is_over_without_notice_has_a_successor(
+    plan, run, eventually, monkeypatch
+):
+    """As when somebody has shortened it: Slurm ends such a job, and does not queue it again."""
+    slurm_says(monkeypatch, "COMPLETING", "TimeLimit")
+    commands = []
+    monkeypatch.setattr(client, "submit", lambda command: commands.append(command) or "13")
+    told = when_it_waits(plan, eventually, tell(signal.SIGTERM))
+    assert run("waits", meanwhile=told) == (FAILED, [])
     assert commands[0][-3:] == ["--in-job", "controller", str(plan.file)]
     assert controller_job_id(plan.file) == "13"
 

@@ -268,7 +268,7 @@ def test_a_scene_that_fails_in_an_adopted_job_has_failed(follow):
 
 
 @pytest.mark.parametrize("cause", [Cause.OK, Cause.TRAINER_ERROR])
-def test_a_scene_that_has_ended_before_its_turn_is_not_started_again(scene, follow, cause):
+def test_a_scene_that_has_ended_before_its_turn_is_not_started_again(follow, cause):
     """Its adopted job is gone by then, as in a loop's later stage; its record says how it ended."""
     if cause is Cause.OK:
         assert follow.run(cause, is_gone=True).data.status == "done"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from stat import S_IMODE
 
@@ -9,7 +10,7 @@ import pytest
 
 from training.jobs.controller_status import controller_state, reconcile_controller
 from training.jobs.current_plan import held_by_controller, hold_queued
-from training.jobs.experiment_jobs import controller_of, jobs_by_scene
+from training.jobs.experiment_jobs import controller_of, is_superseded, jobs_by_scene
 from training.plan.model import LoopStage
 from training.records.controller_record import (
     ControllerRecord,
@@ -37,9 +38,10 @@ def queued(plan, state="RUNNING", reason="None", node="n1"):
     return QueuedJob("12", "12", "12", None, "job_controller", state, reason, node, 5, 9, command)
 
 
-def start(plan, plan_id=""):
+def start(plan, plan_id="", job_id="12"):
     record = read_controller(plan.file)
-    write_controller(plan.file, record.started("n1", "12", {plan.plan_id: plan_id or plan.plan_id}))
+    ids = {plan.plan_id: plan_id or plan.plan_id}
+    write_controller(plan.file, record.started("n1", job_id, ids))
 
 
 def text(plans, *jobs, **more):
@@ -100,3 +102,16 @@ def test_it_has_the_scenes_of_its_plan_and_of_its_loop(submitted, make_plan):
     in_loop.file.write_text(in_loop.to_json())
     of_loop = other.model_copy(update={"stage": stage})
     assert controller_of([queued(in_loop)], [of_loop]).job.job_id == "12"
+
+
+def test_a_job_has_no_scenes_any_more_once_its_flow_has_started_in_another(submitted):
+    """Slurm may show it as completing for minutes, and its successor would wait for it in vain."""
+    job = queued(submitted, "COMPLETING")
+    assert not is_superseded(job)
+    start(submitted)
+    start(submitted)
+    assert not is_superseded(job)
+    start(submitted, job_id="13")
+    assert is_superseded(job)
+    worker = job.command.replace("controller", "worker")
+    assert not is_superseded(replace(job, command=worker))
