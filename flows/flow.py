@@ -10,7 +10,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, cast
 
@@ -164,26 +164,32 @@ def _show_refusal(exp_name: str, error: FaultsError) -> None:
 
 
 def _run_in_sequence(plans: Sequence[Plan]) -> State[Any]:
-    """Run plans one after the other, except stages whose former ones are not done."""
+    """Run plans one after the other, except stages whose former ones are not done.
+
+    The first one's claim is kept to the end: by it a run that dies between two stages is found.
+    """
     made: Made = {}
     states: list[State[Any]] = []
     not_done: list[str] = []
-    for plan in plans:
-        if found := blockers(plan, not_done):
-            say(not_started(plan, found), sys.stderr)
-            states.append(Failed(message=f"not started, {' and '.join(found)} is not done"))
-        else:
-            states.append(_run_stage(plan, made))
-        if states[-1].is_cancelled():
-            return states[-1]
-        if plan.stage and not states[-1].is_completed():
-            not_done.append(plan.stage.name)
-    if plans[1:]:
-        _summarise(plans[0])
+    with ExitStack() as claims:
+        for plan in plans:
+            if found := blockers(plan, not_done):
+                say(not_started(plan, found), sys.stderr)
+                states.append(Failed(message=f"not started, {' and '.join(found)} is not done"))
+            else:
+                with ExitStack() as of_stage:
+                    kept = claims if plan is plans[0] else of_stage
+                    states.append(_run_stage(plan, made, kept))
+            if states[-1].is_cancelled():
+                return states[-1]
+            if plan.stage and not states[-1].is_completed():
+                not_done.append(plan.stage.name)
+        if plans[1:]:
+            _summarise(plans[0])
     return state_of_all(plans, states)
 
 
-def _run_stage(plan: Plan, made: Made) -> State[Any]:
+def _run_stage(plan: Plan, made: Made, claims: ExitStack) -> State[Any]:
     """Run one plan, with a page of its own in the UI, and of a loop a part of the terminal."""
     is_at_terminal = plan.stage and _plans_to_run.get()
     if is_at_terminal:
@@ -192,7 +198,8 @@ def _run_stage(plan: Plan, made: Made) -> State[Any]:
         terminal(plan) if is_at_terminal else nullcontext(),
         RunPage(plan, _flow_run().id, get_run_logger()) as page,
     ):
-        return page.final(run_tasks(plan, _flow_run(), page, made, _jobs_of(plan)))
+        jobs = _jobs_of(plan)
+        return page.final(run_tasks(plan, _flow_run(), page, made, claims, jobs=jobs))
 
 
 def _summarise(plan: Plan) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -67,18 +67,25 @@ aggregate = task(name="aggregate", task_run_name="aggregate", **TASK_OPTIONS)(ag
 
 
 def run_tasks(
-    plan: Plan, run: FlowRun, page: RunPage, made: Made, jobs: WorkerJobs | None
+    plan: Plan,
+    run: FlowRun,
+    page: RunPage,
+    made: Made,
+    claims: ExitStack,
+    *,
+    jobs: WorkerJobs | None,
 ) -> State[Any]:
     """Train a plan's scenes, then run its aggregate; return the state that the records tell.
 
-    `jobs` are its Slurm jobs, where they are submitted already. The scenes' task runs have edges
-    from those in `made` that made what they are made from, and are added to it.
+    Its claim lasts as long as `claims`. `jobs` are its Slurm jobs, where they are submitted
+    already. The scenes' task runs have edges from those in `made` that made what they are made
+    from, and are added to it.
     """
     try:
-        with _claimed(plan, jobs):
-            note_run(plan, run)
-            _aggregate(plan, _train(plan, page, made, jobs), made)
-            return final_state(plan)
+        claims.enter_context(_claimed(plan, jobs))
+        note_run(plan, run)
+        _aggregate(plan, _train(plan, page, made, jobs), made)
+        return final_state(plan)
     except STOPS:
         stop_scenes()
         return Cancelled(message="stopped on request")

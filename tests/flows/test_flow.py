@@ -10,6 +10,8 @@ from flows.controller import submit
 from flows.options import FlowOptions
 from flows.parameters import values_of
 from preprocess.faults import Fault, FaultsError
+from training.jobs import flow_claim
+from training.plan.model import LoopStage
 
 OPTIONS = FlowOptions(exp_name="handed-over")
 
@@ -56,6 +58,38 @@ def test_a_run_of_the_form_is_submitted_as_a_job_and_ends(seen, monkeypatch, tmp
     assert (state.type.value, state.name) == ("COMPLETED", "Submitted")
     assert "Slurm job 12" in state.message
     assert not seen
+
+
+def stages_in(folder, *names):
+    """Return plans of a loop's stages with nothing to do, kept as a launch keeps them."""
+    found = []
+    for number, name in enumerate(names):
+        stage = LoopStage(
+            name=name, after=(), loop="exp", plans=tuple(f"exp-{each}" for each in names)
+        )
+        update = {"plan_id": f"exp-{name}", "stage": stage, "output_subdir": name * (number > 0)}
+        plan = planned(folder, "a", a="skip").model_copy(update=update)
+        plan.file.parent.mkdir(parents=True, exist_ok=True)
+        plan.file.write_text(plan.to_json())
+        found.append(plan)
+    return found
+
+
+def test_a_loop_that_dies_between_two_stages_can_be_found(monkeypatch, prefect_server, tmp_path):  # noqa: ARG001
+    """By its first stage's claim and note: else its run would be shown as running for ever."""
+    plans, found = stages_in(tmp_path, "train", "generate"), []
+    next_start = plans[0].model_copy(update={"plan_id": "exp-later"})
+    run_stage = flow._run_stage
+
+    def watched(plan, *more):
+        found.append([each.plan_id for each in flow_claim.flows_before(next_start)])
+        return run_stage(plan, *more)
+
+    monkeypatch.setattr(flow, "_run_stage", watched)
+    monkeypatch.setattr(plan_tasks, "_train", lambda *_: [])
+    flow.run_plans(FlowOptions(exp_name="exp"), plans)
+    assert found == [[], ["exp-train"]]
+    assert flow_claim.flows_before(next_start) == []
 
 
 @pytest.mark.parametrize(
