@@ -69,6 +69,8 @@ def flown(make_lab, prefect_api):
 
 @pytest.mark.long
 @pytest.mark.parametrize("fault", cells("local_flow"))
-def test_local_flow(flown: dict[str, Killed], fault: str):
-    """As the launcher."""
+def test_local_flow(flown: dict[str, Killed], fault: str, prefect_api):
+    """As the launcher; the run in Prefect has ended, too, also where nothing was left to train."""
     flown[fault].check()
+    ends = [each["state_type"] for each in prefect_api.runs(flown[fault].exp_name)]
+    assert sorted(ends) == (["COMPLETED"] if fault == PLANS else ["COMPLETED", "CRASHED"])
