@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.controller.continued import continued
+from flows.controller.continued import continued_all
 from flows.options import FlowOptions
 from flows.server.managed import exit_without_server
 from flows.server.standby import Standby, standby_server
@@ -91,7 +91,7 @@ def _of_this_start(plans: Sequence[Plan], record: ControllerRecord) -> Sequence[
         return plans
     outputs = [scene.output for plan in plans for scene in plan.of("run")]
     reconcile_all(outputs, {job.job_id for job in client.my_jobs()})
-    return [continued(plan, record.starts[-1].plans) for plan in plans]
+    return continued_all(plans, record.starts[-1].plans)
 
 
 if __name__ == "__main__":

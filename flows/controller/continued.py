@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from training.plan.aggregate_state import recorded_aggregate
 from training.plan.make_plan import new_plan_id
 from training.plan.model import Action, Plan, ScenePlan
 from training.plan.scene_decision import decide
@@ -23,6 +24,25 @@ from training.records.scene_state import began_since, has_ended_since
 def new_ids(plans: Sequence[Plan]) -> dict[str, str]:
     """Return another id for each plan, by the plan's own."""
     return {plan.plan_id: new_plan_id(plan.exp_name) for plan in plans}
+
+
+def continued_all(plans: Sequence[Plan], ids: Mapping[str, str]) -> list[Plan]:
+    """Return the plans of a later start; what a loop's stage has merged is not merged again.
+
+    Raises FaultsError as `continued`.
+    """
+    found: list[Plan] = []
+    for plan in (continued(each, ids) for each in plans):
+        found.append(plan)
+        nothing_runs = all(scene.action == "skip" for each in found for scene in each.scenes)
+        if plan.stage and nothing_runs and _is_merged(plan):
+            found[-1] = plan.model_copy(update={"aggregate": None})
+    return found
+
+
+def _is_merged(plan: Plan) -> bool:
+    state = recorded_aggregate([plan])
+    return state is not None and state.is_done
 
 
 def continued(plan: Plan, ids: Mapping[str, str]) -> Plan:

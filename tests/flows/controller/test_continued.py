@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from page_lab import planned, record
 
-from flows.controller.continued import continued, new_ids
+from flows.controller.continued import continued, continued_all, new_ids
 from flows.runner.scene_events import SceneEvents
-from training.plan.model import LoopStage
-from training.records.record import Cause
+from training.plan.model import AggregatePlan, LoopStage
+from training.records.aggregate_record import AggregateRecord, write_aggregate
+from training.records.record import Cause, now
 
 
 @pytest.mark.parametrize(
@@ -74,3 +75,23 @@ def test_the_stages_of_a_loop_know_each_other_by_their_new_ids(tmp_path):
     plan = planned(tmp_path, "a").model_copy(update={"stage": stage})
     left = continued(plan, {"p": "p2", "other": "other2"})
     assert left.stage.plans == ("other2", "p2")
+
+
+@pytest.mark.parametrize(
+    ("status", "cause", "is_left"),
+    [("done", Cause.OK, False), ("failed", Cause.OK, True), ("done", Cause.NODE_FAILURE, True)],
+)
+def test_what_a_loop_has_merged_is_not_merged_again(tmp_path, status, cause, is_left):
+    """While the refiner waits in the queue, or a scene is to be done again first."""
+    stage = LoopStage(name="generate", after=(), loop="exp", plans=("p",))
+    merge = AggregatePlan(log=tmp_path, job_name="m", time_limit_s=60, command=("merge",))
+    plan = planned(tmp_path, "a", max_retries=1)
+    plan = plan.model_copy(update={"stage": stage, "aggregate": merge})
+    record(plan.scenes[0], cause)
+    known = {"exp_name": "exp", "plan_id": "p", "scenes": ("a",), "start": now(), "log": tmp_path}
+    folder = plan.roots.experiment_folder("exp")
+    write_aggregate(folder, AggregateRecord(**known, status=status))
+    (left,) = continued_all([plan], {"p": "p2"})
+    assert (left.aggregate is not None) is is_left
+    (alone,) = continued_all([plan.model_copy(update={"stage": None})], {"p": "p2"})
+    assert alone.aggregate == merge

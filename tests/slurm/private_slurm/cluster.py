@@ -91,12 +91,12 @@ class Cluster:
                 raise TimeoutError(f"waited {deadline_s} s for {what}; jobs: {self.squeue()}")
             time.sleep(0.1)
 
-    def walltime_now(self, job_id: str) -> None:
-        """Lets the job's time end now. Slurm looks every 30 s: TIMEOUT comes within that.
+    def walltime_now(self, job_id: str, left_s: int = 5) -> None:
+        """Lets the job's time end now, or so soon. Slurm looks every 30 s: TIMEOUT comes by then.
 
         By the controller's clock: "now" is refused as a time in the past when its second is over.
         """
-        self.call("scontrol", "update", f"jobid={job_id}", "EndTime=now+5")
+        self.call("scontrol", "update", f"jobid={job_id}", f"EndTime=now+{left_s}")
 
     def preempt(self, job_id: str) -> str:
         """Takes a running job's node with a more urgent job, which needs all of it; its id."""
