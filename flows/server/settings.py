@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
-from preprocess.faults import Fault, FaultsError
+from preprocess.faults import Fault, FaultsError, why_unreadable
 from training.system.importing import without_collecting
 
 API_URL = "PREFECT_API_URL"
@@ -42,7 +42,7 @@ def read_settings() -> dict[str, str]:
     Prefect reads them, with its own precedence. It keeps what it read for the rest of the process:
     call this again after a change of `os.environ`. `PREFECT_PROFILES_PATH` is always among them.
 
-    Raises FaultsError when a value is not valid or a file can't be parsed.
+    Raises FaultsError when a value is not valid or a file can't be read or parsed.
     """
     forbid_tracking()
     try:
@@ -57,6 +57,11 @@ def read_settings() -> dict[str, str]:
     except (ValueError, UserWarning) as error:  # of pydantic, pydantic-settings or tomllib
         remedy = "correct it: a PREFECT_ variable, .env, prefect.toml or profiles.toml"
         fault = Fault("Prefect's settings can't be read", _words(error), remedy)
+        raise FaultsError([fault]) from error
+    except OSError as error:
+        reason, remedy = why_unreadable(error)
+        value = f"{error.filename}: {reason}"
+        fault = Fault("Prefect's settings can't be read", value, f"{remedy}, or set PREFECT_HOME")
         raise FaultsError([fault]) from error
     found = current.to_environment_variables(exclude_unset=True, include_secrets=True)
     return {

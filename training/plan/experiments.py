@@ -238,8 +238,12 @@ def plan_in(path: Path, read: Callable[[], bytes]) -> Plan:
 
 
 def noted_snapshots(roots: Roots) -> set[str]:
-    """Return the digests of the sources that the plans of this state root need."""
-    notes = (roots.state_root / "plans").glob("*.snapshot")
+    """Return the digests of the sources that the plans of this state root need.
+
+    Raises OSError where that is not known of all.
+    """
+    folder = roots.state_root / "plans"
+    notes = (folder / name for name in names_in(folder) if name.endswith(".snapshot"))
     kept = [note for note in notes if note.with_suffix(".json").exists()]
     return {note.read_text(encoding="ascii") for note in kept}
 

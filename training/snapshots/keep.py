@@ -103,12 +103,17 @@ def _link(folder: Path, reading: Reading) -> None:
 def remove_unneeded(folder: Path, needed: Callable[[], Collection[str]]) -> None:
     """Remove the snapshots in `folder` that are older than a day and not among the needed digests.
 
-    A copy in which somebody has written files stays, and what can't be removed, too.
+    A copy in which somebody has written files stays, and what can't be removed, too. All stay where
+    `needed` raises OSError.
     """
     old = {path.stem.lstrip(".") for path in _entries(folder) if _age_s(path) > OLD_AFTER_S}
     if not old:
         return
-    for digest in old - set(needed()):
+    try:
+        unneeded = old - set(needed())
+    except OSError:  # another user's plan may need any of them
+        return
+    for digest in unneeded:
         with contextlib.suppress(OSError, ValueError):
             _remove(folder, digest)
     for path in folder.glob(".*"):  # left by a launch that was killed

@@ -30,6 +30,7 @@ COMMANDS = {
     "list": (*LAUNCHER, "--status"),
     "logs": (*OF_EXP, "--logs", "a_1"),
     "cancel": (*OF_EXP, "--cancel"),
+    "flow": ("-m", "flows.train", *LAUNCH[1:], "--force"),
     "report": ("-m", "flows.report", "--exp-name", "exp"),
     "json": ("-m", "flows.report", "--exp-name", "exp", "--json"),
 }
@@ -65,11 +66,13 @@ def run(place, command):
     words = [str(place / each) if each == "registry" else each for each in COMMANDS[command]]
     variables = {"RESULTS": "results", "SCENE_DATA": "scenes", "STATE": "state"}
     roots = {f"TS_{name}_ROOT": str(place / folder) for name, folder in variables.items()}
+    inherited = {name: each for name, each in os.environ.items() if "PREFECT" not in name}
+    of_prefect = {"PREFECT_HOME": str(place / "prefect")}
     ended = subprocess.run(
         [*limited, sys.executable, *words],
         check=False,
         cwd=CHECKOUT,
-        env={**os.environ, **roots, "CUDA_VISIBLE_DEVICES": ""},
+        env={**inherited, **roots, **of_prefect, "CUDA_VISIBLE_DEVICES": ""},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -246,3 +249,13 @@ def test_a_scene_file_that_cant_be_read_has_a_remedy(place, broken):
     assert status == 2, said
     assert f"{place}/registry/a_1.json can't be read: " in said
     assert "\n    -> " in said
+
+
+def test_prefects_home_that_cant_be_entered_is_told_with_the_remedy(place):
+    (place / "prefect").mkdir()
+    closed(place / "prefect")
+    status, said = run(place, "flow")
+    assert status == 2, said
+    words = f"Prefect's settings can't be read: {place}/prefect/profiles.toml: Permission denied\n"
+    assert words in said
+    assert "or set PREFECT_HOME" in said

@@ -245,6 +245,19 @@ def test_old_snapshots_that_no_plan_needs_are_removed(folder, tmp_path):
     assert not unneeded.manifest_file.exists()
 
 
+def test_old_snapshots_stay_where_nobody_knows_which_are_needed(folder, tmp_path):
+    """Another user's plan may need them: a launch neither ends by that nor removes any."""
+    reading = read(folder, tmp_path)
+    keep(reading)
+    make_old(reading.sources.copy_folder, reading.sources.manifest_file)
+
+    def unknown():
+        raise PermissionError(13, "Permission denied", "x.snapshot")
+
+    remove_unneeded(reading.sources.folder, unknown)
+    assert reading.sources.copy_folder.exists()
+
+
 def test_an_old_snapshot_that_a_launch_chooses_is_young_again(folder, tmp_path):
     """So that no other launch removes it before the plan is written."""
     reading = read(folder, tmp_path)
