@@ -169,9 +169,13 @@ def sweep_name_faults(options: LaunchOptions, roots: Roots) -> list[Fault]:
     """Return a fault where a sweep and another experiment would share a name, so their folders.
 
     What it is known by are records, and before there are any the newest plan that is not cancelled.
+    Folders that can't be listed are faults of their own (`folder_faults`).
     """
-    recorded = _recorded_as_sweep(options.exp_name, roots)
-    is_sweep = _planned_as_sweep(options.exp_name, roots) if recorded is None else recorded
+    try:
+        recorded = _recorded_as_sweep(options.exp_name, roots)
+        is_sweep = _planned_as_sweep(options.exp_name, roots) if recorded is None else recorded
+    except OSError:
+        return []
     if is_sweep is None or is_sweep == bool(options.sweep):
         return []
     end = f", or end it: {spelled('cancel')} --exp-name {options.exp_name}"

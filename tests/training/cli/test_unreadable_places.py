@@ -259,3 +259,13 @@ def test_prefects_home_that_cant_be_entered_is_told_with_the_remedy(place):
     words = f"Prefect's settings can't be read: {place}/prefect/profiles.toml: Permission denied\n"
     assert words in said
     assert "or set PREFECT_HOME" in said
+
+
+@pytest.mark.parametrize("broken", KINDS)
+@pytest.mark.parametrize(("folder", "flag"), [("results", "results"), ("state/plans", "state")])
+def test_a_launch_names_the_flag_of_a_root_that_cant_be_used(place, folder, flag, broken):
+    broken(place / folder)
+    status, said = run(place, "dry run")
+    assert status == 2, said
+    assert f"--{flag}-root " in said
+    assert f": {place}/{folder}\n    -> name another folder with --{flag}-root" in said
