@@ -70,7 +70,7 @@ def shared(make_lab, slurm, prefect_api):
     for scene in HOLDERS.values():
         lab.add_scene(scene, do="wait")
     flag = lab.root / "lag"
-    flag.touch()
+    flag.touch()  # what is newer is hidden
     first = {way: made.start(way, "--scene-name-includes", name) for way, name in HOLDERS.items()}
     for scene in HOLDERS.values():
         wait_for((lab.output(scene, "shared") / "ready.txt").exists, scene, 90)
@@ -93,28 +93,39 @@ def come_second(made: Shared) -> None:
 
 
 def come_with_lag(made: Shared, flag: Any) -> None:
-    """Start each way for the launcher's scene while its claim is in no listing that they get."""
+    """Start each way for the launcher's scene while its claim is in no listing that they get.
+
+    The array comes when the others have gone: a flow on Slurm would find it in the queue.
+    """
+    started = _start_with_lag(made, flag, set(WAYS) - {"slurm_array"})
+    for way, process in started.items():
+        made.lagging[way] = "".join(process.communicate(timeout=90))
+    flag.with_name("lag.aside").rename(flag)
+    started = _start_with_lag(made, flag, {"slurm_array"})
+    (job,) = re.findall(r"submitted: array job (\d+)", started["slurm_array"].communicate()[0])
+    wait_for(lambda: made.slurm.job(job)["JobState"] not in {"RUNNING", "COMPLETING"}, "the job")
+    fields = made.slurm.job(job)
+    made.lagging["slurm_array"] = f"{fields['JobState']} {Path(fields['StdOut']).read_text()}"
+
+
+def _start_with_lag(made: Shared, flag: Any, ways: set[str]) -> dict[str, Any]:
+    """Start ways that get no listing with the claim until each has tried to make its own."""
     lab = made.lab
     before = dict(lab.environment)
     own = {"PYTHONPATH": site(lab, LISTING_LAGS), "TS_TEST_LAG": str(flag)}
     scene = ("--scene-name-includes", HOLDERS["launcher"])
     started = {}
-    for way in WAYS:
+    for way in ways:
         mine = own | {"TS_TEST_WAY": way}
-        lab.environment = before | mine
         exports = "\n".join(f"export {name}={value}" for name, value in mine.items())
         more = script(lab, lines=exports, name=way) if "slurm" in way else ()
+        lab.environment = before | mine
         started[way] = made.start(way, *scene, *more)
     lab.environment = before
     tried = flag.with_name("lag.tried")
-    wait_for(lambda: tried.exists() and set(tried.read_text().split()) == set(WAYS), "all", 90)
-    (job,) = re.findall(r"submitted: array job (\d+)", started["slurm_array"].communicate()[0])
-    flag.unlink()
-    for way in set(WAYS) - {"slurm_array"}:
-        made.lagging[way] = "".join(started[way].communicate(timeout=90))
-    wait_for(lambda: made.slurm.job(job)["JobState"] not in {"RUNNING", "COMPLETING"}, "the job")
-    fields = made.slurm.job(job)
-    made.lagging["slurm_array"] = f"{fields['JobState']} {Path(fields['StdOut']).read_text()}"
+    wait_for(lambda: tried.exists() and ways <= set(tried.read_text().split()), "all", 90)
+    flag.rename(flag.with_name("lag.aside"))
+    return started
 
 
 def words(way: str, fault: str, breakage: str) -> Any:
