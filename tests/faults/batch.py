@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from training.system.processes import process_id
 
 FLAGS = ("--run-all", "--expect", "metrics.json", "--time-limit", "0:00:08", "--kill-grace", "1")
 """Eight seconds are enough for a trainer that has no fault, on a busy machine too."""
+MOST_S_TO_KILL = 55
+"""From a trainer's start to its end after limit and grace; a Slurm job has a minute at least."""
 MEMORY_CONTROLLER = Path("/sys/fs/cgroup/memory")
 SMALL_DISK_MB = 4
 OTHERS_CLAIM = "000009.json"
@@ -182,6 +185,9 @@ class Batch:
     way: str
     told: dict[str, str] = field(default_factory=dict)
     """How the first run, by its own words, has ended each scene."""
+    status: int | None = None
+    """The first run's exit status, where it has one; `status_again`: the second's."""
+    status_again: int | None = None
     left: list[str] = field(default_factory=list)
     """Processes that were there when the first run had ended."""
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -223,6 +229,8 @@ class Batch:
         CHECKS.get(scene, lambda _: None)(self.folder(scene))
         first = self.records_again[scene]["attempts"][0]["message"]
         assert first.endswith("(its disk is full)") == (scene == "disk")
+        assert self.status in {1, None}
+        assert self.status_again in {0, None}
         if words["breakage"] == "what Slurm says closes no record":
             assert SLURM_SAYS in first
 
@@ -249,7 +257,15 @@ def _killed(output: Path) -> None:
     assert (output / "killed.txt").exists()
 
 
+def _killed_in_time(output: Path) -> None:
+    """By what keeps its limit, not by the end of its Slurm job."""
+    first = json.loads((output / "run.json").read_text())["attempts"][0]
+    start, end = (datetime.fromisoformat(first[each]) for each in ("start", "end"))
+    assert (end - start).total_seconds() < MOST_S_TO_KILL
+
+
 CHECKS: dict[str, Callable[[Path], None]] = {
+    "ignores": _killed_in_time,
     "truncated": _resumed,
     "random": _resumed,
     "prints": _logged,
@@ -270,17 +286,20 @@ def cells(way: str) -> list[Any]:
     ]
 
 
-def run_batch(lab: Any, exp_name: str, way: str, run: Callable[[], dict[str, str]]) -> Batch:
+def run_batch(
+    lab: Any, exp_name: str, way: str, run: Callable[[], tuple[dict[str, str], int | None]]
+) -> Batch:
     """Run the batch, and once more without faults: trainers do well, the disk has room.
 
-    `run` runs the experiment to its end and returns how each scene ended by the words of its way.
+    `run` runs the experiment to its end and returns how each scene ended by the words of its way,
+    and the exit status, where there is one.
     """
     for scene, fault in FAULTS.items():
         lab.add_scene(scene, do=fault.do)
     made = Batch(lab, exp_name, way)
     reboot(made)
     with small_disk(made.folder("disk").parent), writable_again(made.folder("readonly")):
-        made.told = run()
+        made.told, made.status = run()
         made.left = [str(each) for each in lab.strays()]
         made.records, made.starts = made.all_records(), made.all_starts()
         subprocess.run(["umount", "--lazy", str(made.folder("readonly"))], check=True)
@@ -289,7 +308,7 @@ def run_batch(lab: Any, exp_name: str, way: str, run: Callable[[], dict[str, str
         (made.folder("thawed") / ".claim" / OTHERS_CLAIM).unlink()
         for scene in FAULTS:
             (made.folder(scene) / "healed").touch()
-        made.told_again = run()
+        made.told_again, made.status_again = run()
         made.records_again, made.starts_again = made.all_records(), made.all_starts()
     return made
 

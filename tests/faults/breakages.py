@@ -275,11 +275,11 @@ BREAKAGES: dict[str, Breakage] = {
         "        stop = local.run_plan(plan, display)\n    write_summary(plan)\n",
         "        stop = local.run_plan(plan, display)\n",
     ),
-    "no report where nothing is left": Breakage(
-        "a flow that has nothing to train does not summarise its experiment",
-        "flows/train.py",
-        "    for plan in plans:\n        write_summary(plan)\n        say_table(plan)\n    stands",
-        "    stands",
+    "the summary writes no report": Breakage(
+        "the task that summarises an experiment writes no report",
+        "flows/runner/tasks.py",
+        "        return str(write_report_of(plan))\n",
+        '        return ""\n',
     ),
     "the queue is not looked at": Breakage(
         "array jobs that have scenes already are overlooked",

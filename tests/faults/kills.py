@@ -47,7 +47,7 @@ WORDS = {
         "ends": "done",
         "attempts": "ok",
         "rerun": "writes the report",
-        "breakage": "no report where nothing is left",
+        "breakage": "the summary writes no report",
     },
 }
 DONE = {PLANS: 0, BEFORE: 0, BETWEEN: 1, AGGREGATES: 2}

@@ -23,10 +23,10 @@ def launched(make_lab):
         out, err = process.communicate(timeout=120)
         assert "Traceback" not in out + err, out + err
         states = dict(STATE.findall(out))
-        assert process.returncode == (1 if "failed" in states.values() else 0)
         report = (lab.root / "results/_experiments/exp/report.md").read_text()
         assert all(f"{name}: failed" in report for name, each in states.items() if each == "failed")
-        return {name: "completed" if each == "done" else "failed" for name, each in states.items()}
+        told = {name: "completed" if each == "done" else "failed" for name, each in states.items()}
+        return told, process.returncode
 
     with memory_limit(1000) as procs:
         return run_batch(lab, "exp", "launcher", run)
@@ -52,9 +52,7 @@ def flown(make_lab, prefect_api):
         procs.write_text(str(process.pid))
         out, err = process.communicate(timeout=120)
         assert "Traceback" not in out + err, out + err
-        states = prefect_api.scene_states(exp_name)
-        assert process.returncode == (1 if "failed" in states.values() else 0)
-        return states
+        return prefect_api.scene_states(exp_name), process.returncode
 
     with memory_limit(1500) as procs:
         return run_batch(lab, exp_name, "local_flow", run)

@@ -46,9 +46,7 @@ def flown(make_slurm_lab, slurm, prefect_api):
         out, err = process.communicate(timeout=240)
         assert "Traceback" not in out + err, out + err
         slurm.wait_empty()
-        states = prefect_api.scene_states(exp_name)
-        assert process.returncode == (1 if "failed" in states.values() else 0)
-        return states
+        return prefect_api.scene_states(exp_name), process.returncode
 
     with memory_limit(MEMORY_MB) as procs:
         lab = make_slurm_lab(procs)
@@ -70,14 +68,14 @@ def submitted_array(make_slurm_lab, slurm):
     def run():
         result = lab.run("--submit", *lab.flags, "--slurm.array-parallelism", "5")
         (array,) = submitted(result.stdout)
-        slurm.wait_empty(120)
+        slurm.wait_empty(240)
         tasks = slurm.call("scontrol", "--oneliner", "show", "job", array)
         states = {f"{array}_{task}": state.lower() for task, state in TASK.findall(tasks)}
         there = [scene for scene in FAULTS if (lab.output(scene) / "run.json").exists()]
         jobs = {scene: lab.record(scene)["attempts"][-1]["slurm_job_id"] for scene in there}
         told = {scene: states.pop(job) for scene, job in jobs.items() if job in states}
         gone = set(FAULTS) - set(there)  # whose record is: one at most, of the task that is left
-        return told | dict(zip(gone, states.values(), strict=True))
+        return told | dict(zip(gone, states.values(), strict=True)), None
 
     with memory_limit(MEMORY_MB) as procs:
         lab = make_slurm_lab(procs)
