@@ -33,7 +33,7 @@ from training.slurm import client
 from training.slurm.times import seconds_of
 from training.system.console import say
 from training.system.exit_status import DONE, FAILED, INTERRUPTED, USAGE
-from training.system.job_environment import node_name, own_job_id
+from training.system.job_environment import node_name, own_job_id, restarts
 
 FLOW = "flows.controlled_flow"
 """Module of the child; as a name, because it stands above this folder."""
@@ -46,8 +46,6 @@ MOST_KILLED = 3
 """So often the flow may be killed in one run of the job, as for want of memory."""
 REQUEUE_TIMEOUT_S = 60
 """Slurm ends the run of a job that it requeues, within this time."""
-TIME_IS_OVER = "TimeLimit"
-"""Slurm's reason why it ends a job that it will not queue again."""
 FLOW_STATUSES = frozenset({DONE, FAILED, USAGE, INTERRUPTED})
 """With these the flow has ended by itself; any other end is a loss."""
 
@@ -140,15 +138,15 @@ def _pass_on_cancel(plan: Plan, ids: Mapping[str, str]) -> None:
 def _queue_again(plan: Plan) -> int:
     """Have Slurm requeue this job, unless it is ending it already; return the exit status.
 
-    Where Slurm refuses that, or ends the job for its time, submits another one in its place.
+    Where Slurm refuses that, or ends the job without requeueing it, submits another one in its
+    place, unless somebody has cancelled it.
     """
     job_id = own_job_id()
     with contextlib.suppress(client.SlurmError):
-        jobs = client.jobs_of_id(job_id)
-        if any(job.is_over and job.reason == TIME_IS_OVER for job in jobs):
-            say("this job's time is over, and nothing has told it before: another one is submitted")
-            return _submit_again(plan)
-        if all(job.state != "RUNNING" for job in jobs):
+        if all(job.state != "RUNNING" for job in client.jobs_of_id(job_id)):
+            if why := _why_ended_for_good(client.job_fields(job_id)):
+                say(f"{why}, and Slurm won't queue it again: another one is submitted")
+                return _submit_again(plan)
             say("Slurm ends this job; unless it queues it again, the same command goes on")
             return FAILED
     try:
@@ -159,6 +157,21 @@ def _queue_again(plan: Plan) -> int:
         return _submit_again(plan)
     signal.sigtimedwait({signal.SIGTERM}, REQUEUE_TIMEOUT_S)
     return FAILED
+
+
+def _why_ended_for_good(fields: Mapping[str, str]) -> str:
+    """Return why Slurm ends this job, by its fields, where no person has; empty if it requeues it.
+
+    Its time may be over without notice, where somebody has shortened it; and a site's more urgent
+    jobs may end others instead of requeueing them (PreemptMode=CANCEL).
+    """
+    if fields.get("Reason") == "TimeLimit":
+        return "this job's time is over"
+    preempted, started = fields.get("PreemptTime", ""), fields.get("StartTime", "")
+    is_requeued = fields.get("Restarts") != str(restarts())
+    if preempted[:1].isdigit() and preempted >= started and not is_requeued:
+        return "this job is preempted"
+    return ""
 
 
 def _submit_again(plan: Plan) -> int:

@@ -28,8 +28,9 @@ from tests.faults.sites import KILL_IN, site
 pytestmark = pytest.mark.long
 NAMES = [f"a_{number}" for number in range(4)]
 BEGUN = NAMES[:2]
-NOTICED_S, SUDDEN_S = 140, 5
+LEFT_S = {"its time is over": 140, "its time is over at once": 5}
 """Until a controller's end: with its notice of two minutes, and too late for that."""
+PREEMPTED = "it is preempted for good"
 LOOP_SCENES = (loop_lab.SCENES[0], loop_lab.SCENES[2])
 KILL_THIRD_START = """
 import glob, json, os
@@ -46,11 +47,34 @@ def controller_job(said: str) -> str:
     return job_id
 
 
-@pytest.mark.parametrize(("left_s", "same_job"), [(NOTICED_S, True), (SUDDEN_S, False)])
-def test_a_controller_at_its_time_limit_is_queued_again_and_no_scene_is_started_twice(
-    slurm_lab, slurm, eventually, left_s, same_job
+@pytest.fixture
+def preemption_ends(slurm) -> Iterator[None]:
+    """Have Slurm end what it preempts, not requeue it."""
+    mode = ("scontrol", "update", "PartitionName=gpu")
+    slurm.call(*mode, "PreemptMode=CANCEL")
+    yield
+    slurm.call(*mode, "PreemptMode=REQUEUE")
+
+
+def drain(slurm: Any, job_id: str) -> str:
+    """Keep scenes off the controller's node; return the node."""
+    node = slurm.job(job_id)["NodeList"]
+    slurm.call("scontrol", "update", f"nodename={node}", "state=drain", "reason=no scene here")
+    return node
+
+
+def preempt(slurm: Any, job_id: str, node: str) -> str:
+    """Preempt the controller on a node that has been drained; return the urgent job's id."""
+    slurm.call("scontrol", "update", f"nodename={node}", "state=resume")
+    return slurm.preempt(job_id)
+
+
+@pytest.mark.usefixtures("preemption_ends")
+@pytest.mark.parametrize("why", [*LEFT_S, PREEMPTED])
+def test_a_controller_that_slurm_ends_goes_on_and_no_scene_is_started_twice(
+    slurm_lab, slurm, eventually, why
 ):
-    """Also where its time is over without notice: Slurm requeues no such job, another one goes on.
+    """With notice its job is queued again; one that Slurm ends without it has a successor.
 
     The last run's graph shows all scenes and the aggregate.
     """
@@ -59,11 +83,17 @@ def test_a_controller_at_its_time_limit_is_queued_again_and_no_scene_is_started_
     for name in NAMES:
         lab.add_scene(name, do="wait")
     job_id = controller_job(end(start(lab, "--slurm.array-parallelism", "2")))
+    node = drain(slurm, job_id)
     eventually(lambda: is_ready(lab, "exp", *BEGUN), "the trainers")
-    slurm.walltime_now(job_id, left_s)
+    urgent = preempt(slurm, job_id, node) if why == PREEMPTED else ""
+    if not urgent:
+        slurm.call("scontrol", "update", f"nodename={node}", "state=resume")
+        slurm.walltime_now(job_id, LEFT_S[why])
     eventually(lambda: trains_in(lab, 2) == set(BEGUN), "adoption", 120)
+    if urgent:
+        slurm.call("scancel", urgent)
     first, second = (each.job_id for each in record_of(lab).starts)
-    assert (first, first == second) == (job_id, same_job)
+    assert (first, first == second) == (job_id, why == "its time is over")
     shown = lab.run("--status").stdout
     assert f"Slurm job {second}, started again 1 time" in shown
     assert "without a flow" not in shown
@@ -97,11 +127,9 @@ def test_a_loop_whose_controller_is_lost_in_two_stages_and_between_two(
     lab.environment["PYTHONPATH"] = site(lab, KILL_THIRD_START + textwrap.indent(KILL_IN, " " * 8))
     lab.environment["TS_TEST_KILL_IN"] = "flows.flow:_run_stage:3"
     job_id = controller_job(end(start_loop(lab)))
-    node = slurm.job(job_id)["NodeList"]
-    slurm.call("scontrol", "update", f"nodename={node}", "state=drain", "reason=no scene here")
+    node = drain(slurm, job_id)
     eventually(lambda: trains in loop_lab.order(lab), "the first stage", 120)
-    slurm.call("scontrol", "update", f"nodename={node}", "state=resume")
-    urgent = slurm.preempt(job_id)
+    urgent = preempt(slurm, job_id, node)
     eventually(lambda: f"train: {LOOP_SCENES[1]}" in trains_in(lab, 2), "its adoption", 120)
     slurm.call("scancel", urgent)
     hanging[trains].unlink()

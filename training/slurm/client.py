@@ -185,6 +185,11 @@ def requeue(job_id: str) -> None:
     _call(["scontrol", "requeue", job_id])
 
 
+def job_fields(job_id: str) -> dict[str, str]:
+    """Return what Slurm's controller says of a job (`scontrol show job`); raises SlurmError."""
+    return parsers.job_fields(_call(["scontrol", "show", "job", job_id]))
+
+
 def exclude_nodes(job_ids: Collection[str], nodes: str) -> None:
     """Have queued jobs run on none of these nodes, a list as `--exclude` takes it.
 

@@ -39,7 +39,8 @@ NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 CLOCK = re.compile(r"(?:(?P<days>\d{1,9})-)?(?P<clock>\d{1,9}(?::\d{1,9}){1,2})", re.ASCII)
 FIRST_YEAR, LAST_YEAR = 1970, 9999
 """No job of Slurm's ran before or after: what lies near the ends of `datetime` overflows."""
-COMPLETION = re.compile(r"(\w+)=(\S*)")
+FIELD = re.compile(r"(\w+)=(\S*)")
+"""A field of a job, in the job completion text and in what scontrol shows."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,11 @@ def queue_ends(text: str) -> dict[str, JobEnd]:
     }
 
 
+def job_fields(text: str) -> dict[str, str]:
+    """Return the fields of a job in what `scontrol show job` prints; values have no spaces."""
+    return dict(FIELD.findall(text))
+
+
 def account_runs(text: str) -> list[JobEnd]:
     """Return the runs of jobs in sacct's output (--parsable2 --duplicates), in order of time.
 
@@ -129,7 +135,7 @@ def completion_runs(lines: Iterable[str]) -> list[JobEnd]:
     Format: `key=value` pairs, one job per line (slurm.conf(5), JobCompType=jobcomp/filetxt).
     `sacct -c` reads the same file, but garbles names with spaces and omits the tasks of arrays.
     """
-    found = (dict(COMPLETION.findall(line)) for line in lines)
+    found = (dict(FIELD.findall(line)) for line in lines)
     return [_completion_end(each) for each in found if "JobId" in each and "JobState" in each]
 
 

@@ -24,7 +24,7 @@ from training.records.controller_record import (
     write_controller,
 )
 from training.records.record import now
-from training.slurm import client
+from training.slurm import client, parsers
 from training.slurm.parsers import QueuedJob
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
@@ -71,8 +71,10 @@ def run(plan, monkeypatch):
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def slurm_says(monkeypatch, state, reason="None"):
-    queued = QueuedJob("12", "12", "12", None, "exp_controller", state, reason, "n1", 1, 1, "")
+def slurm_says(monkeypatch, state, fields=""):
+    queued = QueuedJob("12", "12", "12", None, "exp_controller", state, "", "n1", 1, 1, "")
+    text = f"JobId=12 JobName=exp\n   StartTime=2026-12-01T12:00:00 {fields}\n"
+    monkeypatch.setattr(client, "job_fields", lambda _: parsers.job_fields(text))
     monkeypatch.setattr(client, "jobs_of_id", lambda _: [queued])
 
 
@@ -159,17 +161,30 @@ def test_where_slurm_requeues_no_job_another_one_is_submitted(plan, run, eventua
     assert controller_job_id(plan.file) == "13"
 
 
-def test_a_job_whose_time_is_over_without_notice_has_a_successor(
-    plan, run, eventually, monkeypatch
+@pytest.mark.parametrize(
+    ("fields", "is_replaced"),
+    [
+        ("Reason=TimeLimit Restarts=0 PreemptTime=None", True),
+        ("Reason=None Restarts=0 PreemptTime=2026-12-01T12:00:10", True),
+        ("Reason=None Restarts=1 PreemptTime=2026-12-01T12:00:10", False),
+        ("Reason=None Restarts=0 PreemptTime=2026-12-01T11:00:00", False),
+        ("Reason=None Restarts=0 PreemptTime=None", False),
+    ],
+    ids=["its time", "preempted", "preempted, requeued", "preempted earlier", "cancelled"],
+)
+def test_a_job_that_slurm_ends_for_good_has_a_successor_unless_it_is_cancelled(
+    plan, run, eventually, monkeypatch, *, fields, is_replaced
 ):
-    """As when somebody has shortened it: Slurm ends such a job, and does not queue it again."""
-    slurm_says(monkeypatch, "COMPLETING", "TimeLimit")
+    """Its time may be over without notice; a site may end preempted jobs, not requeue them."""
+    slurm_says(monkeypatch, "COMPLETING", fields)
     commands = []
     monkeypatch.setattr(client, "submit", lambda command: commands.append(command) or "13")
     told = when_it_waits(plan, eventually, tell(signal.SIGTERM))
     assert run("waits", meanwhile=told) == (FAILED, [])
-    assert commands[0][-3:] == ["--in-job", "controller", str(plan.file)]
-    assert controller_job_id(plan.file) == "13"
+    assert [each[-3:] for each in commands] == [
+        ["--in-job", "controller", str(plan.file)]
+    ] * is_replaced
+    assert controller_job_id(plan.file) == "13" * is_replaced
 
 
 def test_a_controller_that_slurm_took_for_lost_ends_itself(plan, run, eventually):
