@@ -5,6 +5,7 @@ Each fault meets another scene. The nodes hold one job each, so that two scenes 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 from conftest import wait_for
 from flow_on_slurm import causes, is_ready, job_of, script, start
 from private_slurm import clear
+
+from tests.faults.files import ended
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 WORKER_TTL_S = 30
@@ -191,6 +194,15 @@ def make_nodes_lab(make_lab: Any, slurm: Any) -> Iterator[Callable[[], Any]]:
         assert not clear(lab, slurm)
 
 
+@contextlib.contextmanager
+def healed(slurm: Any) -> Iterator[None]:
+    """Give Slurm its nodes back at the block's end."""
+    try:
+        yield
+    finally:
+        slurm.heal()
+
+
 def workers_of(lab: Any, *job_ids: str) -> list[psutil.Process]:
     """Return the processes of jobs' Dask workers."""
     return [
@@ -203,11 +215,16 @@ def workers_of(lab: Any, *job_ids: str) -> list[psutil.Process]:
 
 @pytest.fixture(scope="module")
 def flown(make_nodes_lab: Any, slurm: Any, prefect_api: Any) -> Outcome:
-    """A flow: two workers are frozen, the node of one of them is lost to Slurm as well.
+    lab = make_nodes_lab()
+    with healed(slurm):
+        return fly(lab, slurm, prefect_api)
+
+
+def fly(lab: Any, slurm: Any, prefect_api: Any) -> Outcome:
+    """Run a flow: two workers are frozen, the node of one of them is lost to Slurm as well.
 
     The flow ends the job of the other; by then it has found out that the one's scene trains on.
     """
-    lab = make_nodes_lab()
     lab.environment["PREFECT_API_URL"] = prefect_api.url
     lab.environment["DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL"] = f"{WORKER_TTL_S}s"
     flags = ("--slurm.array-parallelism", "6", "--slurm.probe", "never", *lab.flags)
@@ -234,12 +251,11 @@ def flown(make_nodes_lab: Any, slurm: Any, prefect_api: Any) -> Outcome:
             worker.resume()
     made.wait_for_nodes()
     slurm.call("scontrol", "release", held)
-    made.said = "".join(flow.communicate(timeout=BOUND_S))
+    made.said = "".join(ended(flow, BOUND_S))
     made.read()
     if flow.returncode != 0:
         made.problems.append(made.said)
-    made.said_again = "".join(start(lab, "nodes", *flags).communicate(timeout=BOUND_S))
-    slurm.heal()
+    made.said_again = "".join(ended(start(lab, "nodes", *flags), BOUND_S))
     return made
 
 
@@ -255,8 +271,13 @@ def test_a_flow_lives_through_faults_of_jobs_and_nodes(flown: Outcome, role: str
 
 @pytest.fixture(scope="module")
 def array(make_nodes_lab: Any, slurm: Any) -> Outcome:
-    """An array: the task whose node is lost is started again by Slurm while its scene trains."""
     lab = make_nodes_lab()
+    with healed(slurm):
+        return run_array(lab, slurm)
+
+
+def run_array(lab: Any, slurm: Any) -> Outcome:
+    """Run an array: Slurm starts the task of the lost node again while its scene trains."""
     made = Outcome(lab, slurm, "nodes_array")
     flags = ("--exp-name", "nodes_array", "--submit", "--run-all", *lab.flags)
     made.said = lab.run(*flags).stdout
@@ -278,7 +299,6 @@ def array(make_nodes_lab: Any, slurm: Any) -> Outcome:
     made.let_go("frozen")
     made.read()
     made.said_again = lab.run(*flags).stdout
-    slurm.heal()
     return made
 
 
