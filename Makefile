@@ -1,10 +1,12 @@
-# Each target sets up all that it needs in .venv; nothing else on the machine is touched.
+# Each target sets up all that it needs in .venv (bench and test-newest in a .venv-… of their own);
+# nothing else on the machine is touched, but by slurm-up, which starts a Slurm.
 PYTHON ?= python3
 BIN := .venv/bin
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 SLURM = PYTHONPATH=tests/slurm $(PYTHON) -B -m private_slurm
 
-.PHONY: help demo ui test test-fast faults fuzz test-newest lint docs screenshots clean slurm-up slurm-down
+.PHONY: help demo ui test test-fast faults fuzz test-newest bench lint docs screenshots clean \
+  slurm-up slurm-down
 .DEFAULT_GOAL := demo
 
 help: ## what can be made
@@ -20,14 +22,14 @@ ui: .venv/.trainer ## Prefect's UI with the deployments, until Ctrl-C
 test: .venv/.dev ## all tests but those that take long
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
 
-test-fast: .venv/.dev ## tests without Slurm, browser, server, training and processes
+test-fast: .venv/.dev ## tests without Slurm, browser, server, training or launched processes
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
 	  -m "not (slurm or browser or server or training or processes or long)"
 
 faults: .venv/.dev ## every cell of the fault table, and docs/reliability.md, in about half an hour
 	$(BIN)/python -m tests.faults -n 3 --dist loadfile --no-loadscope-reorder
 
-fuzz: .venv/.dev ## search for input that our code stumbles over, in about half an hour
+fuzz: .venv/.dev ## search for input that our code mishandles, in about half an hour
 	$(BIN)/python -m pytest -n 2 --hypothesis-profile full -o timeout=0 tests/fuzz
 
 # An environment of its own, without lock and bounds. It reports: it is not part of CI.

@@ -6,8 +6,10 @@ setting read at an unusual moment stands here, so an upgrade breaks one file and
 `task`, states, `get_client`) is used directly.
 
 This is the lowest layer of `flows`: modules here import nothing else of it. `dask_adapter` imports
-no Prefect, because it is imported on compute nodes. Prefect has four modules: `prefect_adapter` for
-what runs inside a flow, whose import configures logging; `prefect_process_adapter` for server,
+no Prefect, because it is imported on compute nodes; `jobqueue_adapter` and `prefect_dask_adapter`
+have clusters. Prefect has six modules, by who uses them: `prefect_adapter` for what runs inside a
+flow, whose import configures logging; `prefect_client_adapter` (a silent server) and
+`prefect_runs_adapter` (runs that are given a final state); `prefect_process_adapter` for server,
 process worker and engine; `prefect_deploy_adapter`; `prefect_settings_adapter`. Start reading with
 `prefect_adapter`.
 """

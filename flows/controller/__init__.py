@@ -6,5 +6,6 @@ flow (`flows.controlled_flow`) as a child, queues the job again at its end, and 
 later start has taken over. `settings` keeps what is secret for it; `continued` makes the plans of a
 later start.
 
-May use `flows.slurm`, `flows.server` and all of `training`. Start reading with `submit`.
+May use everything of `flows` below `plan_tasks`, and all of `training`. Start reading with
+`submit`.
 """
