@@ -54,15 +54,15 @@ def run_command(
             stderr=output,
             start_new_session=True,
         )
-        process.returncode, usage = _waited_for(process.pid, timeout_s)
+        process.returncode, usage = _wait_for(process.pid, timeout_s)
         wall_s = time.monotonic() - began
         if process.returncode != 0:
             raise UnavailableError(_failure(process.returncode, wall_s, output))
     return Cost(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
-def _waited_for(pid: int, timeout_s: float) -> tuple[int, resource.struct_rusage]:
-    """Return a process's exit status and what it used; kill its group after so many seconds."""
+def _wait_for(pid: int, timeout_s: float) -> tuple[int, resource.struct_rusage]:
+    """Wait for a process; return its exit status and usage. Kills its group after `timeout_s`."""
     timer = threading.Timer(timeout_s, _kill, [pid])
     timer.start()
     try:

@@ -1,4 +1,4 @@
-"""The tasks of one plan in a flow run: one trains each scene, then the aggregate needs them all."""
+"""The tasks of one plan in a flow run: one for each scene, then the aggregate of all of them."""
 
 from __future__ import annotations
 
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 STOPS = (KeyboardInterrupt, TerminationSignal, CancelledElsewhereError)
 
-# Parameters are quoted: in those that it looks into, Prefect takes any object that it has seen in a
-# result, such as an empty text, for a dependency, and draws an edge for it.
 Made = dict[Path, PrefectConcurrentFuture[Any]]
 """The task runs of this flow run that made each output folder, or merged what is in it."""
 
@@ -75,11 +73,11 @@ def run_tasks(
     *,
     jobs: WorkerJobs | None,
 ) -> State[Any]:
-    """Train a plan's scenes, then run its aggregate; return the state that the records tell.
+    """Train a plan's scenes, then run its aggregate; return the final state, by the records.
 
-    Its claim lasts as long as `claims`. `jobs` are its Slurm jobs, where they are submitted
-    already. The scenes' task runs have edges from those in `made` that made what they are made
-    from, and are added to it.
+    The plan's claim is entered into `claims`, and lasts as long. `jobs`: its Slurm jobs, where they
+    are submitted already. The scenes' task runs depend on those in `made` that made what they use,
+    and are added to it.
     """
     try:
         claims.enter_context(_claimed(plan, jobs))
@@ -109,9 +107,9 @@ def _claimed(plan: Plan, jobs: WorkerJobs | None) -> AbstractContextManager[None
 def _train(
     plan: Plan, page: RunPage, made: Made, jobs: WorkerJobs | None
 ) -> list[PrefectConcurrentFuture[Any]]:
-    """Run the scenes that are to run on a cluster of their own; return when all have ended.
+    """Run a plan's scenes, on a cluster of their own; return their task runs when all have ended.
 
-    Each has edges from the task runs that made what it is made from, and is added to `made`.
+    Each depends on the task runs that made what it uses, and is added to `made`.
     Raises JobsError when no Slurm job can be had, one of `STOPS` when the flow is to stop.
     """
     scenes = plan.of("run")
@@ -126,6 +124,8 @@ def _train(
 
             def submit(scene: ScenePlan) -> PrefectConcurrentFuture[Any]:
                 makers = _makers(scene, made)
+                # Quoted: in parameters that it looks into, Prefect takes any object that it has
+                # seen in a result, such as an empty text, for a dependency, and draws an edge.
                 return runner.submit(task_of_scene, {"scene": quote(scene)}, wait_for=makers)
 
             if plan.aggregate is not None and not plan.aggregate.command:

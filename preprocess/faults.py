@@ -17,8 +17,8 @@ FIRST_FEW = 3
 VARYING = "…"
 PARTICULAR = r"'[^']*'|\S*/\S*|\S+'s|\S*\d\S*"
 """What differs between faults of a kind: quoted values, paths, names with digits or an 's."""
-ANOTHER_KIND = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
-"""Errors of what is not there, a file for a folder or the reverse, or a link that leads nowhere."""
+NOT_WHAT_IS_MEANT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+"""Errors of a path with nothing, a file for a folder or the reverse, or a loop of links."""
 ABSOLUTE = r"(?<!\S)/[^:,\s]+"
 
 
@@ -69,7 +69,7 @@ def unusable_paths_refused() -> Iterator[None]:
 def why_unreadable(error: OSError) -> tuple[str, str]:
     """Return in words why the disk refuses a file or folder, and the remedy."""
     reason = error.strerror or str(error)
-    if error.errno in ANOTHER_KIND:
+    if error.errno in NOT_WHAT_IS_MEANT:
         return reason, "put the file or folder there that is meant"
     return reason, "repair its permissions, or the disk"
 

@@ -160,10 +160,11 @@ def _queue_again(plan: Plan) -> int:
 
 
 def _why_ended_for_good(fields: Mapping[str, str]) -> str:
-    """Return why Slurm ends this job, by its fields, where no person has; empty if it requeues it.
+    """Return why Slurm ends this job for good, by its fields.
 
-    Its time may be over without notice, where somebody has shortened it; and a site's more urgent
-    jobs may end others instead of requeueing them (PreemptMode=CANCEL).
+    Empty where Slurm requeues it, and where a person has cancelled it. Its time may be over without
+    notice, where somebody has shortened it; and a site may have preempted jobs cancelled instead of
+    requeued (PreemptMode=CANCEL).
     """
     if fields.get("Reason") == "TimeLimit":
         return "this job's time is over"

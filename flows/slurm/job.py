@@ -14,8 +14,8 @@ State = Literal["queued", "free", "busy", "adopted", "leaving", "lost"]
 UNSEEN_S = 2.0
 """A job younger than this may be missing from Slurm's answer."""
 FIRST_SCENES_S = 10.0
-"""Scenes that share a job's GPU start together, as far as its calls come so soon after the first:
-as that one, they have what time the job has."""
+"""Scenes that share a job's GPU count as started together when they come so soon after its first:
+like that one, they take what time the job has."""
 
 
 def name_of_adopted(job_id: str) -> str:

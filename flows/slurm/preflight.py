@@ -39,7 +39,7 @@ def reconcile_with_slurm(plans: Sequence[Plan], *, is_here: bool = True) -> Sequ
         own_address(plan)  # raises what would otherwise be found when the flow has started
     try:
         with awaited("Slurm says what it has queued (squeue)"):
-            queue = [job for job in client.my_jobs() if _has_scenes(job)]
+            queue = [job for job in client.my_jobs() if _is_of_others(job)]
         plans = with_remade([reconcile_plan(each, queue) for each in plans])
         controller = controller_of(queue, plans)
         plans = [_held_by(controller, with_queue(each, queue)) for each in plans]
@@ -55,8 +55,8 @@ def reconcile_with_slurm(plans: Sequence[Plan], *, is_here: bool = True) -> Sequ
     return plans if usable is plan else [using_bad_nodes(each) for each in plans]
 
 
-def _has_scenes(job: QueuedJob) -> bool:
-    """Return whether a job may have scenes of others than this flow, which may run in it."""
+def _is_of_others(job: QueuedJob) -> bool:
+    """Return whether a job may have scenes that are not this flow's: not the job that runs it."""
     return job.job_id != own_job_id() and not is_superseded(job)
 
 

@@ -99,7 +99,7 @@ class WorkerJobs:
         *,
         for_scenes: bool,
     ) -> JobPool:
-        """Return the pool; `memory` is the file that says of a node's last probe."""
+        """Return the pool; `memory` is the file that remembers that a probe has passed."""
         plan = self.plan
         adopted = plan.adopted_jobs if for_scenes else {}
         taken = sum(adopted.values())

@@ -44,10 +44,10 @@ from training.system.waiting import awaited
 SUCCESSOR, FLOW_RUN = "successor", "flow_run.json"
 """Files in the folder of a flow."""
 POLL_S, LAST_S = 0.5, 5.0
-BEAT_EVERY_S, STALE_AFTER_S = 5.0, 40.0
-"""Of a flow's claim. A flow outside Slurm that is lost with its machine is taken over by its
-silence alone, and its scenes are to be in view within a minute. It trains nothing itself, so one
-that only slept costs no more than its own end: the scenes have claims that are slower to lose."""
+HEARTBEAT_EVERY_S, STALE_AFTER_S = 5.0, 40.0
+"""Of a flow's claim. Where a flow outside Slurm is lost with its machine, only its silence tells,
+and its scenes are to be in view again within a minute. It trains nothing itself, so one that
+only slept costs no more than its own end: the scenes have claims that are slower to lose."""
 
 
 class FlowRunNote(BaseModel):
@@ -225,12 +225,12 @@ def _is_known_to_live(holder: Holder) -> bool:
 def _heartbeats(claims: Sequence[Claim]) -> Iterator[None]:
     over = threading.Event()
 
-    def beat() -> None:
-        while not over.wait(BEAT_EVERY_S):
+    def show_life() -> None:
+        while not over.wait(HEARTBEAT_EVERY_S):
             for claim in claims:
                 _heartbeat(claim)
 
-    thread = threading.Thread(target=beat, name="flow-claim", daemon=True)
+    thread = threading.Thread(target=show_life, name="flow-claim", daemon=True)
     thread.start()
     try:
         yield

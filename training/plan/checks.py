@@ -131,7 +131,7 @@ def _usable_fault(root: Path, key: str) -> Fault | None:
 
 
 def output_faults(scenes: Iterable[ScenePlan]) -> list[Fault]:
-    """Return a fault for each scene to run whose output folder is closed, as another user's."""
+    """Return a fault for each scene to run whose output folder can't be listed and written."""
     mode = os.R_OK | os.W_OK | os.X_OK
     to_run = (each for each in scenes if each.action == "run")
     nearest = ((each.name, nearest_existing(each.output)) for each in to_run)

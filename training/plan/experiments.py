@@ -86,7 +86,7 @@ class Experiment:
     def warnings(self) -> tuple[str, ...]:
         """One line for each of its newest plans that can't be read: why, and what to do.
 
-        Without any plan for each scene's folder whose records can't be looked for, too.
+        Where it has no plan, also one for each scene's folder that can't be entered.
         """
         found = []
         for path in self._read_files:

@@ -31,7 +31,7 @@ class GpuHours:
 
 
 def are_on_gpus(plans: Sequence[Plan]) -> bool:
-    """Return whether an experiment with these plans trains on GPUs; so does one without any."""
+    """Return whether an experiment with these plans trains on GPUs; true where none is known."""
     return not plans or any(plan.slurm or plan.gpus for plan in plans)
 
 

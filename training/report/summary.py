@@ -93,9 +93,9 @@ def table(
     lines = sweep_lines(rows, width) or terminal_lines(rows, width)
     failed = failure_lines(rows)
     failed += [""] * bool(failed)
-    pages = [f"page: {page}"] * _is_file(page)
+    pages = [f"page: {page}"] if _is_file(page) else []
     pictures = [f"picture: {row.picture}" for row in rows if row.is_done and row.picture][:1]
-    reports = [f"report: {report}"] * _is_file(report)
+    reports = [f"report: {report}"] if _is_file(report) else []
     return "\n".join(["", *lines, "", *failed, *pages, *pictures, *reports])
 
 

@@ -238,7 +238,7 @@ def _top_level(folder: Path, names: Iterable[str]) -> Iterator[str]:
 
 
 def _real(script: Path) -> Path:
-    """Return where links lead; of a loop of them the path as it is, which is no file."""
+    """Return a path with its links followed; one in a loop of links stays as it is, and no file."""
     return Path(os.path.realpath(script))
 
 

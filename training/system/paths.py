@@ -50,9 +50,9 @@ class Roots(BaseModel):
         """Return, by scene, an experiment's output folders that contain a file of that name.
 
         Those of a sweep's settings count too. The refiner's is under its own name. Lists the result
-        root once, and of a scene's folders only those where settings may be. A file that nobody
-        can ask for counts as there, but for scenes' folders that can't be entered
-        (`closed_scenes`). Raises OSError where the result root can't be listed.
+        root once, and of a scene's folders only those where settings may be. Where nobody can tell
+        whether there is such a file it counts as there, except in scenes' folders that can't be
+        entered (`closed_scenes`). Raises OSError where the result root can't be listed.
         """
         if output_subdir == REFINER:
             folder = self.output_folder(REFINER, exp_name, REFINER)

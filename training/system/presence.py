@@ -1,7 +1,7 @@
-"""Tell what is not there from what nobody can tell: unknown is neither empty nor absent.
+"""Distinguish what is absent from what can't be looked at: unknown is neither empty nor absent.
 
 `Path.glob` finds nothing in a folder that can't be listed, and `os.path.exists` is false below one
-that can't be entered: whoever decides by what is there asks here.
+that can't be entered. Code that decides by what is there uses these functions instead.
 """
 
 from __future__ import annotations

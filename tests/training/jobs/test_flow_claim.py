@@ -131,7 +131,7 @@ def test_a_flow_shows_that_it_lives_often_enough(plans):
     with flow_claimed(plans[0]):
         (path,) = (folder_of(plans[0]) / ".claim").iterdir()
         assert json.loads(path.read_text())["stale_after_s"] == STALE
-    assert flow_claim.BEAT_EVERY_S * 5 < STALE
+    assert flow_claim.HEARTBEAT_EVERY_S * 5 < STALE
 
 
 def test_the_former_run_of_this_requeued_job_has_died(plans, monkeypatch):
