@@ -65,6 +65,7 @@ def test_what_the_launcher_takes_the_trainer_takes(given):
 @one_in(50)
 @example("seed=1", ["cpu_rasterizer=a"], "~cpu_rasterizer")
 @example("seed=?1", ["seed=2"], "seed=?1")
+@example("seed=3", ["train.optimization.grad_clip=2"], "seed=4")
 @given(first=plain, others=st.lists(plain, min_size=1, max_size=2), common=overrides)
 def test_the_quick_way_composes_what_hydra_composes(first, others, common):
     """`compose_all` sets plain values itself: the fingerprint must not tell the ways apart."""

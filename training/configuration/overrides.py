@@ -84,6 +84,9 @@ def compose_all(
     first = compose(config, (*common, *variants[0]))
     if len(variants) == 1:
         return [first]
+    if any(_overlap(key_of(one), key_of(other)) for one in variants[0] for other in common):
+        # What such a key is without the first variant is not known from the first's content.
+        return [first, *(compose(config, (*common, *each)) for each in variants[1:])]
     known = dict(leaves(_plain_defaults(config) or {}))
     removed = known.keys() - dict(leaves(first.content)).keys()
     own = {repr(text) for text in variants[0] if text not in common}
@@ -106,6 +109,11 @@ def compose_all(
         else:
             found.append(compose(config, (*common, *variant)))
     return found
+
+
+def _overlap(key: str, other: str) -> bool:
+    """Return whether two dotted keys are the same, or one is a section that the other is in."""
+    return f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")
 
 
 def _each_once(faults: Iterable[Fault]) -> tuple[Fault, ...]:
