@@ -61,6 +61,12 @@ BREAKAGES: dict[str, Breakage] = {
         "attempts <= max_retries and (outcome.cause in ELSEWHERE or resumes or fits)",
         "attempts < 0 and (outcome.cause in ELSEWHERE or resumes or fits)",
     ),
+    "an array's task has one attempt": Breakage(
+        "an array's task whose job starts again has no attempt left",
+        "training/jobs/array_task.py",
+        "if _attempts(plan, scene) > plan.max_retries:",
+        "if _attempts(plan, scene) > 0:",
+    ),
     "Slurm is not asked why a job ended": Breakage(
         "no state of a job means a cause",
         "training/jobs/job_cause.py",

@@ -71,12 +71,15 @@ def lagging_scandir(folder="."):
 def lagging_listdir(folder="."):
     found = listdir(folder)
     return found if isinstance(folder, int) else [e for e in found if not hidden(folder, e)]
-def noted_link(source, target, **more):
-    if "/.claim/" in os.fspath(target):
-        with open(f"{flag}.tried", "a") as stream:
-            stream.write(os.environ["TS_TEST_WAY"] + "\\n")
-    return link(source, target, **more)
-os.scandir, os.listdir, os.link = lagging_scandir, lagging_listdir, noted_link
+def noted(taken):
+    def call(source, target, **more):
+        if "/.claim/" in os.fspath(target):
+            with open(f"{flag}.tried", "a") as stream:
+                stream.write(os.environ["TS_TEST_WAY"] + "\\n")
+        return taken(source, target, **more)
+    return call
+os.scandir, os.listdir = lagging_scandir, lagging_listdir
+os.link, os.replace = noted(link), noted(os.replace)
 """
 """While a file is there, listings of claims lack what is newer than it; who tries to take a claim
 leaves a line."""

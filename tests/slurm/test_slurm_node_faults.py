@@ -231,9 +231,10 @@ def fly(lab: Any, slurm: Any, prefect_api: Any) -> Outcome:
     made = Outcome(lab, slurm, "nodes")
     flow = start(lab, "nodes", *flags)
     made.cast()
-    held, frozen, requeued = made.waiting()[0], made.job("frozen"), made.job("requeued")
+    held = made.waiting()[0]
+    lost, frozen, requeued = map(made.job, ("lost", "frozen", "requeued"))
     slurm.call("scontrol", "hold", held)
-    workers = workers_of(lab, made.job("lost"), frozen)
+    workers = workers_of(lab, lost, frozen)
     for worker in workers:
         worker.suspend()
     made.lose_node()
@@ -244,12 +245,13 @@ def fly(lab: Any, slurm: Any, prefect_api: Any) -> Outcome:
     made.let_go("requeued")
     made.wait(lambda: frozen not in {row.job_id for row in slurm.squeue()}, "the frozen job's end")
     made.let_go("frozen")
+    made.wait(lambda: slurm.job(lost)["JobState"] != "RUNNING", "Slurm to miss the node")
+    made.wait_for_nodes()  # by then the flow has looked at what is lost
     made.let_go("lost")
     made.wait(lambda: made.is_done("lost"), "the end of what trains on the lost node")
     for worker in workers:
         if worker.is_running():
             worker.resume()
-    made.wait_for_nodes()
     slurm.call("scontrol", "release", held)
     made.said = "".join(ended(flow, BOUND_S))
     made.read()
@@ -303,7 +305,14 @@ def run_array(lab: Any, slurm: Any) -> Outcome:
 
 
 @pytest.mark.parametrize(
-    "role", cells("slurm_array", {"lost": {"breakage": "a claim that is held is free"}})
+    "role",
+    cells(
+        "slurm_array",
+        {
+            "lost": {"breakage": "a claim that is held is free"},
+            "requeued": {"breakage": "an array's task has one attempt"},
+        },
+    ),
 )
 def test_an_array_lives_through_faults_of_jobs_and_nodes(array: Outcome, role: str):
     """Each scene is done; it is started again where its job was, and nowhere else.
