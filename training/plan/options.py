@@ -154,8 +154,8 @@ class LaunchOptions(BaseModel):
     """Any script that takes key=value arguments."""
 
     train_config: Annotated[str, Flag("The trainer", "--train-config conf/train.yaml")] = ""
-    """Hydra config that Hydra composes with the overrides before a launch; for another script none:
-    only parsed."""
+    """Hydra config, which Hydra composes with the overrides before a launch. Another script needs
+    none: then its overrides are only parsed."""
 
     snapshot: Annotated[
         bool, Flag("The trainer", "--no-snapshot"), Field(title="Keep the sources")
@@ -174,7 +174,8 @@ class LaunchOptions(BaseModel):
         Flag("The trainer", "--expect model.pt 'renders/*.png'"),
         Field(title="Expected outputs"),
     ] = ()
-    """Outputs (globs) that another script has written when it is done; none: exit status counts."""
+    """Outputs (globs) that another script must have written when it is done; when not given, its
+    exit status alone decides."""
 
     results_root: Annotated[str, Flag("Folders", "--results-root /scratch/me/results")] = ""
     """Where results go; when not given TS_RESULTS_ROOT, or outputs/results."""
@@ -279,7 +280,7 @@ class LaunchOptions(BaseModel):
         Flag("Slurm", "--slurm.forget-bad-nodes", "--slurm.forget-bad-nodes"),
         Field(title="Forget bad nodes"),
     ] = False
-    """Use the nodes again that are avoided for a day, since jobs ended there before they began."""
+    """Use bad nodes again, which are avoided for a day since jobs ended there before they began."""
 
     orphan_grace: Annotated[
         OrphanGrace,
