@@ -126,8 +126,8 @@ class Outcome:
         """Suspend a job; meanwhile another command wants its scene."""
         job_id, scene = self.job("suspended"), self.roles["suspended"]
         self.slurm.call("scontrol", "suspend", job_id)
-        second = self.lab.run("--exp-name", self.exp_name, "--scene-name-includes", scene)
-        self.second = second.stdout + second.stderr
+        second = self.lab.popen("--exp-name", self.exp_name, "--scene-name-includes", scene)
+        self.second = "".join(ended(second, 60))
         self.slurm.call("scontrol", "resume", job_id)
         self.let_go("suspended")
 
