@@ -17,7 +17,8 @@ take no more:
 - `training.configuration`: composing train.yaml with overrides (`overrides.compose`, `flat`,
   `leaves`, `select`), resolving its interpolations (`interpolations.resolve`), writing it down
   (`configuration_file`), and the table of run modes;
-- `training.system`: exit statuses, atomic writes, what is built once, the prefix of progress lines;
+- `training.system`: exit statuses, atomic writes, what is built once, how progress lines are
+  written, and whether the output is a terminal;
 - the environment variables that train.yaml names; `TS_STATE_ROOT`, below which compiled code is
   kept; and `TS_PLAN_FILE`, the plan's file, of which `difix/shard_collection.py` reads `exp_name`
   and `scenes[].name`;
