@@ -85,6 +85,8 @@ class Outcome:
     said_again: str = ""
     left: list[str] = field(default_factory=list)
     lost_node: str = ""
+    states: dict[str, str] = field(default_factory=dict)
+    """Of a flow's task runs, by scene."""
 
     def wait(self, condition: Callable[[], object], what: str) -> bool:
         """Return whether a condition comes true in time; else it is a problem."""
@@ -255,6 +257,7 @@ def fly(lab: Any, slurm: Any, prefect_api: Any) -> Outcome:
     slurm.call("scontrol", "release", held)
     made.said = "".join(ended(flow, BOUND_S))
     made.read()
+    made.states = prefect_api.scene_states("nodes")
     if flow.returncode != 0:
         made.problems.append(made.said)
     made.said_again = "".join(ended(start(lab, "nodes", *flags), BOUND_S))
@@ -268,6 +271,7 @@ def test_a_flow_lives_through_faults_of_jobs_and_nodes(flown: Outcome, role: str
     Dask takes a worker for lost after seconds here, instead of five minutes.
     """
     flown.check(role)
+    assert flown.states[flown.roles[role]] == "completed"
     assert f"{flown.roles[role]}: skipped, done" in flown.said_again
 
 
