@@ -9,7 +9,6 @@ from pathlib import Path
 from tests.faults.breakages import BREAKAGES
 from tests.faults.catalogue import ENDS, FAULTS, NOT_APPLICABLE, WAYS
 from tests.faults.cells import Cell
-from tests.faults.red import read_seen
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
 BEGIN, END = "<!-- python -m tests.faults writes from here -->", "<!-- to here -->"
@@ -77,17 +76,10 @@ def list_of_tests(cells: Iterable[Cell]) -> Iterator[str]:
     """Yield the list of breakages: what turns which tests red."""
     yield "### Each test and the breakage that turns it red"
     yield ""
-    yield "Tests with an asterisk have not been seen red yet."
-    yield ""
     yield "| broken | in | fault, way, test |"
     yield "|---|---|---|"
-    seen = read_seen()
     ordered = sorted(cells, key=lambda cell: (list(BREAKAGES).index(cell.breakage), cell.test))
     for name, group in groupby(ordered, key=lambda cell: cell.breakage):
         broken = BREAKAGES[name]
-        tests = "<br>".join(
-            f"{cell.fault}, {WAYS[cell.way]}: `{cell.test_name}`"
-            + ("" if cell.test in seen.get(name, []) else " \\*")
-            for cell in group
-        )
+        tests = "<br>".join(f"{cell.fault}, {WAYS[cell.way]}: `{cell.test_name}`" for cell in group)
         yield f"| {broken.says} | `{broken.file}` | {tests} |"

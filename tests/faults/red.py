@@ -15,18 +15,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tests.faults.breakages import BREAKAGES, Breakage
-from tests.faults.cells import Cell
 from tests.faults.collected import collected_cells
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SEEN = Path(__file__).with_name("red.json")
-NOT_YET = Path(__file__).with_name("not_red_yet.json")
-"""The cells, by fault and way, that were never seen red; it only shrinks."""
 
 
 @contextlib.contextmanager
@@ -52,19 +49,6 @@ def outcomes(*arguments: str) -> list[dict[str, Any]]:
 def read_seen() -> dict[str, list[str]]:
     """Return the tests that were seen red, by breakage."""
     return json.loads(SEEN.read_text(encoding="utf-8")) if SEEN.exists() else {}
-
-
-def read_not_yet() -> set[tuple[str, str]]:
-    """Return the cells that were never seen red, by fault and way."""
-    return {(fault, way) for fault, way in json.loads(NOT_YET.read_text(encoding="utf-8"))}
-
-
-def take_out_red(cells: Iterable[Cell]) -> None:
-    """Shorten the list of cells that were never seen red by those that were."""
-    seen = read_seen()
-    red = {cell.key for cell in cells if cell.test in seen.get(cell.breakage, [])}
-    lines = ",\n".join(f" {json.dumps(each)}" for each in sorted(read_not_yet() - red))
-    NOT_YET.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
 def see_red(names: list[str], tests: dict[str, list[str]]) -> dict[str, list[str]]:
