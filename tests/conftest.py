@@ -136,6 +136,10 @@ class Lab:
         output.mkdir(parents=True, exist_ok=True)
         (output / "go.txt").touch()
 
+    def heal(self, scene: str) -> None:
+        """Have a trainer end well from its next start on, whatever it was told to do."""
+        (self.output(scene) / "healed").touch()
+
     def record(self, scene: str, exp_name: str = "exp") -> dict[str, Any]:
         return json.loads((self.output(scene, exp_name) / "run.json").read_text(encoding="utf-8"))
 

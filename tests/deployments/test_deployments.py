@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from deployments import POOL, deploy
@@ -131,17 +132,33 @@ def test_a_deleted_run_is_a_cancelled_one(served, eventually, alive):
     assert "ObjectNotFound" not in log
 
 
-@stopped("the run is cancelled in Prefect's UI", "local_flow", left="no trainer")
+def came_since(before: list[psutil.Process], served) -> list[psutil.Process]:
+    """Return the living processes that were not there before; a spare waits for the next run."""
+    new = [each for each in served.left() if each not in before]
+    return [each for each in new if OPTION not in each.cmdline()]
+
+
+@stopped("the run is cancelled in Prefect's UI", "local_flow", left="nothing", rerun="trains it")
 def test_a_cancel_from_the_ui_ends_the_trainer(served, eventually, alive):
-    """In seconds; the record says cancelled."""
+    """In seconds; the record says cancelled, nothing is left, the same run trains its scenes."""
+    before = served.left()
     run = served.hanging_run("cancelled")
     trainer = int((served.output("a_1", "cancelled") / "starts.txt").read_text().split()[0])
+    made = served.ask("GET", f"/flow_runs/{run}").json()
+    engine = psutil.Process(int(made["infrastructure_pid"]))
+    of_run = [engine, *engine.children(recursive=True)]
     served.ask("POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING"})
     assert served.ended(run)["type"] == "CANCELLED"
     eventually(lambda: not alive(trainer), "the trainer's end", BOUND_S)
     eventually(lambda: served.causes("a_1", "cancelled") == ["cancelled"], "the record", BOUND_S)
     log = eventually(lambda: log_until(served, run, "Cancelled: "), "the run's last line")
     assert not [each for each in log if "Traceback" in each or "Finished in state" in each]
+    eventually(lambda: not [each for each in of_run if alive(each.pid)], "its processes' end", 15)
+    eventually(lambda: not came_since(before, served), "the end of all that came with the run", 15)
+    (served.output("a_1", "cancelled") / "healed").touch()
+    again = served.submit("train-scenes/local", **made["parameters"]).json()["id"]
+    assert served.ended(again)["message"] == "2 of 2 scenes done"
+    assert served.causes("a_1", "cancelled") == ["cancelled", "ok"]
 
 
 @pytest.fixture

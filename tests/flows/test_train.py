@@ -146,19 +146,34 @@ def test_a_lost_dask_worker_costs_one_start(flow_lab, request, alive, number):
     assert "a_1: skipped, done" in flow_lab.run(*flow_lab.flags, program=FLOW).stdout
 
 
+AFTER_A_STOP = {"way": "local_flow", "left": "nothing", "rerun": "trains it"}
+
+
+def assert_trained_by_the_same_command(flow_lab, *flags: str) -> None:
+    """The scene that a run has stopped is trained, and the flow ends well."""
+    flow_lab.heal("a_1")
+    again = flow_lab.run(*flags, program=FLOW)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert flow_lab.causes("a_1") == ["cancelled", "ok"]
+    assert len(flow_lab.starts("a_1")) == 2
+
+
 @pytest.mark.long  # Ctrl-C on a terminal: test_terminal.py; what catches a signal: runner
 @pytest.mark.parametrize(
     "number",
     [
-        pytest.param(signal.SIGINT, marks=stopped("Ctrl-C once", "local_flow", left="nothing")),
-        pytest.param(signal.SIGTERM, marks=stopped("TERM", "local_flow", left="nothing")),
-        pytest.param(signal.SIGHUP, marks=stopped("HUP", "local_flow", left="nothing")),
+        pytest.param(signal.SIGINT, marks=stopped("Ctrl-C once", **AFTER_A_STOP)),
+        pytest.param(signal.SIGTERM, marks=stopped("TERM", **AFTER_A_STOP)),
+        pytest.param(signal.SIGHUP, marks=stopped("HUP", **AFTER_A_STOP)),
     ],
 )
 def test_a_stopped_flow_leaves_nothing_running_and_says_cancelled(
     flow_lab, hanging, alive, eventually, number
 ):
-    """Ctrl-C, TERM or HUP: exit status 130, records cancelled, no process of ours left."""
+    """Ctrl-C, TERM or HUP: exit status 130, records cancelled, no process of ours left.
+
+    The same command trains what is missing.
+    """
     below = children_of(hanging.pid)
     hanging.send_signal(number)
     out, err = hanging.communicate(timeout=60)
@@ -166,26 +181,27 @@ def test_a_stopped_flow_leaves_nothing_running_and_says_cancelled(
     assert flow_lab.causes("a_1") == ["cancelled"]
     assert not alive(hanging.trainer)
     eventually(lambda: not [each for each in below if alive(each.pid)], "their end", 15)
-
-
-LEAVES_NO_TRAINER = {"way": "local_flow", "left": "no trainer"}
+    assert flow_lab.strays() == []
+    assert_trained_by_the_same_command(flow_lab, *flow_lab.flags)
+    assert len(flow_lab.starts("a_2")) == 1
 
 
 @pytest.mark.parametrize(
     "gaps_s",
     [
-        pytest.param([0.5], marks=stopped("Ctrl-C twice", **LEAVES_NO_TRAINER)),
-        pytest.param(
-            [3.0],
-            marks=[pytest.mark.long, stopped("Ctrl-C twice", **LEAVES_NO_TRAINER)],
-        ),
-        pytest.param([0.03, 0.03], marks=stopped("Ctrl-C three times", **LEAVES_NO_TRAINER)),
+        pytest.param([0.5], marks=stopped("Ctrl-C twice", **AFTER_A_STOP)),
+        pytest.param([3.0], marks=[pytest.mark.long, stopped("Ctrl-C twice", **AFTER_A_STOP)]),
+        pytest.param([0.03, 0.03], marks=stopped("Ctrl-C three times", **AFTER_A_STOP)),
     ],
 )
 def test_a_second_ctrl_c_ends_a_flow_at_once(flow_lab, alive, eventually, gaps_s):
-    """Whether it comes while the cluster closes or later: no grace of an hour, a true record."""
+    """Whether it comes while the cluster closes or later: no grace of an hour, a true record.
+
+    Nothing is left, and the same command trains the scene.
+    """
     flow_lab.add_scene("a_1")
-    flow = flow_lab.popen("--kill-grace", "3600", "--overrides", "do=ignore_term", program=FLOW)
+    flags = ("--kill-grace", "3600", "--overrides", "do=ignore_term")
+    flow = flow_lab.popen(*flags, program=FLOW)
     eventually((flow_lab.output("a_1") / "ready.txt").exists, "the trainer")
     flow.send_signal(signal.SIGINT)
     for gap_s in gaps_s:
@@ -196,6 +212,8 @@ def test_a_second_ctrl_c_ends_a_flow_at_once(flow_lab, alive, eventually, gaps_s
     assert flow_lab.causes("a_1") == ["cancelled"]
     assert not alive(int(flow_lab.starts("a_1")[0].split()[0]))
     assert "Traceback" not in out + err
+    assert flow_lab.strays() == []
+    assert_trained_by_the_same_command(flow_lab, *flags)
 
 
 @pytest.mark.fault(
@@ -244,6 +262,7 @@ def test_an_api_that_does_not_answer_is_a_fault_in_seconds(lab):
     attempts="ok",
     left="nothing",
     flow="completed",
+    rerun="skips it",
     breakage="a server that dies is not started again",
 )
 def test_a_flow_brings_a_server_and_outlives_it_and_leaves_the_users_alone(
@@ -251,13 +270,15 @@ def test_a_flow_brings_a_server_and_outlives_it_and_leaves_the_users_alone(
 ):
     """A database below the state root, none in ~/.prefect, no server left.
 
-    The server is killed in the middle: it is started again, and the flow ends as it should.
+    The server is killed in the middle: it is started again, and the flow ends as it should. The
+    same command has nothing to do.
     """
     lab.add_scene("a_1")
+    flags = ("--overrides", "do=wait")
     del lab.environment["PREFECT_HOME"]
     put_migrated_database(lab.root / "state" / "prefect" / f"{socket.gethostname()}-1")
     lab.environment["HOME"] = str(tmp_path / "home")
-    flow = lab.popen("--overrides", "do=wait", program=FLOW)
+    flow = lab.popen(*flags, program=FLOW)
     eventually((lab.output("a_1") / "ready.txt").exists, "the trainer", 120)
     (server,) = servers_of(flow.pid)
     server.kill()
@@ -269,6 +290,11 @@ def test_a_flow_brings_a_server_and_outlives_it_and_leaves_the_users_alone(
     assert len(list((lab.root / "state" / "prefect").glob("*/prefect.db"))) == 1
     assert not Path(tmp_path / "home" / ".prefect" / "prefect.db").exists()
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(lab.root) in str(p.info)]
+    assert lab.strays() == []
+    again = lab.run(*flags, program=FLOW)
+    assert again.returncode == 0, again.stderr
+    assert "a_1: skipped, done" in again.stdout
+    assert (lab.causes("a_1"), len(lab.starts("a_1"))) == (["ok"], 1)
 
 
 def servers_of(pid: int) -> list[psutil.Process]:

@@ -267,19 +267,26 @@ def test_help_names_every_flag_of_the_reference(lab):
         assert flag in text
 
 
+AFTER_A_STOP = {"way": "launcher", "left": "nothing", "rerun": "trains it"}
+
+
 @pytest.mark.parametrize(
     "number",
     [
-        pytest.param(signal.SIGINT, marks=stopped("Ctrl-C once", "launcher", left="no trainer")),
-        pytest.param(signal.SIGTERM, marks=stopped("TERM", "launcher", left="no trainer")),
-        pytest.param(signal.SIGHUP, marks=stopped("HUP", "launcher", left="no trainer")),
+        pytest.param(signal.SIGINT, marks=stopped("Ctrl-C once", **AFTER_A_STOP)),
+        pytest.param(signal.SIGTERM, marks=stopped("TERM", **AFTER_A_STOP)),
+        pytest.param(signal.SIGHUP, marks=stopped("HUP", **AFTER_A_STOP)),
     ],
 )
 def test_a_stop_ends_trainers_and_says_cancelled(lab, eventually, alive, number):
-    """The trainer gets its grace, the record says cancelled, exit status 130."""
+    """The trainer gets its grace, the record says cancelled, exit status 130.
+
+    No process is left, and the same command trains what is missing.
+    """
     lab.add_scene("a_1")
     lab.add_scene("a_2")
-    process = lab.popen("--run-all", "--kill-grace", "1", "--overrides", "do=ignore_term")
+    flags = ("--run-all", "--kill-grace", "1", "--overrides", "do=ignore_term", "only=a_1")
+    process = lab.popen(*flags)
     eventually((lab.output("a_1") / "ready.txt").exists, "the trainer")
     process.send_signal(number)
     process.communicate(timeout=30)
@@ -287,19 +294,32 @@ def test_a_stop_ends_trainers_and_says_cancelled(lab, eventually, alive, number)
     assert lab.causes("a_1") == ["cancelled"]
     assert not lab.output("a_2").exists()
     assert not alive(int(lab.starts("a_1")[0].split()[0]))
+    assert_left_nothing_and_trained_again(lab, *flags)
+    assert len(lab.starts("a_2")) == 1
+
+
+def assert_left_nothing_and_trained_again(lab, *flags: str) -> None:
+    """No process of the launch is left; the same command trains the scene that it stopped."""
+    assert lab.strays() == []
+    lab.heal("a_1")
+    again = lab.call(*flags)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert lab.causes("a_1") == ["cancelled", "ok"]
+    assert len(lab.starts("a_1")) == 2
 
 
 @pytest.mark.parametrize(
     "more",
     [
-        pytest.param(1, marks=stopped("Ctrl-C twice", "launcher")),
-        pytest.param(2, marks=stopped("Ctrl-C three times", "launcher")),
+        pytest.param(1, marks=stopped("Ctrl-C twice", **AFTER_A_STOP)),
+        pytest.param(2, marks=stopped("Ctrl-C three times", **AFTER_A_STOP)),
     ],
 )
 def test_a_second_ctrl_c_ends_at_once(lab, eventually, more):
-    """The grace of an hour is cut short; the record still says cancelled."""
+    """The grace of an hour is cut short; the record still says cancelled, and nothing is left."""
     lab.add_scene("a_1")
-    process = lab.popen("--kill-grace", "3600", "--overrides", "do=ignore_term")
+    flags = ("--kill-grace", "3600", "--overrides", "do=ignore_term")
+    process = lab.popen(*flags)
     eventually((lab.output("a_1") / "ready.txt").exists, "the trainer")
     process.send_signal(signal.SIGINT)
     assert "stopping" in eventually(process.stdout.readline, "the first signal's answer") or any(
@@ -311,6 +331,7 @@ def test_a_second_ctrl_c_ends_at_once(lab, eventually, more):
     process.communicate(timeout=30)
     assert process.returncode == 130
     assert lab.causes("a_1") == ["cancelled"]
+    assert_left_nothing_and_trained_again(lab, *flags)
 
 
 def test_a_trainer_that_exits_0_when_told_to_stop_is_not_done(lab, eventually):

@@ -154,11 +154,13 @@ def test_kill_9_of_the_trainer_is_a_failure_that_the_same_command_repairs(lab, h
     way="launcher",
     ends="done",
     attempts="ok",
+    left="nothing",
     flow="held",
+    rerun="skips it",
     breakage="a claim that is held is free",
 )
 def test_a_second_launch_names_the_holder_of_a_scene_and_trains_the_others(lab, eventually):
-    """Two launches of one experiment at once: every scene starts once."""
+    """Two launches of one experiment at once: every scene starts once, also by a third one."""
     lab.add_scene("a_1")
     lab.add_scene("a_2")
     flags = ("--run-all", "--overrides", "do=wait", "only=a_1")
@@ -170,6 +172,10 @@ def test_a_second_launch_names_the_holder_of_a_scene_and_trains_the_others(lab, 
     lab.let_go("a_1")
     out, _ = first.communicate(timeout=60)
     assert first.returncode == 0, out
+    assert lab.causes("a_1") == ["ok"]
+    assert lab.strays() == []
+    again = lab.call(*flags)
+    assert (again.returncode, again.stdout.count("skipped, done")) == (0, 2), again.stdout
     assert [len(lab.starts(name)) for name in ("a_1", "a_2")] == [1, 1]
 
 
