@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 from array_on_slurm import (
@@ -16,6 +17,20 @@ from array_on_slurm import (
     wait_ended,
 )
 from flow_on_slurm import script
+
+
+def left(lab: Any) -> list[Any]:
+    """Return the jobs and the processes that are still there."""
+    return [*lab.slurm.squeue(), *lab.strays()]
+
+
+def check_again(lab: Any, eventually: Any, *flags: str) -> None:
+    """Assert that nothing is left, and that the same command submits no scene: it is done."""
+    eventually(lambda: not left(lab), "nothing to be left")
+    again = lab.run("--submit", *flags)
+    assert again.returncode == 0, again.stderr
+    assert ": skipped, done" in again.stdout
+    assert "submitted: array job" not in again.stdout
 
 
 def test_a_failing_aggregate_is_a_failed_job(array_lab, eventually):
@@ -35,7 +50,7 @@ def test_a_failing_aggregate_is_a_failed_job(array_lab, eventually):
     way="slurm_array",
     ends="cancelled",
     attempts="cancelled",
-    left="no job",
+    left="nothing",
     flow="cancelled",
     rerun="trains it",
     breakage="Slurm is not asked why a job ended",
@@ -46,12 +61,13 @@ def test_a_cancelled_task_is_cancelled_and_the_next_submission_trains_it(array_l
     array, aggregate = submit(array_lab, *overrides)
     eventually(lambda: is_ready(array_lab, "a_1"), "the trainer")
     array_lab.slurm.call("scancel", f"{array}_1")
-    eventually(lambda: not array_lab.slurm.squeue(), "an empty queue")
+    eventually(lambda: not left(array_lab), "nothing to be left")
     assert state(array_lab, aggregate) == "CANCELLED"
     last = array_lab.record("a_1")["attempts"][-1]
     assert (last["cause"], last["slurm_job_id"]) == ("worker_lost", f"{array}_1")
     assert f"told to end by Slurm (job {array}_1 on " in last["message"]
     again = array_lab.run("--submit", "--run-all", *overrides)
+    assert again.returncode == 0, again.stderr
     assert array_lab.causes("a_1")[0] == "cancelled"
     assert "a_1: last: cancelled" in again.stdout
     array, _ = submitted(again.stdout)
@@ -91,8 +107,9 @@ def test_a_suspended_job_keeps_its_scene_and_gives_it_up_when_it_has_lost_it(
     way="slurm_array",
     ends="done",
     attempts="node_failure, ok",
-    left="no job",
+    left="nothing",
     flow="completed",
+    rerun="skips it",
     breakage="Slurm is not asked why a job ended",
 )
 def test_a_scene_of_a_killed_node_is_trained_once_more(array_lab, eventually):
@@ -100,14 +117,15 @@ def test_a_scene_of_a_killed_node_is_trained_once_more(array_lab, eventually):
 
     The aggregate still follows.
     """
-    one = ("--scene-name-includes", "a_2")
-    array, aggregate = submit_some(array_lab, *one, "--overrides", GENERATE, "do=resume")
+    flags = ("--scene-name-includes", "a_2", "--overrides", GENERATE, "do=resume")
+    array, aggregate = submit_some(array_lab, *flags)
     eventually(lambda: is_ready(array_lab, "a_2"), "the trainer")
     array_lab.slurm.crash_node(array_lab.slurm.job(f"{array}_0")["NodeList"])
     assert wait_ended(array_lab, eventually, aggregate) == ["COMPLETED"]
     assert array_lab.causes("a_2") == ["node_failure", "ok"]
     assert len(array_lab.starts("a_2")) == 2
     assert {a["slurm_job_id"] for a in array_lab.record("a_2")["attempts"]} == {f"{array}_0"}
+    check_again(array_lab, eventually, *flags)
 
 
 @pytest.mark.fault(
@@ -115,17 +133,19 @@ def test_a_scene_of_a_killed_node_is_trained_once_more(array_lab, eventually):
     way="slurm_array",
     ends="done",
     attempts="timeout, ok",
-    left="no job",
+    left="nothing",
     flow="completed",
+    rerun="skips it",
     breakage="nothing is tried again",
 )
 def test_a_timeout_with_a_checkpoint_resumes_in_the_next_run_of_the_job(array_lab, eventually):
     """Our deadline comes before Slurm's: the record says timeout, and the task is requeued."""
-    flags = ("--slurm.time", "0:08", "--scene-name-includes", "a_0")
-    (array,) = submit_some(array_lab, *flags, "--overrides", "do=resume")
+    flags = ("--slurm.time", "0:08", "--scene-name-includes", "a_0", "--overrides", "do=resume")
+    (array,) = submit_some(array_lab, *flags)
     assert wait_ended(array_lab, eventually, array) == ["COMPLETED"]
     assert array_lab.causes("a_0") == ["timeout", "ok"]
     assert array_lab.slurm.job(f"{array}_0")["Restarts"] == "1"
+    check_again(array_lab, eventually, *flags)
 
 
 def test_a_task_that_is_requeued_after_its_last_attempt_starts_nothing(array_lab, eventually):
@@ -192,8 +212,9 @@ def test_max_failures_keeps_further_tasks_from_starting(array_lab, eventually):
     way="slurm_array",
     ends="done",
     attempts="preempted, ok",
-    left="no job",
+    left="nothing",
     flow="completed",
+    rerun="skips it",
     breakage="Slurm is not asked why a job ended",
 )
 def test_a_preempted_task_is_requeued_by_slurm_and_resumes(array_lab, eventually):
@@ -206,3 +227,4 @@ def test_a_preempted_task_is_requeued_by_slurm_and_resumes(array_lab, eventually
     array_lab.slurm.call("scancel", urgent)
     assert array_lab.causes("a_0") == ["preempted", "ok"]
     assert (array_lab.output("a_0") / "resumed.txt").exists()
+    check_again(array_lab, eventually, *one)

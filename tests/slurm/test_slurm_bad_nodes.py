@@ -9,14 +9,19 @@ import json
 from typing import Any
 
 import pytest
-from flow_on_slurm import attempts, end, script, start
+from flow_on_slurm import BOUND_S, attempts, end, script, start
 
 from training.slurm.bad_nodes import BadNode, note_bad_nodes
 
 FAILS = "#!/bin/sh\necho 'python: no such library' >&2\nexit 1\n"
+NOTE = "the node's name, for a day"
+"""What stays behind, so that jobs to come keep off the node."""
 LINES = """\
 if grep -qxF "$2 $SLURMD_NODENAME" {bad}; then PATH={fails}:$PATH; fi
 """
+
+
+ALL_DONE = [f"a_{number}: skipped, done" for number in range(4)]
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +50,18 @@ def remembered(lab: Any) -> set[str]:
     return {json.loads(file.read_text())["node"] for file in files}
 
 
+def nothing_else_is_left(lab: Any, slurm: Any) -> None:
+    slurm.wait(lambda: not slurm.squeue() and not lab.strays(), "nothing to be left", BOUND_S)
+
+
 @pytest.mark.fault(
     "the node fails every job within a second",
     way="slurm_flow",
     ends="done",
     attempts="ok",
     flow="completed",
+    left=NOTE,
+    rerun="skips it",
     breakage="nothing is tried on another node",
 )
 @pytest.mark.long
@@ -61,14 +72,17 @@ def test_a_flow_goes_on_while_a_node_is_left(bad_lab, slurm):
     """
     *bad, good = slurm.nodes
     bad_lab.break_nodes({"probe": bad[:1], "worker": bad})
-    flow = start(bad_lab, "flow", "--slurm.array-parallelism", "1", *bad_lab.script)
-    out = end(flow)
+    flags = ("--slurm.array-parallelism", "1", *bad_lab.script)
+    out = end(start(bad_lab, "flow", *flags))
     assert "4 of 4 scenes done" in out
     assert f"on node {bad[0]}) ended before it could report: python: no such library" in out
     assert f"node {bad[1]} is avoided" in out
     hosts = [each["host"] for n in range(4) for each in attempts(bad_lab, "flow", f"a_{n}")]
     assert hosts == [good] * 4
     assert remembered(bad_lab) == set(bad)
+    nothing_else_is_left(bad_lab, slurm)
+    again = end(start(bad_lab, "flow", *flags))
+    assert all(each in again for each in ALL_DONE)
 
 
 @pytest.mark.fault(
@@ -77,6 +91,8 @@ def test_a_flow_goes_on_while_a_node_is_left(bad_lab, slurm):
     ends="done",
     attempts="ok",
     flow="completed",
+    left=NOTE,
+    rerun="skips it",
     breakage="an array's job is started again on the same node",
 )
 def test_an_array_excludes_remembered_nodes_and_finds_others(bad_lab, slurm, eventually):
@@ -93,9 +109,8 @@ def test_an_array_excludes_remembered_nodes_and_finds_others(bad_lab, slurm, eve
     assert f"--exclude={','.join(bad)} " in preview
     bad_lab.break_nodes({"array": bad[:2]})
     note_bad_nodes(bad_lab.root / "state", [BadNode(node=good)])
-    checked = bad_lab.run(
-        "--submit", "--run-all", *bad_lab.script, "--slurm.array-parallelism", "2"
-    )
+    flags = ("--submit", "--run-all", *bad_lab.script, "--slurm.array-parallelism", "2")
+    checked = bad_lab.run(*flags)
     assert f"are used again: {', '.join(sorted(slurm.nodes))}; no other is left" in checked.stdout
     eventually(lambda: not slurm.squeue(), "the array's end", 100)
     for number in range(4):
@@ -109,3 +124,8 @@ def test_an_array_excludes_remembered_nodes_and_finds_others(bad_lab, slurm, eve
     logs = list((bad_lab.root / "state" / "slurm").glob("exp-*/exp-*.out"))
     wasted = sum(log.read_text().count("python: no such library") for log in logs)
     assert 2 <= wasted <= 4
+    nothing_else_is_left(bad_lab, slurm)
+    again = bad_lab.run(*flags)
+    assert again.returncode == 0
+    assert "nothing is left to submit" in again.stdout
+    assert not slurm.squeue()

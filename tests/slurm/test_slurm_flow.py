@@ -209,7 +209,9 @@ def test_scenes_share_the_gpu_of_a_job_until_one_runs_out_of_memory(flow_lab, sl
     way="slurm_flow",
     ends="cancelled",
     attempts="cancelled",
+    left="nothing",
     flow="failed",
+    rerun="trains it",
     breakage="Slurm is not asked why a job ended",
 )
 @pytest.mark.fault(
@@ -217,7 +219,9 @@ def test_scenes_share_the_gpu_of_a_job_until_one_runs_out_of_memory(flow_lab, sl
     way="slurm_flow",
     ends="done",
     attempts="preempted, ok",
+    left="nothing",
     flow="completed",
+    rerun="skips it",
     breakage="Slurm is not asked why a job ended",
 )
 @pytest.mark.fault(
@@ -225,7 +229,9 @@ def test_scenes_share_the_gpu_of_a_job_until_one_runs_out_of_memory(flow_lab, sl
     way="slurm_flow",
     ends="done",
     attempts="timeout, ok",
+    left="nothing",
     flow="completed",
+    rerun="skips it",
     breakage="nothing is tried again",
 )
 @pytest.mark.fault(
@@ -233,7 +239,9 @@ def test_scenes_share_the_gpu_of_a_job_until_one_runs_out_of_memory(flow_lab, sl
     way="slurm_flow",
     ends="done",
     attempts="worker_lost, ok",
+    left="nothing",
     flow="completed",
+    rerun="skips it",
     breakage="nothing is tried again",
 )
 @pytest.mark.fault(
@@ -241,7 +249,9 @@ def test_scenes_share_the_gpu_of_a_job_until_one_runs_out_of_memory(flow_lab, sl
     way="slurm_flow",
     ends="done",
     attempts="node_failure, ok",
+    left="nothing",
     flow="completed",
+    rerun="skips it",
     breakage="Slurm is not asked why a job ended",
 )
 def test_each_fault_has_its_cause_and_its_retry(flow_lab, slurm, prefect_api, eventually):
@@ -249,7 +259,8 @@ def test_each_fault_has_its_cause_and_its_retry(flow_lab, slurm, prefect_api, ev
 
     Each meets another scene: what nobody wished for starts again, elsewhere or from its
     checkpoint; a cancelled scene does not, and one that no fault meets runs once. Since one scene
-    is not done, their data is not merged: no job is submitted for it.
+    is not done, their data is not merged: no job is submitted for it. The same command then trains
+    that scene alone, and merges.
     """
     dos = {"cancelled": "resume", "node": "resume", "walltime": "save_on_term", "worker": "resume"}
     for name, do in dos.items():
@@ -290,6 +301,13 @@ def test_each_fault_has_its_cause_and_its_retry(flow_lab, slurm, prefect_api, ev
     assert run["state"]["type"] == "FAILED"
     assert prefect_api.task_runs(run)["aggregate"]["state"]["name"] == "NotReady"
     assert not ended_jobs(slurm, "faults_merge")
+    eventually(lambda: not slurm.squeue() and not flow_lab.strays(), "nothing left", BOUND_S)
+    again = end(start(flow_lab, "faults", *flags, aggregate=True))
+    assert "6 of 6 scenes done" in again
+    expected["cancelled"].append("ok")
+    assert {name: causes(flow_lab, "faults", name) for name in expected} == expected
+    assert all(f"{name}: skipped, done" in again for name in expected if name != "cancelled")
+    assert ended_jobs(slurm, "faults_merge")
 
 
 def worker_of(lab: Any, job_id: str) -> psutil.Process:
