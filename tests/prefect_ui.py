@@ -161,8 +161,14 @@ class PrefectUI:
 
     def view_run(self) -> str:
         """Follow the link that an accepted form shows to the run's page; return the run's id."""
-        self.click("View run")
-        self.until(lambda: RUN_PAGE in self.driver.current_url, "the run's page")
+        link = "//*[self::a or self::button][normalize-space()='View run']"
+
+        def followed() -> bool:
+            if RUN_PAGE not in self.driver.current_url:  # a message that still moves, clicked again
+                self.driver.find_element(By.XPATH, link).click()
+            return RUN_PAGE in self.driver.current_url
+
+        self.until(followed, "the run's page")
         return self.driver.current_url.partition(RUN_PAGE)[2].partition("?")[0]
 
     @contextmanager
