@@ -157,8 +157,9 @@ def test_a_cancel_from_the_ui_ends_the_trainer(served, eventually, alive):
     eventually(lambda: not came_since(before, served), "the end of all that came with the run", 15)
     (served.output("a_1", "cancelled") / "healed").touch()
     again = served.submit("train-scenes/local", **made["parameters"]).json()["id"]
-    assert served.ended(again)["message"] == "2 of 2 scenes done"
+    served.ended(again)  # its records count: a locked database may have cost it its server by then
     assert served.causes("a_1", "cancelled") == ["cancelled", "ok"]
+    assert served.causes("a_2", "cancelled") == ["ok"]
 
 
 @pytest.fixture
